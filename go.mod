@@ -1,0 +1,3 @@
+module github.com/nodetermination/operator
+
+go 1.26.0

@@ -1,0 +1,96 @@
+// Command controlplane builds and runs a Kubernetes control plane on this machine, with nothing
+// but Go: kube-apiserver, kube-controller-manager, kube-scheduler and etcd for real, and kwok in
+// place of the kubelets. The go.mod of this folder says which versions. Linux only.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+const usage = `Usage: controlplane COMMAND [flags]
+
+  build   build the binaries, once per machine and version, and print the directory they are in
+  run     start a control plane, print KUBECONFIG=<file> once it is healthy, and keep it running
+  up      start a control plane in the background
+  down    stop the one that up started
+
+While it runs, "run" reads lines from its standard input and answers each with one line:
+
+  stop COMPONENT     kill a component; its data stays               -> stopped COMPONENT
+  start COMPONENT    start it again, on the same port and data      -> started COMPONENT
+
+where COMPONENT is etcd, kube-apiserver, kube-controller-manager, kube-scheduler or kwok.
+
+"controlplane COMMAND -h" lists the flags. If KUBEBUILDER_ASSETS is set, its binaries are used
+and nothing is built.
+`
+
+func main() {
+	// SIGPIPE would end us without cleaning up when whoever reads our output has died.
+	signal.Ignore(syscall.SIGPIPE)
+	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer cancel()
+
+	if err := command(ctx, os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, "controlplane:", err)
+		os.Exit(1)
+	}
+}
+
+func command(ctx context.Context, args []string) error {
+	if len(args) == 0 {
+		fmt.Fprint(os.Stderr, usage)
+		return fmt.Errorf("no command given")
+	}
+	name, args := args[0], args[1:]
+	flags := flag.NewFlagSet("controlplane "+name, flag.ExitOnError)
+	switch name {
+	case "build":
+		parse(flags, args)
+		assets, err := ensureAssets(ctx)
+		if err != nil {
+			return err
+		}
+		fmt.Println(assets)
+		return nil
+	case "run":
+		var opts runOptions
+		flags.StringVar(&opts.dir, "dir", "", "keep data, certificates and logs in this empty or new `directory` (default: a temporary one, removed at the end)")
+		flags.StringVar(&opts.kubeconfig, "kubeconfig", "", "write the administrator's kubeconfig to this new `file` (default: in the directory)")
+		flags.StringVar(&opts.auditLog, "audit-log", "", "write one line of metadata for every API request to this `file`")
+		flags.StringVar(&opts.pidFile, "pid-file", "", "hold this `file` locked, with the process ID in it, while running")
+		flags.BoolVar(&opts.untilStdinCloses, "until-stdin-closes", false, "end when standard input closes, as it does when the parent dies")
+		parse(flags, args)
+		return run(ctx, opts)
+	case "up", "down":
+		dir := flags.String("dir", "", "the `directory` with the state of the background control plane (default: in the user's data home)")
+		parse(flags, args)
+		state, err := newState(*dir)
+		if err != nil {
+			return err
+		}
+		if name == "down" {
+			return state.down(ctx)
+		}
+		return state.up(ctx)
+	case "help", "-h", "-help", "--help":
+		fmt.Print(usage)
+		return nil
+	}
+	return fmt.Errorf("unknown command %q: use build, run, up or down", name)
+}
+
+// parse ends the process if args are not all flags of the set.
+func parse(flags *flag.FlagSet, args []string) {
+	_ = flags.Parse(args) // flag.ExitOnError
+	if flags.NArg() > 0 {
+		fmt.Fprintf(flags.Output(), "%s: unexpected argument %q\n", flags.Name(), flags.Arg(0))
+		flags.Usage()
+		os.Exit(2)
+	}
+}

@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package v1alpha1
+
+// Conditions of both kinds. Ready, Reconciling and Stalled follow kstatus, so
+// that kubectl wait, Flux and Argo CD understand them.
+// https://github.com/kubernetes-sigs/cli-utils/blob/master/pkg/kstatus/README.md
+const (
+	// ConditionReady is True when there is nothing left to do. Its reason is the
+	// object's state in one word, its message the same in a sentence.
+	ConditionReady = "Ready"
+	// ConditionReconciling is True while something is still being done.
+	// On NodeTerminations only.
+	ConditionReconciling = "Reconciling"
+	// ConditionStalled is True when nothing more is done until somebody changes
+	// something. On NodeTerminations only.
+	ConditionStalled = "Stalled"
+)
+
+// Conditions of a NodeTermination besides Ready, Reconciling and Stalled.
+const (
+	// ConditionCordoned is True while the node is unschedulable for this
+	// termination's sake or somebody else's.
+	ConditionCordoned = "Cordoned"
+	// ConditionDrained is True once no pod that has to go is left on the node.
+	ConditionDrained = "Drained"
+)
+
+// Conditions of a NodeTerminationPolicy besides Ready.
+const (
+	// ConditionSourcesReady is True while every source is heard. Its reason is
+	// that of the first source that is not, and its message says what to do.
+	ConditionSourcesReady = "SourcesReady"
+	// ConditionOverlapping is True when another policy selects some of the same
+	// nodes, or something else watches over them; its message says which.
+	ConditionOverlapping = "Overlapping"
+)
+
+// Reasons of a NodeTermination's Ready condition: its state.
+const (
+	// StateReceived: events were heard and nothing was done yet.
+	StateReceived = "Received"
+	// StateIgnored: the policy says to do nothing about the active events.
+	StateIgnored = "Ignored"
+	// StateNoPolicy: no policy selects the node, so nothing is done.
+	StateNoPolicy = "NoPolicy"
+	// StateCordoned: the node is unschedulable and its pods are left alone.
+	StateCordoned = "Cordoned"
+	// StateScheduled: the node is unschedulable and the drain begins later.
+	StateScheduled = "Scheduled"
+	// StateDraining: pods are being told to go.
+	StateDraining = "Draining"
+	// StateCompleted: the pods are gone.
+	StateCompleted = "Completed"
+	// StateFailed: it ended before the pods were gone; the message says what kept them.
+	StateFailed = "Failed"
+	// StateCancelled: every event was called off or resolved, and what was done is undone.
+	StateCancelled = "Cancelled"
+	// StateSuspended: spec.suspend is true.
+	StateSuspended = "Suspended"
+	// StatePolicyGone: the policy that governs it was deleted: it stays where it is.
+	StatePolicyGone = "PolicyGone"
+	// StateRefused: the instance and the node do not belong together.
+	StateRefused = "Refused"
+)
+
+// Reasons of the Cordoned and Drained conditions.
+const (
+	// ReasonPending: it was not begun.
+	ReasonPending = "Pending"
+	// ReasonCordoned: this operator made the node unschedulable.
+	ReasonCordoned = "Cordoned"
+	// ReasonCordonedBefore: somebody else had; it stays so.
+	ReasonCordonedBefore = "CordonedBefore"
+	// ReasonUncordoned: what was done to the node was undone.
+	ReasonUncordoned = "Uncordoned"
+	// ReasonNodeGone: the Node object is gone.
+	ReasonNodeGone = "NodeGone"
+	// ReasonDraining: pods are still there.
+	ReasonDraining = "Draining"
+	// ReasonBlocked: pods are still there, and none of them can be evicted now.
+	ReasonBlocked = "Blocked"
+	// ReasonPodsGone: no pod that has to go is left.
+	ReasonPodsGone = "PodsGone"
+	// ReasonTimeout: drain.timeoutSeconds passed.
+	ReasonTimeout = "Timeout"
+	// ReasonDeadlineExceeded: the instance's deadline passed.
+	ReasonDeadlineExceeded = "DeadlineExceeded"
+	// ReasonNotRequested: the action for the active events has no drain.
+	ReasonNotRequested = "NotRequested"
+	// ReasonScheduled: the drain begins later.
+	ReasonScheduled = "Scheduled"
+)
+
+// Reasons of a policy's Ready, SourcesReady and Overlapping conditions, and of its sources.
+const (
+	// ReasonReady: all is well.
+	ReasonReady = "Ready"
+	// ReasonStarting: the source was not heard yet.
+	ReasonStarting = "Starting"
+	// ReasonQueueNotFound: the queue does not exist.
+	ReasonQueueNotFound = "QueueNotFound"
+	// ReasonAccessDenied: the credentials do not allow a call.
+	ReasonAccessDenied = "AccessDenied"
+	// ReasonNoCredentials: no AWS credentials were found, or they are not valid.
+	ReasonNoCredentials = "NoCredentials"
+	// ReasonNoRegion: neither the policy, the queue's URL nor the environment names a region.
+	ReasonNoRegion = "NoRegion"
+	// ReasonThrottled: AWS asks to slow down.
+	ReasonThrottled = "Throttled"
+	// ReasonUnreachable: no connection to AWS.
+	ReasonUnreachable = "Unreachable"
+	// ReasonSourceError: AWS answered with another error.
+	ReasonSourceError = "SourceError"
+	// ReasonShortRetention: the queue keeps messages for less than an hour.
+	ReasonShortRetention = "ShortRetention"
+	// ReasonUnknownInstancesDiffer: two policies on one queue want different things done
+	// about unknown instances; Retain is done.
+	ReasonUnknownInstancesDiffer = "UnknownInstancesDiffer"
+	// ReasonInvalidSelector: a label selector cannot be used; the policy governs no node.
+	ReasonInvalidSelector = "InvalidSelector"
+	// ReasonNoOverlap: no other policy selects these nodes.
+	ReasonNoOverlap = "NoOverlap"
+	// ReasonPolicies: other policies select some of the same nodes.
+	ReasonPolicies = "OtherPolicies"
+	// ReasonOtherManagers: Karpenter or a managed node group watches over some of the nodes too.
+	ReasonOtherManagers = "OtherManagers"
+)

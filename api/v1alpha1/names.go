@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package v1alpha1
+
+import (
+	"strings"
+	"unicode"
+)
+
+const (
+	// AnnotationApplied is on every Node that this operator changed. Its value is
+	// JSON and says what was done, so that any replica can undo just that.
+	AnnotationApplied = "nodetermination.dev/applied"
+
+	// FieldManager owns what the manager applies: statuses and node annotations.
+	FieldManager = "node-termination-operator"
+
+	// eventFieldManagerPrefix and an event's id make the field manager of the event.
+	eventFieldManagerPrefix = "nto-"
+
+	taintKeyPrefix = "nodetermination.dev/"
+)
+
+// EventFieldManager is the field manager an event is applied with: one a fact,
+// since a manager shared by several would drop the siblings of what it applies.
+func EventFieldManager(eventID string) string {
+	return eventFieldManagerPrefix + eventID
+}
+
+// TaintKey is the key of the taint that is set on a node for this kind of event:
+// nodetermination.dev/ and the kind in kebab case.
+func TaintKey(kind EventKind) string {
+	var key strings.Builder
+	key.WriteString(taintKeyPrefix)
+	for i, r := range string(kind) {
+		if unicode.IsUpper(r) && i > 0 {
+			key.WriteByte('-')
+		}
+		key.WriteRune(unicode.ToLower(r))
+	}
+	return key.String()
+}

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package v1alpha1
+
+import (
+	"cmp"
+	"fmt"
+	"regexp"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// NodeInstanceIDIndex is the field by which the manager's cache finds a Node of an instance.
+const NodeInstanceIDIndex = "nodetermination.dev/instance-id"
+
+// computeTypeLabel is auto on nodes that EKS Auto Mode runs and drains by itself.
+// https://docs.aws.amazon.com/eks/latest/userguide/automode-learn-instances.html
+const computeTypeLabel = "eks.amazonaws.com/compute-type"
+
+// ec2ProviderID is the cloud provider's name for an EC2 node. Fargate's and
+// hybrid nodes' names have another form.
+// https://github.com/kubernetes/cloud-provider-aws
+var ec2ProviderID = regexp.MustCompile(`^aws:///[a-z0-9-]+/(i-[0-9a-f]{8,17})$`)
+
+// InstanceID is the EC2 instance a node runs on; false for Fargate, hybrid and
+// Auto Mode nodes, which are not this operator's.
+func InstanceID(node *corev1.Node) (string, bool) {
+	match := ec2ProviderID.FindStringSubmatch(node.Spec.ProviderID)
+	if match == nil || node.Labels[computeTypeLabel] == "auto" {
+		return "", false
+	}
+	return match[1], true
+}
+
+// IndexByInstanceID is the client.IndexerFunc of NodeInstanceIDIndex.
+func IndexByInstanceID(object client.Object) []string {
+	node, ok := object.(*corev1.Node)
+	if !ok {
+		return nil
+	}
+	if id, ok := InstanceID(node); ok {
+		return []string{id}
+	}
+	return nil
+}
+
+// ReadySince is since when the node has been Ready without a break: the latest
+// time it is known to have booted by. False while it is not Ready.
+func ReadySince(node *corev1.Node) (time.Time, bool) {
+	for _, condition := range node.Status.Conditions {
+		if condition.Type == corev1.NodeReady {
+			return condition.LastTransitionTime.Time, condition.Status == corev1.ConditionTrue
+		}
+	}
+	return time.Time{}, false
+}
+
+// Selects is whether the policy's nodeSelector takes the node, whichever policy
+// governs it in the end. The error says what is wrong with the selector.
+func (p *NodeTerminationPolicy) Selects(node *corev1.Node) (bool, error) {
+	selector, err := metav1.LabelSelectorAsSelector(ptr.To(ptr.Deref(p.Spec.NodeSelector, metav1.LabelSelector{})))
+	if err != nil {
+		return false, fmt.Errorf("spec.nodeSelector: %w", err)
+	}
+	return selector.Matches(labels.Set(node.Labels)), nil
+}
+
+// Governing is the policy that governs a node: of those that select it the one
+// with the highest priority, then the oldest, then the first by name. Nil if
+// none does. Policies that are being deleted or cannot be used are passed over.
+func Governing(policies []NodeTerminationPolicy, node *corev1.Node) *NodeTerminationPolicy {
+	var governing *NodeTerminationPolicy
+	for i := range policies {
+		policy := &policies[i]
+		if policy.DeletionTimestamp != nil {
+			continue
+		}
+		if selects, err := policy.Selects(node); err != nil || !selects {
+			continue
+		}
+		if governing == nil || policy.before(governing) {
+			governing = policy
+		}
+	}
+	return governing
+}
+
+// before is whether p wins over other where both select a node.
+func (p *NodeTerminationPolicy) before(other *NodeTerminationPolicy) bool {
+	return cmp.Or(
+		cmp.Compare(ptr.Deref(other.Spec.Priority, 0), ptr.Deref(p.Spec.Priority, 0)),
+		p.CreationTimestamp.Compare(other.CreationTimestamp.Time),
+		cmp.Compare(p.Name, other.Name),
+	) < 0
+}

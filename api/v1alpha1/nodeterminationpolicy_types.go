@@ -1,0 +1,383 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package v1alpha1
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// NodeTerminationPolicy says for a set of nodes where to listen for the end of
+// their EC2 instances and what to do then.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:scope=Cluster,shortName=ntp,categories=node-termination
+// +kubebuilder:printcolumn:name="Priority",type=integer,JSONPath=`.spec.priority`
+// +kubebuilder:printcolumn:name="Nodes",type=integer,JSONPath=`.status.nodes`
+// +kubebuilder:printcolumn:name="Active",type=integer,JSONPath=`.status.activeTerminations`
+// +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
+// +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+// +kubebuilder:printcolumn:name="Message",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Ready")].message`
+// +genclient
+// +genclient:nonNamespaced
+type NodeTerminationPolicy struct {
+	metav1.TypeMeta `json:",inline"`
+	// metadata is the object's standard metadata.
+	// +optional
+	metav1.ObjectMeta `json:"metadata,omitzero"`
+
+	// spec says which nodes, which sources and what to do.
+	// +required
+	Spec NodeTerminationPolicySpec `json:"spec,omitzero"`
+
+	// status says how it goes. Unset: the manager has not seen the policy yet.
+	// +optional
+	Status NodeTerminationPolicyStatus `json:"status,omitzero"`
+}
+
+// NodeTerminationPolicyList is a list of NodeTerminationPolicies.
+//
+// +kubebuilder:object:root=true
+type NodeTerminationPolicyList struct {
+	metav1.TypeMeta `json:",inline"`
+	// metadata is the list's standard metadata.
+	// +optional
+	metav1.ListMeta `json:"metadata,omitzero"`
+	// items are the policies.
+	Items []NodeTerminationPolicy `json:"items"`
+}
+
+// NodeTerminationPolicySpec says which nodes, which sources and what to do.
+type NodeTerminationPolicySpec struct {
+	// nodeSelector selects nodes by their labels. Unset or empty: every EC2 node.
+	// +optional
+	// +kubebuilder:validation:XValidation:rule="!has(self.matchExpressions) || (self.matchExpressions.size() <= 32 && self.matchExpressions.all(e, e.operator in ['In', 'NotIn', 'Exists', 'DoesNotExist']))",message="nodeSelector.matchExpressions: operator must be In, NotIn, Exists or DoesNotExist, in at most 32 expressions"
+	// +kubebuilder:validation:XValidation:rule="!has(self.matchExpressions) || self.matchExpressions.size() > 32 || self.matchExpressions.all(e, (e.operator in ['In', 'NotIn']) == (has(e.values) && e.values.size() > 0))",message="nodeSelector.matchExpressions: In and NotIn need values, Exists and DoesNotExist take none"
+	NodeSelector *metav1.LabelSelector `json:"nodeSelector,omitempty"`
+
+	// priority decides where several policies select a node: the highest wins,
+	// then the oldest policy, then the name. Unset: 0.
+	// +optional
+	// +kubebuilder:validation:Minimum=-1000000
+	// +kubebuilder:validation:Maximum=1000000
+	Priority *int32 `json:"priority,omitempty"`
+
+	// sources say where to listen.
+	// +required
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=8
+	Sources []Source `json:"sources,omitempty"`
+
+	// events say what to do for a kind of event. Kinds that are not listed keep
+	// their default: CordonAndDrain, but Cordon for RebalanceRecommendation.
+	// +optional
+	// +listType=map
+	// +listMapKey=kind
+	// +kubebuilder:validation:MaxItems=16
+	Events []EventRule `json:"events,omitempty"`
+
+	// node says what to set on a node besides the cordon. Unset: nothing.
+	// +optional
+	Node *NodeActions `json:"node,omitempty"`
+
+	// drain says how the pods are made to leave. Unset: every field's default.
+	// +optional
+	Drain *DrainSpec `json:"drain,omitempty"`
+}
+
+// Source is one place to listen at.
+//
+// +kubebuilder:validation:ExactlyOneOf=sqs
+type Source struct {
+	// name tells the sources of a policy apart.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')",message="a source's name is lower-case letters, digits and hyphens, such as queue"
+	Name string `json:"name,omitempty"`
+
+	// sqs listens to an SQS queue. Unset: this source is of another type.
+	// +optional
+	SQS *SQSSource `json:"sqs,omitempty"`
+}
+
+// UnknownInstances says what becomes of a message about an instance that is no
+// node of this cluster.
+//
+// +kubebuilder:validation:Enum=Retain;Discard
+type UnknownInstances string
+
+// What becomes of messages about unknown instances.
+const (
+	// UnknownRetain gives the message back to the queue, where the instance may
+	// yet become a node or another cluster may read it, for up to 15 minutes.
+	UnknownRetain UnknownInstances = "Retain"
+	// UnknownDiscard deletes the message.
+	UnknownDiscard UnknownInstances = "Discard"
+)
+
+// SQSSource is a standard SQS queue that EventBridge, SNS or an Auto Scaling group writes to.
+// https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/standard-queues.html
+type SQSSource struct {
+	// queueURL is the queue's address. http is accepted for endpoints on this
+	// machine's own network, such as a simulator's.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=512
+	// +kubebuilder:validation:XValidation:rule="self.matches('^https?://[^/?#@[:space:]]+/[^?#[:space:]]+$')",message="queueURL is the queue's whole address, such as https://sqs.us-east-1.amazonaws.com/123456789012/node-termination"
+	// +kubebuilder:validation:XValidation:rule="!self.endsWith('.fifo')",message="FIFO queues are not supported, as EventBridge and Auto Scaling give no group ID: use a standard queue"
+	QueueURL string `json:"queueURL,omitempty"`
+
+	// region is the queue's AWS region. Unset: taken from queueURL, then from
+	// the environment as every AWS SDK does.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=32
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z]{2,}(-[a-z]+)+-[0-9]+$')",message="region is an AWS region's code, such as us-east-1"
+	Region string `json:"region,omitempty"`
+
+	// unknownInstances says what becomes of a message about an instance that is
+	// no node of this cluster: Retain gives it back to the queue for up to 15
+	// minutes, Discard deletes it. Unset: Retain.
+	// +optional
+	UnknownInstances UnknownInstances `json:"unknownInstances,omitempty"`
+}
+
+// EventAction is what is done for an event.
+//
+// +kubebuilder:validation:Enum=CordonAndDrain;Cordon;Ignore
+type EventAction string
+
+// What can be done for an event, strongest first.
+const (
+	// ActionCordonAndDrain makes the node unschedulable and its pods leave.
+	ActionCordonAndDrain EventAction = "CordonAndDrain"
+	// ActionCordon makes the node unschedulable and leaves its pods alone.
+	ActionCordon EventAction = "Cordon"
+	// ActionIgnore records the event and does nothing.
+	ActionIgnore EventAction = "Ignore"
+)
+
+// EventRule says what to do for one kind of event.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.uncordonAfterSeconds) || self.action == 'Cordon'",message="uncordonAfterSeconds is for action Cordon: a drained node is not made schedulable again"
+// +kubebuilder:validation:XValidation:rule="!has(self.startBeforeSeconds) || (self.kind == 'ScheduledMaintenance' && self.action == 'CordonAndDrain')",message="startBeforeSeconds is for kind ScheduledMaintenance with action CordonAndDrain: other events do not say when they begin"
+type EventRule struct {
+	// kind of event that this is about.
+	// +required
+	Kind EventKind `json:"kind,omitempty"`
+
+	// action is what to do: CordonAndDrain, Cordon or Ignore.
+	// +required
+	Action EventAction `json:"action,omitempty"`
+
+	// uncordonAfterSeconds lifts a cordon without a drain this long after the
+	// event if nothing followed; for action Cordon. Unset: 3600 for
+	// RebalanceRecommendation, never for other kinds.
+	// +optional
+	// +kubebuilder:validation:Minimum=60
+	// +kubebuilder:validation:Maximum=604800
+	UncordonAfterSeconds *int32 `json:"uncordonAfterSeconds,omitempty"`
+
+	// startBeforeSeconds is how long before notBefore the drain of a
+	// ScheduledMaintenance begins; the cordon is at once. Unset: 86400.
+	// +optional
+	// +kubebuilder:validation:Minimum=60
+	// +kubebuilder:validation:Maximum=2592000
+	StartBeforeSeconds *int32 `json:"startBeforeSeconds,omitempty"`
+}
+
+// NodeActions say what to set on a node besides the cordon.
+//
+// +kubebuilder:validation:MinProperties=1
+type NodeActions struct {
+	// taint is set on the node together with the cordon. Unset: none.
+	// +optional
+	Taint *NodeTaint `json:"taint,omitempty"`
+}
+
+// TaintEffect is a taint's effect on pods that do not tolerate it.
+//
+// +kubebuilder:validation:Enum=NoSchedule;PreferNoSchedule
+type TaintEffect string
+
+// NodeTaint is a taint whose key is nodetermination.dev/ and the kind of the
+// event in kebab case, such as nodetermination.dev/spot-interruption.
+type NodeTaint struct {
+	// effect of the taint: NoSchedule or PreferNoSchedule. NoExecute is not
+	// offered: it deletes pods past every disruption budget.
+	// +required
+	Effect TaintEffect `json:"effect,omitempty"`
+}
+
+// DrainSpec says how the pods are made to leave.
+//
+// +kubebuilder:validation:MinProperties=1
+type DrainSpec struct {
+	// timeoutSeconds ends a drain without a hard deadline as Failed when it takes
+	// longer; nothing is deleted past a budget for its sake. Unset: 120.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=604800
+	TimeoutSeconds *int32 `json:"timeoutSeconds,omitempty"`
+
+	// podGracePeriodSeconds overrides the pods' own terminationGracePeriodSeconds.
+	// Either is cut to the time left before a hard deadline. Unset: the pods' own.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=86400
+	PodGracePeriodSeconds *int32 `json:"podGracePeriodSeconds,omitempty"`
+
+	// waves order the pods: a wave is told to go when the last pod of the wave
+	// before is gone. A pod belongs to the first wave that takes its priority.
+	// Unset: pods of priority below 2000000000, then the rest (the system's own).
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=8
+	// +kubebuilder:validation:XValidation:rule="self.all(i, w, i == size(self) - 1 || has(w.priorityBelow))",message="only the last wave may leave priorityBelow out: it takes every pod that is left"
+	// +kubebuilder:validation:XValidation:rule="!has(self[size(self)-1].priorityBelow)",message="the last wave takes every pod that is left: leave its priorityBelow out"
+	// +kubebuilder:validation:XValidation:rule="self.all(i, w, i == 0 || !has(w.priorityBelow) || !has(self[i-1].priorityBelow) || w.priorityBelow > self[i-1].priorityBelow)",message="priorityBelow rises from wave to wave"
+	Waves []Wave `json:"waves,omitempty"`
+
+	// skip names pods that are left on the node.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=16
+	Skip []PodRule `json:"skip,omitempty"`
+
+	// blockedPods says what to do about pods that a disruption budget still
+	// blocks shortly before a hard deadline. Unset: Delete, 30 seconds before.
+	// +optional
+	BlockedPods *BlockedPods `json:"blockedPods,omitempty"`
+}
+
+// Wave is a share of the pods that is told to go together.
+type Wave struct {
+	// priorityBelow takes pods whose priority is lower. Unset: every pod that is left.
+	// +optional
+	PriorityBelow *int32 `json:"priorityBelow,omitempty"`
+
+	// reserveSeconds starts the wave at the latest this long before a hard
+	// deadline, even if pods of the wave before are still there.
+	// Unset: 30 for the last wave, none for the others.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=86400
+	ReserveSeconds *int32 `json:"reserveSeconds,omitempty"`
+}
+
+// PodRule selects pods by namespace and labels; both must match where both are given.
+//
+// +kubebuilder:validation:XValidation:rule="(has(self.namespaces) && size(self.namespaces) > 0) || (has(self.podSelector) && ((has(self.podSelector.matchLabels) && size(self.podSelector.matchLabels) > 0) || (has(self.podSelector.matchExpressions) && size(self.podSelector.matchExpressions) > 0)))",message="an empty rule would skip every pod: give namespaces, podSelector or both"
+type PodRule struct {
+	// namespaces the pod may be in. Unset: any.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=63
+	Namespaces []string `json:"namespaces,omitempty"`
+
+	// podSelector selects pods by their labels. Unset: all pods of the namespaces.
+	// +optional
+	// +kubebuilder:validation:XValidation:rule="!has(self.matchExpressions) || (self.matchExpressions.size() <= 32 && self.matchExpressions.all(e, e.operator in ['In', 'NotIn', 'Exists', 'DoesNotExist']))",message="podSelector.matchExpressions: operator must be In, NotIn, Exists or DoesNotExist, in at most 32 expressions"
+	// +kubebuilder:validation:XValidation:rule="!has(self.matchExpressions) || self.matchExpressions.size() > 32 || self.matchExpressions.all(e, (e.operator in ['In', 'NotIn']) == (has(e.values) && e.values.size() > 0))",message="podSelector.matchExpressions: In and NotIn need values, Exists and DoesNotExist take none"
+	PodSelector *metav1.LabelSelector `json:"podSelector,omitempty"`
+}
+
+// BlockedPodAction is what to do about pods that a budget still blocks.
+//
+// +kubebuilder:validation:Enum=Delete;Wait
+type BlockedPodAction string
+
+// What can be done about blocked pods.
+const (
+	// BlockedDelete deletes them, so that they still get their SIGTERM.
+	BlockedDelete BlockedPodAction = "Delete"
+	// BlockedWait goes on asking until the instance is gone.
+	BlockedWait BlockedPodAction = "Wait"
+)
+
+// BlockedPods says what to do about pods that a disruption budget still blocks
+// shortly before a hard deadline.
+//
+// +kubebuilder:validation:XValidation:rule="self.action == 'Delete' || !has(self.beforeSeconds)",message="beforeSeconds is for action Delete: Wait never deletes"
+type BlockedPods struct {
+	// action is Delete, so that they still get their SIGTERM, or Wait.
+	// +required
+	Action BlockedPodAction `json:"action,omitempty"`
+
+	// beforeSeconds is how long before the deadline they are deleted. Unset: 30.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=86400
+	BeforeSeconds *int32 `json:"beforeSeconds,omitempty"`
+}
+
+// NodeTerminationPolicyStatus says how it goes.
+type NodeTerminationPolicyStatus struct {
+	// conditions tell the state: Ready, SourcesReady and Overlapping.
+	// +optional
+	// +listType=map
+	// +listMapKey=type
+	// +kubebuilder:validation:MaxItems=16
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+
+	// observedGeneration is the generation of the spec that this status is about.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+
+	// sources tell how each source does.
+	// +optional
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MaxItems=8
+	Sources []SourceStatus `json:"sources,omitempty"`
+
+	// nodes is how many nodes the policy governs now. Unset: they were not counted yet.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	Nodes *int32 `json:"nodes,omitempty"`
+
+	// activeTerminations is how many terminations of its nodes are under way.
+	// Unset: they were not counted yet.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	ActiveTerminations *int32 `json:"activeTerminations,omitempty"`
+}
+
+// SourceStatus tells how one source does.
+type SourceStatus struct {
+	// name of the source.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	Name string `json:"name,omitempty"`
+
+	// ready is whether events are heard.
+	// +required
+	Ready *bool `json:"ready,omitempty"` //nolint:kubeapilinter // fixed by the design; the reason beside it tells more
+
+	// reason is one word for why it is ready or not.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=64
+	Reason string `json:"reason,omitempty"`
+
+	// message says what to do about it. Unset: nothing is to be done.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=1024
+	Message string `json:"message,omitempty"`
+
+	// lastEventTime is when the source last heard an event. Unset: none yet.
+	// +optional
+	LastEventTime *metav1.Time `json:"lastEventTime,omitempty"`
+}

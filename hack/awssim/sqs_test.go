@@ -1,0 +1,555 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package awssim
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
+	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
+)
+
+// epoch is where the clock of tests that stop it stands.
+var epoch = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+
+func stopped() time.Time { return epoch }
+
+// testQueue is a queue, the SDK's client of it and the simulator it is in.
+type testQueue struct {
+	*sqs.Client
+	sim *Server
+	url string
+	t   *testing.T
+}
+
+func newTestQueue(t *testing.T, opts Options, attributes map[string]string) testQueue {
+	t.Helper()
+	s := start(t, opts)
+	url, err := s.CreateQueue("events", attributes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return testQueue{sqs.NewFromConfig(sdk(t, s)), s, url, t}
+}
+
+func (q testQueue) send(bodies ...string) {
+	q.t.Helper()
+	for _, body := range bodies {
+		if _, err := q.SendMessage(q.t.Context(), &sqs.SendMessageInput{QueueUrl: &q.url, MessageBody: &body}); err != nil {
+			q.t.Fatal(err)
+		}
+	}
+}
+
+// receive takes what is there, without waiting.
+func (q testQueue) receive(edit ...func(*sqs.ReceiveMessageInput)) []types.Message {
+	q.t.Helper()
+	in := &sqs.ReceiveMessageInput{
+		QueueUrl: &q.url, MaxNumberOfMessages: 10,
+		MessageSystemAttributeNames: []types.MessageSystemAttributeName{types.MessageSystemAttributeNameAll},
+	}
+	for _, f := range edit {
+		f(in)
+	}
+	out, err := q.ReceiveMessage(q.t.Context(), in)
+	if err != nil {
+		q.t.Fatal(err)
+	}
+	return out.Messages
+}
+
+func (q testQueue) remove(m types.Message) {
+	q.t.Helper()
+	if _, err := q.DeleteMessage(q.t.Context(), &sqs.DeleteMessageInput{QueueUrl: &q.url, ReceiptHandle: m.ReceiptHandle}); err != nil {
+		q.t.Fatal(err)
+	}
+}
+
+func (q testQueue) hide(m types.Message, seconds int32) error {
+	_, err := q.ChangeMessageVisibility(q.t.Context(), &sqs.ChangeMessageVisibilityInput{
+		QueueUrl: &q.url, ReceiptHandle: m.ReceiptHandle, VisibilityTimeout: seconds,
+	})
+	return err
+}
+
+func bodies(messages []types.Message) []string {
+	var all []string
+	for _, m := range messages {
+		all = append(all, *m.Body)
+	}
+	return all
+}
+
+func (q testQueue) expect(what string, got []types.Message, want ...string) {
+	q.t.Helper()
+	if !slices.Equal(bodies(got), want) {
+		q.t.Fatalf("%s: received %q, want %q", what, bodies(got), want)
+	}
+}
+
+func TestSQSRoundTrip(t *testing.T) {
+	q := newTestQueue(t, Options{Now: stopped}, nil)
+	q.send("a <&> \"é\"")
+	got := q.receive()
+	q.expect("first receive", got, "a <&> \"é\"")
+	want := map[string]string{
+		"SentTimestamp":                    strconv.FormatInt(epoch.UnixMilli(), 10),
+		"ApproximateFirstReceiveTimestamp": strconv.FormatInt(epoch.UnixMilli(), 10),
+		"ApproximateReceiveCount":          "1",
+		"SenderId":                         "AIDAEXAMPLE",
+	}
+	if !maps.Equal(got[0].Attributes, want) {
+		t.Errorf("attributes %v, want %v", got[0].Attributes, want)
+	}
+	q.expect("while in flight", q.receive())
+	q.remove(got[0])
+	q.sim.Advance(time.Hour)
+	q.expect("after the delete", q.receive())
+	q.remove(got[0]) // again: succeeds
+}
+
+func TestSQSOnlyTheAttributesAskedFor(t *testing.T) {
+	q := newTestQueue(t, Options{}, nil)
+	q.send("a")
+	got := q.receive(func(in *sqs.ReceiveMessageInput) {
+		in.MessageSystemAttributeNames = []types.MessageSystemAttributeName{"ApproximateReceiveCount"}
+	})
+	if want := map[string]string{"ApproximateReceiveCount": "1"}; !maps.Equal(got[0].Attributes, want) {
+		t.Errorf("attributes %v, want %v", got[0].Attributes, want)
+	}
+}
+
+func TestSQSVisibility(t *testing.T) {
+	q := newTestQueue(t, Options{Now: stopped}, map[string]string{"VisibilityTimeout": "60"})
+	q.send("a")
+	first := q.receive()
+	q.sim.Advance(59 * time.Second)
+	q.expect("before the timeout", q.receive())
+	q.sim.Advance(time.Second)
+	second := q.receive()
+	q.expect("at the timeout", second, "a")
+	if n := second[0].Attributes["ApproximateReceiveCount"]; n != "2" {
+		t.Errorf("receive count %s, want 2", n)
+	}
+	if got, want := second[0].Attributes["ApproximateFirstReceiveTimestamp"], strconv.FormatInt(epoch.UnixMilli(), 10); got != want {
+		t.Errorf("first received %s, want %s", got, want)
+	}
+
+	if err := q.hide(first[0], 10); errorCode(err) != "InvalidParameterValue" {
+		t.Errorf("a stale handle's visibility: %v, want InvalidParameterValue", err)
+	}
+	q.remove(first[0]) // succeeds and deletes nothing
+	if err := q.hide(second[0], 0); err != nil {
+		t.Fatal(err)
+	}
+	var notInFlight *types.MessageNotInflight
+	if err := q.hide(second[0], 10); !errors.As(err, &notInFlight) {
+		t.Errorf("visibility of a message that is not in flight: %v", err)
+	}
+	third := q.receive()
+	q.expect("given back", third, "a")
+
+	if err := q.hide(third[0], 12*60*60); err != nil {
+		t.Fatal(err)
+	}
+	q.sim.Advance(time.Hour)
+	if err := q.hide(third[0], 12*60*60); errorCode(err) != "InvalidParameterValue" {
+		t.Errorf("more than 12 hours in all: %v, want InvalidParameterValue", err)
+	}
+	q.sim.Advance(11 * time.Hour)
+	q.remove(third[0]) // its visibility has expired, but nobody received it since
+	q.expect("after the delete", q.receive())
+}
+
+func TestSQSReceiveWithoutHiding(t *testing.T) {
+	q := newTestQueue(t, Options{}, map[string]string{"VisibilityTimeout": "0"})
+	q.send("a", "b")
+	q.expect("first", q.receive(), "a", "b")
+	q.expect("second", q.receive(), "a", "b")
+}
+
+func TestSQSDelay(t *testing.T) {
+	q := newTestQueue(t, Options{Now: stopped}, nil)
+	body := "later"
+	if _, err := q.SendMessage(t.Context(), &sqs.SendMessageInput{QueueUrl: &q.url, MessageBody: &body, DelaySeconds: 30}); err != nil {
+		t.Fatal(err)
+	}
+	q.expect("before", q.receive())
+	q.sim.Advance(30 * time.Second)
+	q.expect("after", q.receive(), "later")
+}
+
+func TestSQSRetention(t *testing.T) {
+	q := newTestQueue(t, Options{Now: stopped}, map[string]string{"MessageRetentionPeriod": "60"})
+	q.send("ready", "in flight")
+	q.receive(func(in *sqs.ReceiveMessageInput) { in.MaxNumberOfMessages = 1; in.VisibilityTimeout = 600 })
+	q.sim.Advance(59 * time.Second)
+	if n := len(must[[]Message](t)(q.sim.Messages(q.url))); n != 2 {
+		t.Fatalf("%d messages before the retention ends, want 2", n)
+	}
+	q.sim.Advance(time.Second)
+	if n := len(must[[]Message](t)(q.sim.Messages(q.url))); n != 0 {
+		t.Fatalf("%d messages after the retention ended, want 0", n)
+	}
+}
+
+func TestSQSRedrive(t *testing.T) {
+	q := newTestQueue(t, Options{Now: stopped}, nil)
+	dead := q
+	dead.url = q.url
+	q.url = must[string](t)(q.sim.CreateQueue("source", map[string]string{
+		"VisibilityTimeout": "10",
+		"RedrivePolicy":     fmt.Sprintf(`{"deadLetterTargetArn":%q,"maxReceiveCount":"2"}`, q.sim.QueueARN("events")),
+	}))
+	q.send("poison")
+	for range 2 {
+		q.expect("within the count", q.receive(), "poison")
+		q.sim.Advance(10 * time.Second)
+	}
+	q.expect("beyond the count", q.receive())
+	got := dead.receive()
+	dead.expect("dead letter", got, "poison")
+	if arn := got[0].Attributes["DeadLetterQueueSourceArn"]; arn != q.sim.QueueARN("source") {
+		t.Errorf("dead letter's source is %q", arn)
+	}
+	if want := strconv.FormatInt(epoch.UnixMilli(), 10); got[0].Attributes["SentTimestamp"] != want {
+		t.Errorf("dead letter sent at %s, want when it was first sent, %s", got[0].Attributes["SentTimestamp"], want)
+	}
+}
+
+func TestSQSInFlightLimit(t *testing.T) {
+	q := newTestQueue(t, Options{}, nil)
+	q.sim.sqs.queues["events"].maxInFlight = 2
+	q.send("a", "b", "c")
+	q.expect("up to the limit", q.receive(), "a", "b")
+	_, err := q.ReceiveMessage(t.Context(), &sqs.ReceiveMessageInput{QueueUrl: &q.url})
+	var over *types.OverLimit
+	if !errors.As(err, &over) {
+		t.Errorf("short poll beyond the limit: %v, want OverLimit", err)
+	}
+	q.expect("long poll beyond the limit", q.receive(func(in *sqs.ReceiveMessageInput) { in.WaitTimeSeconds = 1 }))
+}
+
+// receiving starts a long poll and returns once the simulator has it.
+func (q testQueue) receiving(ctx context.Context) <-chan error {
+	before := len(q.sim.Calls("sqs", "ReceiveMessage"))
+	done := make(chan error, 1)
+	go func() {
+		out, err := q.ReceiveMessage(ctx, &sqs.ReceiveMessageInput{QueueUrl: &q.url, WaitTimeSeconds: 20})
+		if err == nil && len(out.Messages) == 0 {
+			err = errors.New("the poll came back empty")
+		}
+		done <- err
+	}()
+	eventually(q.t, "the poll to arrive", func() bool { return len(q.sim.Calls("sqs", "ReceiveMessage")) > before })
+	return done
+}
+
+func TestSQSLongPollEndsWhenAMessageIsThere(t *testing.T) {
+	for name, arrive := range map[string]func(q testQueue, held types.Message) error{
+		"sent": func(q testQueue, _ types.Message) error {
+			q.send("a")
+			return nil
+		},
+		"sent through the package": func(q testQueue, _ types.Message) error {
+			_, err := q.sim.SendMessage(q.url, "a")
+			return err
+		},
+		"given back":    func(q testQueue, held types.Message) error { return q.hide(held, 0) },
+		"visible again": func(q testQueue, held types.Message) error { return q.hide(held, 1) },
+		"visible again in simulated time": func(q testQueue, _ types.Message) error {
+			q.sim.Advance(time.Hour)
+			return nil
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			q := newTestQueue(t, Options{}, nil)
+			q.send("held")
+			held := q.receive()[0]
+			done := q.receiving(t.Context())
+			begun := time.Now()
+			if err := arrive(q, held); err != nil {
+				t.Fatal(err)
+			}
+			if err := <-done; err != nil {
+				t.Fatal(err)
+			}
+			if took := time.Since(begun); took > 5*time.Second {
+				t.Errorf("the poll ended %v after the message came", took)
+			}
+		})
+	}
+}
+
+func TestSQSLongPollEndsEmpty(t *testing.T) {
+	q := newTestQueue(t, Options{Now: stopped}, map[string]string{"ReceiveMessageWaitTimeSeconds": "1"})
+	q.send("held")
+	q.receive()
+	begun := time.Now()
+	q.expect("nothing came", q.receive())
+	if took := time.Since(begun); took < time.Second {
+		t.Errorf("the poll ended after %v, want a second", took)
+	}
+}
+
+func TestSQSLongPollIsCancelled(t *testing.T) {
+	t.Run("by the queue's end", func(t *testing.T) {
+		q := newTestQueue(t, Options{}, nil)
+		done := q.receiving(t.Context())
+		if err := q.sim.DeleteQueue(q.url); err != nil {
+			t.Fatal(err)
+		}
+		var gone *types.QueueDoesNotExist
+		if err := <-done; !errors.As(err, &gone) {
+			t.Errorf("poll of a queue that went: %v", err)
+		}
+	})
+	t.Run("by its client", func(t *testing.T) {
+		q := newTestQueue(t, Options{}, nil)
+		ctx, cancel := context.WithCancel(t.Context())
+		done := q.receiving(ctx)
+		cancel()
+		if err := <-done; err == nil {
+			t.Error("the poll succeeded")
+		}
+		eventually(t, "the poll to end", func() bool {
+			calls := q.sim.Calls("sqs", "ReceiveMessage")
+			return calls[0].Done && calls[0].Error == "dropped"
+		})
+		q.send("a")
+		q.expect("the message is still there", q.receive(), "a")
+	})
+	t.Run("by the simulator's end", func(t *testing.T) {
+		q := newTestQueue(t, Options{}, nil)
+		done := q.receiving(t.Context())
+		begun := time.Now()
+		if err := q.sim.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-done; err == nil {
+			t.Error("the poll succeeded")
+		}
+		if took := time.Since(begun); took > 3*time.Second {
+			t.Errorf("closing took %v with a poll under way", took)
+		}
+	})
+}
+
+func TestSQSQueueAttributes(t *testing.T) {
+	q := newTestQueue(t, Options{Now: stopped}, map[string]string{"MessageRetentionPeriod": "300"})
+	q.send("a", "b", "c")
+	q.receive(func(in *sqs.ReceiveMessageInput) { in.MaxNumberOfMessages = 1 })
+	get := func(names ...types.QueueAttributeName) map[string]string {
+		return must[*sqs.GetQueueAttributesOutput](t)(q.GetQueueAttributes(t.Context(), &sqs.GetQueueAttributesInput{QueueUrl: &q.url, AttributeNames: names})).Attributes
+	}
+	want := map[string]string{
+		"MessageRetentionPeriod": "300", "ApproximateNumberOfMessages": "2", "ApproximateNumberOfMessagesNotVisible": "1",
+	}
+	if got := get("MessageRetentionPeriod", "ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"); !maps.Equal(got, want) {
+		t.Errorf("attributes %v, want %v", got, want)
+	}
+	all := get(types.QueueAttributeNameAll)
+	for name, value := range map[string]string{
+		"VisibilityTimeout": "30", "DelaySeconds": "0", "MaximumMessageSize": "1048576", "ReceiveMessageWaitTimeSeconds": "0",
+		"QueueArn": "arn:aws:sqs:us-east-1:123456789012:events", "CreatedTimestamp": strconv.FormatInt(epoch.Unix(), 10),
+	} {
+		if all[name] != value {
+			t.Errorf("attribute %s is %q, want %q", name, all[name], value)
+		}
+	}
+}
+
+func TestSQSQueues(t *testing.T) {
+	q := newTestQueue(t, Options{}, nil)
+	create := func(name string, attributes map[string]string) (string, error) {
+		out, err := q.CreateQueue(t.Context(), &sqs.CreateQueueInput{QueueName: &name, Attributes: attributes})
+		if err != nil {
+			return "", err
+		}
+		return *out.QueueUrl, nil
+	}
+	url := must[string](t)(create("other", map[string]string{"VisibilityTimeout": "7"}))
+	if again := must[string](t)(create("other", map[string]string{"VisibilityTimeout": "7"})); again != url {
+		t.Errorf("created again with URL %q, want %q", again, url)
+	}
+	found := must[*sqs.GetQueueUrlOutput](t)(q.GetQueueUrl(t.Context(), &sqs.GetQueueUrlInput{QueueName: aws.String("other")}))
+	if *found.QueueUrl != url {
+		t.Errorf("found URL %q, want %q", *found.QueueUrl, url)
+	}
+	var exists *types.QueueNameExists
+	if _, err := create("other", map[string]string{"VisibilityTimeout": "8"}); !errors.As(err, &exists) {
+		t.Errorf("created again with other attributes: %v", err)
+	}
+	for name, attributes := range map[string]map[string]string{
+		"InvalidParameterValue": {"RedrivePolicy": `{"deadLetterTargetArn":"arn:aws:sqs:us-east-1:123456789012:nowhere","maxReceiveCount":3}`},
+		"InvalidAttributeName":  {"Colour": "red"},
+		"InvalidAttributeValue": {"MessageRetentionPeriod": "59"},
+	} {
+		if _, err := create("third", attributes); errorCode(err) != name {
+			t.Errorf("created with %v: %v, want %s", attributes, err, name)
+		}
+	}
+	var unsupported *types.UnsupportedOperation
+	if _, err := create("a.fifo", nil); !errors.As(err, &unsupported) {
+		t.Errorf("created a FIFO queue: %v", err)
+	}
+
+	// The endpoint is the simulator's whatever the URL's host, as with a real queue's URL in a policy.
+	q.url = "https://sqs.us-east-1.amazonaws.com/123456789012/other"
+	q.send("a", "b")
+	q.receive(func(in *sqs.ReceiveMessageInput) { in.MaxNumberOfMessages = 1 })
+	if _, err := q.PurgeQueue(t.Context(), &sqs.PurgeQueueInput{QueueUrl: &q.url}); err != nil {
+		t.Fatal(err)
+	}
+	if left := must[[]Message](t)(q.sim.Messages(url)); len(left) != 0 {
+		t.Errorf("left after the purge: %v", left)
+	}
+	if _, err := q.Client.DeleteQueue(t.Context(), &sqs.DeleteQueueInput{QueueUrl: &q.url}); err != nil {
+		t.Fatal(err)
+	}
+	var gone *types.QueueDoesNotExist
+	if _, err := q.GetQueueUrl(t.Context(), &sqs.GetQueueUrlInput{QueueName: aws.String("other")}); !errors.As(err, &gone) {
+		t.Errorf("URL of a deleted queue: %v", err)
+	}
+}
+
+func TestSQSBatches(t *testing.T) {
+	q := newTestQueue(t, Options{}, nil)
+	sent := must[*sqs.SendMessageBatchOutput](t)(q.SendMessageBatch(t.Context(), &sqs.SendMessageBatchInput{QueueUrl: &q.url, Entries: []types.SendMessageBatchRequestEntry{
+		{Id: aws.String("1"), MessageBody: aws.String("a")},
+		{Id: aws.String("2"), MessageBody: aws.String("b"), DelaySeconds: 901},
+		{Id: aws.String("3"), MessageBody: aws.String("c")},
+	}}))
+	if len(sent.Successful) != 2 || len(sent.Failed) != 1 || *sent.Failed[0].Id != "2" || !sent.Failed[0].SenderFault {
+		t.Fatalf("sent %d, failed %+v; want 2 sent and entry 2 failed", len(sent.Successful), sent.Failed)
+	}
+	got := q.receive()
+	q.expect("sent", got, "a", "c")
+
+	changed := must[*sqs.ChangeMessageVisibilityBatchOutput](t)(q.ChangeMessageVisibilityBatch(t.Context(), &sqs.ChangeMessageVisibilityBatchInput{QueueUrl: &q.url, Entries: []types.ChangeMessageVisibilityBatchRequestEntry{
+		{Id: aws.String("a"), ReceiptHandle: got[0].ReceiptHandle, VisibilityTimeout: 0},
+		{Id: aws.String("c"), ReceiptHandle: got[1].ReceiptHandle, VisibilityTimeout: 43_201},
+	}}))
+	if len(changed.Successful) != 1 || len(changed.Failed) != 1 || *changed.Failed[0].Code != "InvalidParameterValue" {
+		t.Fatalf("changed %d, failed %+v", len(changed.Successful), changed.Failed)
+	}
+	got[0] = q.receive()[0]
+
+	deleted := must[*sqs.DeleteMessageBatchOutput](t)(q.DeleteMessageBatch(t.Context(), &sqs.DeleteMessageBatchInput{QueueUrl: &q.url, Entries: []types.DeleteMessageBatchRequestEntry{
+		{Id: aws.String("a"), ReceiptHandle: got[0].ReceiptHandle},
+		{Id: aws.String("bad"), ReceiptHandle: aws.String("bad")},
+		{Id: aws.String("c"), ReceiptHandle: got[1].ReceiptHandle},
+	}}))
+	if len(deleted.Successful) != 2 || len(deleted.Failed) != 1 || *deleted.Failed[0].Code != "ReceiptHandleIsInvalid" {
+		t.Fatalf("deleted %d, failed %+v", len(deleted.Successful), deleted.Failed)
+	}
+	if left := must[[]Message](t)(q.sim.Messages(q.url)); len(left) != 0 {
+		t.Errorf("left: %v", left)
+	}
+}
+
+func TestSQSErrors(t *testing.T) {
+	q := newTestQueue(t, Options{}, nil)
+	ctx, nowhere := t.Context(), aws.String(strings.Replace(q.url, "events", "nowhere", 1))
+	entries := func(ids ...string) *sqs.DeleteMessageBatchInput {
+		in := &sqs.DeleteMessageBatchInput{QueueUrl: &q.url, Entries: []types.DeleteMessageBatchRequestEntry{}}
+		for _, id := range ids {
+			in.Entries = append(in.Entries, types.DeleteMessageBatchRequestEntry{Id: &id, ReceiptHandle: aws.String("h")})
+		}
+		return in
+	}
+	for _, test := range []struct {
+		name string
+		call func() error
+		as   any // a pointer to the SDK's typed error, or
+		code string
+	}{
+		{"no such queue", func() error {
+			_, err := q.ReceiveMessage(ctx, &sqs.ReceiveMessageInput{QueueUrl: nowhere})
+			return err
+		}, new(*types.QueueDoesNotExist), "AWS.SimpleQueueService.NonExistentQueue"},
+		{"another account's queue", func() error {
+			_, err := q.ReceiveMessage(ctx, &sqs.ReceiveMessageInput{QueueUrl: aws.String(q.sim.URL() + "/111111111111/events")})
+			return err
+		}, new(*types.QueueDoesNotExist), "AWS.SimpleQueueService.NonExistentQueue"},
+		{"a handle that is none", func() error {
+			_, err := q.DeleteMessage(ctx, &sqs.DeleteMessageInput{QueueUrl: &q.url, ReceiptHandle: aws.String("x")})
+			return err
+		}, new(*types.ReceiptHandleIsInvalid), "ReceiptHandleIsInvalid"},
+		{"too many messages asked for", func() error {
+			_, err := q.ReceiveMessage(ctx, &sqs.ReceiveMessageInput{QueueUrl: &q.url, MaxNumberOfMessages: 11})
+			return err
+		}, nil, "InvalidParameterValue"},
+		{"too long a wait", func() error {
+			_, err := q.ReceiveMessage(ctx, &sqs.ReceiveMessageInput{QueueUrl: &q.url, WaitTimeSeconds: 21})
+			return err
+		}, nil, "InvalidParameterValue"},
+		{"too long a message", func() error {
+			_, err := q.SendMessage(ctx, &sqs.SendMessageInput{QueueUrl: &q.url, MessageBody: aws.String(strings.Repeat("x", 1<<20+1))})
+			return err
+		}, nil, "InvalidParameterValue"},
+		{"an empty batch", func() error {
+			_, err := q.DeleteMessageBatch(ctx, entries())
+			return err
+		}, new(*types.EmptyBatchRequest), "AWS.SimpleQueueService.EmptyBatchRequest"},
+		{"too large a batch", func() error {
+			_, err := q.DeleteMessageBatch(ctx, entries("1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11"))
+			return err
+		}, new(*types.TooManyEntriesInBatchRequest), "AWS.SimpleQueueService.TooManyEntriesInBatchRequest"},
+		{"a batch that repeats an id", func() error {
+			_, err := q.DeleteMessageBatch(ctx, entries("1", "1"))
+			return err
+		}, new(*types.BatchEntryIdsNotDistinct), "AWS.SimpleQueueService.BatchEntryIdsNotDistinct"},
+		{"a batch with a bad id", func() error {
+			_, err := q.DeleteMessageBatch(ctx, entries("a b"))
+			return err
+		}, new(*types.InvalidBatchEntryId), "AWS.SimpleQueueService.InvalidBatchEntryId"},
+		{"an action that is not simulated", func() error {
+			_, err := q.ListQueues(ctx, &sqs.ListQueuesInput{})
+			return err
+		}, nil, "InvalidAction"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			err := test.call()
+			if test.as != nil && !errors.As(err, test.as) {
+				t.Errorf("error %v is not a %T", err, test.as)
+			}
+			if errorCode(err) != test.code {
+				t.Errorf("error %v, want code %s", err, test.code)
+			}
+		})
+	}
+}
+
+// The time for thousands of messages grows with their number, not with its square.
+func TestSQSThousandsOfMessages(t *testing.T) {
+	q := newTestQueue(t, Options{}, nil)
+	const n = 10_000
+	for i := range n {
+		must[string](t)(q.sim.SendMessage(q.url, strconv.Itoa(i)))
+	}
+	begun, seen := time.Now(), 0
+	for range n / 10 {
+		got := q.receive()
+		in := &sqs.DeleteMessageBatchInput{QueueUrl: &q.url}
+		for i, m := range got {
+			in.Entries = append(in.Entries, types.DeleteMessageBatchRequestEntry{Id: aws.String(strconv.Itoa(i)), ReceiptHandle: m.ReceiptHandle})
+		}
+		must[*sqs.DeleteMessageBatchOutput](t)(q.DeleteMessageBatch(t.Context(), in))
+		seen += len(got)
+	}
+	if left := must[[]Message](t)(q.sim.Messages(q.url)); seen != n || len(left) != 0 {
+		t.Errorf("received %d and left %d, want %d and 0", seen, len(left), n)
+	}
+	t.Logf("received and deleted %d messages in %v", n, time.Since(begun).Round(time.Millisecond))
+}

@@ -98,3 +98,40 @@ func (p *NodeTerminationPolicy) before(other *NodeTerminationPolicy) bool {
 		cmp.Compare(p.Name, other.Name),
 	) < 0
 }
+
+// TrimNode is the cache's transform for Nodes: it keeps what is decided by and
+// what a patch needs, so that an idle manager's memory does not follow the size of
+// its nodes' statuses.
+func TrimNode(object any) (any, error) {
+	node, ok := object.(*corev1.Node)
+	if !ok {
+		return object, nil
+	}
+	trimmed := &corev1.Node{
+		ObjectMeta: metav1.ObjectMeta{
+			Name:              node.Name,
+			UID:               node.UID,
+			ResourceVersion:   node.ResourceVersion,
+			CreationTimestamp: node.CreationTimestamp,
+			DeletionTimestamp: node.DeletionTimestamp,
+			Labels:            node.Labels,
+		},
+		Spec: corev1.NodeSpec{
+			ProviderID:    node.Spec.ProviderID,
+			Unschedulable: node.Spec.Unschedulable,
+			Taints:        node.Spec.Taints,
+		},
+	}
+	if applied, found := node.Annotations[AnnotationApplied]; found {
+		trimmed.Annotations = map[string]string{AnnotationApplied: applied}
+	}
+	for _, condition := range node.Status.Conditions {
+		if condition.Type == corev1.NodeReady {
+			trimmed.Status.Conditions = []corev1.NodeCondition{{
+				Type: condition.Type, Status: condition.Status, LastTransitionTime: condition.LastTransitionTime,
+			}}
+		}
+	}
+	trimmed.Status.NodeInfo.BootID = node.Status.NodeInfo.BootID
+	return trimmed, nil
+}

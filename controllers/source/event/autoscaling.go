@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package event
+
+import (
+	"strings"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/nodetermination/operator/api/v1alpha1"
+)
+
+// autoScalingService is how a group signs what it sends to a queue itself.
+const autoScalingService = "AWS Auto Scaling"
+
+// lifecycleAction is an instance that waits at a hook, as EventBridge and the
+// group itself both describe it.
+// https://docs.aws.amazon.com/autoscaling/ec2/userguide/ec2-auto-scaling-event-reference.html
+type lifecycleAction struct {
+	Group      string `json:"AutoScalingGroupName"`
+	Hook       string `json:"LifecycleHookName"`
+	Token      string `json:"LifecycleActionToken"`
+	Transition string `json:"LifecycleTransition"`
+	InstanceID string `json:"EC2InstanceId"`
+	// Destination is EC2, AutoScalingGroup or WarmPool. Older groups do not send it.
+	Destination string `json:"Destination"`
+	// Event and Time are only in what the group itself sends.
+	Event string `json:"Event"`
+	Time  string `json:"Time"`
+}
+
+// parseTerminateLifecycleAction reads a termination hook's event from EventBridge.
+func parseTerminateLifecycleAction(b bridged) (Document, error) {
+	var a lifecycleAction
+	if err := decode(b.detail, "detail.", &a); err != nil {
+		return Document{}, err
+	}
+	return a.termination("detail.", b.time)
+}
+
+// parseAutoScaling reads what a group sends to its hook's notification target itself.
+// https://docs.aws.amazon.com/autoscaling/ec2/userguide/prepare-for-lifecycle-notifications.html
+func parseAutoScaling(body []byte) (Document, error) {
+	var a lifecycleAction
+	if err := decode(body, "", &a); err != nil {
+		return Document{}, err
+	}
+	// A hook's action has no Event: that is a test, or a group's notification of
+	// what has already happened.
+	if strings.HasPrefix(a.Event, "autoscaling:") {
+		return Document{Passed: quote(a.Event) + " is no lifecycle action"}, nil
+	}
+	const terminating = "autoscaling:EC2_INSTANCE_TERMINATING"
+	if err := required("LifecycleTransition", a.Transition, terminating); err != nil {
+		return Document{}, err
+	}
+	if a.Transition != terminating {
+		return Document{Passed: "lifecycle transition " + quote(a.Transition) + " is no termination"}, nil
+	}
+	t, err := parseTime("Time", a.Time)
+	if err != nil {
+		return Document{}, err
+	}
+	return a.termination("", t)
+}
+
+// termination is the same fact, with the same ID, whichever way the action was
+// heard of. within is the path to the action in the document. There is no
+// deadline: the group waits as long as the hook says.
+func (a lifecycleAction) termination(within string, t time.Time) (Document, error) {
+	if err := checkInstanceID(within+"EC2InstanceId", a.InstanceID); err != nil {
+		return Document{}, err
+	}
+	if err := checkName(within+"AutoScalingGroupName", a.Group, "the group's name, of at most 255 characters", maxName); err != nil {
+		return Document{}, err
+	}
+	if err := checkName(within+"LifecycleHookName", a.Hook, "the hook's name, of at most 255 characters", maxName); err != nil {
+		return Document{}, err
+	}
+	if err := checkName(within+"LifecycleActionToken", a.Token, "the action's token, a UUID", maxToken); err != nil {
+		return Document{}, err
+	}
+	return Document{Facts: []Fact{{
+		InstanceID: a.InstanceID,
+		Event: v1alpha1.Event{
+			ID:   hashID(a.Group, a.Hook, a.Token),
+			Kind: v1alpha1.AutoScalingTermination,
+			Time: metav1.Time{Time: t},
+			LifecycleHook: &v1alpha1.LifecycleHook{
+				AutoScalingGroupName: a.Group,
+				Name:                 a.Hook,
+				Token:                a.Token,
+				Destination:          cut(a.Destination, maxDestination),
+			},
+		},
+	}}}, nil
+}

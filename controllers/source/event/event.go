@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package event turns what AWS says about EC2 instances into events of a
+// NodeTermination. It is pure: no clock, no network, no state.
+//
+// A queue carries three forms of document: EventBridge events, lifecycle
+// notifications straight from an Auto Scaling group, and either of them in an
+// SNS notification. There is one parser per kind of message, one file each.
+//
+// A required field that is missing or malformed is an error. An optional one
+// that is malformed counts as absent: with two minutes left, a drain is worth
+// more than a complaint.
+package event
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/nodetermination/operator/api/v1alpha1"
+)
+
+// maxBody is the size of the largest message that SQS takes, in bytes.
+// https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html
+const maxBody = 1 << 20
+
+// documents names what a queue may carry, for errors.
+const documents = "an EventBridge event, an Auto Scaling lifecycle notification, or an SNS notification of either, " +
+	"unchanged: remove the input transformer from the rule's target"
+
+// Fact is what one document says about one instance.
+type Fact struct {
+	// InstanceID is the EC2 instance, such as i-0abc1234def567890.
+	InstanceID string
+	// Event is ready to be stored, but for its source, which whoever heard it sets.
+	Event v1alpha1.Event
+}
+
+// Document is what a queue message said: facts, or why there are none.
+type Document struct {
+	// Facts are what to store: one per instance.
+	Facts []Fact
+	// Passed says why a recognised document carries nothing to act on. Empty if there are facts.
+	Passed string
+}
+
+// Parse reads the body of one queue message. sent is when the message entered
+// the queue (the SQS attribute SentTimestamp); it bounds deadlines that are
+// counted from the event's own time, and nothing else comes from it. Zero: not known.
+//
+// The error is an *Error and says what was found and what is expected.
+func Parse(body []byte, sent time.Time) (Document, error) {
+	if len(body) > maxBody {
+		return Document{}, unexpected("the message", fmt.Sprintf("%d bytes long", len(body)), fmt.Sprintf("at most %d, the limit of SQS", maxBody))
+	}
+	f, err := formOf(body)
+	if err != nil {
+		return Document{}, err
+	}
+	if f == notificationForm {
+		if body, err = unwrap(body); err != nil {
+			return Document{}, err
+		}
+		if f, err = formOf(body); err != nil {
+			return Document{}, err
+		}
+	}
+	switch f {
+	case eventBridgeForm:
+		return parseEventBridge(body, sent)
+	case autoScalingForm:
+		return parseAutoScaling(body)
+	case notificationForm:
+		return Document{}, unexpected("Message", "itself an SNS notification", "the event: subscribe the queue to the first topic, or deliver raw messages")
+	}
+	return Document{}, unexpected("the message", "of no known form", documents)
+}
+
+// form is one of the three forms of document, or none.
+type form int
+
+const (
+	unknownForm form = iota
+	eventBridgeForm
+	autoScalingForm
+	notificationForm
+)
+
+// formOf tells the form by fields that only documents of that form have.
+func formOf(body []byte) (form, error) {
+	var marks struct {
+		Source              string `json:"source"`
+		DetailType          string `json:"detail-type"`
+		Service             string `json:"Service"`
+		LifecycleTransition string `json:"LifecycleTransition"`
+		Type                string `json:"Type"`
+	}
+	if err := decode(body, "", &marks); err != nil {
+		return unknownForm, err
+	}
+	switch {
+	case marks.Source != "" || marks.DetailType != "":
+		return eventBridgeForm, nil
+	case marks.Service == autoScalingService || marks.LifecycleTransition != "":
+		return autoScalingForm, nil
+	case marks.Type != "":
+		return notificationForm, nil
+	}
+	return unknownForm, nil
+}
+
+// Over is the moment after which what the event announces has come to pass:
+// the later of deadline and notBefore where either is set, else the event's
+// time. A node that booted after it is not the one the event is about any more.
+func Over(e v1alpha1.Event) time.Time {
+	switch {
+	case e.Deadline != nil && e.NotBefore != nil && e.NotBefore.After(e.Deadline.Time):
+		return e.NotBefore.Time
+	case e.Deadline != nil:
+		return e.Deadline.Time
+	case e.NotBefore != nil:
+		return e.NotBefore.Time
+	}
+	return e.Time.Time
+}
+
+// Resolves says whether the event is good news: the instance runs again, so
+// what was heard about it before is over.
+func Resolves(e v1alpha1.Event) bool {
+	return e.Kind == v1alpha1.InstanceStateChange && e.InstanceAction == stateRunning
+}

@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package event
+
+import (
+	"encoding/json"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/nodetermination/operator/api/v1alpha1"
+)
+
+// The services whose events can be about an instance.
+const (
+	sourceEC2         = "aws.ec2"
+	sourceAutoScaling = "aws.autoscaling"
+	sourceHealth      = "aws.health"
+)
+
+// parsers are by source and detail-type. What else these sources send is passed over.
+var parsers = map[string]map[string]func(bridged) (Document, error){
+	sourceEC2: {
+		"EC2 Spot Instance Interruption Warning": parseSpotInterruption,
+		"EC2 Instance Rebalance Recommendation":  parseRebalanceRecommendation,
+		"EC2 Instance State-change Notification": parseStateChange,
+		// The same page of AWS's documentation has had both.
+		"EC2 Capacity Reservation Instance Interruption Warning":               parseCapacityReservationInterruption,
+		"EC2 Interruptible Capacity Reservation Instance Interruption Warning": parseCapacityReservationInterruption,
+	},
+	sourceAutoScaling: {
+		"EC2 Instance-terminate Lifecycle Action": parseTerminateLifecycleAction,
+	},
+	sourceHealth: {
+		"AWS Health Event": parseHealth,
+	},
+}
+
+// envelope is what all EventBridge events share.
+// https://docs.aws.amazon.com/eventbridge/latest/ref/overiew-event-structure.html
+type envelope struct {
+	ID         string          `json:"id"`
+	Source     string          `json:"source"`
+	DetailType string          `json:"detail-type"`
+	Time       string          `json:"time"`
+	Detail     json.RawMessage `json:"detail"`
+}
+
+// bridged is an EventBridge event whose envelope is in order.
+type bridged struct {
+	id         string
+	time, sent time.Time
+	detail     json.RawMessage
+}
+
+func parseEventBridge(body []byte, sent time.Time) (Document, error) {
+	var e envelope
+	if err := decode(body, "", &e); err != nil {
+		return Document{}, err
+	}
+	const whole = "an event as EventBridge sends it: remove the input transformer from the rule's target"
+	if err := required("source", e.Source, whole); err != nil {
+		return Document{}, err
+	}
+	if err := required("detail-type", e.DetailType, whole); err != nil {
+		return Document{}, err
+	}
+	kinds, ok := parsers[e.Source]
+	if !ok {
+		return Document{}, unexpected("source", quote(e.Source), "aws.ec2, aws.autoscaling or aws.health: let the EventBridge rule match only those")
+	}
+	parse, ok := kinds[e.DetailType]
+	if !ok {
+		return Document{Passed: quote(e.DetailType) + " of " + e.Source + " is nothing to act on"}, nil
+	}
+	if err := required("id", e.ID, whole); err != nil {
+		return Document{}, err
+	}
+	if err := required("detail", string(e.Detail), whole); err != nil {
+		return Document{}, err
+	}
+	t, err := parseTime("time", e.Time)
+	if err != nil {
+		return Document{}, err
+	}
+	return parse(bridged{id: eventID(e.ID), time: t, sent: sent, detail: e.Detail})
+}
+
+// event starts an event of the given kind.
+func (b bridged) event(kind v1alpha1.EventKind) v1alpha1.Event {
+	return v1alpha1.Event{ID: b.id, Kind: kind, Time: metav1.Time{Time: b.time}}
+}

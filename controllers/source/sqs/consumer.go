@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package sqs
+
+import (
+	"context"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/go-logr/logr"
+)
+
+const (
+	// minBackoff and maxBackoff bound the wait after a failed receive, which doubles.
+	minBackoff, maxBackoff = time.Second, time.Minute
+	// tooSoon is when a long poll that found nothing cannot have waited.
+	tooSoon = time.Second
+	// attributesEvery is how often the queue's attributes are looked at.
+	attributesEvery = 10 * time.Minute
+)
+
+// consumer reads one queue.
+type consumer struct {
+	queue  Queue
+	opts   Options
+	log    logr.Logger
+	health *health
+	store  store
+	told   told
+
+	stop      context.CancelFunc // nil until it runs
+	client    *queueClient
+	crew      crew
+	receivers sync.WaitGroup
+}
+
+func newConsumer(queue Queue, opts Options, changed func()) *consumer {
+	log := opts.Log.WithValues("queue", queue.URL)
+	return &consumer{
+		queue:  queue,
+		opts:   opts,
+		log:    log,
+		health: newHealth(queue, opts.Clock, log, changed),
+		store:  store{client: opts.Client, log: log},
+	}
+}
+
+// run reads the queue until listen ends, and returns when all that was received
+// until then is handled, or work has ended as well.
+func (c *consumer) run(listen, work context.Context) {
+	if !c.connect(listen) {
+		return
+	}
+	c.crew.start()
+	c.receivers.Go(func() { c.receive(listen, work) })
+	c.receivers.Go(func() { c.watchAttributes(listen) })
+	c.receivers.Wait()
+}
+
+// connect makes the client, as soon as there is a configuration to make it from.
+func (c *consumer) connect(ctx context.Context) (connected bool) {
+	for failures := 1; ctx.Err() == nil; failures++ {
+		client, err := newQueueClient(ctx, c.opts.LoadAWSConfig, c.queue)
+		if err == nil {
+			c.client = client
+			return true
+		}
+		c.health.worked(receiving, err)
+		c.sleep(ctx, backoff(failures))
+	}
+	return false
+}
+
+// receive is one receiver: it takes batches and handles them until listen ends
+// or it is one too many.
+func (c *consumer) receive(listen, work context.Context) {
+	for failures := 0; listen.Err() == nil; {
+		wait := longPoll
+		if !c.health.isHeard() {
+			wait = 0 // a quick answer tells that the queue is there
+		}
+		asked := c.opts.Clock.Now()
+		messages, err := c.client.receive(listen, wait)
+		switch {
+		case listen.Err() != nil && err != nil:
+			return
+		case err != nil:
+			failures++
+			c.health.worked(receiving, err)
+			if !c.crew.failed() {
+				return
+			}
+			c.log.V(1).Info("receiving failed", "error", err.Error())
+			c.sleep(listen, backoff(failures))
+			continue
+		}
+		failures = 0
+		c.health.worked(receiving, nil)
+		stay, hire := c.crew.received(len(messages))
+		if hire {
+			c.receivers.Go(func() { c.receive(listen, work) })
+		}
+		switch {
+		case len(messages) > 0:
+			c.handle(work, messages)
+			stay = c.crew.handled(len(messages))
+		case stay && wait > 0 && c.opts.Clock.Since(asked) < tooSoon:
+			c.sleep(listen, tooSoon)
+		}
+		if !stay {
+			return
+		}
+	}
+}
+
+// watchAttributes looks now and then for how long the queue keeps its messages.
+// That is for advice only, so a failure is nothing to complain of.
+func (c *consumer) watchAttributes(ctx context.Context) {
+	for ctx.Err() == nil {
+		retention, err := c.client.retention(ctx)
+		if err == nil {
+			c.health.keeps(retention)
+		} else {
+			c.log.V(1).Info("the queue's attributes are not known", "error", err.Error())
+		}
+		c.sleep(ctx, attributesEvery)
+	}
+}
+
+// sleep waits unless ctx ends.
+func (c *consumer) sleep(ctx context.Context, d time.Duration) {
+	timer := c.opts.Clock.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C():
+	case <-ctx.Done():
+	}
+}
+
+// backoff is how long to wait after so many failures in a row: it doubles, and
+// the latter half of it is random.
+func backoff(failures int) time.Duration {
+	d := doubled(minBackoff, failures, maxBackoff)
+	return d/2 + rand.N(d/2+1)
+}
+
+// doubled is first at the first time and twice as much every time after, up to most.
+func doubled(first time.Duration, times int, most time.Duration) time.Duration {
+	d := first
+	for ; times > 1 && d < most; times-- {
+		d *= 2
+	}
+	return min(d, most)
+}

@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package sqs
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/go-logr/logr"
+	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	crevent "sigs.k8s.io/controller-runtime/pkg/event"
+)
+
+// stopTimeout is how long messages that are being handled may take when the
+// manager stops. What is not done by then comes back in the queue.
+const stopTimeout = 5 * time.Second
+
+// Options of Consumers. All but LoadAWSConfig are required.
+type Options struct {
+	// Cache has the nodes, indexed by v1alpha1.NodeInstanceIDIndex, and the policies.
+	Cache client.Reader
+	// Client writes NodeTerminations. It also reads them, and must not do so from a cache.
+	Client client.Client
+	// Log gets a line for every event and for every problem of a queue.
+	Log logr.Logger
+	// Clock decides about ages, and about when to try again.
+	Clock clock.Clock
+	// LoadAWSConfig loads the AWS configuration. Default config.LoadDefaultConfig.
+	LoadAWSConfig LoadAWSConfig
+}
+
+// Consumers keeps one consumer running per queue that a policy names.
+type Consumers struct {
+	opts    Options
+	changed chan crevent.TypedGenericEvent[struct{}]
+	running sync.WaitGroup
+
+	mu        sync.Mutex
+	consumers map[Queue]*consumer
+	// listen and work are the contexts of receiving and handling; nil until Start.
+	listen, work context.Context
+}
+
+// NewConsumers returns Consumers without any queue yet.
+func NewConsumers(opts Options) *Consumers {
+	if opts.LoadAWSConfig == nil {
+		opts.LoadAWSConfig = config.LoadDefaultConfig
+	}
+	return &Consumers{
+		opts:      opts,
+		changed:   make(chan crevent.TypedGenericEvent[struct{}], 1),
+		consumers: map[Queue]*consumer{},
+	}
+}
+
+// NeedLeaderElection tells the manager that one replica reads the queues.
+func (c *Consumers) NeedLeaderElection() bool { return true }
+
+// Start reads the queues until ctx ends, then waits for the messages that are
+// being handled, for at most five seconds. It is to be called once, when the
+// cache is in sync.
+func (c *Consumers) Start(ctx context.Context) error {
+	work, abandon := context.WithCancel(context.WithoutCancel(ctx))
+	defer abandon()
+	c.mu.Lock()
+	c.listen, c.work = ctx, work
+	for _, consumer := range c.consumers {
+		c.run(consumer)
+	}
+	c.mu.Unlock()
+
+	<-ctx.Done()
+	c.mu.Lock() // those who run after this end at once
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		c.running.Wait()
+	}()
+	c.mu.Unlock()
+	timer := time.NewTimer(stopTimeout)
+	defer timer.Stop()
+	select {
+	case <-ended:
+	case <-timer.C:
+		c.opts.Log.Info("messages that are still being handled are left to come back in their queues", "after", stopTimeout)
+	}
+	return nil
+}
+
+// Ensure makes the queues the ones that are read: it starts those that are new
+// and stops those that are no longer named. It may be called before Start, and
+// returns at once.
+func (c *Consumers) Ensure(queues []Queue) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	named := map[Queue]bool{}
+	for _, queue := range queues {
+		named[queue] = true
+		if c.consumers[queue] == nil {
+			c.consumers[queue] = newConsumer(queue, c.opts, c.tell)
+			c.run(c.consumers[queue])
+		}
+	}
+	for queue, consumer := range c.consumers {
+		if named[queue] {
+			continue
+		}
+		if consumer.stop != nil {
+			consumer.stop()
+		}
+		delete(c.consumers, queue)
+	}
+}
+
+// run starts a consumer, if Start was called and is not over.
+func (c *Consumers) run(consumer *consumer) {
+	if c.listen == nil || c.listen.Err() != nil {
+		return
+	}
+	listen, stop := context.WithCancel(c.listen)
+	consumer.stop = stop
+	work := c.work
+	c.running.Go(func() {
+		defer stop()
+		consumer.log.Info("queue is being read")
+		consumer.run(listen, work)
+		consumer.log.Info("queue is no longer read")
+	})
+}
+
+// Health is how a queue does. A queue that is not read yet is starting.
+func (c *Consumers) Health(queue Queue) Health {
+	c.mu.Lock()
+	consumer := c.consumers[queue]
+	c.mu.Unlock()
+	if consumer == nil {
+		return starting()
+	}
+	return consumer.health.health()
+}
+
+// Changed receives when the Health of one queue or several has changed. It holds
+// one notice at most, so whoever reads it looks at every queue; it suits
+// source.TypedChannel.
+func (c *Consumers) Changed() <-chan crevent.TypedGenericEvent[struct{}] { return c.changed }
+
+func (c *Consumers) tell() {
+	select {
+	case c.changed <- crevent.TypedGenericEvent[struct{}]{}:
+	default:
+	}
+}

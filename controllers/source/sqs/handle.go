@@ -1,0 +1,256 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package sqs
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/nodetermination/operator/api/v1alpha1"
+	"github.com/nodetermination/operator/controllers/source/event"
+)
+
+const (
+	// handleTimeout bounds the storing of one message, which may be about many instances.
+	handleTimeout = time.Minute
+	// minRetain and maxRetain bound for how long a message about an unknown
+	// instance is hidden, which doubles.
+	minRetain, maxRetain = 30 * time.Second, 15 * time.Minute
+	// minRetry and maxRetry bound for how long a message is hidden that could not
+	// be stored, which doubles: little, against two minutes' notice.
+	minRetry, maxRetry = 2 * time.Second, 30 * time.Second
+)
+
+// message is a received message and what becomes of it.
+type message struct {
+	id, handle string
+	sent       time.Time
+	receives   int // this one included
+	facts      []event.Fact
+	outcome    outcome
+}
+
+// handle stores what the messages say and deletes them or gives them back. No
+// message holds up another, and all of them stay hidden until it returns.
+func (c *consumer) handle(ctx context.Context, received []types.Message) {
+	messages := make([]message, len(received))
+	for i := range received {
+		messages[i] = c.read(&received[i])
+	}
+	c.storeAll(ctx, messages)
+	c.finish(ctx, messages)
+	c.health.handled()
+}
+
+// read is the message with its facts, or with its outcome if it has none.
+func (c *consumer) read(received *types.Message) message {
+	now := c.opts.Clock.Now()
+	m := message{
+		id:       aws.ToString(received.MessageId),
+		handle:   aws.ToString(received.ReceiptHandle),
+		sent:     now,
+		receives: 1,
+	}
+	if sent, err := strconv.ParseInt(received.Attributes[string(types.MessageSystemAttributeNameSentTimestamp)], 10, 64); err == nil {
+		m.sent = time.UnixMilli(sent)
+	}
+	if n, err := strconv.Atoi(received.Attributes[string(types.MessageSystemAttributeNameApproximateReceiveCount)]); err == nil {
+		m.receives = n
+	}
+	document, err := event.Parse([]byte(aws.ToString(received.Body)), m.sent)
+	switch {
+	case err != nil:
+		m.outcome = unreadable
+		if c.health.unread(m.id, err) {
+			c.log.Info("message cannot be read and is left in the queue", "messageID", m.id, "error", err.Error())
+		}
+	case len(document.Facts) == 0:
+		m.outcome = passed
+		c.log.V(1).Info("message passed over", "messageID", m.id, "why", document.Passed)
+	}
+	m.facts = document.Facts
+	return m
+}
+
+// storeAll finds the outcome of every message that has facts, side by side.
+func (c *consumer) storeAll(ctx context.Context, messages []message) {
+	var held []string
+	for i := range messages {
+		if len(messages[i].facts) > 0 {
+			held = append(held, messages[i].handle)
+		}
+	}
+	if len(held) == 0 {
+		return
+	}
+	defer c.hold(ctx, held)()
+	readers, err := c.audience(ctx)
+	var storing sync.WaitGroup
+	for i := range messages {
+		if m := &messages[i]; len(m.facts) > 0 {
+			storing.Go(func() { c.storeMessage(ctx, m, readers, err) })
+		}
+	}
+	storing.Wait()
+}
+
+// hold keeps messages hidden until it is released.
+func (c *consumer) hold(ctx context.Context, handles []string) (release func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	var holding sync.WaitGroup
+	holding.Go(func() {
+		again := make([]hidden, len(handles))
+		for i, handle := range handles {
+			again[i] = hidden{handle, visibility}
+		}
+		for c.sleep(ctx, visibility/2); ctx.Err() == nil; c.sleep(ctx, visibility/2) {
+			if _, err := c.client.hide(ctx, again); ctx.Err() == nil {
+				c.health.worked(hiding, err)
+			}
+		}
+	})
+	return func() {
+		cancel()
+		holding.Wait()
+	}
+}
+
+// audience is the policies that name the queue; an error if there are none.
+func (c *consumer) audience(ctx context.Context) (audience, error) {
+	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
+	defer cancel()
+	var policies v1alpha1.NodeTerminationPolicyList
+	if err := c.opts.Cache.List(ctx, &policies); err != nil {
+		return audience{}, err
+	}
+	a := audienceOf(policies.Items, c.queue)
+	if len(a.policies) == 0 {
+		return a, errors.New("no policy names the queue any more")
+	}
+	return a, nil
+}
+
+// storeMessage finds what becomes of a message: the outcome that matters most of
+// those of its facts. err is why none of them can be judged.
+func (c *consumer) storeMessage(ctx context.Context, m *message, readers audience, err error) {
+	ctx, cancel := context.WithTimeout(ctx, handleTimeout)
+	defer cancel()
+	age := c.opts.Clock.Since(m.sent)
+	for _, fact := range m.facts {
+		var node *corev1.Node
+		result := failed
+		err := err
+		if err == nil {
+			node, err = c.node(ctx, fact.InstanceID)
+		}
+		if err == nil {
+			result, err = readers.judge(fact.Event, node, age)
+		}
+		if err == nil && result == stored {
+			result, err = c.store.store(ctx, fact, node.Name)
+		}
+		if err != nil {
+			result = failed
+		}
+		c.record(m, fact, node, result, err)
+		m.outcome = max(m.outcome, result)
+	}
+}
+
+// node is the Node of an instance, nil if there is none: of several the newest,
+// as a machine that registers anew under another name leaves the old Node behind.
+func (c *consumer) node(ctx context.Context, instanceID string) (*corev1.Node, error) {
+	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
+	defer cancel()
+	var nodes corev1.NodeList
+	if err := c.opts.Cache.List(ctx, &nodes, client.MatchingFields{v1alpha1.NodeInstanceIDIndex: instanceID}); err != nil {
+		return nil, err
+	}
+	var newest *corev1.Node
+	for i := range nodes.Items {
+		if node := &nodes.Items[i]; newest == nil || newest.CreationTimestamp.Before(&node.CreationTimestamp) {
+			newest = node
+		}
+	}
+	return newest, nil
+}
+
+// record counts and logs what became of one fact.
+func (c *consumer) record(m *message, fact event.Fact, node *corev1.Node, result outcome, err error) {
+	c.health.event()
+	log := c.log.WithValues("instance", fact.InstanceID, "kind", fact.Event.Kind, "eventID", fact.Event.ID, "messageID", m.id)
+	if node != nil {
+		log = log.WithValues("node", node.Name)
+	}
+	switch {
+	case result == stored:
+		eventsTotal.WithLabelValues(string(fact.Event.Kind), string(v1alpha1.SourceSQS)).Inc()
+		log.Info("event stored")
+	case result == failed && c.told.first(m.id, c.opts.Clock.Now()):
+		log.Error(err, "event could not be stored, its message is given back to the queue")
+	case result == failed:
+		log.V(1).Info("event could not be stored again", "error", err.Error())
+	default:
+		log.V(1).Info("event not stored", "outcome", result.String())
+	}
+}
+
+// finish deletes the messages that are done with and gives back the others.
+func (c *consumer) finish(ctx context.Context, messages []message) {
+	var done []string
+	var back []hidden
+	for _, m := range messages {
+		messagesTotal.WithLabelValues(m.outcome.String()).Inc()
+		switch m.outcome {
+		case unreadable: // left alone
+		case retained:
+			back = append(back, hidden{m.handle, doubled(minRetain, m.receives, maxRetain)})
+		case failed:
+			back = append(back, hidden{m.handle, doubled(minRetry, m.receives, maxRetry)})
+		default:
+			done = append(done, m.handle)
+		}
+	}
+	if len(done) > 0 {
+		lost, err := c.client.remove(ctx, done)
+		c.finished(removing, lost, err)
+	}
+	if len(back) > 0 {
+		lost, err := c.client.hide(ctx, back)
+		c.finished(hiding, lost, err)
+	}
+}
+
+// finished notes how a call went. Messages it failed for come back and are handled again.
+func (c *consumer) finished(op operation, lost int, err error) {
+	c.health.worked(op, err)
+	if lost > 0 {
+		log := c.log.V(1)
+		if err != nil {
+			log = log.WithValues("error", err.Error())
+		}
+		log.Info("messages will come back", "operation", op, "messages", lost)
+	}
+}
+
+// told remembers the messages that were complained of. The zero value is empty.
+type told struct {
+	mu     sync.Mutex
+	recent recent
+}
+
+// first is whether the message is new to it.
+func (t *told) first(messageID string, now time.Time) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.recent.count(now)
+	return t.recent.add(messageID, now)
+}

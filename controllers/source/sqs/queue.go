@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package sqs
+
+import (
+	"cmp"
+	"net/url"
+	"regexp"
+	"strings"
+
+	"github.com/nodetermination/operator/api/v1alpha1"
+)
+
+// Queue is what two policies must agree on to share a consumer.
+type Queue struct {
+	// URL is the queue's address as the policy gives it.
+	URL string
+	// Region is the queue's AWS region. Empty: whatever the SDK's own chain says.
+	Region string
+}
+
+// QueueOf is the queue that a source names. Its region is the source's, else the one in the URL.
+func QueueOf(source *v1alpha1.SQSSource) Queue {
+	return Queue{URL: source.QueueURL, Region: cmp.Or(source.Region, RegionOf(source.QueueURL))}
+}
+
+// regionCode is the form of every AWS region's code, such as us-gov-west-1.
+var regionCode = regexp.MustCompile(`^[a-z]{2,}(-[a-z]+)+-[0-9]+$`)
+
+// legacyRegion is that of the one queue host that does not name its region.
+const legacyHost, legacyRegion = "queue.amazonaws.com", "us-east-1"
+
+// RegionOf is the AWS region in a queue's URL, empty if it names none: the label
+// after sqs, also with a VPC endpoint's name before it, or before queue in hosts
+// of the old form. It also finds the region in hosts that are not AWS's but
+// formed like them, such as LocalStack's.
+// https://docs.aws.amazon.com/general/latest/gr/sqs-service.html
+func RegionOf(queueURL string) string {
+	u, err := url.Parse(queueURL)
+	if err != nil {
+		return ""
+	}
+	host := strings.ToLower(u.Hostname())
+	if host == legacyHost {
+		return legacyRegion
+	}
+	labels := strings.Split(host, ".")
+	for i, label := range labels {
+		region := ""
+		switch {
+		case (label == "sqs" || label == "sqs-fips") && i+1 < len(labels):
+			region = labels[i+1]
+		case label == "queue" && i > 0:
+			region = labels[i-1]
+		}
+		if regionCode.MatchString(region) {
+			return region
+		}
+	}
+	return ""
+}
+
+// publicHost is a host that the SDK finds by the region, by itself: there its
+// own settings count, such as AWS_ENDPOINT_URL or FIPS endpoints.
+var publicHost = regexp.MustCompile(`^(sqs(-fips)?\.[a-z0-9-]+|([a-z0-9-]+\.)?queue)\.amazonaws\.com(\.cn)?$`)
+
+// endpointOf is where to send the calls about a queue whose host the SDK would
+// not find by the region: a VPC endpoint, a simulator. Empty: the SDK knows.
+// The SDK sends to its own endpoint whatever the host in the queue's URL.
+func endpointOf(queueURL string) string {
+	u, err := url.Parse(queueURL)
+	if err != nil || u.Host == "" || publicHost.MatchString(strings.ToLower(u.Hostname())) {
+		return ""
+	}
+	return u.Scheme + "://" + u.Host
+}
+
+// same is whether two ways of naming a queue mean the same one: the same
+// account and name, at the same host or, by whatever host, in the same region.
+func (q Queue) same(other Queue) bool {
+	a, err := url.Parse(q.URL)
+	if err != nil {
+		return q == other
+	}
+	b, err := url.Parse(other.URL)
+	if err != nil || a.Path != b.Path {
+		return false
+	}
+	return strings.EqualFold(a.Host, b.Host) || q.Region != "" && q.Region == other.Region
+}
+
+// audience is the policies that name one queue.
+type audience struct {
+	policies []*v1alpha1.NodeTerminationPolicy
+	unknown  v1alpha1.UnknownInstances
+	differ   bool
+}
+
+// audienceOf picks those that name the queue, in whichever way. Policies that
+// are being deleted do not count.
+func audienceOf(policies []v1alpha1.NodeTerminationPolicy, queue Queue) audience {
+	var a audience
+	for i := range policies {
+		policy := &policies[i]
+		if policy.DeletionTimestamp != nil {
+			continue
+		}
+		names := false
+		for _, source := range policy.Spec.Sources {
+			if source.SQS == nil || !QueueOf(source.SQS).same(queue) {
+				continue
+			}
+			names = true
+			choice := cmp.Or(source.SQS.UnknownInstances, v1alpha1.UnknownRetain)
+			switch {
+			case a.unknown == "":
+				a.unknown = choice
+			case a.unknown != choice:
+				a.unknown, a.differ = v1alpha1.UnknownRetain, true
+			}
+		}
+		if names {
+			a.policies = append(a.policies, policy)
+		}
+	}
+	return a
+}
+
+// UnknownInstances is what is done about messages that are about no node of the
+// cluster: what the policies that name the queue say, or Retain where they
+// differ. It is empty if none of them names it.
+func UnknownInstances(policies []v1alpha1.NodeTerminationPolicy, queue Queue) (choice v1alpha1.UnknownInstances, differ bool) {
+	a := audienceOf(policies, queue)
+	return a.unknown, a.differ
+}

@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package sqs
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/go-logr/logr"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/nodetermination/operator/api/v1alpha1"
+	ac "github.com/nodetermination/operator/api/v1alpha1/applyconfiguration/api/v1alpha1"
+	"github.com/nodetermination/operator/controllers/source/event"
+)
+
+const (
+	// apiTimeout bounds one call to the API server.
+	apiTimeout = 10 * time.Second
+	// maxEvents is how many events a NodeTermination takes.
+	maxEvents = 32
+	// cancellerSuffix makes the field manager of the one that calls an event off.
+	// It owns just that, so that hearing the event once more does not revive it.
+	cancellerSuffix = "-cancelled"
+)
+
+// store writes facts into NodeTerminations.
+type store struct {
+	client client.Client
+	log    logr.Logger
+}
+
+// store writes a fact about the instance of a node. The outcome is stored, or
+// nothingToEnd for a fact that only ends others when there are none.
+func (s *store) store(ctx context.Context, fact event.Fact, nodeName string) (outcome, error) {
+	fact.Event.Source = v1alpha1.SourceSQS
+	if ptr.Deref(fact.Event.Cancelled, false) || event.Resolves(fact.Event) {
+		return s.end(ctx, fact, nodeName)
+	}
+	owner := v1alpha1.EventFieldManager(fact.Event.ID)
+	err := s.apply(ctx, fact, nodeName, owner)
+	if !apierrors.IsInvalid(err) {
+		return stored, err
+	}
+	existing, getErr := s.get(ctx, fact.InstanceID)
+	switch {
+	case getErr != nil:
+		return failed, err
+	case existing != nil && existing.Spec.NodeName != nodeName:
+		if err := s.deleteMismatched(ctx, existing, nodeName); err != nil {
+			return failed, err
+		}
+		return stored, s.apply(ctx, fact, nodeName, owner)
+	case existing != nil && len(existing.Spec.Events) >= maxEvents:
+		return failed, fmt.Errorf("NodeTermination %s is full with %d events: delete it to make room: %w", existing.Name, maxEvents, err)
+	}
+	return failed, err
+}
+
+// end stores a fact that calls off or resolves others, if there is a
+// NodeTermination for it: none is made for its sake.
+func (s *store) end(ctx context.Context, fact event.Fact, nodeName string) (outcome, error) {
+	existing, err := s.get(ctx, fact.InstanceID)
+	switch {
+	case err != nil:
+		return failed, err
+	case existing == nil:
+		return nothingToEnd, nil
+	case existing.Spec.NodeName != nodeName:
+		return nothingToEnd, s.deleteMismatched(ctx, existing, nodeName)
+	}
+	owner := v1alpha1.EventFieldManager(fact.Event.ID)
+	if ptr.Deref(fact.Event.Cancelled, false) {
+		owner += cancellerSuffix
+		for _, e := range existing.Spec.Events {
+			if e.ID == fact.Event.ID { // own no more of the event than has to be said
+				fact.Event = v1alpha1.Event{ID: e.ID, Kind: e.Kind, Source: e.Source, Time: e.Time, Cancelled: new(true)}
+			}
+		}
+	}
+	// The UID keeps it from being created anew if it was deleted meanwhile.
+	if err := s.apply(ctx, fact, nodeName, owner, existing.UID); err != nil {
+		return failed, err
+	}
+	return stored, nil
+}
+
+// apply makes the event one of the NodeTermination's, which is created if need be.
+func (s *store) apply(ctx context.Context, fact event.Fact, nodeName, owner string, uid ...types.UID) error {
+	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
+	defer cancel()
+	termination := ac.NodeTermination(fact.InstanceID).WithSpec(ac.NodeTerminationSpec().
+		WithInstanceID(fact.InstanceID).
+		WithNodeName(nodeName).
+		WithEvents(eventOf(fact.Event)))
+	for _, id := range uid {
+		termination.WithUID(id)
+	}
+	return s.client.Apply(ctx, termination, client.FieldOwner(owner), client.ForceOwnership)
+}
+
+// get is the NodeTermination of an instance, nil if there is none.
+func (s *store) get(ctx context.Context, instanceID string) (*v1alpha1.NodeTermination, error) {
+	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
+	defer cancel()
+	var termination v1alpha1.NodeTermination
+	err := s.client.Get(ctx, client.ObjectKey{Name: instanceID}, &termination)
+	if apierrors.IsNotFound(err) {
+		return nil, nil
+	}
+	return &termination, err
+}
+
+// deleteMismatched deletes a NodeTermination that pairs an instance with a node
+// that does not run on it: while it is there, true facts cannot be stored.
+func (s *store) deleteMismatched(ctx context.Context, termination *v1alpha1.NodeTermination, nodeName string) error {
+	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
+	defer cancel()
+	err := s.client.Delete(ctx, termination, client.Preconditions{UID: &termination.UID})
+	if client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("deleting NodeTermination %s, which names node %s instead of %s: %w",
+			termination.Name, termination.Spec.NodeName, nodeName, err)
+	}
+	s.log.Info("NodeTermination deleted, as it named a wrong node",
+		"instance", termination.Name, "node", nodeName, "wrongNode", termination.Spec.NodeName)
+	return nil
+}
+
+// eventOf is what is set of an event. What is not set is left out, as an owner
+// of an empty field would hinder others.
+func eventOf(e v1alpha1.Event) *ac.EventApplyConfiguration {
+	return &ac.EventApplyConfiguration{
+		ID:             &e.ID,
+		Kind:           &e.Kind,
+		Source:         &e.Source,
+		Time:           &e.Time,
+		Deadline:       e.Deadline,
+		NotBefore:      e.NotBefore,
+		Description:    unlessEmpty(e.Description),
+		InstanceAction: unlessEmpty(e.InstanceAction),
+		LifecycleHook:  hookOf(e.LifecycleHook),
+		Cancelled:      e.Cancelled,
+	}
+}
+
+func hookOf(hook *v1alpha1.LifecycleHook) *ac.LifecycleHookApplyConfiguration {
+	if hook == nil {
+		return nil
+	}
+	return &ac.LifecycleHookApplyConfiguration{
+		AutoScalingGroupName: &hook.AutoScalingGroupName,
+		Name:                 &hook.Name,
+		Token:                unlessEmpty(hook.Token),
+		Destination:          unlessEmpty(hook.Destination),
+	}
+}
+
+func unlessEmpty(s string) *string {
+	if s == "" {
+		return nil
+	}
+	return &s
+}

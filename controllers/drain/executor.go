@@ -1,0 +1,263 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package drain
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	policyv1 "k8s.io/api/policy/v1"
+	"k8s.io/apimachinery/pkg/types"
+	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
+	toolscache "k8s.io/client-go/tools/cache"
+	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+)
+
+const (
+	// defaultConcurrency is how many requests are in flight at a time.
+	defaultConcurrency = 32
+	// refusalDelay is how long changes of refusals are collected before an owner is woken.
+	refusalDelay = 100 * time.Millisecond
+	// budgetsTimeout is how long evictions wait for the budgets to be known. They
+	// save requests; without them the API server's answers have to do.
+	budgetsTimeout = 5 * time.Second
+)
+
+// ExecutorOptions are what an Executor works with.
+type ExecutorOptions struct {
+	// Client evicts and deletes. See NewClient.
+	Client corev1client.CoreV1Interface
+	// Budgets is where PodDisruptionBudgets are heard from: a manager's GetCache.
+	// Nil: whoever has the Executor calls BudgetChanged and BudgetDeleted.
+	Budgets interface {
+		GetInformer(ctx context.Context, obj client.Object, opts ...cache.InformerGetOption) (cache.Informer, error)
+	}
+	// Present is asked right before a pod is told to go whether it, by its UID, is
+	// still there: see Watches.Has. A wrong precondition costs the budget an
+	// allowance. Nil: it is.
+	Present func(pod Pod) bool
+	// Notify is called when Refusals of an owner have changed, once for many
+	// changes, from one goroutine; it should not block.
+	Notify func(owner string)
+	// Concurrency bounds the requests in flight. Zero: 32.
+	Concurrency int
+	// Clock is for tests. Nil: the real one.
+	Clock clock.Clock
+}
+
+// Executor tells pods to go. It is declarative: Set says all that is wanted for
+// an owner, and the Executor goes on trying until something else is wanted.
+//
+// Requests go out side by side, the nearest deadline of all owners first, but
+// only a few at a time under one disruption budget. A budget that blocks is not
+// asked again before it changes, or a long while has passed; so pods that are
+// blocked for good cost next to nothing and hold up no others.
+type Executor struct {
+	client  corev1client.CoreV1Interface
+	options ExecutorOptions
+	clock   clock.Clock
+	wakeups *wakeups
+
+	mu       sync.Mutex
+	queue    *queue
+	wake     chan struct{}
+	requests sync.WaitGroup
+}
+
+// NewExecutor is an Executor that sends nothing before it is started.
+func NewExecutor(options ExecutorOptions) *Executor {
+	if options.Concurrency == 0 {
+		options.Concurrency = defaultConcurrency
+	}
+	if options.Clock == nil {
+		options.Clock = clock.RealClock{}
+	}
+	if options.Present == nil {
+		options.Present = func(Pod) bool { return true }
+	}
+	if options.Notify == nil {
+		options.Notify = func(string) {}
+	}
+	return &Executor{
+		client:  options.Client,
+		options: options,
+		clock:   options.Clock,
+		wakeups: newWakeups(options.Notify, refusalDelay, options.Clock),
+		queue:   newQueue(options.Concurrency),
+		wake:    make(chan struct{}, 1),
+	}
+}
+
+// Set replaces everything that is wanted for an owner, a NodeTermination's name.
+// Nil calls it off. Requests that were sent already cannot be taken back.
+func (e *Executor) Set(owner string, actions []Action) {
+	e.update(func(q *queue, now time.Time) { q.set(owner, actions, now) })
+}
+
+// Refusals are the pods wanted gone by an owner that could not be told to go so
+// far, by UID.
+func (e *Executor) Refusals(owner string) map[types.UID]Refusal {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.queue.refusals(owner)
+}
+
+// BudgetChanged takes note of a disruption budget, new or changed.
+func (e *Executor) BudgetChanged(budget *policyv1.PodDisruptionBudget) {
+	e.update(func(q *queue, now time.Time) { q.setBudget(budget, now) })
+}
+
+// BudgetDeleted takes note of the end of a disruption budget.
+func (e *Executor) BudgetDeleted(namespace, name string) {
+	e.update(func(q *queue, _ time.Time) { q.removeBudget(namespace, name) })
+}
+
+// NeedLeaderElection is true: one replica tells pods to go.
+func (e *Executor) NeedLeaderElection() bool {
+	return true
+}
+
+// Start tells pods to go until ctx is done, and returns once no request is in flight.
+func (e *Executor) Start(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	e.requests.Go(func() { e.wakeups.run(ctx) })
+	defer e.requests.Wait()
+	defer cancel()
+
+	if e.options.Budgets != nil {
+		if err := e.hearBudgets(ctx); err != nil {
+			return err
+		}
+	}
+	for {
+		timer := e.sendAll(ctx)
+		select {
+		case <-ctx.Done():
+			stop(timer)
+			return nil
+		case <-e.wake:
+			stop(timer)
+		case <-expiry(timer):
+		}
+	}
+}
+
+// sendAll sends what can be sent now. The timer says when to look again; nil:
+// when something has changed.
+func (e *Executor) sendAll(ctx context.Context) clock.Timer {
+	for ctx.Err() == nil {
+		e.mu.Lock()
+		now := e.clock.Now()
+		it, next := e.queue.next(now)
+		e.passOn()
+		e.mu.Unlock()
+		if it == nil {
+			if next.IsZero() {
+				return nil
+			}
+			return e.clock.NewTimer(next.Sub(now))
+		}
+		e.requests.Go(func() { e.send(ctx, it) })
+	}
+	return nil
+}
+
+// send makes one request. The item's sent action is not changed meanwhile.
+func (e *Executor) send(ctx context.Context, it *item) {
+	action := it.sent
+	answer := response{outcome: gone}
+	if e.options.Present(action.Pod) {
+		err := send(ctx, e.client.RESTClient(), &action, e.clock.Now())
+		if ctx.Err() != nil {
+			return // stopped: nobody is to hear of it
+		}
+		answer = newResponse(action.Verb, err)
+		if answer.outcome == conflict && !e.options.Present(action.Pod) {
+			answer = response{outcome: gone}
+		}
+		requestsTotal.WithLabelValues(string(answer.outcome)).Inc()
+		log.FromContext(ctx).V(1).Info("told a pod to go", "termination", it.owner, "pod", action.Pod.String(),
+			"verb", action.Verb, "result", answer.outcome, "reason", answer.reason)
+	}
+	e.update(func(q *queue, now time.Time) { q.finish(it, answer, now) })
+}
+
+// update changes the queue and has the consequences carried out.
+func (e *Executor) update(change func(q *queue, now time.Time)) {
+	e.mu.Lock()
+	change(e.queue, e.clock.Now())
+	e.passOn()
+	e.mu.Unlock()
+	select {
+	case e.wake <- struct{}{}:
+	default:
+	}
+}
+
+// passOn has the owners woken whose refusals changed. The queue is locked.
+func (e *Executor) passOn() {
+	for owner := range e.queue.changed {
+		e.wakeups.add(owner)
+	}
+	clear(e.queue.changed)
+}
+
+// hearBudgets begins to listen for disruption budgets, and waits a while until
+// all are known.
+func (e *Executor) hearBudgets(ctx context.Context) error {
+	informer, err := e.options.Budgets.GetInformer(ctx, &policyv1.PodDisruptionBudget{}, cache.BlockUntilSynced(false))
+	if err != nil {
+		return fmt.Errorf("cannot watch PodDisruptionBudgets: %w", err)
+	}
+	changed := func(obj any) {
+		if budget, ok := obj.(*policyv1.PodDisruptionBudget); ok {
+			e.BudgetChanged(budget)
+		}
+	}
+	registration, err := informer.AddEventHandler(toolscache.ResourceEventHandlerFuncs{
+		AddFunc:    changed,
+		UpdateFunc: func(_, obj any) { changed(obj) },
+		DeleteFunc: func(obj any) {
+			if tombstone, ok := obj.(toolscache.DeletedFinalStateUnknown); ok {
+				obj = tombstone.Obj
+			}
+			if budget, ok := obj.(*policyv1.PodDisruptionBudget); ok {
+				e.BudgetDeleted(budget.Namespace, budget.Name)
+			}
+		},
+	})
+	if err != nil {
+		return fmt.Errorf("cannot watch PodDisruptionBudgets: %w", err)
+	}
+	context.AfterFunc(ctx, func() { _ = informer.RemoveEventHandler(registration) })
+
+	timer := e.clock.NewTimer(budgetsTimeout)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-registration.HasSyncedChecker().Done():
+	case <-timer.C():
+		log.FromContext(ctx).Error(errors.New("PodDisruptionBudgets cannot be listed"),
+			"pods are evicted without knowing their budgets, which costs more requests", "waited", budgetsTimeout)
+	}
+	return nil
+}
+
+func stop(timer clock.Timer) {
+	if timer != nil {
+		timer.Stop()
+	}
+}
+
+func expiry(timer clock.Timer) <-chan time.Time {
+	if timer == nil {
+		return nil
+	}
+	return timer.C()
+}

@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package drain
+
+import (
+	"container/heap"
+	"strings"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+)
+
+const (
+	// perBudget is how many evictions under one budget are in flight at a time.
+	// Each writes the budget's status, and the API server retries conflicts only
+	// every 500 ms: more at a time take longer for all.
+	perBudget = 4
+
+	// firstBackoff is how long a gate is closed after its first refusal; it doubles up to lastBackoff.
+	firstBackoff = time.Second
+	lastBackoff  = 30 * time.Second
+	// laggingBackoff is the first while the budget "is still being processed",
+	// which is usually over in no time. It is worth a word from laggingReport on.
+	laggingBackoff = 250 * time.Millisecond
+	laggingReport  = 2 * time.Second
+)
+
+// gateKey names the pods that are refused together.
+type gateKey struct {
+	namespace string
+	// budgets are their names, joined. Empty: pods that no budget keeps.
+	budgets string
+	// ready: budgets may let pods go that are not ready and keep those that are.
+	ready bool
+	// pod is set for a pod that was refused for its own sake.
+	pod types.UID
+}
+
+// gate lets the pods that wait at it pass, nearest deadline first. A refusal
+// closes it for a while; then one pod tries, and the others follow if it passes.
+type gate struct {
+	key      gateKey
+	budgets  []*budget
+	waiting  waiting
+	inFlight int
+	// backoff is how long it was last closed for; zero: the last pod passed.
+	backoff     time.Duration
+	closedUntil time.Time
+	// refusal is why it is closed. Nil: it is not, or that is nothing to speak of.
+	refusal *Refusal
+}
+
+// forbids says why the API server would refuse all pods at the gate, by what is
+// known of its budgets; empty if it might not.
+func (g *gate) forbids() string {
+	switch len(g.budgets) {
+	case 0:
+		return ""
+	case 1:
+		return g.budgets[0].forbids(g.key.ready)
+	}
+	names := make([]string, len(g.budgets))
+	for i, budget := range g.budgets {
+		names[i] = budget.namespace + "/" + budget.name
+	}
+	return "budgets " + strings.Join(names, ", ") + ": the eviction API refuses pods that more than one budget selects"
+}
+
+// room is how many more pods may pass now, if it is not closed.
+func (g *gate) room() int {
+	switch {
+	case g.backoff > 0:
+		return 1 - g.inFlight
+	case len(g.budgets) == 0:
+		return len(g.waiting)
+	}
+	limit := perBudget
+	if b := g.budgets[0]; g.key.ready && b.current() {
+		limit = min(limit, int(b.status.DisruptionsAllowed))
+	}
+	return limit - g.inFlight
+}
+
+// close keeps the gate shut for at least first, longer each time.
+func (g *gate) close(now time.Time, first time.Duration, jitter func(time.Duration) time.Duration) {
+	g.backoff = min(max(first, 2*g.backoff), lastBackoff)
+	g.closedUntil = now.Add(jitter(g.backoff))
+}
+
+// open lets the pods pass without a try.
+func (g *gate) open() {
+	g.backoff, g.closedUntil, g.refusal = 0, time.Time{}, nil
+}
+
+// waiting are the pods at a gate, a heap by deadline and then arrival.
+type waiting []*item
+
+func (w waiting) Len() int           { return len(w) }
+func (w waiting) Less(i, j int) bool { return w[i].before(w[j]) }
+
+func (w waiting) Swap(i, j int) {
+	w[i], w[j] = w[j], w[i]
+	w[i].index, w[j].index = i, j
+}
+
+func (w *waiting) Push(x any) {
+	it := x.(*item)
+	it.index = len(*w)
+	*w = append(*w, it)
+}
+
+func (w *waiting) Pop() any {
+	last := len(*w) - 1
+	it := (*w)[last]
+	(*w)[last] = nil
+	*w = (*w)[:last]
+	it.index = -1
+	return it
+}
+
+var _ heap.Interface = (*waiting)(nil)

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package drain
+
+import "strings"
+
+// RefusalKind says what keeps a pod from being told to go.
+type RefusalKind string
+
+const (
+	// RefusedByBudget: one or more disruption budgets block it.
+	RefusedByBudget RefusalKind = "Budget"
+	// RefusedByNamespace: its namespace is being deleted, where nothing can be evicted.
+	RefusedByNamespace RefusalKind = "NamespaceTerminating"
+	// RefusedByServer: the API server said no for another reason, such as a
+	// missing permission or an admission webhook.
+	RefusedByServer RefusalKind = "Server"
+	// RefusedByTimeout: the API server did not answer in time.
+	RefusedByTimeout RefusalKind = "Timeout"
+)
+
+// maxReason is as long as a reason in a status may be, in bytes.
+const maxReason = 512
+
+// Refusal is why a pod could not be told to go. It is tried again all the while.
+type Refusal struct {
+	Kind RefusalKind
+	// Reason is for people: "budget default/web: needs 2 healthy pods and has 2 currently".
+	Reason string
+}
+
+// lasting is whether somebody said no, unlike a request that may go through next time.
+func (r *Refusal) lasting() bool {
+	return r.Kind == RefusedByBudget || r.Kind == RefusedByServer
+}
+
+func newRefusal(kind RefusalKind, reason string) *Refusal {
+	if len(reason) > maxReason {
+		// Whatever is cut in two at the end is dropped: a status is valid UTF-8.
+		const more = "…"
+		reason = strings.ToValidUTF8(reason[:maxReason-len(more)], "") + more
+	}
+	return &Refusal{Kind: kind, Reason: reason}
+}
+
+func same(a, b *Refusal) bool {
+	return a == b || (a != nil && b != nil && *a == *b)
+}

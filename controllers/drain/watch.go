@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package drain
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
+	"k8s.io/utils/clock"
+)
+
+const (
+	// podsDelay is how long changes of a node's pods are collected before its owner is woken.
+	podsDelay = 200 * time.Millisecond
+	// pageSize is how many pods are asked for at a time.
+	pageSize = 500
+)
+
+// Watches know the pods of the nodes that are being drained, and of no others:
+// each node has a list and a watch of its own.
+type Watches struct {
+	client  corev1client.CoreV1Interface
+	notify  func(node string)
+	clock   clock.Clock
+	wakeups *wakeups
+	running sync.WaitGroup
+
+	mu    sync.Mutex
+	ctx   context.Context // nil: not started
+	nodes map[string]*nodeWatch
+}
+
+// NewWatches are Watches of no node, that begin once started. Notify is called
+// when something about a node's pods has changed, or that they can or cannot be
+// known: at once when they are first known, else once for many changes. It
+// should not block.
+func NewWatches(client corev1client.CoreV1Interface, notify func(node string)) *Watches {
+	return &Watches{
+		client:  client,
+		notify:  notify,
+		clock:   clock.RealClock{},
+		wakeups: newWakeups(notify, podsDelay, clock.RealClock{}),
+		nodes:   map[string]*nodeWatch{},
+	}
+}
+
+// NeedLeaderElection is true: one replica drains.
+func (w *Watches) NeedLeaderElection() bool {
+	return true
+}
+
+// Start watches until ctx is done, and returns once all watches have ended.
+func (w *Watches) Start(ctx context.Context) error {
+	w.mu.Lock()
+	w.ctx = ctx
+	for _, node := range w.nodes {
+		w.begin(node)
+	}
+	w.mu.Unlock()
+
+	w.wakeups.run(ctx)
+	w.mu.Lock()
+	w.ctx = nil // Ensure begins nothing from here on
+	w.mu.Unlock()
+	w.running.Wait()
+	return nil
+}
+
+// Ensure watches a node's pods from now on, if it does not already.
+func (w *Watches) Ensure(node string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.nodes[node] != nil {
+		return
+	}
+	w.nodes[node] = &nodeWatch{name: node, watches: w, pods: map[string]Pod{}}
+	if w.ctx != nil {
+		w.begin(w.nodes[node])
+	}
+}
+
+// Drop ends the watch of a node's pods and forgets them.
+func (w *Watches) Drop(node string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if watch := w.nodes[node]; watch != nil && watch.cancel != nil {
+		watch.cancel()
+	}
+	delete(w.nodes, node)
+}
+
+// Pods are the pods of a node as last heard, in no order. False: they are not
+// known yet, or the node is not watched.
+func (w *Watches) Pods(node string) ([]Pod, bool) {
+	watch := w.get(node)
+	if watch == nil {
+		return nil, false
+	}
+	return watch.list()
+}
+
+// Err says why a node's pods cannot be listed or watched now; nil if they can.
+// Attempts go on all the while.
+func (w *Watches) Err(node string) error {
+	watch := w.get(node)
+	if watch == nil {
+		return nil
+	}
+	watch.mu.Lock()
+	defer watch.mu.Unlock()
+	return watch.err
+}
+
+// Has is whether this very pod, by its UID, is still on its node as far as is
+// known. While the node's pods are not known, it is.
+func (w *Watches) Has(pod Pod) bool {
+	watch := w.get(pod.Node)
+	if watch == nil {
+		return true
+	}
+	watch.mu.Lock()
+	defer watch.mu.Unlock()
+	return !watch.synced || watch.pods[pod.String()].UID == pod.UID
+}
+
+// Look lists a node's pods anew. Unlike a watch, it misses nothing that was
+// created before the call.
+func (w *Watches) Look(ctx context.Context, node string) ([]Pod, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	options := metav1.ListOptions{FieldSelector: onNode(node), Limit: pageSize}
+	var pods []Pod
+	for {
+		list, err := w.client.Pods(metav1.NamespaceAll).List(ctx, options)
+		if err != nil {
+			return nil, fmt.Errorf("cannot list the pods of node %s: %w", node, err)
+		}
+		for i := range list.Items {
+			pods = append(pods, NewPod(&list.Items[i]))
+		}
+		if list.Continue == "" {
+			return pods, nil
+		}
+		options.Continue = list.Continue
+	}
+}
+
+func (w *Watches) get(node string) *nodeWatch {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.nodes[node]
+}
+
+// begin runs a node's watch. w is locked.
+func (w *Watches) begin(node *nodeWatch) {
+	if w.ctx.Err() != nil {
+		return
+	}
+	ctx, cancel := context.WithCancel(w.ctx)
+	node.cancel = cancel
+	w.running.Go(func() {
+		defer cancel()
+		node.run(ctx)
+	})
+}
+
+func onNode(node string) string {
+	return fields.OneTermEqualSelector("spec.nodeName", node).String()
+}

@@ -1,0 +1,266 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Command awssim runs the AWS simulator as a process and steers one that runs.
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/nodetermination/operator/hack/awssim"
+)
+
+const usage = `awssim simulates SQS, EC2, Auto Scaling and STS for the AWS SDK.
+
+  awssim serve [--addr 127.0.0.1:0] [--region R] [--queue NAME]... [--until-stdin-closes]
+      Prints {"endpoint": ..., "queues": {NAME: URL}} on one line and serves until SIGTERM or SIGINT.
+  awssim send --endpoint URL --queue-url URL KIND [--instance i-...]... [flags]
+      Sends the message AWS would. KIND: %s.
+  awssim calls --endpoint URL [--service S] [--action A] [--clear]
+      Prints the calls received, one JSON object a line.
+  awssim fault --endpoint URL [flags] | --clear
+      Makes calls fail from now on; prints {"id": ...}.
+
+"awssim COMMAND --help" lists the flags.
+`
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
+	defer stop()
+	err := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+	case err != nil:
+		fmt.Fprintln(os.Stderr, "awssim:", err)
+		os.Exit(1)
+	}
+}
+
+// run carries out one command line.
+func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) error {
+	commands := map[string]func(context.Context, *command) error{"serve": serve, "send": send, "calls": calls, "fault": fault}
+	if len(args) == 0 || commands[args[0]] == nil {
+		fmt.Fprintf(stderr, usage, strings.Join(awssim.Kinds(), ", "))
+		if len(args) > 0 && (args[0] == "help" || strings.TrimLeft(args[0], "-") == "help" || args[0] == "-h") {
+			return flag.ErrHelp
+		}
+		return errors.New("name a command: serve, send, calls or fault")
+	}
+	flags := flag.NewFlagSet("awssim "+args[0], flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	return commands[args[0]](ctx, &command{FlagSet: flags, args: args[1:], stdin: stdin, stdout: stdout})
+}
+
+// command is a command line under way.
+type command struct {
+	*flag.FlagSet
+	args   []string
+	stdin  io.Reader
+	stdout io.Writer
+}
+
+// parse reads the flags, which may stand before and after the words, and returns the words.
+func (c *command) parse() (words []string, err error) {
+	for rest := c.args; ; {
+		if err := c.Parse(rest); err != nil {
+			return nil, err
+		}
+		if c.NArg() == 0 {
+			return words, nil
+		}
+		words, rest = append(words, c.Arg(0)), c.Args()[1:]
+	}
+}
+
+// list is a flag that may be given several times.
+type list []string
+
+func (l *list) String() string { return strings.Join(*l, ",") }
+
+func (l *list) Set(value string) error {
+	*l = append(*l, value)
+	return nil
+}
+
+// moment is a flag that takes a time, or a duration from now.
+type moment struct{ time.Time }
+
+func (m *moment) Set(value string) error {
+	if d, err := time.ParseDuration(value); err == nil {
+		m.Time = time.Now().Add(d)
+		return nil
+	}
+	t, err := time.Parse(time.RFC3339, value)
+	if err != nil {
+		return errors.New("use a time such as 2026-03-01T12:00:00Z, or a duration from now such as 90m")
+	}
+	m.Time = t
+	return nil
+}
+
+func serve(ctx context.Context, c *command) error {
+	addr := c.String("addr", "127.0.0.1:0", "loopback `address` to listen on")
+	region := c.String("region", "us-east-1", "`region` to be")
+	untilStdinCloses := c.Bool("until-stdin-closes", false, "end when standard input ends as well")
+	var queues list
+	c.Var(&queues, "queue", "`name` of a queue to create; may be repeated")
+	if words, err := c.parse(); err != nil || len(words) > 0 {
+		return errors.Join(err, unexpected(words))
+	}
+	server, err := awssim.Start(awssim.Options{Addr: *addr, Region: *region})
+	if err != nil {
+		return err
+	}
+	ready := struct {
+		Endpoint string            `json:"endpoint"`
+		Queues   map[string]string `json:"queues"`
+	}{server.URL(), map[string]string{}}
+	for _, name := range queues {
+		if ready.Queues[name], err = server.CreateQueue(name, nil); err != nil {
+			return errors.Join(fmt.Errorf("queue %q: %w", name, err), server.Close())
+		}
+	}
+	if err := json.NewEncoder(c.stdout).Encode(ready); err != nil {
+		return errors.Join(err, server.Close())
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	if *untilStdinCloses {
+		go func() {
+			defer cancel()
+			_, _ = io.Copy(io.Discard, c.stdin)
+		}()
+	}
+	<-ctx.Done()
+	return server.Close()
+}
+
+func unexpected(words []string) error {
+	if len(words) == 0 {
+		return nil
+	}
+	return fmt.Errorf("unexpected %q", words)
+}
+
+func send(ctx context.Context, c *command) error {
+	endpoint := c.String("endpoint", "", "`URL` of the running simulator")
+	queueURL := c.String("queue-url", "", "`URL` of the queue")
+	var n awssim.Notice
+	var at, notBefore moment
+	c.Var((*list)(&n.InstanceIDs), "instance", "`ID` of the instance; for health it may be repeated")
+	c.StringVar(&n.ID, "id", "", "`ID` of the event")
+	c.Var(&at, "time", "`time` of the event, or a duration from now such as -10m")
+	c.BoolVar(&n.SNS, "sns", false, "wrap the message as an SNS topic does")
+	c.StringVar(&n.Body, "body", "", "the `text` of a raw message")
+	c.StringVar(&n.Action, "instance-action", "", "spot, capacity-reservation: terminate, stop or hibernate")
+	c.StringVar(&n.State, "state", "", "state-change: the `state` entered")
+	c.Var(&notBefore, "not-before", "health, capacity-reservation: `time` it begins, or a duration from now")
+	c.StringVar(&n.Status, "status", "", "health: upcoming, open or closed")
+	c.StringVar(&n.EventARN, "event-arn", "", "health: `ARN` of the event")
+	c.StringVar(&n.TypeCode, "type-code", "", "health: the event's type `code`")
+	c.StringVar(&n.Group, "group", "", "lifecycle: `name` of the Auto Scaling group")
+	c.StringVar(&n.Hook, "hook", "", "lifecycle: `name` of the hook")
+	c.BoolVar(&n.Launching, "launching", false, "lifecycle: of a launch, not a termination")
+	c.StringVar(&n.Destination, "destination", "", "lifecycle: EC2, AutoScalingGroup or WarmPool")
+	words, err := c.parse()
+	if err != nil {
+		return err
+	}
+	if len(words) != 1 {
+		return fmt.Errorf("name one kind of message: %s", strings.Join(awssim.Kinds(), ", "))
+	}
+	n.Kind, n.Time, n.NotBefore = words[0], at.Time, notBefore.Time
+	return c.control(ctx, *endpoint, http.MethodPost, "notices", url.Values{"queueURL": {*queueURL}}, n)
+}
+
+func calls(ctx context.Context, c *command) error {
+	endpoint := c.String("endpoint", "", "`URL` of the running simulator")
+	service := c.String("service", "", "only calls of sqs, ec2, autoscaling or sts")
+	action := c.String("action", "", "only calls of this API `action`")
+	forget := c.Bool("clear", false, "empty the log instead")
+	if words, err := c.parse(); err != nil || len(words) > 0 {
+		return errors.Join(err, unexpected(words))
+	}
+	method := http.MethodGet
+	if *forget {
+		method = http.MethodDelete
+	}
+	return c.control(ctx, *endpoint, method, "calls", url.Values{"service": {*service}, "action": {*action}}, nil)
+}
+
+func fault(ctx context.Context, c *command) error {
+	endpoint := c.String("endpoint", "", "`URL` of the running simulator")
+	forget := c.Bool("clear", false, "end all faults instead")
+	var f awssim.Fault
+	c.StringVar(&f.Service, "service", "", "sqs, ec2, autoscaling or sts; any if not given")
+	c.StringVar(&f.Action, "action", "", "API `action`; any if not given")
+	c.StringVar(&f.AccessKey, "access-key", "", "only calls with this access key `ID`")
+	c.IntVar(&f.Times, "times", 0, "`number` of calls; until cleared if not given")
+	c.Float64Var(&f.Probability, "probability", 0, "0 to 1; always if not given")
+	c.StringVar(&f.Code, "code", "", "error `code`: one of AWS's, throttle or server-error")
+	c.IntVar(&f.Status, "status", 0, "HTTP `status` of the error; the code's usual one if not given")
+	c.StringVar(&f.Message, "message", "", "`text` of the error")
+	c.IntVar(&f.FailEntries, "fail-entries", 0, "fail the first `n` entries of each batch instead of the call")
+	c.DurationVar(&f.Delay, "delay", 0, "answer this `duration` later")
+	c.StringVar(&f.Drop, "drop", "", "break the connection: before or after carrying the call out")
+	c.IntVar(&f.Duplicates, "duplicates", 0, "deliver each message `n` more times")
+	c.BoolVar(&f.NewestFirst, "newest-first", false, "deliver the newest messages first")
+	if words, err := c.parse(); err != nil || len(words) > 0 {
+		return errors.Join(err, unexpected(words))
+	}
+	if *forget {
+		return c.control(ctx, *endpoint, http.MethodDelete, "faults", nil, nil)
+	}
+	return c.control(ctx, *endpoint, http.MethodPost, "faults", nil, f)
+}
+
+// control calls the simulator's control endpoint and prints its answer, a list one item a line.
+func (c *command) control(ctx context.Context, endpoint, method, path string, query url.Values, body any) error {
+	if endpoint == "" {
+		return errors.New("--endpoint is missing: the URL that awssim serve printed")
+	}
+	content, err := json.Marshal(body)
+	if err != nil {
+		return err
+	}
+	target := strings.TrimRight(endpoint, "/") + "/_awssim/" + path + "?" + query.Encode()
+	request, err := http.NewRequestWithContext(ctx, method, target, bytes.NewReader(content))
+	if err != nil {
+		return err
+	}
+	client := http.Client{Timeout: 10 * time.Second}
+	response, err := client.Do(request)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = response.Body.Close() }()
+	answer, err := io.ReadAll(response.Body)
+	if err != nil {
+		return err
+	}
+	if response.StatusCode != http.StatusOK {
+		return errors.New(strings.TrimSpace(string(answer)))
+	}
+	var items []json.RawMessage
+	if json.Unmarshal(answer, &items) != nil {
+		items = []json.RawMessage{bytes.TrimSpace(answer)}
+	}
+	for _, item := range items {
+		if _, err := fmt.Fprintf(c.stdout, "%s\n", item); err != nil {
+			return err
+		}
+	}
+	return nil
+}

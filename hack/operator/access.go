@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package operator
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	authenticationv1 "k8s.io/api/authentication/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// tokenLifetime is longer than anything here runs. Nobody renews the token, as a kubelet would.
+const tokenLifetime = 24 * time.Hour
+
+// cluster is what an administrator sees of it.
+type cluster struct {
+	config *rest.Config
+	client client.Client
+}
+
+func connect(kubeconfig string) (*cluster, error) {
+	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
+	if err != nil {
+		return nil, err
+	}
+	c, err := client.New(config, client.Options{})
+	return &cluster{config: config, client: c}, err
+}
+
+// arguments are those that the Deployment gives to the manager.
+func (c *cluster) arguments(ctx context.Context) ([]string, error) {
+	var deployment appsv1.Deployment
+	if err := c.client.Get(ctx, client.ObjectKey{Namespace: Namespace, Name: Deployment}, &deployment); err != nil {
+		return nil, fmt.Errorf("is it installed? %w", err)
+	}
+	pod := deployment.Spec.Template.Spec
+	if pod.ServiceAccountName != ServiceAccount || len(pod.Containers) != 1 {
+		return nil, fmt.Errorf("deployment %s should have one container and the service account %s, not %d and %q",
+			Deployment, ServiceAccount, len(pod.Containers), pod.ServiceAccountName)
+	}
+	return pod.Containers[0].Args, nil
+}
+
+// writeKubeconfig writes a kubeconfig that has a token of the service account and nothing else.
+func (c *cluster) writeKubeconfig(ctx context.Context, path string) error {
+	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: Namespace, Name: ServiceAccount}}
+	request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{
+		ExpirationSeconds: ptr.To(int64(tokenLifetime / time.Second)),
+	}}
+	if err := c.client.SubResource("token").Create(ctx, account, request); err != nil {
+		return fmt.Errorf("getting a token of service account %s/%s: %w", Namespace, ServiceAccount, err)
+	}
+	config := rest.CopyConfig(c.config)
+	if err := rest.LoadTLSFiles(config); err != nil {
+		return err
+	}
+	const name = "manager"
+	return clientcmd.WriteToFile(clientcmdapi.Config{
+		Clusters:       map[string]*clientcmdapi.Cluster{name: {Server: config.Host, CertificateAuthorityData: config.CAData}},
+		AuthInfos:      map[string]*clientcmdapi.AuthInfo{name: {Token: request.Status.Token}},
+		Contexts:       map[string]*clientcmdapi.Context{name: {Cluster: name, AuthInfo: name}},
+		CurrentContext: name,
+	}, path)
+}

@@ -65,7 +65,7 @@ type Event struct {
 
 	// time is when AWS said so.
 	// +required
-	Time metav1.Time `json:"time,omitempty,omitzero"`
+	Time metav1.Time `json:"time,omitempty,omitzero"` //nolint:kubeapilinter // the zero time is left out and so refused as missing
 
 	// deadline is when AWS takes the instance. Unset: AWS gives no such time.
 	// +optional

@@ -161,7 +161,7 @@ type PolicyReference struct {
 
 	// uid of the policy: one deleted and created anew under its name is another policy.
 	// +required
-	UID types.UID `json:"uid,omitempty"`
+	UID types.UID `json:"uid,omitempty"` //nolint:kubeapilinter // markers cannot bound a type of another module
 
 	// generation of the policy that the last step followed.
 	// +required
@@ -203,7 +203,7 @@ type EventStatus struct {
 type NodeReference struct {
 	// uid of the Node object.
 	// +required
-	UID types.UID `json:"uid,omitempty"`
+	UID types.UID `json:"uid,omitempty"` //nolint:kubeapilinter // markers cannot bound a type of another module
 
 	// bootID of the machine when the first event was acted on. Unset: the node did not say.
 	// +optional

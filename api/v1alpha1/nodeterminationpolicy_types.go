@@ -241,14 +241,14 @@ type DrainSpec struct {
 	// +kubebuilder:validation:XValidation:rule="self.all(i, w, i == size(self) - 1 || has(w.priorityBelow))",message="only the last wave may leave priorityBelow out: it takes every pod that is left"
 	// +kubebuilder:validation:XValidation:rule="!has(self[size(self)-1].priorityBelow)",message="the last wave takes every pod that is left: leave its priorityBelow out"
 	// +kubebuilder:validation:XValidation:rule="self.all(i, w, i == 0 || !has(w.priorityBelow) || !has(self[i-1].priorityBelow) || w.priorityBelow > self[i-1].priorityBelow)",message="priorityBelow rises from wave to wave"
-	Waves []Wave `json:"waves,omitempty"`
+	Waves []Wave `json:"waves,omitempty"` //nolint:kubeapilinter // {} is the wave of every pod that is left
 
 	// skip names pods that are left on the node.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=16
-	Skip []PodRule `json:"skip,omitempty"`
+	Skip []PodRule `json:"skip,omitempty"` //nolint:kubeapilinter // a rule on PodRule refuses {}
 
 	// blockedPods says what to do about pods that a disruption budget still
 	// blocks shortly before a hard deadline. Unset: Delete, 30 seconds before.

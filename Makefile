@@ -1,0 +1,183 @@
+# The image that docker-build, deploy and build-installer are about.
+IMG ?= node-termination-operator:latest
+# What builds, pushes and runs images: docker, podman, nerdctl.
+CONTAINER_TOOL ?= docker
+# How long "make fuzz" spends on each fuzz test.
+FUZZTIME ?= 10s
+# KEEP=1 leaves what "make demo" started running.
+KEEP ?=
+GO_TEST_FLAGS ?= -race -p 2 -timeout 20m
+
+BIN := $(CURDIR)/bin
+CONTROLPLANE := $(BIN)/controlplane
+CONTROLLER_GEN := $(BIN)/controller-gen
+CRD_REF_DOCS := $(BIN)/crd-ref-docs
+GOLANGCI_LINT := $(BIN)/golangci-lint
+GOVULNCHECK := $(BIN)/govulncheck
+KUSTOMIZE := $(BIN)/kustomize
+# The user's own kubectl, or else the control plane's.
+KUBECTL ?= $(shell command -v kubectl || echo $(BIN)/kubectl)
+
+# What "make lint", "make fmt" and "make vet" look at: the operator, and the one module under hack
+# that holds more than a main function.
+MODULES := . hack/controlplane
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+# A file whose recipe failed half-way is not up to date.
+.DELETE_ON_ERROR:
+
+.PHONY: help
+help: ## Show this help.
+	@awk 'BEGIN {FS = ":.*## "; printf "Usage: make \033[36m<target>\033[0m\n"} \
+		/^##@ / {printf "\n\033[1m%s\033[0m\n", substr($$0, 5)} \
+		/^[a-z-]+:.*## / {printf "  \033[36m%-16s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+##@ Try it
+
+.PHONY: demo
+demo: $(CONTROLPLANE) build ## Watch a spot interruption become a drained node. KEEP=1 leaves it running.
+	@KEEP=$(KEEP) go run ./hack/demo
+
+.PHONY: cluster-up
+cluster-up: $(CONTROLPLANE) ## Start a local control plane in the background and print its KUBECONFIG.
+	@$(CONTROLPLANE) up
+
+.PHONY: cluster-down
+cluster-down: $(CONTROLPLANE) ## Stop what cluster-up started.
+	@$(CONTROLPLANE) down
+
+##@ Build
+
+.PHONY: build
+build: ## Build bin/manager.
+	go build -trimpath -o $(BIN)/manager .
+
+.PHONY: docker-build
+docker-build: ## Build the image IMG; needs a container engine.
+	$(CONTAINER_TOOL) build -t $(IMG) .
+
+.PHONY: build-installer
+build-installer: $(KUSTOMIZE) ## Write dist/install.yaml, which installs everything with image IMG.
+	@mkdir -p dist
+	@$(call render,config/default) > dist/install.yaml
+	@echo "dist/install.yaml: kubectl apply -f it"
+
+.PHONY: clean
+clean: ## Remove what was built here; the control plane's binaries stay in the user's data home.
+	rm -rf $(BIN) dist
+
+##@ Generate
+
+.PHONY: generate
+generate: $(CONTROLLER_GEN) ## Generate deep copies and apply configurations from the API types.
+	rm -rf api/v1alpha1/applyconfiguration
+	$(CONTROLLER_GEN) object:headerFile=hack/boilerplate.go.txt \
+		applyconfiguration:headerFile=hack/boilerplate.go.txt paths=./api/...
+
+.PHONY: manifests
+manifests: $(CONTROLLER_GEN) ## Generate the CRDs, and the manager's ClusterRole from the +kubebuilder:rbac markers.
+	rm -f config/crd/bases/*.yaml config/rbac/role.yaml
+	$(CONTROLLER_GEN) crd paths=./api/... output:crd:dir=config/crd/bases
+	$(CONTROLLER_GEN) rbac:roleName=node-termination-manager paths=./controllers/... output:rbac:dir=config/rbac
+
+.PHONY: docs
+docs: $(CRD_REF_DOCS) ## Generate the API reference, docs/api.md.
+	$(CRD_REF_DOCS) --source-path=api/v1alpha1 --config=hack/tools/crd-ref-docs/config.yaml \
+		--templates-dir=hack/tools/crd-ref-docs/templates --renderer=markdown --output-path=docs/api.md --log-level=ERROR
+
+# In a copy, so that it says the same whatever else was changed here.
+.PHONY: check-generated
+check-generated: $(CONTROLLER_GEN) $(CRD_REF_DOCS) ## Check that generate, manifests and docs would change nothing.
+	@copy=$$(mktemp -d) && trap 'rm -rf "$$copy"' EXIT; \
+	mkdir "$$copy/hack"; \
+	cp -R Makefile go.mod go.sum api controllers config docs "$$copy"; \
+	cp -R hack/boilerplate.go.txt hack/tools "$$copy/hack"; \
+	$(MAKE) --silent -C "$$copy" -o $(CONTROLLER_GEN) -o $(CRD_REF_DOCS) BIN=$(BIN) generate manifests docs; \
+	for dir in api config docs; do diff -ru $$dir "$$copy/$$dir"; done || { \
+		echo "check-generated: the files above are not what would be generated: run \"make generate manifests docs\" and commit" >&2; \
+		exit 1; }
+	@echo "check-generated: generated files are up to date"
+
+##@ Check
+
+.PHONY: test
+test: controlplane ## Run every test; builds the control plane if need be.
+	go test $(GO_TEST_FLAGS) ./...
+	go -C hack/controlplane test -timeout 20m ./...
+
+.PHONY: fuzz
+fuzz: ## Run each fuzz test for FUZZTIME.
+	@grep -rho --include='*_test.go' '^func Fuzz[A-Za-z0-9]*' api controllers hack --with-filename | while IFS=: read -r file func; do \
+		echo "$$file: $${func#func }"; \
+		go test "./$$(dirname "$$file")" -run '^$$' -fuzz "^$${func#func }\$$" -fuzztime $(FUZZTIME); \
+	done
+
+.PHONY: controlplane
+controlplane: $(CONTROLPLANE) ## Build the local control plane: some ten minutes once per machine, then seconds.
+	@$(CONTROLPLANE) build
+
+.PHONY: lint
+lint: $(GOLANGCI_LINT) ## Run golangci-lint with kube-api-linter.
+	@for module in $(MODULES); do echo "lint: $$module"; (cd $$module && $(GOLANGCI_LINT) run ./...); done
+
+.PHONY: fmt
+fmt: $(GOLANGCI_LINT) ## Format the code.
+	@for module in $(MODULES); do (cd $$module && $(GOLANGCI_LINT) fmt ./...); done
+
+.PHONY: vet
+vet: ## Run go vet.
+	@for module in $(MODULES); do go -C $$module vet ./...; done
+
+.PHONY: govulncheck
+govulncheck: $(GOVULNCHECK) ## Look for known vulnerabilities; needs the internet (vuln.go.dev).
+	@for module in $(MODULES); do $(GOVULNCHECK) -C $$module ./...; done
+
+##@ Install into the cluster of the current kubeconfig
+
+.PHONY: install
+install: $(KUSTOMIZE) $(filter $(BIN)/%,$(KUBECTL)) ## Install the CRDs.
+	$(KUSTOMIZE) build config/crd | $(KUBECTL) apply -f -
+
+.PHONY: uninstall
+uninstall: $(KUSTOMIZE) $(filter $(BIN)/%,$(KUBECTL)) ## Remove the CRDs, and with them every policy and termination.
+	$(KUSTOMIZE) build config/crd | $(KUBECTL) delete --ignore-not-found -f -
+
+.PHONY: deploy
+deploy: $(KUSTOMIZE) $(filter $(BIN)/%,$(KUBECTL)) ## Install everything, with image IMG.
+	@$(call render,config/default) | $(KUBECTL) apply -f -
+
+.PHONY: undeploy
+undeploy: $(KUSTOMIZE) $(filter $(BIN)/%,$(KUBECTL)) ## Remove everything.
+	$(KUSTOMIZE) build config/default | $(KUBECTL) delete --ignore-not-found -f -
+
+# render prints a kustomization of config with the image IMG, and leaves the files as they are.
+define render
+copy=$$(mktemp -d) && trap 'rm -rf "$$copy"' EXIT; cp -R config "$$copy"; \
+	(cd "$$copy/config/manager" && $(KUSTOMIZE) edit set image node-termination-operator=$(IMG)); \
+	$(KUSTOMIZE) build "$$copy/$(1)"
+endef
+
+# Tools: built from the versions in their go.mod, and again only when those change.
+
+TOOLS_MOD := hack/tools/go.mod hack/tools/go.sum
+LINT_MOD := $(wildcard hack/tools/golangci-lint/*)
+
+$(CONTROLLER_GEN): PACKAGE := sigs.k8s.io/controller-tools/cmd/controller-gen
+$(CRD_REF_DOCS): PACKAGE := github.com/elastic/crd-ref-docs
+$(GOVULNCHECK): PACKAGE := golang.org/x/vuln/cmd/govulncheck
+$(KUSTOMIZE): PACKAGE := sigs.k8s.io/kustomize/kustomize/v5
+$(CONTROLLER_GEN) $(CRD_REF_DOCS) $(GOVULNCHECK) $(KUSTOMIZE): $(TOOLS_MOD)
+	@echo "building $@"
+	@go -C hack/tools build -o $@ $(PACKAGE)
+
+$(GOLANGCI_LINT): $(LINT_MOD)
+	@echo "building $@: some minutes the first time"
+	@go -C hack/tools/golangci-lint build -o $@ .
+
+$(CONTROLPLANE): $(wildcard hack/controlplane/*)
+	@go -C hack/controlplane build -o $@ .
+
+$(BIN)/kubectl: $(CONTROLPLANE)
+	@ln -sf "$$($(CONTROLPLANE) build)/kubectl" $@

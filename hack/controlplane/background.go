@@ -80,7 +80,7 @@ func (s *state) up(ctx context.Context) error {
 		content, _ := os.ReadFile(s.path("log"))
 		return fmt.Errorf("it did not start (%s):\n%s", cmd.ProcessState, strings.TrimSpace(string(content)))
 	}
-	progress("running, process %d; \"make cluster-down\" ends it", cmd.Process.Pid)
+	progress("running, process %d; \"make cluster-down\" (controlplane down) ends it", cmd.Process.Pid)
 	return s.printUse()
 }
 

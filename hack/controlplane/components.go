@@ -81,9 +81,10 @@ clientConnection: {kubeconfig: %q, qps: 1000, burst: 2000}
 
 func (c *config) path(name string) string { return filepath.Join(c.dir, name) }
 
-// components lists the processes in the order in which they are started.
+// components lists the processes in the order in which they are started. Those after the API server
+// would retry at growing intervals if they came before it; the one that is waited for is last.
 func (c *config) components() []*component {
-	return []*component{c.etcd(), c.apiServer(), c.controllerManager(), c.scheduler(), c.kwok()}
+	return []*component{c.etcd(), c.apiServer(), c.scheduler(), c.kwok(), c.controllerManager()}
 }
 
 // etcd listens on sockets in its working directory, so nobody else on the machine gets at it. It

@@ -50,14 +50,12 @@ func newSupervisor(assets, dir string, components []*component) *supervisor {
 	return s
 }
 
-// startAll starts everything and returns when all of it is ready.
+// startAll starts one component after the other, each when the one before is ready.
 func (s *supervisor) startAll(ctx context.Context) error {
 	for _, name := range s.names {
 		if err := s.start(s.components[name]); err != nil {
 			return err
 		}
-	}
-	for _, name := range s.names {
 		if err := s.awaitReady(ctx, s.components[name]); err != nil {
 			return err
 		}

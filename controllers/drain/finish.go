@@ -77,9 +77,12 @@ func (q *queue) forget(it *item) {
 
 // pass lets the others follow an item that has passed a gate.
 func (q *queue) pass(g *gate) {
-	if g.backoff > 0 {
-		g.backoff, g.closedUntil = 0, time.Time{}
-		q.refuse(g, nil)
+	if g.backoff == 0 {
+		return
+	}
+	g.backoff, g.closedUntil = 0, time.Time{}
+	if g.forbids() == "" {
+		q.refuse(g, nil) // else next closes it again at once
 	}
 }
 

@@ -3,7 +3,8 @@
 package drain
 
 import (
-	"container/heap"
+	"cmp"
+	"slices"
 	"strings"
 	"time"
 
@@ -41,7 +42,7 @@ type gateKey struct {
 type gate struct {
 	key      gateKey
 	budgets  []*budget
-	waiting  waiting
+	waiting  []*item // in order
 	inFlight int
 	// backoff is how long it was last closed for; zero: the last pod passed.
 	backoff     time.Duration
@@ -75,7 +76,10 @@ func (g *gate) room() int {
 		return len(g.waiting)
 	}
 	limit := perBudget
-	if b := g.budgets[0]; g.key.ready && b.current() {
+	switch b := g.budgets[0]; {
+	case !b.current():
+		limit = 1
+	case g.key.ready:
 		limit = min(limit, int(b.status.DisruptionsAllowed))
 	}
 	return limit - g.inFlight
@@ -87,35 +91,31 @@ func (g *gate) close(now time.Time, first time.Duration, jitter func(time.Durati
 	g.closedUntil = now.Add(jitter(g.backoff))
 }
 
-// open lets the pods pass without a try.
-func (g *gate) open() {
-	g.backoff, g.closedUntil, g.refusal = 0, time.Time{}, nil
+// add lets an item wait at the gate.
+func (g *gate) add(it *item) {
+	place, _ := slices.BinarySearchFunc(g.waiting, it, inOrder)
+	g.waiting = slices.Insert(g.waiting, place, it)
 }
 
-// waiting are the pods at a gate, a heap by deadline and then arrival.
-type waiting []*item
-
-func (w waiting) Len() int           { return len(w) }
-func (w waiting) Less(i, j int) bool { return w[i].before(w[j]) }
-
-func (w waiting) Swap(i, j int) {
-	w[i], w[j] = w[j], w[i]
-	w[i].index, w[j].index = i, j
+// remove takes a waiting item away.
+func (g *gate) remove(it *item) {
+	if place, waits := slices.BinarySearchFunc(g.waiting, it, inOrder); waits {
+		g.waiting = slices.Delete(g.waiting, place, place+1)
+	}
 }
 
-func (w *waiting) Push(x any) {
-	it := x.(*item)
-	it.index = len(*w)
-	*w = append(*w, it)
+// inOrder compares items by deadline and then arrival: no two are equal.
+func inOrder(a, b *item) int {
+	switch {
+	case nearer(a.action.Deadline, b.action.Deadline):
+		return -1
+	case nearer(b.action.Deadline, a.action.Deadline):
+		return 1
+	}
+	return cmp.Compare(a.arrival, b.arrival)
 }
 
-func (w *waiting) Pop() any {
-	last := len(*w) - 1
-	it := (*w)[last]
-	(*w)[last] = nil
-	*w = (*w)[:last]
-	it.index = -1
-	return it
+// nearer is whether deadline a is before b; zero is no deadline.
+func nearer(a, b time.Time) bool {
+	return !a.IsZero() && (b.IsZero() || a.Before(b))
 }
-
-var _ heap.Interface = (*waiting)(nil)

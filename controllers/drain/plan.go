@@ -116,8 +116,8 @@ func Make(in Input) (Plan, error) {
 			}
 		case wave > started:
 			plan.Counts.Waiting++
-			if in.hard() {
-				plan.lookAt(in.Now, in.Deadline.Add(-waves[wave].Reserve()))
+			for i := wave; i < len(waves) && in.hard(); i++ {
+				plan.lookAt(in.Now, in.Deadline.Add(-waves[i].Reserve())) // a later wave takes this one along
 			}
 		default:
 			if refused {

@@ -3,7 +3,6 @@
 package drain
 
 import (
-	"container/heap"
 	"maps"
 	"time"
 
@@ -12,11 +11,9 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 )
 
-const (
-	// askAgainAfter is when a pod is told to go once more that the API server said
-	// it had told, and that has not begun to go.
-	askAgainAfter = 30 * time.Second
-)
+// askAgainAfter is when a pod is told to go once more that the API server said
+// it had told, and that has not begun to go.
+const askAgainAfter = 30 * time.Second
 
 // queue decides which pod is told to go next. It sends nothing and reads no
 // clock; the Executor does both, and locks it.
@@ -49,8 +46,7 @@ type item struct {
 	arrival uint64
 	state   state
 	// gate is where it waits, or has passed while it is being sent.
-	gate  *gate
-	index int // in gate.waiting
+	gate *gate
 	// sent is the action as it was last sent, and told when it was successful.
 	sent Action
 	told time.Time
@@ -114,34 +110,32 @@ func (q *queue) set(owner string, actions []Action, now time.Time) {
 
 // update gives an item the action that is wanted now.
 func (q *queue) update(it *item, action Action, now time.Time) {
-	before := it.action
-	it.action, it.dropped = action, false
+	it.dropped = false
+	before, refusal := it.action, it.refusal()
+	moves := it.state == stateWaiting && !sameTurn(&before, &action)
+	if moves {
+		q.leave(it)
+	}
+	it.action = action
 	switch {
-	case action.Verb == Delete && before.Verb == Evict:
-		it.deleted, it.alone = it.refusal(), false
 	case action.Verb == Evict:
 		it.deleted = nil
 		if before.Pod.Pending != action.Pod.Pending || before.Pod.Ready != action.Pod.Ready {
 			it.alone = false
 		}
+	case before.Verb == Evict:
+		it.deleted, it.alone = refusal, false
 	}
-	switch {
-	case it.state == stateWaiting:
-		if !sameGate(&before, &action) {
-			q.leave(it)
-			q.enqueue(it)
-		} else if !before.Deadline.Equal(action.Deadline) {
-			heap.Fix(&it.gate.waiting, it.index)
-		}
-	case it.state == stateTold && (nearer(action.Deadline, it.sent.Deadline) || now.Sub(it.told) >= askAgainAfter):
+	toldLater := it.state == stateTold && (nearer(action.Deadline, it.sent.Deadline) || now.Sub(it.told) >= askAgainAfter)
+	if moves || toldLater {
 		q.enqueue(it)
 	}
 }
 
-// sameGate is whether two actions for one pod surely wait at the same gate.
-func sameGate(a, b *Action) bool {
-	return a.Verb == b.Verb && a.Pod.Pending == b.Pod.Pending && a.Pod.Ready == b.Pod.Ready &&
-		maps.Equal(a.Pod.Labels, b.Pod.Labels)
+// sameTurn is whether two actions for one pod wait at the same place.
+func sameTurn(a, b *Action) bool {
+	return a.Verb == b.Verb && a.Deadline.Equal(b.Deadline) &&
+		a.Pod.Pending == b.Pod.Pending && a.Pod.Ready == b.Pod.Ready && maps.Equal(a.Pod.Labels, b.Pod.Labels)
 }
 
 // refusals are the pods of an owner that were not told to go so far, and why.
@@ -165,7 +159,7 @@ func (q *queue) enqueue(it *item) {
 		q.gates[key] = it.gate
 	}
 	it.gate.budgets = budgets
-	heap.Push(&it.gate.waiting, it)
+	it.gate.add(it)
 }
 
 // gateOf is where an item belongs. Budgets do not keep pods that are deleted, or
@@ -191,7 +185,7 @@ func (q *queue) gateOf(it *item) (gateKey, []*budget) {
 
 // leave takes a waiting item away from its gate.
 func (q *queue) leave(it *item) {
-	heap.Remove(&it.gate.waiting, it.index)
+	it.gate.remove(it)
 	q.closeDown(it.gate)
 }
 
@@ -218,7 +212,7 @@ func (q *queue) next(now time.Time) (*item, time.Time) {
 		if len(g.waiting) == 0 {
 			continue
 		}
-		if g.backoff == 0 {
+		if g.backoff == 0 && g.inFlight == 0 {
 			q.heed(g, now)
 		}
 		if now.Before(g.closedUntil) {
@@ -227,14 +221,15 @@ func (q *queue) next(now time.Time) (*item, time.Time) {
 			}
 			continue
 		}
-		if g.room() > 0 && (best == nil || g.waiting[0].before(best.waiting[0])) {
+		if g.room() > 0 && (best == nil || inOrder(g.waiting[0], best.waiting[0]) < 0) {
 			best = g
 		}
 	}
 	if best == nil {
 		return nil, until
 	}
-	it := heap.Pop(&best.waiting).(*item)
+	it := best.waiting[0]
+	best.remove(it)
 	it.state, it.sent = stateSending, it.action
 	best.inFlight++
 	q.inFlight++
@@ -311,19 +306,11 @@ func (q *queue) regroup(namespace string) {
 	}
 }
 
-// before is whether an item is sent before another.
-func (it *item) before(other *item) bool {
-	if it.action.Deadline.Equal(other.action.Deadline) {
-		return it.arrival < other.arrival
-	}
-	return nearer(it.action.Deadline, other.action.Deadline)
-}
-
 // refusal is why an item is still waiting; nil: it was told to go, or its turn
 // has just not come.
 func (it *item) refusal() *Refusal {
 	switch {
-	case it.state == stateTold:
+	case it.state == stateTold || it.gate == nil:
 		return nil
 	case it.deleted == nil:
 		return it.gate.refusal
@@ -331,9 +318,4 @@ func (it *item) refusal() *Refusal {
 		return newRefusal(it.deleted.Kind, it.gate.refusal.Reason)
 	}
 	return it.deleted
-}
-
-// nearer is whether deadline a is before b; zero is no deadline.
-func nearer(a, b time.Time) bool {
-	return !a.IsZero() && (b.IsZero() || a.Before(b))
 }

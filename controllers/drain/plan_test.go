@@ -1,0 +1,428 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package drain
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
+
+	"github.com/nodetermination/operator/api/v1alpha1"
+)
+
+var start = time.Date(2026, 11, 22, 5, 8, 0, 0, time.UTC)
+
+// after is a time of the drain's, in seconds since its start.
+func after(seconds int) time.Time {
+	return start.Add(time.Duration(seconds) * time.Second)
+}
+
+func newPod(name string, change ...func(*Pod)) Pod {
+	pod := Pod{Namespace: "default", Name: name, UID: types.UID("uid-" + name), Node: "node", GracePeriodSeconds: 30, Ready: true}
+	for _, f := range change {
+		f(&pod)
+	}
+	return pod
+}
+
+func priority(p int32) func(*Pod)     { return func(pod *Pod) { pod.Priority = p } }
+func inNamespace(n string) func(*Pod) { return func(pod *Pod) { pod.Namespace = n } }
+func labelled(key, value string) func(*Pod) {
+	return func(pod *Pod) { pod.Labels = map[string]string{key: value} }
+}
+
+// terminating: the pod was told to go at a time, with a grace period.
+func terminating(at time.Time, grace int64) func(*Pod) {
+	return func(pod *Pod) {
+		pod.DeletionTimestamp = at.Add(time.Duration(grace) * time.Second)
+		pod.DeletionGracePeriodSeconds = grace
+	}
+}
+
+func refusedBy(kind RefusalKind, names ...string) map[types.UID]Refusal {
+	refusals := map[types.UID]Refusal{}
+	for _, name := range names {
+		refusals[types.UID("uid-"+name)] = Refusal{Kind: kind, Reason: "says no"}
+	}
+	return refusals
+}
+
+// describe is a plan in short: "Evict a 30s" for an action sent now.
+func describe(plan Plan, now time.Time) string {
+	var words []string
+	for _, action := range plan.Actions {
+		word := fmt.Sprintf("%s %s", action.Verb, action.Pod.Name)
+		if grace := action.graceAt(now); grace != nil {
+			word += fmt.Sprintf(" %ds", *grace)
+		}
+		words = append(words, word)
+	}
+	switch {
+	case plan.Done:
+		words = append(words, "done")
+	case plan.TimedOut:
+		words = append(words, "timed out")
+	}
+	if !plan.NextLook.IsZero() {
+		words = append(words, fmt.Sprintf("look at %d", int(plan.NextLook.Sub(start).Seconds())))
+	}
+	return strings.Join(words, ", ")
+}
+
+func TestMake(t *testing.T) {
+	const system = 2_000_000_000
+	waves := &v1alpha1.DrainSpec{Waves: []v1alpha1.Wave{
+		{PriorityBelow: ptr.To[int32](10), ReserveSeconds: nil},
+		{PriorityBelow: ptr.To[int32](20), ReserveSeconds: ptr.To[int32](60)},
+		{ReserveSeconds: ptr.To[int32](20)},
+	}}
+	threeWaves := []Pod{newPod("a", priority(1)), newPod("b", priority(10)), newPod("c", priority(99))}
+	mirror := newPod("mirror", func(p *Pod) { p.Mirror = true })
+	daemon := newPod("daemon", func(p *Pod) { p.DaemonSet = true })
+	finished := newPod("finished", func(p *Pod) { p.Finished = true })
+
+	for name, test := range map[string]struct {
+		in   Input
+		want string
+	}{
+		"no pods":                 {Input{}, "done"},
+		"none that has to go":     {Input{Pods: []Pod{mirror, daemon, finished}}, "done"},
+		"soft":                    {Input{Pods: []Pod{newPod("a")}}, "Evict a, look at 120"},
+		"hard, time enough":       {Input{Pods: []Pod{newPod("a")}, Deadline: after(120)}, "Evict a, look at 90"},
+		"only those that have to": {Input{Pods: []Pod{mirror, newPod("b"), daemon, newPod("a"), finished}}, "Evict a, Evict b, look at 120"},
+
+		"grace clipped to the deadline": {Input{Pods: []Pod{newPod("a")}, Deadline: after(20)}, "Evict a 18s, look at 140"},
+		"a second is left at least":     {Input{Pods: []Pod{newPod("a")}, Deadline: after(1)}, "Evict a 1s, look at 121"},
+		"deadline past":                 {Input{Pods: []Pod{newPod("a")}, Deadline: after(-60)}, "Evict a 1s, look at 120"},
+		"own grace of zero is kept": {Input{Pods: []Pod{newPod("a", func(p *Pod) { p.GracePeriodSeconds = 0 })}, Deadline: after(10)},
+			"Evict a, look at 130"},
+		"grace of the policy": {Input{Pods: []Pod{newPod("a")}, Drain: &v1alpha1.DrainSpec{PodGracePeriodSeconds: ptr.To[int32](90)}},
+			"Evict a 90s, look at 120"},
+		"grace of the policy clipped": {Input{Pods: []Pod{newPod("a")}, Deadline: after(60),
+			Drain: &v1alpha1.DrainSpec{PodGracePeriodSeconds: ptr.To[int32](90)}}, "Evict a 58s, look at 30"},
+		"grace of the policy is shorter": {Input{Pods: []Pod{newPod("a")}, Deadline: after(20),
+			Drain: &v1alpha1.DrainSpec{PodGracePeriodSeconds: ptr.To[int32](5)}}, "Evict a 5s, look at 140"},
+
+		"skip by namespace": {Input{Pods: []Pod{newPod("a", inNamespace("monitoring")), newPod("b")},
+			Drain: &v1alpha1.DrainSpec{Skip: []v1alpha1.PodRule{{Namespaces: []string{"monitoring"}}}}}, "Evict b, look at 120"},
+		"skip by labels": {Input{Pods: []Pod{newPod("a", labelled("app", "agent")), newPod("b", labelled("app", "web"))},
+			Drain: &v1alpha1.DrainSpec{Skip: []v1alpha1.PodRule{{PodSelector: selector("app", "agent")}}}}, "Evict b, look at 120"},
+		"skip needs both": {Input{Pods: []Pod{newPod("a", labelled("app", "agent")), newPod("b", inNamespace("monitoring"), labelled("app", "agent"))},
+			Drain: &v1alpha1.DrainSpec{Skip: []v1alpha1.PodRule{{Namespaces: []string{"monitoring"}, PodSelector: selector("app", "agent")}}}},
+			"Evict a, look at 120"},
+		"an empty skip rule skips nothing": {Input{Pods: []Pod{newPod("a")},
+			Drain: &v1alpha1.DrainSpec{Skip: []v1alpha1.PodRule{{}}}}, "Evict a, look at 120"},
+		"skipped ones may stay": {Input{Pods: []Pod{newPod("a", inNamespace("monitoring"))},
+			Drain: &v1alpha1.DrainSpec{Skip: []v1alpha1.PodRule{{Namespaces: []string{"monitoring"}}}}}, "done"},
+
+		"waves: system pods later":         {Input{Pods: []Pod{newPod("sys", priority(system)), newPod("a")}}, "Evict a, look at 120"},
+		"waves: only the later is left":    {Input{Pods: []Pod{newPod("sys", priority(system))}}, "Evict sys, look at 120"},
+		"waves: those before must be gone": {Input{Pods: []Pod{newPod("sys", priority(system)), newPod("a", terminating(start, 30))}}, "look at 120"},
+		"waves: reserve is looked at":      {Input{Pods: threeWaves, Drain: waves, Deadline: after(120)}, "Evict a, look at 60"},
+		"waves: reserve has come":          {Input{Pods: threeWaves, Drain: waves, Deadline: after(60)}, "Evict a, Evict b, look at 30"},
+		"waves: all at once":               {Input{Pods: threeWaves, Drain: waves, Deadline: after(20)}, "Evict a 18s, Evict b 18s, Evict c 18s, look at 140"},
+		"waves: deadline past":             {Input{Pods: threeWaves, Drain: waves, Deadline: after(-1)}, "Evict a 1s, Evict b 1s, Evict c 1s, look at 120"},
+		"waves: reserves are not for soft": {Input{Pods: threeWaves, Drain: waves}, "Evict a, look at 120"},
+		"waves: mirror pods hold up none": {Input{Pods: []Pod{mirror, daemon, finished, newPod("sys", priority(system))}},
+			"Evict sys, look at 120"},
+
+		"terminating in time":              {Input{Pods: []Pod{newPod("a", terminating(start, 30))}, Deadline: after(60)}, "look at 180"},
+		"terminating too late":             {Input{Pods: []Pod{newPod("a", terminating(start, 300))}, Deadline: after(60)}, "Delete a 58s, look at 180"},
+		"terminating, soft":                {Input{Pods: []Pod{newPod("a", terminating(start, 300))}}, "look at 120"},
+		"terminating, the clocks differ":   {Input{Pods: []Pod{newPod("a", terminating(after(4), 58))}, Deadline: after(60)}, "look at 180"},
+		"terminating, deadline past":       {Input{Pods: []Pod{newPod("a", terminating(start, 300))}, Deadline: after(-9)}, "Delete a 1s, look at 120"},
+		"terminating, cannot end sooner":   {Input{Pods: []Pod{newPod("a", terminating(start, 1))}, Deadline: after(-9)}, "look at 120"},
+		"terminating, told before we were": {Input{Pods: []Pod{newPod("a", terminating(after(-200), 300))}, Deadline: after(60)}, "Delete a 58s, look at 180"},
+
+		"blocked, soft":                   {Input{Pods: []Pod{newPod("a")}, Refusals: refusedBy(RefusedByBudget, "a")}, "Evict a, look at 120"},
+		"blocked, hard, there is time":    {Input{Pods: []Pod{newPod("a")}, Refusals: refusedBy(RefusedByBudget, "a"), Deadline: after(31)}, "Evict a 29s, look at 1"},
+		"blocked, hard, its time is over": {Input{Pods: []Pod{newPod("a"), newPod("b")}, Refusals: refusedBy(RefusedByBudget, "a"), Deadline: after(30)}, "Delete a 28s, Evict b 28s, look at 150"},
+		"blocked, hard, deadline past":    {Input{Pods: []Pod{newPod("a")}, Refusals: refusedBy(RefusedByBudget, "a"), Deadline: after(-5)}, "Delete a 1s, look at 120"},
+		"blocked, hard, wait": {Input{Pods: []Pod{newPod("a")}, Refusals: refusedBy(RefusedByBudget, "a"), Deadline: after(10),
+			Drain: &v1alpha1.DrainSpec{BlockedPods: &v1alpha1.BlockedPods{Action: v1alpha1.BlockedWait}}}, "Evict a 8s, look at 130"},
+		"blocked, hard, longer before": {Input{Pods: []Pod{newPod("a")}, Refusals: refusedBy(RefusedByBudget, "a"), Deadline: after(100),
+			Drain: &v1alpha1.DrainSpec{BlockedPods: &v1alpha1.BlockedPods{Action: v1alpha1.BlockedDelete, BeforeSeconds: ptr.To[int32](100)}}}, "Delete a, look at 220"},
+		"refused by the server":   {Input{Pods: []Pod{newPod("a")}, Refusals: refusedBy(RefusedByServer, "a"), Deadline: after(30)}, "Delete a 28s, look at 150"},
+		"no answer is no refusal": {Input{Pods: []Pod{newPod("a")}, Refusals: refusedBy(RefusedByTimeout, "a"), Deadline: after(30)}, "Evict a 28s, look at 150"},
+		"terminating namespace":   {Input{Pods: []Pod{newPod("a")}, Refusals: refusedBy(RefusedByNamespace, "a")}, "Delete a, look at 120"},
+
+		"soft, timed out":          {Input{Pods: []Pod{newPod("a")}, Started: after(-120)}, "timed out"},
+		"soft, not yet timed out":  {Input{Pods: []Pod{newPod("a")}, Started: after(-119)}, "Evict a, look at 1"},
+		"soft, done in the end":    {Input{Started: after(-500)}, "done"},
+		"hard, counts from it":     {Input{Pods: []Pod{newPod("a")}, Started: after(-500), Deadline: after(-119)}, "Evict a 1s, look at 1"},
+		"hard, timed out":          {Input{Pods: []Pod{newPod("a")}, Started: after(-500), Deadline: after(-120)}, "timed out"},
+		"hard, past at the start":  {Input{Pods: []Pod{newPod("a")}, Started: after(-119), Deadline: after(-500)}, "Evict a 1s, look at 1"},
+		"soft, timeout of its own": {Input{Pods: []Pod{newPod("a")}, Drain: &v1alpha1.DrainSpec{TimeoutSeconds: ptr.To[int32](7)}}, "Evict a, look at 7"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			test.in.Now = start
+			plan, err := Make(test.in)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := describe(plan, start); got != test.want {
+				t.Errorf("got  %s\nwant %s", got, test.want)
+			}
+		})
+	}
+}
+
+func selector(key, value string) *metav1.LabelSelector {
+	return &metav1.LabelSelector{MatchLabels: map[string]string{key: value}}
+}
+
+func TestMakeCountsAndNames(t *testing.T) {
+	pods := []Pod{
+		newPod("free"), newPod("held"), newPod("going", terminating(start, 30)),
+		newPod("later", priority(2_000_000_000)), newPod("mirror", func(p *Pod) { p.Mirror = true }),
+	}
+	in := Input{Pods: pods, Now: start, Refusals: refusedBy(RefusedByBudget, "held", "going")}
+	plan, err := Make(in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(Counts{Remaining: 4, Terminating: 1, Blocked: 1, Waiting: 1}, plan.Counts); diff != "" {
+		t.Error(diff)
+	}
+	if diff := cmp.Diff([]v1alpha1.BlockedPod{{Namespace: "default", Name: "held", Reason: "says no"}}, plan.Blocked); diff != "" {
+		t.Error(diff)
+	}
+
+	in.Started = after(-120)
+	if plan, err = Make(in); err != nil {
+		t.Fatal(err)
+	}
+	want := []v1alpha1.BlockedPod{
+		{Namespace: "default", Name: "free", Reason: "could not be told to go yet"},
+		{Namespace: "default", Name: "going", Reason: "is still shutting down"},
+		{Namespace: "default", Name: "held", Reason: "says no"},
+		{Namespace: "default", Name: "later", Reason: "waits for the wave before it"},
+	}
+	if diff := cmp.Diff(want, plan.Blocked); diff != "" {
+		t.Error("timed out:", diff)
+	}
+}
+
+func TestMakeNamesTenAtMost(t *testing.T) {
+	in := Input{Now: start, Refusals: map[types.UID]Refusal{}}
+	for i := range 30 {
+		pod := newPod(fmt.Sprintf("pod-%02d", 29-i))
+		in.Pods = append(in.Pods, pod)
+		in.Refusals[pod.UID] = Refusal{Kind: RefusedByBudget, Reason: "says no"}
+	}
+	plan, err := Make(in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(plan.Blocked) != maxBlocked || plan.Blocked[0].Name != "pod-00" || plan.Blocked[9].Name != "pod-09" {
+		t.Errorf("not the first ten by name: %v", plan.Blocked)
+	}
+	if plan.Counts.Blocked != 30 {
+		t.Errorf("%d blocked", plan.Counts.Blocked)
+	}
+}
+
+func TestMakeRefusesABadSkipRule(t *testing.T) {
+	in := Input{Pods: []Pod{newPod("a")}, Now: start, Drain: &v1alpha1.DrainSpec{Skip: []v1alpha1.PodRule{
+		{Namespaces: []string{"fine"}}, {PodSelector: selector("no key", "x")},
+	}}}
+	plan, err := Make(in)
+	if err == nil || !strings.HasPrefix(err.Error(), "drain.skip[1].podSelector: ") {
+		t.Errorf("got %v", err)
+	}
+	if len(plan.Actions) != 0 || plan.Done {
+		t.Errorf("planned all the same: %+v", plan)
+	}
+}
+
+// randomInput is a drain like no other.
+func randomInput(r *rand.Rand) Input {
+	in := Input{Now: start, Started: after(-r.IntN(200)), Refusals: map[types.UID]Refusal{}}
+	if r.IntN(2) == 0 {
+		in.Deadline = after(r.IntN(400) - 100)
+	}
+	kinds := []RefusalKind{RefusedByBudget, RefusedByServer, RefusedByTimeout, RefusedByNamespace}
+	priorities := []int32{-5, 0, 9, 10, 500, 2_000_000_000}
+	chance := func(f func(*Pod)) func(*Pod) {
+		if r.IntN(6) != 0 {
+			return func(*Pod) {}
+		}
+		return f
+	}
+	for i := range r.IntN(12) {
+		pod := newPod(fmt.Sprintf("pod-%d", i), priority(priorities[r.IntN(len(priorities))]),
+			chance(func(p *Pod) { p.Mirror = true }), chance(func(p *Pod) { p.DaemonSet = true }),
+			chance(func(p *Pod) { p.Finished = true }), chance(inNamespace("skipped")),
+			chance(labelled("app", "skipped")), chance(terminating(after(-r.IntN(100)), int64(r.IntN(400)))))
+		pod.GracePeriodSeconds = int64(r.IntN(300))
+		if r.IntN(3) == 0 {
+			in.Refusals[pod.UID] = Refusal{Kind: kinds[r.IntN(len(kinds))], Reason: "says no"}
+		}
+		in.Pods = append(in.Pods, pod)
+	}
+	if r.IntN(4) == 0 {
+		return in
+	}
+	in.Drain = &v1alpha1.DrainSpec{
+		Skip: []v1alpha1.PodRule{{Namespaces: []string{"skipped"}}, {PodSelector: selector("app", "skipped")}},
+	}
+	maybe := func(n int) *int32 {
+		if r.IntN(2) == 0 {
+			return nil
+		}
+		return ptr.To(int32(1 + r.IntN(n)))
+	}
+	in.Drain.TimeoutSeconds, in.Drain.PodGracePeriodSeconds = maybe(300), maybe(300)
+	if r.IntN(2) == 0 {
+		in.Drain.Waves = []v1alpha1.Wave{
+			{PriorityBelow: ptr.To[int32](0), ReserveSeconds: maybe(200)},
+			{PriorityBelow: ptr.To[int32](10), ReserveSeconds: maybe(200)},
+			{ReserveSeconds: maybe(200)},
+		}
+	}
+	if r.IntN(2) == 0 {
+		in.Drain.BlockedPods = &v1alpha1.BlockedPods{Action: v1alpha1.BlockedWait}
+	}
+	return in
+}
+
+// What holds for every drain.
+func TestMakeProperties(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	for i := range 3_000 {
+		in := randomInput(r)
+		before := fmt.Sprintf("%+v", in)
+		plan, err := Make(in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if problem := violates(in, plan); problem != "" {
+			t.Fatalf("input %d: %s\ninput %+v\ndrain %+v\nplan %+v", i, problem, in, in.Drain, plan)
+		}
+		if fmt.Sprintf("%+v", in) != before {
+			t.Fatal("the input was changed")
+		}
+		r.Shuffle(len(in.Pods), func(i, j int) { in.Pods[i], in.Pods[j] = in.Pods[j], in.Pods[i] })
+		again, err := Make(in)
+		if diff := cmp.Diff(plan, again); err != nil || diff != "" {
+			t.Fatal("the order of the pods matters:", diff)
+		}
+	}
+}
+
+func violates(in Input, plan Plan) string {
+	hard := !in.Deadline.IsZero()
+	stays := func(p Pod) bool {
+		skipped := in.Drain != nil && (p.Namespace == "skipped" || p.Labels["app"] == "skipped")
+		return p.Mirror || p.DaemonSet || p.Finished || skipped
+	}
+	if !plan.NextLook.IsZero() && !plan.NextLook.After(in.Now) {
+		return "NextLook is not in the future"
+	}
+	acted := map[string]Action{}
+	for _, action := range plan.Actions {
+		pod := action.Pod
+		acted[pod.Name] = action
+		refusal, refused := in.Refusals[pod.UID]
+		grace := action.graceAt(in.Now)
+		switch {
+		case stays(pod):
+			return "acts on a pod that stays: " + pod.Name
+		case !action.Deadline.Equal(in.Deadline):
+			return "another deadline than the drain's"
+		case !hard && action.Verb == Delete && refusal.Kind != RefusedByNamespace:
+			return "deletes past a budget without a hard deadline"
+		case action.Verb == Delete && !pod.Terminating() && !refused:
+			return "deletes a pod that nobody refused"
+		case pod.Terminating() && *grace >= pod.DeletionGracePeriodSeconds:
+			return "deletes a terminating pod again for nothing"
+		case hard && grace != nil && *grace > 1 && in.Now.Add(time.Duration(*grace)*time.Second).After(in.Deadline):
+			return "grace past the deadline"
+		case grace != nil && *grace < 1:
+			return "no time for a SIGTERM"
+		case grace == nil && hard && pod.GracePeriodSeconds > 1 && in.Now.Add(time.Duration(pod.GracePeriodSeconds)*time.Second).After(in.Deadline):
+			return "the pod's own grace is past the deadline"
+		}
+	}
+	var counts Counts
+	for _, pod := range in.Pods {
+		if stays(pod) {
+			continue
+		}
+		counts.Remaining++
+		_, told := acted[pod.Name]
+		_, refused := in.Refusals[pod.UID]
+		switch {
+		case pod.Terminating():
+			counts.Terminating++
+		case plan.TimedOut:
+			counts.Blocked, counts.Waiting = plan.Counts.Blocked, plan.Counts.Waiting
+		case told && refused:
+			counts.Blocked++
+		case !told:
+			counts.Waiting++
+			for _, other := range acted {
+				if !other.Pod.Terminating() && other.Pod.Priority > pod.Priority {
+					return "a later wave goes before an earlier one"
+				}
+			}
+		}
+	}
+	over := plan.TimedOut || plan.Done
+	switch {
+	case counts != plan.Counts:
+		return fmt.Sprintf("counted %+v", counts)
+	case plan.Done != (counts.Remaining == 0):
+		return "done is wrong"
+	case plan.TimedOut && len(plan.Actions) > 0:
+		return "acts after it timed out"
+	case over != plan.NextLook.IsZero():
+		return "looks again although it is over, or never again although it is not"
+	case !over && len(acted) == 0 && counts.Terminating == 0:
+		return "nothing is done and nothing awaited"
+	case hard && !over && !in.Now.Before(in.Deadline) && counts.Waiting > 0:
+		return "a wave waits past the deadline"
+	case plan.TimedOut && len(plan.Blocked) != min(counts.Remaining, maxBlocked):
+		return "timed out, and does not name what is left"
+	}
+	return ""
+}
+
+// Whatever the plan does at NextLook, nothing changes by time alone before it.
+func TestMakeNextLook(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 4))
+	shape := func(in Input, now time.Time) string {
+		in.Now = now
+		plan, err := Make(in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		words := []string{fmt.Sprint(plan.TimedOut, plan.Done, plan.Counts)}
+		for _, action := range plan.Actions {
+			if !action.Pod.Terminating() {
+				words = append(words, string(action.Verb)+" "+action.Pod.Name)
+			}
+		}
+		return strings.Join(words, ",")
+	}
+	for range 3_000 {
+		in := randomInput(r)
+		plan, err := Make(in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if plan.NextLook.IsZero() {
+			continue
+		}
+		if before := plan.NextLook.Add(-time.Nanosecond); shape(in, in.Now) != shape(in, before) {
+			t.Fatalf("changes before NextLook:\n%s\n%s", shape(in, in.Now), shape(in, before))
+		}
+	}
+}

@@ -1,0 +1,639 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package drain
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	policyv1 "k8s.io/api/policy/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// queueTest drives a queue by hand, without a clock and without requests.
+type queueTest struct {
+	*testing.T
+	*queue
+	now time.Time
+}
+
+func newQueueTest(t *testing.T) *queueTest {
+	q := newQueue(100)
+	q.jitter = func(d time.Duration) time.Duration { return d }
+	return &queueTest{T: t, queue: q, now: start}
+}
+
+func evict(pods ...Pod) []Action {
+	var actions []Action
+	for _, pod := range pods {
+		actions = append(actions, Action{Pod: pod, Verb: Evict})
+	}
+	return actions
+}
+
+func by(deadline time.Time, actions []Action) []Action {
+	for i := range actions {
+		actions[i].Deadline = deadline
+	}
+	return actions
+}
+
+func manyPods(prefix string, n int, change ...func(*Pod)) []Pod {
+	pods := make([]Pod, n)
+	for i := range pods {
+		pods[i] = newPod(fmt.Sprintf("%s-%02d", prefix, i), change...)
+	}
+	return pods
+}
+
+// want replaces what an owner wants.
+func (q *queueTest) want(owner string, actions []Action) { q.set(owner, actions, q.now) }
+
+// budget is as the API server has it: selecting app=name, with allowed disruptions.
+func (q *queueTest) budget(name string, allowed int32) {
+	q.setBudget(newBudget(name, allowed), q.now)
+}
+
+func newBudget(name string, allowed int32) *policyv1.PodDisruptionBudget {
+	return &policyv1.PodDisruptionBudget{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name, UID: types.UID(name), Generation: 1},
+		Spec:       policyv1.PodDisruptionBudgetSpec{Selector: selector("app", name)},
+		Status: policyv1.PodDisruptionBudgetStatus{
+			ObservedGeneration: 1, DisruptionsAllowed: allowed, DesiredHealthy: 2, CurrentHealthy: 2 + allowed,
+		},
+	}
+}
+
+// sent takes all that may be sent now.
+func (q *queueTest) sent() []*item {
+	var items []*item
+	for {
+		it, _ := q.next(q.now)
+		if it == nil {
+			return items
+		}
+		items = append(items, it)
+	}
+}
+
+// expect checks which pods are sent now, and returns them.
+func (q *queueTest) expect(names ...string) []*item {
+	q.Helper()
+	items := q.sent()
+	var got []string
+	for _, it := range items {
+		got = append(got, it.sent.Pod.Name)
+	}
+	if diff := cmp.Diff(names, got); diff != "" {
+		q.Errorf("sent (-want +got):\n%s", diff)
+	}
+	return items
+}
+
+func (q *queueTest) answer(items []*item, outcome outcome, reason string) {
+	for _, it := range items {
+		q.finish(it, response{outcome: outcome, reason: reason}, q.now)
+	}
+}
+
+// passes advances the time to when the queue says something may be sent.
+func (q *queueTest) passes() time.Duration {
+	q.Helper()
+	it, next := q.next(q.now)
+	if it != nil || next.IsZero() {
+		q.Fatalf("there is nothing to wait for: %v", it)
+	}
+	waited := next.Sub(q.now)
+	q.now = next
+	return waited
+}
+
+func (q *queueTest) expectRefusals(owner string, want ...string) {
+	q.Helper()
+	var got []string
+	for uid, refusal := range q.refusals(owner) {
+		got = append(got, fmt.Sprintf("%s: %s: %s", strings.TrimPrefix(string(uid), "uid-"), refusal.Kind, refusal.Reason))
+	}
+	slices.Sort(got)
+	if diff := cmp.Diff(want, got); diff != "" {
+		q.Errorf("refusals (-want +got):\n%s", diff)
+	}
+}
+
+// expectWoken checks whose refusals have changed since the last time.
+func (q *queueTest) expectWoken(owners ...string) {
+	q.Helper()
+	if diff := cmp.Diff(owners, slices.Sorted(maps.Keys(q.changed))); diff != "" {
+		q.Errorf("woken (-want +got):\n%s", diff)
+	}
+	clear(q.changed)
+}
+
+func (q *queueTest) expectNothingLeft() {
+	q.Helper()
+	if q.inFlight != 0 || len(q.gates) != 0 || len(q.items) != 0 {
+		q.Errorf("left over: %d in flight, %d gates, %d owners", q.inFlight, len(q.gates), len(q.items))
+	}
+}
+
+func TestQueueNearestDeadlineFirst(t *testing.T) {
+	q := newQueueTest(t)
+	q.want("soft", evict(newPod("soft-1"), newPod("soft-2")))
+	q.want("late", by(after(100), evict(newPod("late"))))
+	q.want("near", by(after(10), evict(newPod("near"))))
+	q.want("middle", by(after(50), evict(newPod("middle", labelled("app", "web")))))
+	q.answer(q.expect("near", "middle", "late", "soft-1", "soft-2"), evicted, "")
+	for _, owner := range []string{"soft", "late", "near", "middle"} {
+		q.want(owner, nil)
+	}
+	q.expectNothingLeft()
+}
+
+func TestQueueBounds(t *testing.T) {
+	q := newQueueTest(t)
+	q.limit, q.max = 9, 9
+	q.budget("web", 50)
+	q.budget("db", 2)
+	q.want("a", by(after(1), evict(manyPods("web", 10, labelled("app", "web"))...)))
+	q.want("b", by(after(2), evict(manyPods("db", 10, labelled("app", "db"))...)))
+	q.want("c", evict(manyPods("free", 10)...))
+	first := q.expect("web-00", "web-01", "web-02", "web-03", "db-00", "db-01", "free-00", "free-01", "free-02")
+	q.answer(first[:1], evicted, "")
+	q.expect("web-04")
+	q.answer(first[4:5], evicted, "")
+	q.budget("db", 1) // the API server has counted the first two by now, and the replacement of one
+	q.expect("free-03")
+	q.answer(first[5:6], evicted, "")
+	q.expect("db-02")
+}
+
+func TestQueueBlocked(t *testing.T) {
+	q := newQueueTest(t)
+	q.budget("web", 5)
+	q.want("a", evict(manyPods("web", 9, labelled("app", "web"))...))
+	q.want("b", evict(newPod("web-of-b", labelled("app", "web"))))
+	four := q.expect("web-00", "web-01", "web-02", "web-03")
+	q.expectWoken()
+
+	q.answer(four[:1], evicted, "")
+	q.answer(four[1:2], blocked, "The disruption budget web needs 2 healthy pods and has 2 currently")
+	q.expectWoken("a", "b")
+	q.expectRefusals("b", "web-of-b: Budget: budget default/web: needs 2 healthy pods and has 2 currently")
+	q.expect()
+	q.answer(four[2:], blocked, "The disruption budget web needs 2 healthy pods and has 2 currently")
+	q.expectWoken()
+
+	// New pods join, know why they wait, and hold up nobody.
+	q.want("c", append(evict(newPod("web-of-c", labelled("app", "web"))), evict(newPod("free"))...))
+	q.expectWoken("c")
+	q.answer(q.expect("free"), evicted, "")
+
+	// One tries. What opens the gate is its success.
+	q.passes()
+	probe := q.expect("web-01")
+	q.answer(probe, evicted, "")
+	q.expectWoken("a", "b", "c")
+	q.expectRefusals("b")
+	q.answer(q.expect("web-02", "web-03", "web-04", "web-05"), evicted, "")
+}
+
+// As far as the budget's status tells, asking is of no use.
+func TestQueueDoesNotAskInVain(t *testing.T) {
+	q := newQueueTest(t)
+	q.budget("web", 0)
+	q.want("a", evict(manyPods("web", 3, labelled("app", "web"))...))
+	q.expect()
+	q.expectWoken("a")
+	reason := "Budget: budget default/web: needs 2 healthy pods and has 2 currently"
+	q.expectRefusals("a", "web-00: "+reason, "web-01: "+reason, "web-02: "+reason)
+
+	q.budget("web", 0) // nothing new
+	q.expect()
+	q.expectWoken()
+
+	q.budget("web", 3)
+	q.expectWoken() // not before one has passed
+	probe := q.expect("web-00")
+	q.budget("web", 2)
+	q.answer(probe, evicted, "")
+	q.expectWoken("a")
+	q.expectRefusals("a")
+	two := q.expect("web-01", "web-02")
+	q.budget("web", 0)
+	q.answer(two, evicted, "")
+	q.expectWoken()
+}
+
+// Blocked for good: an hour costs some hundred requests for a budget, however
+// many pods and nodes.
+func TestQueueBlockedForGood(t *testing.T) {
+	for name, known := range map[string]int32{"known from the budget": 0, "known from the answer": 1} {
+		t.Run(name, func(t *testing.T) {
+			q := newQueueTest(t)
+			q.budget("web", known)
+			for i := range 20 {
+				owner := fmt.Sprintf("node-%d", i)
+				q.want(owner, by(after(7200), evict(manyPods(owner, 30, labelled("app", "web"))...)))
+			}
+			requests := 0
+			for q.now.Before(after(3600)) {
+				tries := q.sent()
+				q.answer(tries, blocked, "says no")
+				requests += len(tries)
+				q.passes()
+			}
+			if requests < 60 || requests > 150 {
+				t.Errorf("%d requests in an hour", requests)
+			}
+			for i := range 20 {
+				if n := len(q.refusals(fmt.Sprintf("node-%d", i))); n != 30 {
+					t.Errorf("node %d: %d refusals", i, n)
+				}
+			}
+			q.answer(q.sent(), blocked, "says no")
+			q.want("node-21", by(after(7300), evict(newPod("free"), newPod("other", labelled("app", "db")))))
+			q.expect("free", "other")
+		})
+	}
+}
+
+func TestQueueLaggingBudget(t *testing.T) {
+	q := newQueueTest(t)
+	q.budget("web", 1)
+	q.want("a", evict(newPod("web", labelled("app", "web"))))
+	var waited []time.Duration
+	for range 4 {
+		q.answer(q.expect("web"), lagging, "is still being processed by the server")
+		if len(waited) < 3 {
+			q.expectRefusals("a")
+		}
+		waited = append(waited, q.passes())
+	}
+	if diff := cmp.Diff([]time.Duration{250 * time.Millisecond, 500 * time.Millisecond, time.Second, 2 * time.Second}, waited); diff != "" {
+		t.Error(diff)
+	}
+	q.expectWoken("a")
+	q.expectRefusals("a", "web: Budget: is still being processed by the server")
+}
+
+// A spec that its controller has not seen is not worth more than one request.
+func TestQueueUnobservedBudget(t *testing.T) {
+	q := newQueueTest(t)
+	budget := newBudget("web", 4)
+	budget.Generation = 2
+	q.setBudget(budget, q.now)
+	q.want("a", evict(manyPods("web", 3, labelled("app", "web"))...))
+	q.expect("web-00")
+}
+
+func TestQueueSeveralBudgets(t *testing.T) {
+	q := newQueueTest(t)
+	q.budget("web", 3)
+	q.setBudget(&policyv1.PodDisruptionBudget{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "all", UID: "all", Generation: 1},
+		Spec:       policyv1.PodDisruptionBudgetSpec{Selector: &metav1.LabelSelector{}},
+		Status:     policyv1.PodDisruptionBudgetStatus{ObservedGeneration: 1, DisruptionsAllowed: 3},
+	}, q.now)
+	pods := evict(newPod("web", labelled("app", "web")), newPod("other"))
+	q.want("a", pods)
+	q.answer(q.expect("other"), evicted, "")
+	reason := "web: Budget: budgets default/all, default/web: the eviction API refuses pods that more than one budget selects"
+	q.expectRefusals("a", reason)
+	q.expectWoken("a")
+
+	// It is tried now and then, should the budgets have changed unseen.
+	q.passes()
+	q.answer(q.expect("web"), failed, "the API server answered 500")
+	q.expectRefusals("a", reason)
+	q.expectWoken()
+
+	q.removeBudget("default", "all")
+	q.expectWoken("a")
+	q.expectRefusals("a")
+	q.expect("web")
+}
+
+// Policy/v1: nil selects nothing, empty everything; what cannot be read, nothing.
+func TestQueueBudgetSelectors(t *testing.T) {
+	for name, test := range map[string]struct {
+		selector *metav1.LabelSelector
+		selects  bool
+	}{
+		"nil":         {nil, false},
+		"empty":       {&metav1.LabelSelector{}, true},
+		"other":       {selector("app", "db"), false},
+		"same":        {selector("app", "web"), true},
+		"not to read": {selector("no key", "x"), false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			q := newQueueTest(t)
+			budget := newBudget("b", 0)
+			budget.Spec.Selector = test.selector
+			q.setBudget(budget, q.now)
+			q.want("a", evict(newPod("web", labelled("app", "web"))))
+			if sent := len(q.sent()) == 1; sent == test.selects {
+				t.Errorf("sent: %t", sent)
+			}
+		})
+	}
+}
+
+func TestQueuePodsThatABudgetDoesNotKeep(t *testing.T) {
+	web := labelled("app", "web")
+	pending := func(p *Pod) { p.Pending, p.Ready = true, false }
+	unready := func(p *Pod) { p.Ready = false }
+	q := newQueueTest(t)
+	q.budget("web", 0) // as many healthy as there should be
+	q.want("a", evict(newPod("ready", web), newPod("pending", web, pending), newPod("unready", web, unready)))
+	q.expect("pending", "unready")
+
+	q = newQueueTest(t)
+	budget := newBudget("web", 0)
+	budget.Status.CurrentHealthy = 1
+	q.setBudget(budget, q.now)
+	q.want("a", evict(newPod("unready", web, unready)))
+	q.expect()
+	q.expectRefusals("a", "unready: Budget: budget default/web: needs 2 healthy pods and has 1 currently")
+
+	budget = budget.DeepCopy()
+	always := policyv1.AlwaysAllow
+	budget.Spec.UnhealthyPodEvictionPolicy, budget.Generation, budget.Status.ObservedGeneration = &always, 2, 2
+	q.setBudget(budget, q.now)
+	q.expect("unready")
+
+	// A pod that becomes unready may go, while those that are ready wait.
+	q = newQueueTest(t)
+	q.budget("web", 0)
+	q.want("a", evict(newPod("web-1", web), newPod("web-2", web)))
+	q.expect()
+	q.want("a", evict(newPod("web-1", web, unready), newPod("web-2", web)))
+	q.expect("web-1")
+}
+
+func TestQueueTheBudgetsStatusCannotBeComputed(t *testing.T) {
+	q := newQueueTest(t)
+	budget := newBudget("web", 0)
+	budget.Status.Conditions = []metav1.Condition{{
+		Type: policyv1.DisruptionAllowedCondition, Status: metav1.ConditionFalse, Reason: policyv1.SyncFailedReason, Message: "found no controller ref",
+	}}
+	q.setBudget(budget, q.now)
+	q.want("a", evict(newPod("web", labelled("app", "web"))))
+	q.expect()
+	q.expectRefusals("a", "web: Budget: budget default/web: cannot be computed: found no controller ref")
+}
+
+// A budget may be too new to be known when the first pod is refused for its sake.
+func TestQueueUnknownBudget(t *testing.T) {
+	q := newQueueTest(t)
+	q.want("a", evict(newPod("web-1", labelled("app", "web")), newPod("web-2", labelled("app", "web"))))
+	two := q.expect("web-1", "web-2")
+	q.answer(two[:1], blocked, "The disruption budget web needs 2")
+	q.expectRefusals("a", "web-1: Budget: The disruption budget web needs 2")
+	q.budget("web", 0)
+	q.answer(two[1:], blocked, "The disruption budget web needs 2")
+	q.expect()
+	reason := "Budget: budget default/web: needs 2 healthy pods and has 2 currently"
+	q.expectRefusals("a", "web-1: "+reason, "web-2: "+reason)
+	q.budget("web", 1)
+	q.expect("web-1")
+}
+
+func TestQueueSlowsDown(t *testing.T) {
+	for _, outcome := range []outcome{throttled, unreachable} {
+		t.Run(string(outcome), func(t *testing.T) {
+			q := newQueueTest(t)
+			q.limit, q.max = 8, 8
+			q.want("a", evict(manyPods("pod", 20)...))
+			eight := q.sent()
+			for _, it := range eight {
+				q.finish(it, response{outcome: outcome, retryAfter: 3 * time.Second}, q.now)
+			}
+			q.expectRefusals("a")
+			if waited := q.passes(); waited != 3*time.Second {
+				t.Errorf("waited %s", waited)
+			}
+			four := q.sent()
+			if len(four) != 4 {
+				t.Fatalf("%d in flight", len(four))
+			}
+			q.finish(four[0], response{outcome: outcome, retryAfter: time.Hour}, q.now)
+			q.answer(four[1:], evicted, "")
+			if waited := q.passes(); waited != longestPause {
+				t.Errorf("waited %s", waited)
+			}
+			for told := 3; told < 20; {
+				now := q.sent()
+				if len(now) == 0 {
+					t.Fatal("nothing is sent any more")
+				}
+				q.answer(now, evicted, "")
+				told += len(now)
+			}
+			if q.limit != q.max {
+				t.Errorf("at most %d in flight in the end", q.limit)
+			}
+		})
+	}
+}
+
+// A pod that is refused for its own sake is tried by itself, less and less often.
+func TestQueueSetApart(t *testing.T) {
+	for outcome, kind := range map[outcome]RefusalKind{
+		refused: RefusedByServer, failed: RefusedByServer, timeout: RefusedByTimeout, conflict: RefusedByTimeout,
+		namespaceTerminating: RefusedByNamespace,
+	} {
+		t.Run(string(outcome), func(t *testing.T) {
+			q := newQueueTest(t)
+			q.budget("web", 50)
+			web := manyPods("web", 3, labelled("app", "web"))
+			q.want("a", evict(web...))
+			three := q.expect("web-00", "web-01", "web-02")
+			q.answer(three[:1], outcome, "not this one")
+			q.answer(three[1:], evicted, "")
+			q.expectRefusals("a", fmt.Sprintf("web-00: %s: not this one", kind))
+			var waited time.Duration
+			for range 7 {
+				waited = q.passes()
+				q.answer(q.expect("web-00"), outcome, "not this one")
+			}
+			if waited != lastBackoff {
+				t.Errorf("tried again after %s", waited)
+			}
+			q.expectWoken("a")
+			q.passes()
+			q.answer(q.expect("web-00"), evicted, "")
+			q.expectRefusals("a")
+			q.want("a", nil)
+			q.expectNothingLeft()
+		})
+	}
+}
+
+func TestQueueDeletesWhatIsBlocked(t *testing.T) {
+	q := newQueueTest(t)
+	q.budget("web", 0)
+	web := newPod("web", labelled("app", "web"))
+	q.want("a", by(after(60), evict(web)))
+	q.expect()
+	refusals := q.refusals("a")
+
+	q.want("a", by(after(60), []Action{{Pod: web, Verb: Delete}}))
+	if diff := cmp.Diff(refusals, q.refusals("a")); diff != "" {
+		t.Error("the next plan would evict again:", diff)
+	}
+	try := q.expect("web")
+	if diff := cmp.Diff(refusals, q.refusals("a")); diff != "" {
+		t.Error("the next plan would evict again:", diff)
+	}
+	q.answer(try, refused, "forbidden")
+	q.expectRefusals("a", "web: Budget: forbidden")
+	q.passes()
+	q.answer(q.expect("web"), deleted, "")
+	q.expectRefusals("a")
+
+	// The pods are heard of later: plans made before still want it.
+	q.want("a", by(after(60), []Action{{Pod: web, Verb: Delete}}))
+	q.expect()
+	q.want("a", by(after(60), evict(web)))
+	q.expect()
+}
+
+// The plan may go over to Delete while the eviction is on its way.
+func TestQueueDeletesWhatIsInFlight(t *testing.T) {
+	q := newQueueTest(t)
+	web := newPod("web", labelled("app", "web"))
+	q.want("a", evict(web))
+	try := q.expect("web")
+	q.want("a", []Action{{Pod: web, Verb: Delete}})
+	q.expect()
+	q.answer(try, namespaceTerminating, "is being terminated")
+	if it := q.sent(); len(it) != 0 {
+		t.Fatal("its own backoff was not kept")
+	}
+	q.passes()
+	if it := q.expect("web"); it[0].sent.Verb != Delete {
+		t.Errorf("sent %s", it[0].sent.Verb)
+	}
+}
+
+func TestQueueToldOnce(t *testing.T) {
+	q := newQueueTest(t)
+	pod := newPod("pod")
+	q.want("a", by(after(100), evict(pod)))
+	q.answer(q.expect("pod"), evicted, "")
+	q.want("a", by(after(100), evict(pod)))
+	q.expect()
+	q.want("a", by(after(200), evict(pod)))
+	q.expect()
+	q.want("a", by(after(60), evict(pod)))
+	try := q.expect("pod")
+	q.want("a", by(after(40), evict(pod))) // while it is sent
+	q.expect()
+	q.answer(try, evicted, "")
+	q.answer(q.expect("pod"), gone, "")
+	q.want("a", by(after(40), evict(pod)))
+	q.expect()
+
+	// Said to be told, and yet it does not go: once more, after a while.
+	q.now = q.now.Add(askAgainAfter)
+	q.want("a", by(after(40), evict(pod)))
+	q.expect("pod")
+}
+
+func TestQueueCallOff(t *testing.T) {
+	q := newQueueTest(t)
+	q.limit, q.max = 2, 2
+	pods := manyPods("pod", 4)
+	q.want("a", evict(pods...))
+	two := q.expect("pod-00", "pod-01")
+	q.want("a", nil)
+	q.expectRefusals("a")
+
+	// Wanted again while it is still being sent: not sent twice.
+	q.want("a", evict(pods[0]))
+	q.expect()
+	q.answer(two, evicted, "")
+	q.expect()
+	q.want("a", nil)
+	q.expectNothingLeft()
+
+	// What fails after it was called off is not tried again.
+	q.want("b", evict(pods...))
+	two = q.expect("pod-00", "pod-01")
+	q.want("b", nil)
+	q.answer(two[:1], timeout, "no answer")
+	q.answer(two[1:], unreachable, "no connection")
+	q.expectNothingLeft()
+	q.now = q.now.Add(time.Hour)
+	q.expect()
+}
+
+// However the answers come, every pod is told in the end, no bound is passed,
+// and nothing is left over.
+func TestQueueInTheLongRun(t *testing.T) {
+	q := newQueueTest(t)
+	q.limit, q.max = 10, 10
+	outcomes := []outcome{evicted, evicted, evicted, blocked, lagging, timeout, conflict, refused, failed, throttled, unreachable, gone}
+	allowed := map[string]int32{"app-0": 3, "app-1": 2, "app-2": 1, "app-3": 7}
+	wanted := map[string][]Pod{}
+	for i := range 8 {
+		owner := fmt.Sprintf("node-%d", i)
+		for j := range 20 {
+			wanted[owner] = append(wanted[owner], newPod(fmt.Sprintf("%s-%02d", owner, j), labelled("app", fmt.Sprintf("app-%d", j%5))))
+		}
+		q.want(owner, by(after(100*i), evict(wanted[owner]...)))
+	}
+	for name, n := range allowed {
+		q.budget(name, n)
+	}
+	told := map[types.UID]int{}
+	var flying []*item
+	for step := 0; len(told) < 160; step++ {
+		if step > 100_000 {
+			t.Fatalf("only %d pods told", len(told))
+		}
+		flying = append(flying, q.sent()...)
+		if len(flying) > 10 || len(flying) != q.inFlight {
+			t.Fatalf("%d in flight, counted %d", len(flying), q.inFlight)
+		}
+		perApp := map[string]int{}
+		for _, it := range flying {
+			perApp[it.gate.key.budgets]++
+		}
+		for budgets, n := range perApp {
+			if limit := int(allowed[strings.TrimSuffix(budgets, ",")]); budgets != "" && n > min(limit, perBudget) {
+				t.Fatalf("%d in flight under %s", n, budgets)
+			}
+		}
+		if len(flying) == 0 {
+			q.passes()
+			continue
+		}
+		i := step * 7 % len(flying)
+		it := flying[i]
+		flying = slices.Delete(flying, i, i+1)
+		outcome := outcomes[(step/3+i)%len(outcomes)]
+		if outcome == evicted || outcome == gone {
+			if told[it.sent.Pod.UID]++; told[it.sent.Pod.UID] > 1 {
+				t.Fatalf("%s was told twice", it.sent.Pod.Name)
+			}
+		}
+		q.answer([]*item{it}, outcome, "answer")
+		if step%17 == 0 {
+			owner := fmt.Sprintf("node-%d", step%8)
+			left := slices.DeleteFunc(slices.Clone(wanted[owner]), func(p Pod) bool { return told[p.UID] > 0 })
+			q.want(owner, by(after(100*(step%8)), evict(left...))) // as reconcilers do
+		}
+	}
+	for owner := range wanted {
+		q.expectRefusals(owner)
+		q.want(owner, nil)
+	}
+	q.expectNothingLeft()
+}

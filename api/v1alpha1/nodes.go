@@ -63,7 +63,7 @@ func ReadySince(node *corev1.Node) (time.Time, bool) {
 // Selects is whether the policy's nodeSelector takes the node, whichever policy
 // governs it in the end. The error says what is wrong with the selector.
 func (p *NodeTerminationPolicy) Selects(node *corev1.Node) (bool, error) {
-	selector, err := metav1.LabelSelectorAsSelector(ptr.To(ptr.Deref(p.Spec.NodeSelector, metav1.LabelSelector{})))
+	selector, err := p.Spec.NodeSelector.Selector()
 	if err != nil {
 		return false, fmt.Errorf("spec.nodeSelector: %w", err)
 	}

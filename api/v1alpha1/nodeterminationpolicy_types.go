@@ -52,9 +52,7 @@ type NodeTerminationPolicyList struct {
 type NodeTerminationPolicySpec struct {
 	// nodeSelector selects nodes by their labels. Unset or empty: every EC2 node.
 	// +optional
-	// +kubebuilder:validation:XValidation:rule="!has(self.matchExpressions) || (self.matchExpressions.size() <= 32 && self.matchExpressions.all(e, e.operator in ['In', 'NotIn', 'Exists', 'DoesNotExist']))",message="nodeSelector.matchExpressions: operator must be In, NotIn, Exists or DoesNotExist, in at most 32 expressions"
-	// +kubebuilder:validation:XValidation:rule="!has(self.matchExpressions) || self.matchExpressions.size() > 32 || self.matchExpressions.all(e, (e.operator in ['In', 'NotIn']) == (has(e.values) && e.values.size() > 0))",message="nodeSelector.matchExpressions: In and NotIn need values, Exists and DoesNotExist take none"
-	NodeSelector *metav1.LabelSelector `json:"nodeSelector,omitempty"`
+	NodeSelector *LabelSelector `json:"nodeSelector,omitempty"`
 
 	// priority decides where several policies select a node: the highest wins,
 	// then the oldest policy, then the name. Unset: 0.
@@ -286,9 +284,7 @@ type PodRule struct {
 
 	// podSelector selects pods by their labels. Unset: all pods of the namespaces.
 	// +optional
-	// +kubebuilder:validation:XValidation:rule="!has(self.matchExpressions) || (self.matchExpressions.size() <= 32 && self.matchExpressions.all(e, e.operator in ['In', 'NotIn', 'Exists', 'DoesNotExist']))",message="podSelector.matchExpressions: operator must be In, NotIn, Exists or DoesNotExist, in at most 32 expressions"
-	// +kubebuilder:validation:XValidation:rule="!has(self.matchExpressions) || self.matchExpressions.size() > 32 || self.matchExpressions.all(e, (e.operator in ['In', 'NotIn']) == (has(e.values) && e.values.size() > 0))",message="podSelector.matchExpressions: In and NotIn need values, Exists and DoesNotExist take none"
-	PodSelector *metav1.LabelSelector `json:"podSelector,omitempty"`
+	PodSelector *LabelSelector `json:"podSelector,omitempty"`
 }
 
 // BlockedPodAction is what to do about pods that a budget still blocks.

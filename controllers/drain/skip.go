@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/nodetermination/operator/api/v1alpha1"
@@ -23,15 +22,11 @@ type skipRules []skipRule
 func newSkipRules(rules []v1alpha1.PodRule) (skipRules, error) {
 	skip := make(skipRules, len(rules))
 	for i, rule := range rules {
-		skip[i] = skipRule{namespaces: rule.Namespaces, selector: labels.Everything()}
-		if rule.PodSelector == nil {
-			continue
-		}
-		selector, err := metav1.LabelSelectorAsSelector(rule.PodSelector)
+		selector, err := rule.PodSelector.Selector()
 		if err != nil {
 			return nil, fmt.Errorf("drain.skip[%d].podSelector: %w", i, err)
 		}
-		skip[i].selector = selector
+		skip[i] = skipRule{namespaces: rule.Namespaces, selector: selector}
 	}
 	return skip, nil
 }

@@ -30,6 +30,10 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.EventRuleApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("EventStatus"):
 		return &apiv1alpha1.EventStatusApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("LabelSelector"):
+		return &apiv1alpha1.LabelSelectorApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("LabelSelectorRequirement"):
+		return &apiv1alpha1.LabelSelectorRequirementApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("LifecycleHook"):
 		return &apiv1alpha1.LifecycleHookApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("NodeActions"):

@@ -4,17 +4,13 @@
 
 package v1alpha1
 
-import (
-	v1 "k8s.io/client-go/applyconfigurations/meta/v1"
-)
-
 // NodeTerminationPolicySpecApplyConfiguration represents a declarative configuration of the NodeTerminationPolicySpec type for use
 // with apply.
 //
 // NodeTerminationPolicySpec says which nodes, which sources and what to do.
 type NodeTerminationPolicySpecApplyConfiguration struct {
 	// nodeSelector selects nodes by their labels. Unset or empty: every EC2 node.
-	NodeSelector *v1.LabelSelectorApplyConfiguration `json:"nodeSelector,omitempty"`
+	NodeSelector *LabelSelectorApplyConfiguration `json:"nodeSelector,omitempty"`
 	// priority decides where several policies select a node: the highest wins,
 	// then the oldest policy, then the name. Unset: 0.
 	Priority *int32 `json:"priority,omitempty"`
@@ -38,7 +34,7 @@ func NodeTerminationPolicySpec() *NodeTerminationPolicySpecApplyConfiguration {
 // WithNodeSelector sets the NodeSelector field in the declarative configuration to the given value
 // and returns the receiver, so that objects can be built by chaining "With" function invocations.
 // If called multiple times, the NodeSelector field is set to the value of the last call.
-func (b *NodeTerminationPolicySpecApplyConfiguration) WithNodeSelector(value *v1.LabelSelectorApplyConfiguration) *NodeTerminationPolicySpecApplyConfiguration {
+func (b *NodeTerminationPolicySpecApplyConfiguration) WithNodeSelector(value *LabelSelectorApplyConfiguration) *NodeTerminationPolicySpecApplyConfiguration {
 	b.NodeSelector = value
 	return b
 }

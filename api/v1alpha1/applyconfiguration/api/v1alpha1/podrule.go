@@ -4,10 +4,6 @@
 
 package v1alpha1
 
-import (
-	v1 "k8s.io/client-go/applyconfigurations/meta/v1"
-)
-
 // PodRuleApplyConfiguration represents a declarative configuration of the PodRule type for use
 // with apply.
 //
@@ -16,7 +12,7 @@ type PodRuleApplyConfiguration struct {
 	// namespaces the pod may be in. Unset: any.
 	Namespaces []string `json:"namespaces,omitempty"`
 	// podSelector selects pods by their labels. Unset: all pods of the namespaces.
-	PodSelector *v1.LabelSelectorApplyConfiguration `json:"podSelector,omitempty"`
+	PodSelector *LabelSelectorApplyConfiguration `json:"podSelector,omitempty"`
 }
 
 // PodRuleApplyConfiguration constructs a declarative configuration of the PodRule type for use with
@@ -38,7 +34,7 @@ func (b *PodRuleApplyConfiguration) WithNamespaces(values ...string) *PodRuleApp
 // WithPodSelector sets the PodSelector field in the declarative configuration to the given value
 // and returns the receiver, so that objects can be built by chaining "With" function invocations.
 // If called multiple times, the PodSelector field is set to the value of the last call.
-func (b *PodRuleApplyConfiguration) WithPodSelector(value *v1.LabelSelectorApplyConfiguration) *PodRuleApplyConfiguration {
+func (b *PodRuleApplyConfiguration) WithPodSelector(value *LabelSelectorApplyConfiguration) *PodRuleApplyConfiguration {
 	b.PodSelector = value
 	return b
 }

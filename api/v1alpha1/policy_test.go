@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package v1alpha1_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/nodetermination/operator/api/v1alpha1"
+)
+
+// aSource is all that a policy needs.
+const aSource = `
+sources: [{name: queue, sqs: {queueURL: "https://sqs.us-east-1.amazonaws.com/123456789012/node-termination"}}]
+`
+
+func policy(t *testing.T, spec string) *unstructured.Unstructured {
+	t.Helper()
+	return parse(t, `
+apiVersion: nodetermination.dev/v1alpha1
+kind: NodeTerminationPolicy
+metadata: {name: tested}
+spec:
+`+indent(spec))
+}
+
+func queue(url string) string {
+	return fmt.Sprintf("sources: [{name: queue, sqs: {queueURL: %q}}]", url)
+}
+
+// manyExpressions is one more than a selector may have.
+var manyExpressions = strings.Repeat("{key: a, operator: Exists}, ", 33)
+
+func TestWrongPoliciesAreRefused(t *testing.T) {
+	const (
+		wholeURL = "queueURL is the queue's whole address, such as https://sqs.us-east-1.amazonaws.com/123456789012/node-termination"
+		atLeast1 = "should be greater than or equal to 1"
+	)
+	for _, test := range []struct {
+		name, spec string
+		want       []string
+	}{
+		{"no source", `priority: 1`, []string{"spec.sources: Required value"}},
+		{"an empty list of sources", `sources: []`, []string{"spec.sources", "should have at least 1 items"}},
+		{"a source of no type", `sources: [{name: queue}]`, []string{"exactly one of the fields in [sqs] must be set"}},
+		{"a source of an unknown type", `sources: [{name: queue, kafka: {}}]`, []string{`unknown field "spec.sources[0].kafka"`}},
+		{"a source without a name", `sources: [{sqs: {queueURL: "https://a/b"}}]`, []string{"spec.sources[0].name: Required value"}},
+		{"two sources of one name", `sources: [{name: a, sqs: {queueURL: "https://a/b"}}, {name: a, sqs: {queueURL: "https://a/c"}}]`, []string{`spec.sources[1]: Duplicate value`}},
+		{"a source with a wrong name", `sources: [{name: My_Queue, sqs: {queueURL: "https://a/b"}}]`, []string{"a source's name is lower-case letters, digits and hyphens, such as queue"}},
+		{"a queue's name", queue("node-termination"), []string{wholeURL}},
+		{"a queue's ARN", queue("arn:aws:sqs:us-east-1:123456789012:node-termination"), []string{wholeURL}},
+		{"a URL without a queue", queue("https://sqs.us-east-1.amazonaws.com/"), []string{wholeURL}},
+		{"a URL with a space", queue("https://sqs.us-east-1.amazonaws.com/123456789012/node termination"), []string{wholeURL}},
+		{"a URL with a password", queue("https://me:secret@sqs.us-east-1.amazonaws.com/123456789012/q"), []string{wholeURL}},
+		{"an empty URL", queue(""), []string{"spec.sources[0].sqs.queueURL", "should be at least 1 chars long"}},
+		{"a FIFO queue", queue("https://sqs.us-east-1.amazonaws.com/123456789012/q.fifo"), []string{"FIFO queues are not supported", "use a standard queue"}},
+		{"a zone for a region", `sources: [{name: a, sqs: {queueURL: "https://a/b", region: us-east-1a}}]`, []string{"region is an AWS region's code, such as us-east-1"}},
+		{"an unknown choice for unknown instances", `sources: [{name: a, sqs: {queueURL: "https://a/b", unknownInstances: Keep}}]`, []string{`supported values: "Retain", "Discard"`}},
+		{"a word that YAML reads as a boolean", `sources: [{name: a, sqs: {queueURL: "https://a/b", unknownInstances: no}}]`, []string{"unknownInstances", "must be of type string"}},
+
+		{"an unknown field", aSource + `drian: {}`, []string{`unknown field "spec.drian"`}},
+		{"an unknown field further in", aSource + `drain: {timeout: 10}`, []string{`unknown field "spec.drain.timeout"`}},
+		{"a priority out of bounds", aSource + `priority: 1000001`, []string{"spec.priority", "should be less than or equal to 1000000"}},
+
+		{"an unknown operator", aSource + `nodeSelector: {matchExpressions: [{key: a, operator: Equals, values: [b]}]}`, []string{"operator must be In, NotIn, Exists or DoesNotExist"}},
+		{"In without values", aSource + `nodeSelector: {matchExpressions: [{key: a, operator: In}]}`, []string{"In and NotIn need values"}},
+		{"NotIn with an empty list", aSource + `nodeSelector: {matchExpressions: [{key: a, operator: NotIn, values: []}]}`, []string{"In and NotIn need values"}},
+		{"Exists with values", aSource + `nodeSelector: {matchExpressions: [{key: a, operator: Exists, values: [b]}]}`, []string{"Exists and DoesNotExist take none"}},
+		{"too many expressions", aSource + `nodeSelector: {matchExpressions: [` + manyExpressions + `]}`, []string{"at most 32 expressions"}},
+
+		{"an unknown kind of event", aSource + `events: [{kind: SpotTermination, action: Ignore}]`, []string{`supported values: "SpotInterruption"`}},
+		{"an unknown action", aSource + `events: [{kind: SpotInterruption, action: Drain}]`, []string{`supported values: "CordonAndDrain", "Cordon", "Ignore"`}},
+		{"an event without an action", aSource + `events: [{kind: SpotInterruption}]`, []string{"spec.events[0].action: Required value"}},
+		{"an event without a kind", aSource + `events: [{action: Ignore}]`, []string{"spec.events[0].kind: Required value"}},
+		{"an event twice", aSource + `events: [{kind: SpotInterruption, action: Ignore}, {kind: SpotInterruption, action: Cordon}]`, []string{"spec.events[1]: Duplicate value"}},
+		{"an uncordon after a drain", aSource + `events: [{kind: SpotInterruption, action: CordonAndDrain, uncordonAfterSeconds: 60}]`, []string{"uncordonAfterSeconds is for action Cordon"}},
+		{"an uncordon at once", aSource + `events: [{kind: RebalanceRecommendation, action: Cordon, uncordonAfterSeconds: 0}]`, []string{"uncordonAfterSeconds", "should be greater than or equal to 60"}},
+		{"a later start of an interruption", aSource + `events: [{kind: SpotInterruption, action: CordonAndDrain, startBeforeSeconds: 60}]`, []string{"startBeforeSeconds is for kind ScheduledMaintenance with action CordonAndDrain"}},
+		{"a later start of no drain", aSource + `events: [{kind: ScheduledMaintenance, action: Cordon, startBeforeSeconds: 60}]`, []string{"startBeforeSeconds is for kind ScheduledMaintenance with action CordonAndDrain"}},
+		{"a negative start", aSource + `events: [{kind: ScheduledMaintenance, action: CordonAndDrain, startBeforeSeconds: -60}]`, []string{"startBeforeSeconds", "should be greater than or equal to 60"}},
+
+		{"nothing to do on the node", aSource + `node: {}`, []string{"spec.node", "should have at least 1 properties"}},
+		{"a taint that deletes pods", aSource + `node: {taint: {effect: NoExecute}}`, []string{`supported values: "NoSchedule", "PreferNoSchedule"`}},
+		{"a taint without an effect", aSource + `node: {taint: {}}`, []string{"spec.node.taint.effect: Required value"}},
+
+		{"nothing said of the drain", aSource + `drain: {}`, []string{"spec.drain", "should have at least 1 properties"}},
+		{"no time to drain", aSource + `drain: {timeoutSeconds: 0}`, []string{"spec.drain.timeoutSeconds", atLeast1}},
+		{"a negative time to drain", aSource + `drain: {timeoutSeconds: -1}`, []string{"spec.drain.timeoutSeconds", atLeast1}},
+		{"a duration with a unit", aSource + `drain: {timeoutSeconds: 2m}`, []string{"spec.drain.timeoutSeconds", "must be of type integer"}},
+		{"half a second", aSource + `drain: {timeoutSeconds: 0.5}`, []string{"spec.drain.timeoutSeconds", "must be of type integer"}},
+		{"no grace", aSource + `drain: {podGracePeriodSeconds: 0}`, []string{"spec.drain.podGracePeriodSeconds", atLeast1}},
+
+		{"no waves", aSource + `drain: {waves: []}`, []string{"spec.drain.waves", "should have at least 1 items"}},
+		{"waves out of order", aSource + `drain: {waves: [{priorityBelow: 10}, {priorityBelow: 5}, {}]}`, []string{"priorityBelow rises from wave to wave"}},
+		{"a wave twice", aSource + `drain: {waves: [{priorityBelow: 10}, {priorityBelow: 10}, {}]}`, []string{"priorityBelow rises from wave to wave"}},
+		{"no last wave", aSource + `drain: {waves: [{priorityBelow: 10}]}`, []string{"the last wave takes every pod that is left: leave its priorityBelow out"}},
+		{"two last waves", aSource + `drain: {waves: [{}, {}]}`, []string{"only the last wave may leave priorityBelow out"}},
+		{"no reserve", aSource + `drain: {waves: [{reserveSeconds: 0}]}`, []string{"reserveSeconds", atLeast1}},
+
+		{"no rules", aSource + `drain: {skip: []}`, []string{"spec.drain.skip", "should have at least 1 items"}},
+		{"an empty rule", aSource + `drain: {skip: [{}]}`, []string{"an empty rule would skip every pod: give namespaces, podSelector or both"}},
+		{"a rule with an empty selector", aSource + `drain: {skip: [{podSelector: {}}]}`, []string{"an empty rule would skip every pod"}},
+		{"a rule with empty labels", aSource + `drain: {skip: [{podSelector: {matchLabels: {}}}]}`, []string{"an empty rule would skip every pod"}},
+		{"a rule without namespaces", aSource + `drain: {skip: [{namespaces: []}]}`, []string{"namespaces", "should have at least 1 items"}},
+		{"a rule with a wrong selector", aSource + `drain: {skip: [{podSelector: {matchExpressions: [{key: a, operator: Is}]}}]}`, []string{"podSelector.matchExpressions: operator must be In, NotIn, Exists or DoesNotExist"}},
+		{"a rule without values", aSource + `drain: {skip: [{podSelector: {matchExpressions: [{key: a, operator: In}]}}]}`, []string{"podSelector.matchExpressions: In and NotIn need values"}},
+
+		{"blocked pods without an action", aSource + `drain: {blockedPods: {beforeSeconds: 10}}`, []string{"spec.drain.blockedPods.action: Required value"}},
+		{"blocked pods that wait and do not", aSource + `drain: {blockedPods: {action: Wait, beforeSeconds: 10}}`, []string{"beforeSeconds is for action Delete: Wait never deletes"}},
+		{"blocked pods too late", aSource + `drain: {blockedPods: {action: Delete, beforeSeconds: 0}}`, []string{"spec.drain.blockedPods.beforeSeconds", atLeast1}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			refused(t, admin.Create(t.Context(), policy(t, test.spec), client.DryRunAll), test.want...)
+		})
+	}
+}
+
+func TestGoodPoliciesAreKeptAsWritten(t *testing.T) {
+	for name, spec := range map[string]string{
+		"the least":           aSource,
+		"a simulator's queue": queue("http://127.0.0.1:4100/000000000000/node-termination"),
+		"China":               queue("https://sqs.cn-north-1.amazonaws.com.cn/123456789012/node-termination"),
+		"GovCloud": `
+sources: [{name: a, sqs: {queueURL: "https://sqs.us-gov-west-1.amazonaws.com/123456789012/q", region: us-gov-west-1}}]`,
+		"a VPC endpoint": queue("https://vpce-0a1b2c.sqs.eu-central-1.vpce.amazonaws.com/123456789012/q_1-a"),
+		"every node":     aSource + `nodeSelector: {}`,
+		"expressions": aSource + `
+nodeSelector:
+  matchLabels: {a: b}
+  matchExpressions:
+  - {key: karpenter.sh/capacity-type, operator: NotIn, values: [on-demand, reserved]}
+  - {key: a, operator: In, values: [b]}
+  - {key: c, operator: Exists}
+  - {key: d, operator: DoesNotExist}`,
+		"the most":                  aSource + everyField,
+		"one wave":                  aSource + `drain: {waves: [{}]}`,
+		"waves below zero":          aSource + `drain: {waves: [{priorityBelow: -5, reserveSeconds: 60}, {priorityBelow: 0}, {reserveSeconds: 30}]}`,
+		"rules of either form":      aSource + `drain: {skip: [{namespaces: [a, b]}, {podSelector: {matchLabels: {a: b}}}]}`,
+		"blocked pods deleted":      aSource + `drain: {blockedPods: {action: Delete}}`,
+		"a cordon lifted some time": aSource + `events: [{kind: SpotInterruption, action: Cordon, uncordonAfterSeconds: 600}]`,
+	} {
+		t.Run(name, func(t *testing.T) { keptAsWritten(t, policy(t, spec)) })
+	}
+}
+
+const everyField = `
+nodeSelector: {matchLabels: {eks.amazonaws.com/capacityType: SPOT}}
+priority: -7
+events:
+- {kind: RebalanceRecommendation, action: Cordon, uncordonAfterSeconds: 60}
+- {kind: ScheduledMaintenance, action: CordonAndDrain, startBeforeSeconds: 1800}
+- {kind: InstanceStateChange, action: Ignore}
+node: {taint: {effect: PreferNoSchedule}}
+drain:
+  timeoutSeconds: 600
+  podGracePeriodSeconds: 20
+  waves: [{priorityBelow: 1000000}, {priorityBelow: 2000000000, reserveSeconds: 60}, {reserveSeconds: 30}]
+  skip: [{namespaces: [a], podSelector: {matchExpressions: [{key: a, operator: In, values: [b]}]}}]
+  blockedPods: {action: Wait}
+`
+
+func TestSamplesAreKeptAsWritten(t *testing.T) {
+	files, err := filepath.Glob("../../config/samples/*_*.yaml")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no samples: %v", err)
+	}
+	for _, file := range files {
+		t.Run(filepath.Base(file), func(t *testing.T) {
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			keptAsWritten(t, parse(t, string(text)))
+		})
+	}
+}
+
+// keptAsWritten stores a policy and compares what comes back, from the server
+// and through the Go types, with what was written.
+func keptAsWritten(t *testing.T, written *unstructured.Unstructured) {
+	t.Helper()
+	stored := written.DeepCopy()
+	if err := admin.Create(t.Context(), stored); err != nil {
+		t.Fatal(err)
+	}
+	defer remove(t, stored)
+	var typed v1alpha1.NodeTerminationPolicy
+	if err := admin.Get(t.Context(), client.ObjectKeyFromObject(stored), &typed); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(throughJSON(t, written.Object["spec"]), throughJSON(t, stored.Object["spec"])); diff != "" {
+		t.Errorf("the server changed the spec (-written +stored):\n%s", diff)
+	}
+	if diff := cmp.Diff(throughJSON(t, written.Object["spec"]), throughJSON(t, typed.Spec)); diff != "" {
+		t.Errorf("the Go types change the spec (-written +encoded):\n%s", diff)
+	}
+}
+
+// throughJSON is a value as JSON has it, with one type for all numbers.
+func throughJSON(t *testing.T, value any) any {
+	t.Helper()
+	encoded, err := json.Marshal(value)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var decoded any
+	if err := json.Unmarshal(encoded, &decoded); err != nil {
+		t.Fatal(err)
+	}
+	return decoded
+}

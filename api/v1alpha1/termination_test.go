@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package v1alpha1_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/nodetermination/operator/api/v1alpha1"
+)
+
+const instance = "i-0abc1234def567890"
+
+func termination(t *testing.T, name, spec string) *unstructured.Unstructured {
+	t.Helper()
+	return parse(t, `
+apiVersion: nodetermination.dev/v1alpha1
+kind: NodeTermination
+metadata: {name: "`+name+`"}
+spec:
+`+indent(spec))
+}
+
+// spec is a NodeTermination's with these events.
+func spec(events string) string {
+	return fmt.Sprintf("instanceID: %s\nnodeName: ip-10-0-3-7.ec2.internal\nevents: [%s]\n", instance, events)
+}
+
+const (
+	anEvent = `{id: a, kind: SpotInterruption, source: SQS, time: "2026-11-22T05:08:00Z", deadline: "2026-11-22T05:10:00Z"}`
+	aHook   = `{id: b, kind: AutoScalingTermination, source: SQS, time: "2026-11-22T05:08:00Z", lifecycleHook: {autoScalingGroupName: workers, name: drain, token: 1e5527d7-bb36-4607-3370-4164db56a40e, destination: EC2}}`
+)
+
+func TestWrongTerminationsAreRefused(t *testing.T) {
+	var many []string
+	for i := range 33 {
+		many = append(many, fmt.Sprintf(`{id: "%d", kind: SpotInterruption, source: SQS, time: "2026-11-22T05:08:00Z"}`, i))
+	}
+	for _, test := range []struct {
+		name, object, spec string
+		want               []string
+	}{
+		{"a name that is not the instance", "mine", spec(anEvent), []string{"set metadata.name to the value of spec.instanceID"}},
+		{"no spec", instance, "{}", []string{"spec.instanceID: Required value", "spec.nodeName: Required value", "spec.events: Required value"}},
+		{"no events", instance, spec(""), []string{"spec.events", "should have at least 1 items"}},
+		{"too many events", instance, spec(strings.Join(many, ", ")), []string{"spec.events", "must have at most 32 items"}},
+		{"a wrong instance ID", "i-xyz1234567", "instanceID: i-xyz1234567\nnodeName: n\nevents: [" + anEvent + "]", []string{"an instance ID is i- followed by 8 to 17 hexadecimal digits, such as i-0abc1234def567890"}},
+		{"an empty node name", instance, "instanceID: " + instance + "\nnodeName: ''\nevents: [" + anEvent + "]", []string{"spec.nodeName", "should be at least 1 chars long"}},
+		{"an event twice", instance, spec(anEvent + ", " + anEvent), []string{"spec.events[1]: Duplicate value"}},
+		{"an event without an id", instance, spec(`{kind: SpotInterruption, source: SQS, time: "2026-11-22T05:08:00Z"}`), []string{"spec.events[0].id: Required value"}},
+		{"an event with a long id", instance, spec(`{id: "` + strings.Repeat("a", 65) + `", kind: SpotInterruption, source: SQS, time: "2026-11-22T05:08:00Z"}`), []string{"spec.events[0].id", "may not be more than 64"}},
+		{"an event without a time", instance, spec(`{id: a, kind: SpotInterruption, source: SQS}`), []string{"spec.events[0].time: Required value"}},
+		{"an event with a wrong time", instance, spec(`{id: a, kind: SpotInterruption, source: SQS, time: yesterday}`), []string{"spec.events[0].time", "must be of type date-time"}},
+		{"an unknown kind of event", instance, spec(`{id: a, kind: Spot, source: SQS, time: "2026-11-22T05:08:00Z"}`), []string{`supported values: "SpotInterruption"`}},
+		{"an unknown source", instance, spec(`{id: a, kind: SpotInterruption, source: Kafka, time: "2026-11-22T05:08:00Z"}`), []string{`supported values: "SQS"`}},
+		{"an unknown field", instance, spec(anEvent) + "suspended: true", []string{`unknown field "spec.suspended"`}},
+		{"a hook without a group", instance, spec(`{id: a, kind: AutoScalingTermination, source: SQS, time: "2026-11-22T05:08:00Z", lifecycleHook: {name: drain}}`), []string{"lifecycleHook.autoScalingGroupName: Required value"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			refused(t, admin.Create(t.Context(), termination(t, test.object, test.spec), client.DryRunAll), test.want...)
+		})
+	}
+}
+
+// TestTerminationUpdates is about what may change once something was heard, and what may not.
+func TestTerminationUpdates(t *testing.T) {
+	type object = v1alpha1.NodeTermination
+	for _, test := range []struct {
+		name   string
+		change func(*object)
+		want   string // empty: accepted
+	}{
+		{"another event", func(nt *object) {
+			added := *nt.Spec.Events[0].DeepCopy()
+			added.ID = "c"
+			nt.Spec.Events = append(nt.Spec.Events, added)
+		}, ""},
+		{"an event pruned", func(nt *object) { nt.Spec.Events = nt.Spec.Events[:1] }, ""},
+		{"suspended", func(nt *object) { nt.Spec.Suspend = ptr.To(true) }, ""},
+		{"a deadline moved", func(nt *object) { nt.Spec.Events[0].Deadline = nil }, ""},
+		{"cancelled", func(nt *object) { nt.Spec.Events[0].Cancelled = ptr.To(true) }, ""},
+		{"another node", func(nt *object) { nt.Spec.NodeName = "other" }, "nodeName cannot change: create another NodeTermination"},
+		{"another instance", func(nt *object) { nt.Spec.InstanceID = "i-00000000" }, "instanceID cannot change: create another NodeTermination"},
+		{"another kind", func(nt *object) { nt.Spec.Events[0].Kind = v1alpha1.InstanceStateChange }, "the kind of an event cannot change: add an event with another id"},
+		{"no longer cancelled", func(nt *object) { nt.Spec.Events[1].Cancelled = nil }, "a cancelled event stays cancelled: add an event with another id"},
+		{"cancelled, but false", func(nt *object) { nt.Spec.Events[1].Cancelled = ptr.To(false) }, "a cancelled event stays cancelled: add an event with another id"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			created := termination(t, instance, spec(anEvent+", "+strings.Replace(aHook, "{id: b", "{id: b, cancelled: true", 1)))
+			if err := admin.Create(t.Context(), created); err != nil {
+				t.Fatal(err)
+			}
+			defer remove(t, created)
+			var nt object
+			if err := admin.Get(t.Context(), client.ObjectKeyFromObject(created), &nt); err != nil {
+				t.Fatal(err)
+			}
+			test.change(&nt)
+			err := admin.Update(t.Context(), &nt)
+			if test.want != "" {
+				refused(t, err, test.want)
+			} else if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}

@@ -63,11 +63,15 @@ func (q *queueTest) budget(name string, allowed int32) {
 func newBudget(name string, allowed int32) *policyv1.PodDisruptionBudget {
 	return &policyv1.PodDisruptionBudget{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name, UID: types.UID(name), Generation: 1},
-		Spec:       policyv1.PodDisruptionBudgetSpec{Selector: selector("app", name)},
+		Spec:       policyv1.PodDisruptionBudgetSpec{Selector: matching("app", name)},
 		Status: policyv1.PodDisruptionBudgetStatus{
 			ObservedGeneration: 1, DisruptionsAllowed: allowed, DesiredHealthy: 2, CurrentHealthy: 2 + allowed,
 		},
 	}
+}
+
+func matching(key, value string) *metav1.LabelSelector {
+	return &metav1.LabelSelector{MatchLabels: map[string]string{key: value}}
 }
 
 // sent takes all that may be sent now.
@@ -327,9 +331,9 @@ func TestQueueBudgetSelectors(t *testing.T) {
 	}{
 		"nil":         {nil, false},
 		"empty":       {&metav1.LabelSelector{}, true},
-		"other":       {selector("app", "db"), false},
-		"same":        {selector("app", "web"), true},
-		"not to read": {selector("no key", "x"), false},
+		"other":       {matching("app", "db"), false},
+		"same":        {matching("app", "web"), true},
+		"not to read": {matching("no key", "x"), false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			q := newQueueTest(t)

@@ -1,0 +1,262 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package drain
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	policyv1 "k8s.io/api/policy/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/kubernetes/scheme"
+	clocktesting "k8s.io/utils/clock/testing"
+	"k8s.io/utils/ptr"
+)
+
+const patience = 30 * time.Second
+
+// eventually waits until a condition holds.
+func eventually(t *testing.T, what string, condition func() bool) {
+	t.Helper()
+	for end := time.Now().Add(patience); !condition(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("not within %s: %s", patience, what)
+		}
+	}
+}
+
+// run starts an executor until the end of the test, and checks that it stops.
+func run(t *testing.T, options ExecutorOptions) *Executor {
+	t.Helper()
+	e := NewExecutor(options)
+	runUntilDone(t, e.Start)
+	return e
+}
+
+func runUntilDone(t *testing.T, start func(context.Context) error) (stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- start(ctx) }()
+	stop = sync.OnceFunc(func() {
+		cancel()
+		select {
+		case err := <-done:
+			if err != nil {
+				t.Error(err)
+			}
+		case <-time.After(patience):
+			t.Error("it does not stop")
+		}
+	})
+	t.Cleanup(stop)
+	return stop
+}
+
+func success() (*http.Response, error) { return answer(metav1.Status{Code: 201}), nil }
+
+// podOf is the pod that a request is about.
+func podOf(request *http.Request) string {
+	return strings.Split(request.URL.Path, "/")[6]
+}
+
+func TestExecutorRequests(t *testing.T) {
+	seen := make(chan string, 10)
+	client := fakeClient(t, func(request *http.Request) (*http.Response, error) {
+		body, err := io.ReadAll(request.Body)
+		if err != nil {
+			return nil, err
+		}
+		object, err := runtime.Decode(scheme.Codecs.UniversalDeserializer(), body)
+		if err != nil {
+			return nil, err
+		}
+		options, ok := object.(*metav1.DeleteOptions)
+		if eviction, isEviction := object.(*policyv1.Eviction); isEviction {
+			options, ok = eviction.DeleteOptions, eviction.Name == podOf(request) && eviction.Namespace == "default"
+		}
+		if !ok {
+			return nil, fmt.Errorf("a body of %#v", object)
+		}
+		seen <- fmt.Sprintf("%s %s %s %d", request.Method, request.URL.Path, *options.Preconditions.UID, ptr.Deref(options.GracePeriodSeconds, -1))
+		return success()
+	})
+	clock := clocktesting.NewFakeClock(start)
+	e := run(t, ExecutorOptions{Client: client, Clock: clock, Present: func(p Pod) bool { return p.Name != "gone" }})
+	for _, test := range []struct {
+		action Action
+		want   string
+	}{
+		{Action{Pod: newPod("a"), Verb: Evict}, "POST /api/v1/namespaces/default/pods/a/eviction uid-a -1"},
+		{Action{Pod: newPod("b"), Verb: Evict, Grace: ptr.To[int64](7)}, "POST /api/v1/namespaces/default/pods/b/eviction uid-b 7"},
+		{Action{Pod: newPod("c"), Verb: Evict, Deadline: after(20)}, "POST /api/v1/namespaces/default/pods/c/eviction uid-c 18"},
+		{Action{Pod: newPod("d"), Verb: Delete, Deadline: after(-20)}, "DELETE /api/v1/namespaces/default/pods/d uid-d 1"},
+	} {
+		e.Set("owner", []Action{{Pod: newPod("gone"), Verb: Evict}, test.action})
+		if diff := cmp.Diff(test.want, <-seen); diff != "" {
+			t.Error(diff)
+		}
+	}
+	e.Set("owner", nil)
+	if len(seen) > 0 {
+		t.Errorf("a request too many: %s", <-seen)
+	}
+}
+
+// Grace is clipped to the time left when the request goes out, not when it was planned.
+func TestExecutorClipsWhenSending(t *testing.T) {
+	clock := clocktesting.NewFakeClock(start)
+	seen := make(chan int64, 10)
+	client := fakeClient(t, func(request *http.Request) (*http.Response, error) {
+		body, err := io.ReadAll(request.Body)
+		if err != nil {
+			return nil, err
+		}
+		object, err := runtime.Decode(scheme.Codecs.UniversalDeserializer(), body)
+		if err != nil {
+			return nil, err
+		}
+		if eviction, ok := object.(*policyv1.Eviction); ok {
+			seen <- ptr.Deref(eviction.DeleteOptions.GracePeriodSeconds, -1)
+		}
+		return flowControl(), nil
+	})
+	e := run(t, ExecutorOptions{Client: client, Clock: clock})
+	e.Set("owner", by(after(60), evict(newPod("a"))))
+	for _, want := range []int64{-1, -1, 18, 1} {
+		if got := <-seen; got != want {
+			t.Errorf("grace %d, want %d", got, want)
+		}
+		eventually(t, "the executor waits", clock.HasWaiters)
+		clock.Step(20 * time.Second)
+	}
+}
+
+func TestExecutorBounds(t *testing.T) {
+	var mu sync.Mutex
+	flying, most := map[string]int{}, map[string]int{}
+	told := map[string]int{}
+	client := fakeClient(t, func(request *http.Request) (*http.Response, error) {
+		pod := podOf(request)
+		app, _, _ := strings.Cut(pod, "-")
+		mu.Lock()
+		for _, key := range []string{app, "all"} {
+			flying[key]++
+			most[key] = max(most[key], flying[key])
+		}
+		told[pod]++
+		mu.Unlock()
+		time.Sleep(time.Millisecond) // for others to come meanwhile; nothing depends on it
+		mu.Lock()
+		flying[app]--
+		flying["all"]--
+		mu.Unlock()
+		return success()
+	})
+	e := run(t, ExecutorOptions{Client: client, Concurrency: 10})
+	apps := []string{"web", "db", "free"}
+	e.BudgetChanged(newBudget("web", 1000))
+	e.BudgetChanged(newBudget("db", 1000))
+	for node := range 10 {
+		var pods []Pod
+		for _, app := range apps {
+			pods = append(pods, manyPods(fmt.Sprintf("%s-%d", app, node), 10, labelled("app", app))...)
+		}
+		e.Set(fmt.Sprintf("node-%d", node), evict(pods...))
+	}
+	eventually(t, "all pods are told", func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return len(told) == 300
+	})
+	mu.Lock()
+	defer mu.Unlock()
+	for pod, n := range told {
+		if n != 1 {
+			t.Errorf("%s was told %d times", pod, n)
+		}
+	}
+	if most["all"] > 10 || most["web"] > perBudget || most["db"] > perBudget || most["free"] <= perBudget {
+		t.Errorf("most in flight: %v", most)
+	}
+}
+
+func TestExecutorWakesTheOwner(t *testing.T) {
+	woken := make(chan string, 100)
+	var requests atomic.Int64
+	clock := clocktesting.NewFakeClock(start)
+	client := fakeClient(t, func(*http.Request) (*http.Response, error) {
+		requests.Add(1)
+		return answer(metav1.Status{Code: 403, Reason: metav1.StatusReasonForbidden, Message: "no permission"}), nil
+	})
+	e := run(t, ExecutorOptions{Client: client, Clock: clock, Notify: func(owner string) { woken <- owner }})
+	e.Set("owner", evict(manyPods("pod", 20)...))
+	eventually(t, "all are refused", func() bool { return len(e.Refusals("owner")) == 20 })
+	if len(woken) > 0 {
+		t.Error("woken before all was said")
+	}
+	// One timer is the wakeups', the other the executor's.
+	eventually(t, "timers run", func() bool { return clock.Waiters() == 2 })
+	clock.Step(refusalDelay)
+	if owner := <-woken; owner != "owner" {
+		t.Errorf("woke %q", owner)
+	}
+	eventually(t, "they are tried again", func() bool {
+		clock.Step(time.Second)
+		return requests.Load() >= 60
+	})
+	if len(woken) > 0 {
+		t.Error("woken although nothing is new")
+	}
+	want := Refusal{Kind: RefusedByServer, Reason: "no permission"}
+	for uid, refusal := range e.Refusals("owner") {
+		if refusal != want {
+			t.Errorf("%s: %+v", uid, refusal)
+		}
+	}
+}
+
+// Requests without an answer do not keep the executor from stopping.
+func TestExecutorStops(t *testing.T) {
+	begun := make(chan struct{}, 5)
+	client := fakeClient(t, func(request *http.Request) (*http.Response, error) {
+		begun <- struct{}{}
+		<-request.Context().Done()
+		return nil, request.Context().Err()
+	})
+	e := NewExecutor(ExecutorOptions{Client: client})
+	e.Set("owner", evict(manyPods("pod", 5)...)) // before it starts
+	stop := runUntilDone(t, e.Start)
+	for range 5 {
+		<-begun
+	}
+	stop()
+}
+
+func TestWakeupsJoin(t *testing.T) {
+	clock := clocktesting.NewFakeClock(start)
+	woken := make(chan string, 100)
+	w := newWakeups(func(owner string) { woken <- owner }, time.Second, clock)
+	runUntilDone(t, func(ctx context.Context) error { w.run(ctx); return nil })
+	for round := range 3 {
+		for range 10 {
+			w.add("owner")
+		}
+		eventually(t, "the delay runs", clock.HasWaiters)
+		clock.Step(time.Second)
+		<-woken
+		// What was added meanwhile may cause one more; then there is silence.
+		if clock.Step(time.Second); len(woken) > 1 {
+			t.Errorf("round %d: woken %d times more", round, len(woken))
+		}
+	}
+}

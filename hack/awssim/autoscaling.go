@@ -325,8 +325,8 @@ type groupInstance struct {
 
 // instances are those of the group with the name, by ID.
 func (s *autoScaling) instances(name string) []groupInstance {
-	var found []groupInstance
 	g := s.groups[name]
+	found := make([]groupInstance, 0, len(g.instances))
 	for _, id := range slices.Sorted(maps.Keys(g.instances)) {
 		found = append(found, groupInstance{
 			InstanceID: id, AvailabilityZone: s.server.opts.Region + "a", LifecycleState: g.instances[id], HealthStatus: "Healthy",

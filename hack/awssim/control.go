@@ -91,6 +91,11 @@ func reply(w http.ResponseWriter, out any, err error) {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
+	body, err := json.Marshal(out)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
 	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(out)
+	_, _ = w.Write(body) // fails only if the client has gone
 }

@@ -33,7 +33,7 @@ func TestControl(t *testing.T) {
 		{"POST", "instances", `{"id": "i-11111111", "spot": true, "tags": {"a": "b"}}`, "{}"},
 		{"POST", "advance", `{"seconds": 3600}`, "{}"},
 		{"GET", "lifecycle-actions", "", `"timedOut":true`},
-		{"GET", "calls", "", "[]\n"},
+		{"GET", "calls", "", "[]"},
 	}
 	for _, step := range steps {
 		if status, got := q.sim.call(t, step.method, step.path, step.body); status != http.StatusOK || !strings.Contains(got, step.want) {

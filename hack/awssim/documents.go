@@ -266,7 +266,8 @@ func (n Notice) capacityReservation() any {
 // https://docs.aws.amazon.com/health/latest/ug/aws-health-events-eventbridge-schema.html
 func (n Notice) health() any {
 	updated := n.Time.Format(http.TimeFormat)
-	entities, resources := []map[string]string{}, []string{}
+	entities := make([]map[string]string, 0, len(n.InstanceIDs))
+	resources := make([]string, 0, len(n.InstanceIDs))
 	for _, id := range n.InstanceIDs {
 		if n.EntityARNs {
 			id = n.arn("ec2", "instance/"+id)

@@ -69,7 +69,7 @@ func TestEC2Filters(t *testing.T) {
 		Instance{ID: "i-33333333", PrivateDNSName: "node.internal"},
 	)
 	for _, test := range []struct {
-		filters string // name=value,value;name=value
+		filters string // several with semicolons, values with commas
 		want    string
 	}{
 		{"tag-key=aws-node-termination-handler/managed", "i-11111111"},
@@ -133,9 +133,8 @@ func TestEC2Errors(t *testing.T) {
 }
 
 func TestEC2Pages(t *testing.T) {
-	var all []Instance
-	var want []string
-	for i := range 12 {
+	all, want := make([]Instance, 0, 12), make([]string, 0, 12)
+	for i := range cap(all) {
 		all = append(all, Instance{ID: fmt.Sprintf("i-%08x", i)})
 		want = append(want, all[i].ID)
 	}

@@ -143,7 +143,9 @@ type activeFault struct {
 	used int
 }
 
-func (fs *faults) seed(seed uint64) { fs.random = rand.New(rand.NewPCG(seed, seed)) }
+func (fs *faults) seed(seed uint64) {
+	fs.random = rand.New(rand.NewPCG(seed, seed)) //nolint:gosec // its numbers are to come again with the seed
+}
 
 func (fs *faults) add(f Fault) int {
 	fs.mu.Lock()

@@ -65,8 +65,7 @@ func TestFaultErrors(t *testing.T) {
 			if test.as != nil && !errors.As(err, test.as) {
 				t.Errorf("error %v is not a %T", err, test.as)
 			}
-			var response *awshttp.ResponseError
-			if !errors.As(err, &response) || response.HTTPStatusCode() != test.status {
+			if response, ok := errors.AsType[*awshttp.ResponseError](err); !ok || response.HTTPStatusCode() != test.status {
 				t.Errorf("error %v, want status %d", err, test.status)
 			}
 			if throttle := retry.IsErrorThrottles(retry.DefaultThrottles).IsErrorThrottle(err).Bool(); throttle != test.throttle {
@@ -101,7 +100,7 @@ func TestFaultWhichCalls(t *testing.T) {
 		t.Errorf("without credentials: status %d, want 403", response.StatusCode)
 	}
 	calls := q.sim.Calls("sqs", "ReceiveMessage")
-	var keys, codes []string
+	keys, codes := make([]string, 0, len(calls)), make([]string, 0, len(calls))
 	for _, call := range calls {
 		keys, codes = append(keys, call.AccessKey), append(codes, call.Error)
 	}
@@ -185,7 +184,8 @@ func TestFaultDrop(t *testing.T) {
 
 func TestFaultDuplicates(t *testing.T) {
 	q := newTestQueue(t, Options{}, nil)
-	done := q.receiving(t.Context())
+	done, cancel := q.receiving()
+	defer cancel()
 	q.sim.mustAddFault(t, Fault{Duplicates: 4})
 	q.send("a")
 	if err := <-done; err != nil {

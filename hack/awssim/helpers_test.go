@@ -46,11 +46,16 @@ func sdk(t *testing.T, s *Server) aws.Config {
 
 // errorCode is the code that the SDK read from AWS's answer.
 func errorCode(err error) string {
-	var api smithy.APIError
-	if errors.As(err, &api) {
+	if api, ok := errors.AsType[smithy.APIError](err); ok {
 		return api.ErrorCode()
 	}
 	return ""
+}
+
+// is tells whether err is of the SDK's type.
+func is[T error](err error) bool {
+	_, ok := errors.AsType[T](err)
+	return ok
 }
 
 // eventually waits until the condition holds.
@@ -67,6 +72,7 @@ func eventually(t *testing.T, what string, condition func() bool) {
 
 // must is a call's result where an error ends the test.
 func must[T any](t *testing.T) func(T, error) T {
+	t.Helper()
 	return func(v T, err error) T {
 		t.Helper()
 		if err != nil {

@@ -30,7 +30,7 @@ type handler func(*request) (any, error)
 // encoder writes answers in a service's protocol.
 type encoder interface {
 	result(w http.ResponseWriter, req *request, out any) error
-	failure(w http.ResponseWriter, req *request, e *apiError)
+	failure(w http.ResponseWriter, req *request, e *apiError) error
 }
 
 // request is one AWS call.
@@ -115,7 +115,8 @@ func (s *Server) readRequest(r *http.Request) (*request, error) {
 	req := &request{ctx: r.Context(), accessKey: accessKey(r), params: map[string]string{}}
 	if target, ok := strings.CutPrefix(r.Header.Get("X-Amz-Target"), "AmazonSQS."); ok {
 		req.service, req.action, req.body = &s.sqs.service, target, body
-		return req, req.readJSONParams()
+		err := req.readJSONParams()
+		return req, err
 	}
 	if !strings.HasPrefix(r.Header.Get("Content-Type"), "application/x-www-form-urlencoded") {
 		return nil, errors.New("awssim: neither an SQS JSON call nor a query call: set AWS_ENDPOINT_URL to this address and call it with an AWS SDK")
@@ -199,14 +200,17 @@ func (jsonEncoder) result(w http.ResponseWriter, _ *request, out any) error {
 	return write(w, http.StatusOK, "application/x-amz-json-1.0", newUUID(), body)
 }
 
-func (j jsonEncoder) failure(w http.ResponseWriter, _ *request, e *apiError) {
+func (j jsonEncoder) failure(w http.ResponseWriter, _ *request, e *apiError) error {
 	shape, ok := j.shapes[e.Code]
 	if !ok {
 		shape = "com.amazon.coral.service#" + e.Code
 	}
-	body, _ := json.Marshal(map[string]string{"__type": shape, "message": e.Message}) // strings always encode
+	body, err := json.Marshal(map[string]string{"__type": shape, "message": e.Message})
+	if err != nil {
+		return err
+	}
 	w.Header().Set("X-Amzn-Query-Error", e.Code+";"+e.fault())
-	_ = write(w, e.status(), "application/x-amz-json-1.0", newUUID(), body)
+	return write(w, e.status(), "application/x-amz-json-1.0", newUUID(), body)
 }
 
 // queryEncoder writes the AWS query protocol's XML.
@@ -227,15 +231,18 @@ func (q queryEncoder) result(w http.ResponseWriter, req *request, out any) error
 	return write(w, http.StatusOK, "text/xml", id, body)
 }
 
-func (q queryEncoder) failure(w http.ResponseWriter, _ *request, e *apiError) {
+func (q queryEncoder) failure(w http.ResponseWriter, _ *request, e *apiError) error {
 	id := newUUID()
-	body, _ := element("ErrorResponse", q.namespace, struct { // strings always encode
+	body, err := element("ErrorResponse", q.namespace, struct {
 		Type      string `xml:"Error>Type"`
 		Code      string `xml:"Error>Code"`
 		Message   string `xml:"Error>Message"`
 		RequestID string `xml:"RequestId"`
 	}{e.fault(), e.Code, e.Message, id})
-	_ = write(w, e.status(), "text/xml", id, body)
+	if err != nil {
+		return err
+	}
+	return write(w, e.status(), "text/xml", id, body)
 }
 
 // ec2Encoder writes EC2's variant of it.
@@ -252,14 +259,17 @@ func (q ec2Encoder) result(w http.ResponseWriter, req *request, out any) error {
 	return write(w, http.StatusOK, "text/xml;charset=UTF-8", newUUID(), body)
 }
 
-func (ec2Encoder) failure(w http.ResponseWriter, _ *request, e *apiError) {
+func (ec2Encoder) failure(w http.ResponseWriter, _ *request, e *apiError) error {
 	id := newUUID()
-	body, _ := element("Response", "", struct { // strings always encode
+	body, err := element("Response", "", struct {
 		Code      string `xml:"Errors>Error>Code"`
 		Message   string `xml:"Errors>Error>Message"`
 		RequestID string `xml:"RequestID"`
 	}{e.Code, e.Message, id})
-	_ = write(w, e.status(), "text/xml;charset=UTF-8", id, body)
+	if err != nil {
+		return err
+	}
+	return write(w, e.status(), "text/xml;charset=UTF-8", id, body)
 }
 
 // named encodes a value as an element whose name is known only at run time.
@@ -268,6 +278,7 @@ type named struct {
 	value any
 }
 
+// MarshalXML implements xml.Marshaler.
 func (n named) MarshalXML(e *xml.Encoder, _ xml.StartElement) error {
 	return e.EncodeElement(n.value, xml.StartElement{Name: xml.Name{Local: n.name}})
 }

@@ -16,6 +16,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -46,6 +47,7 @@ type Server struct {
 	http   *http.Server
 	cancel context.CancelFunc
 	served chan struct{}
+	under  sync.WaitGroup // calls under way; Shutdown does not wait for those whose connection is dropped
 	offset atomic.Int64
 
 	faults  faults
@@ -69,16 +71,18 @@ func Start(opts Options) (*Server, error) {
 	if opts.Now == nil {
 		opts.Now = time.Now
 	}
-	listener, err := net.Listen("tcp", opts.Addr)
+	ctx, cancel := context.WithCancel(context.Background())
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", opts.Addr)
 	if err != nil {
+		cancel()
 		return nil, err
 	}
 	if addr, ok := listener.Addr().(*net.TCPAddr); !ok || !addr.IP.IsLoopback() {
+		cancel()
 		_ = listener.Close()
 		return nil, fmt.Errorf("address %s is not loopback: use 127.0.0.1:0, awssim accepts any credentials", opts.Addr)
 	}
 
-	ctx, cancel := context.WithCancel(context.Background())
 	s := &Server{
 		opts:   opts,
 		url:    "http://" + listener.Addr().String(),
@@ -113,6 +117,7 @@ func (s *Server) Close() error {
 		err = errors.Join(err, s.http.Close())
 	}
 	<-s.served
+	s.under.Wait()
 	return err
 }
 
@@ -147,6 +152,8 @@ func (s *Server) arn(service, resource string) string {
 
 // ServeHTTP answers one AWS call or one call to the control endpoint.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	s.under.Add(1)
+	defer s.under.Done()
 	r.Body = http.MaxBytesReader(w, r.Body, maxBody)
 	if strings.HasPrefix(r.URL.Path, controlPath) {
 		s.control.ServeHTTP(w, r)
@@ -181,11 +188,11 @@ func (s *Server) answer(w http.ResponseWriter, req *request) (code string, dropp
 		return "", true
 	}
 	if err != nil {
-		var failure *apiError
-		if !errors.As(err, &failure) {
+		failure, ok := errors.AsType[*apiError](err)
+		if !ok {
 			failure = &apiError{Code: "InternalFailure", Status: http.StatusInternalServerError, Message: err.Error()}
 		}
-		req.service.encode.failure(w, req, failure)
+		_ = req.service.encode.failure(w, req, failure) // fails only if the client has gone
 		return failure.Code, false
 	}
 	if err := req.service.encode.result(w, req, out); err != nil {

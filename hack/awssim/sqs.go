@@ -131,7 +131,7 @@ func decode[T any](req *request) (in T, err error) {
 }
 
 type queueInput struct {
-	QueueUrl string
+	QueueURL string `json:"QueueUrl"`
 }
 
 func (s *sqsService) deleteQueue(req *request) (any, error) {
@@ -139,7 +139,7 @@ func (s *sqsService) deleteQueue(req *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return struct{}{}, s.within(in.QueueUrl, func(q *queue, _ time.Time) error {
+	return struct{}{}, s.within(in.QueueURL, func(q *queue, _ time.Time) error {
 		delete(s.queues, q.name)
 		q.wake()
 		return nil
@@ -151,7 +151,7 @@ func (s *sqsService) purgeQueue(req *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return struct{}{}, s.within(in.QueueUrl, func(q *queue, _ time.Time) error {
+	return struct{}{}, s.within(in.QueueURL, func(q *queue, _ time.Time) error {
 		for _, m := range q.messages {
 			q.remove(m)
 		}
@@ -160,16 +160,15 @@ func (s *sqsService) purgeQueue(req *request) (any, error) {
 }
 
 func (s *sqsService) getQueueURL(req *request) (any, error) {
-	in, err := decode[struct{ QueueName, QueueOwnerAWSAccountId string }](req)
+	in, err := decode[struct {
+		QueueName string
+		AccountID string `json:"QueueOwnerAWSAccountId"`
+	}](req)
 	if err != nil {
 		return nil, err
 	}
-	account := in.QueueOwnerAWSAccountId
-	if account == "" {
-		account = Account
-	}
 	var url string
-	err = s.within("/"+account+"/"+in.QueueName, func(q *queue, _ time.Time) error {
+	err = s.within("/"+orDefault(in.AccountID, Account)+"/"+in.QueueName, func(q *queue, _ time.Time) error {
 		url = q.url
 		return nil
 	})
@@ -299,14 +298,14 @@ func (s *sqsService) deadLetters(q *queue) *queue {
 
 func (s *sqsService) getQueueAttributes(req *request) (any, error) {
 	in, err := decode[struct {
-		QueueUrl       string
+		queueInput
 		AttributeNames []string
 	}](req)
 	if err != nil {
 		return nil, err
 	}
 	chosen := map[string]string{}
-	err = s.within(in.QueueUrl, func(q *queue, _ time.Time) error {
+	err = s.within(in.QueueURL, func(q *queue, _ time.Time) error {
 		all := maps.Clone(q.attributes)
 		all["QueueArn"] = q.arn
 		all["CreatedTimestamp"] = strconv.FormatInt(q.created.Unix(), 10)

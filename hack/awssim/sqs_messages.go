@@ -14,7 +14,7 @@ import (
 )
 
 type sendEntry struct {
-	Id                string
+	ID                string `json:"Id"`
 	MessageBody       string
 	DelaySeconds      *int
 	MessageAttributes map[string]any
@@ -55,18 +55,18 @@ func (s *sqsService) sendMessage(req *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	m, err := s.send(in.QueueUrl, in.sendEntry)
-	return sendResult{MessageId: m.id, MD5OfMessageBody: m.md5}, err
+	m, err := s.send(in.QueueURL, in.sendEntry)
+	return sendResult{MessageID: m.id, MD5OfMessageBody: m.md5}, err
 }
 
 type sendResult struct {
-	Id               string `json:",omitempty"`
-	MessageId        string
+	ID               string `json:"Id,omitempty"`
+	MessageID        string `json:"MessageId"`
 	MD5OfMessageBody string
 }
 
 type receiveInput struct {
-	QueueUrl                    string
+	queueInput
 	AttributeNames              []string
 	MessageSystemAttributeNames []string
 	MaxNumberOfMessages         *int
@@ -136,13 +136,15 @@ type receiveResult struct {
 }
 
 type receivedMessage struct {
-	MessageId, ReceiptHandle string
-	Body, MD5OfBody          string
-	Attributes               map[string]string `json:",omitempty"`
+	MessageID     string `json:"MessageId"`
+	ReceiptHandle string
+	Body          string
+	MD5OfBody     string
+	Attributes    map[string]string `json:",omitempty"`
 }
 
 func (s *sqsService) tryReceive(req *request, in receiveInput) (got attempt, err error) {
-	err = s.within(in.QueueUrl, func(q *queue, now time.Time) error {
+	err = s.within(in.QueueURL, func(q *queue, now time.Time) error {
 		limit, visibility := 1, q.visibility
 		if in.MaxNumberOfMessages != nil {
 			limit = *in.MaxNumberOfMessages
@@ -164,7 +166,7 @@ func (s *sqsService) tryReceive(req *request, in receiveInput) (got attempt, err
 		}
 		for _, m := range messages {
 			got.messages = append(got.messages, receivedMessage{
-				MessageId: m.id, ReceiptHandle: q.handle(m), Body: m.body, MD5OfBody: m.md5, Attributes: in.attributes(m),
+				MessageID: m.id, ReceiptHandle: q.handle(m), Body: m.body, MD5OfBody: m.md5, Attributes: in.attributes(m),
 			})
 		}
 		got.changed, got.next = q.changed, got.wait
@@ -200,7 +202,7 @@ func (in receiveInput) attributes(m *message) map[string]string {
 }
 
 type handleEntry struct {
-	Id                string
+	ID                string `json:"Id"`
 	ReceiptHandle     string
 	VisibilityTimeout int
 }
@@ -213,7 +215,7 @@ func (s *sqsService) deleteMessage(req *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return struct{}{}, s.within(in.QueueUrl, func(q *queue, _ time.Time) error { return q.delete(in.ReceiptHandle) })
+	return struct{}{}, s.within(in.QueueURL, func(q *queue, _ time.Time) error { return q.delete(in.ReceiptHandle) })
 }
 
 func (s *sqsService) changeMessageVisibility(req *request) (any, error) {
@@ -224,20 +226,22 @@ func (s *sqsService) changeMessageVisibility(req *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return struct{}{}, s.within(in.QueueUrl, func(q *queue, now time.Time) error {
+	return struct{}{}, s.within(in.QueueURL, func(q *queue, now time.Time) error {
 		return q.changeVisibility(now, in.ReceiptHandle, in.VisibilityTimeout)
 	})
 }
 
 // batch is the input of an action on up to ten entries.
 type batch[E any] struct {
-	QueueUrl string
-	Entries  []E
+	queueInput
+	Entries []E
 }
 
 type batchFailure struct {
-	Id, Code, Message string
-	SenderFault       bool
+	ID          string `json:"Id"`
+	Code        string
+	Message     string
+	SenderFault bool
 }
 
 // runBatch carries out each entry by itself: one that fails is reported beside those that succeeded.
@@ -246,7 +250,7 @@ func runBatch[E any](s *sqsService, req *request, id func(E) string, run func(qu
 	if err != nil {
 		return nil, err
 	}
-	if err := s.within(in.QueueUrl, func(*queue, time.Time) error { return nil }); err != nil {
+	if err := s.within(in.QueueURL, func(*queue, time.Time) error { return nil }); err != nil {
 		return nil, err
 	}
 	ids := make([]string, len(in.Entries))
@@ -263,11 +267,11 @@ func runBatch[E any](s *sqsService, req *request, id func(E) string, run func(qu
 		if i < req.fault.FailEntries {
 			err = req.fault.asError("sqs")
 		} else {
-			result, err = run(in.QueueUrl, entry)
+			result, err = run(in.QueueURL, entry)
 		}
-		var failure *apiError
+		failure, ok := errors.AsType[*apiError](err)
 		switch {
-		case errors.As(err, &failure):
+		case ok:
 			failed = append(failed, batchFailure{ids[i], failure.Code, failure.Message, failure.fault() == "Sender"})
 		case err != nil:
 			return nil, err
@@ -301,9 +305,9 @@ func checkBatch(ids []string) error {
 }
 
 func (s *sqsService) sendMessageBatch(req *request) (any, error) {
-	return runBatch(s, req, func(e sendEntry) string { return e.Id }, func(queueURL string, entry sendEntry) (any, error) {
+	return runBatch(s, req, func(e sendEntry) string { return e.ID }, func(queueURL string, entry sendEntry) (any, error) {
 		m, err := s.send(queueURL, entry)
-		return sendResult{Id: entry.Id, MessageId: m.id, MD5OfMessageBody: m.md5}, err
+		return sendResult{ID: entry.ID, MessageID: m.id, MD5OfMessageBody: m.md5}, err
 	})
 }
 
@@ -318,8 +322,8 @@ func (s *sqsService) changeMessageVisibilityBatch(req *request) (any, error) {
 }
 
 func (s *sqsService) handleBatch(req *request, run func(*queue, time.Time, handleEntry) error) (any, error) {
-	return runBatch(s, req, func(e handleEntry) string { return e.Id }, func(queueURL string, entry handleEntry) (any, error) {
+	return runBatch(s, req, func(e handleEntry) string { return e.ID }, func(queueURL string, entry handleEntry) (any, error) {
 		err := s.within(queueURL, func(q *queue, now time.Time) error { return run(q, now, entry) })
-		return map[string]string{"Id": entry.Id}, err
+		return map[string]string{"Id": entry.ID}, err
 	})
 }

@@ -3,10 +3,12 @@
 package awssim
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"maps"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -14,6 +16,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
 )
@@ -82,7 +85,7 @@ func (q testQueue) hide(m types.Message, seconds int32) error {
 }
 
 func bodies(messages []types.Message) []string {
-	var all []string
+	all := make([]string, 0, len(messages))
 	for _, m := range messages {
 		all = append(all, *m.Body)
 	}
@@ -151,8 +154,7 @@ func TestSQSVisibility(t *testing.T) {
 	if err := q.hide(second[0], 0); err != nil {
 		t.Fatal(err)
 	}
-	var notInFlight *types.MessageNotInflight
-	if err := q.hide(second[0], 10); !errors.As(err, &notInFlight) {
+	if err := q.hide(second[0], 10); !is[*types.MessageNotInflight](err) {
 		t.Errorf("visibility of a message that is not in flight: %v", err)
 	}
 	third := q.receive()
@@ -232,26 +234,26 @@ func TestSQSInFlightLimit(t *testing.T) {
 	q.send("a", "b", "c")
 	q.expect("up to the limit", q.receive(), "a", "b")
 	_, err := q.ReceiveMessage(t.Context(), &sqs.ReceiveMessageInput{QueueUrl: &q.url})
-	var over *types.OverLimit
-	if !errors.As(err, &over) {
+	if !is[*types.OverLimit](err) {
 		t.Errorf("short poll beyond the limit: %v, want OverLimit", err)
 	}
 	q.expect("long poll beyond the limit", q.receive(func(in *sqs.ReceiveMessageInput) { in.WaitTimeSeconds = 1 }))
 }
 
 // receiving starts a long poll and returns once the simulator has it.
-func (q testQueue) receiving(ctx context.Context) <-chan error {
+func (q testQueue) receiving() (done <-chan error, cancel func()) {
 	before := len(q.sim.Calls("sqs", "ReceiveMessage"))
-	done := make(chan error, 1)
+	ended := make(chan error, 1)
+	ctx, cancel := context.WithCancel(q.t.Context())
 	go func() {
 		out, err := q.ReceiveMessage(ctx, &sqs.ReceiveMessageInput{QueueUrl: &q.url, WaitTimeSeconds: 20})
 		if err == nil && len(out.Messages) == 0 {
 			err = errors.New("the poll came back empty")
 		}
-		done <- err
+		ended <- err
 	}()
 	eventually(q.t, "the poll to arrive", func() bool { return len(q.sim.Calls("sqs", "ReceiveMessage")) > before })
-	return done
+	return ended, cancel
 }
 
 func TestSQSLongPollEndsWhenAMessageIsThere(t *testing.T) {
@@ -276,7 +278,8 @@ func TestSQSLongPollEndsWhenAMessageIsThere(t *testing.T) {
 			q := newTestQueue(t, Options{}, nil)
 			q.send("held")
 			held := q.receive()[0]
-			done := q.receiving(t.Context())
+			done, cancel := q.receiving()
+			defer cancel()
 			begun := time.Now()
 			if err := arrive(q, held); err != nil {
 				t.Fatal(err)
@@ -305,19 +308,18 @@ func TestSQSLongPollEndsEmpty(t *testing.T) {
 func TestSQSLongPollIsCancelled(t *testing.T) {
 	t.Run("by the queue's end", func(t *testing.T) {
 		q := newTestQueue(t, Options{}, nil)
-		done := q.receiving(t.Context())
+		done, cancel := q.receiving()
+		defer cancel()
 		if err := q.sim.DeleteQueue(q.url); err != nil {
 			t.Fatal(err)
 		}
-		var gone *types.QueueDoesNotExist
-		if err := <-done; !errors.As(err, &gone) {
+		if err := <-done; !is[*types.QueueDoesNotExist](err) {
 			t.Errorf("poll of a queue that went: %v", err)
 		}
 	})
 	t.Run("by its client", func(t *testing.T) {
 		q := newTestQueue(t, Options{}, nil)
-		ctx, cancel := context.WithCancel(t.Context())
-		done := q.receiving(ctx)
+		done, cancel := q.receiving()
 		cancel()
 		if err := <-done; err == nil {
 			t.Error("the poll succeeded")
@@ -331,7 +333,8 @@ func TestSQSLongPollIsCancelled(t *testing.T) {
 	})
 	t.Run("by the simulator's end", func(t *testing.T) {
 		q := newTestQueue(t, Options{}, nil)
-		done := q.receiving(t.Context())
+		done, cancel := q.receiving()
+		defer cancel()
 		begun := time.Now()
 		if err := q.sim.Close(); err != nil {
 			t.Fatal(err)
@@ -342,6 +345,10 @@ func TestSQSLongPollIsCancelled(t *testing.T) {
 		if took := time.Since(begun); took > 3*time.Second {
 			t.Errorf("closing took %v with a poll under way", took)
 		}
+		eventually(t, "the simulator's goroutines to end", func() bool {
+			stacks := make([]byte, 1<<20)
+			return !bytes.Contains(stacks[:runtime.Stack(stacks, true)], []byte("awssim.(*Server)"))
+		})
 	})
 }
 
@@ -386,8 +393,7 @@ func TestSQSQueues(t *testing.T) {
 	if *found.QueueUrl != url {
 		t.Errorf("found URL %q, want %q", *found.QueueUrl, url)
 	}
-	var exists *types.QueueNameExists
-	if _, err := create("other", map[string]string{"VisibilityTimeout": "8"}); !errors.As(err, &exists) {
+	if _, err := create("other", map[string]string{"VisibilityTimeout": "8"}); !is[*types.QueueNameExists](err) {
 		t.Errorf("created again with other attributes: %v", err)
 	}
 	for name, attributes := range map[string]map[string]string{
@@ -399,8 +405,7 @@ func TestSQSQueues(t *testing.T) {
 			t.Errorf("created with %v: %v, want %s", attributes, err, name)
 		}
 	}
-	var unsupported *types.UnsupportedOperation
-	if _, err := create("a.fifo", nil); !errors.As(err, &unsupported) {
+	if _, err := create("a.fifo", nil); !is[*types.UnsupportedOperation](err) {
 		t.Errorf("created a FIFO queue: %v", err)
 	}
 
@@ -414,11 +419,10 @@ func TestSQSQueues(t *testing.T) {
 	if left := must[[]Message](t)(q.sim.Messages(url)); len(left) != 0 {
 		t.Errorf("left after the purge: %v", left)
 	}
-	if _, err := q.Client.DeleteQueue(t.Context(), &sqs.DeleteQueueInput{QueueUrl: &q.url}); err != nil {
+	if _, err := q.DeleteQueue(t.Context(), &sqs.DeleteQueueInput{QueueUrl: &q.url}); err != nil {
 		t.Fatal(err)
 	}
-	var gone *types.QueueDoesNotExist
-	if _, err := q.GetQueueUrl(t.Context(), &sqs.GetQueueUrlInput{QueueName: aws.String("other")}); !errors.As(err, &gone) {
+	if _, err := q.GetQueueUrl(t.Context(), &sqs.GetQueueUrlInput{QueueName: aws.String("other")}); !is[*types.QueueDoesNotExist](err) {
 		t.Errorf("URL of a deleted queue: %v", err)
 	}
 }
@@ -534,7 +538,7 @@ func TestSQSErrors(t *testing.T) {
 // The time for thousands of messages grows with their number, not with its square.
 func TestSQSThousandsOfMessages(t *testing.T) {
 	q := newTestQueue(t, Options{}, nil)
-	const n = 10_000
+	const n = 3_000
 	for i := range n {
 		must[string](t)(q.sim.SendMessage(q.url, strconv.Itoa(i)))
 	}
@@ -552,4 +556,18 @@ func TestSQSThousandsOfMessages(t *testing.T) {
 		t.Errorf("received %d and left %d, want %d and 0", seen, len(left), n)
 	}
 	t.Logf("received and deleted %d messages in %v", n, time.Since(begun).Round(time.Millisecond))
+}
+
+func TestEnvIsAllTheSDKNeeds(t *testing.T) {
+	s := start(t, Options{Region: "eu-west-1"})
+	for _, variable := range s.Env() {
+		name, value, _ := strings.Cut(variable, "=")
+		t.Setenv(name, value)
+	}
+	url := must[string](t)(s.CreateQueue("events", nil))
+	cfg := must[aws.Config](t)(config.LoadDefaultConfig(t.Context()))
+	out := must[*sqs.GetQueueUrlOutput](t)(sqs.NewFromConfig(cfg).GetQueueUrl(t.Context(), &sqs.GetQueueUrlInput{QueueName: aws.String("events")}))
+	if *out.QueueUrl != url {
+		t.Errorf("queue URL %q, want %q", *out.QueueUrl, url)
+	}
 }

@@ -15,6 +15,7 @@ import (
 	"net/url"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -38,11 +39,9 @@ const usage = `awssim simulates SQS, EC2, Auto Scaling and STS for the AWS SDK.
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
-	defer stop()
 	err := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
-	switch {
-	case errors.Is(err, flag.ErrHelp):
-	case err != nil:
+	stop()
+	if err != nil && !errors.Is(err, flag.ErrHelp) {
 		fmt.Fprintln(os.Stderr, "awssim:", err)
 		os.Exit(1)
 	}
@@ -52,8 +51,8 @@ func main() {
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) error {
 	commands := map[string]func(context.Context, *command) error{"serve": serve, "send": send, "calls": calls, "fault": fault}
 	if len(args) == 0 || commands[args[0]] == nil {
-		fmt.Fprintf(stderr, usage, strings.Join(awssim.Kinds(), ", "))
-		if len(args) > 0 && (args[0] == "help" || strings.TrimLeft(args[0], "-") == "help" || args[0] == "-h") {
+		_, _ = fmt.Fprintf(stderr, usage, strings.Join(awssim.Kinds(), ", "))
+		if len(args) > 0 && slices.Contains([]string{"help", "-help", "--help", "-h"}, args[0]) {
 			return flag.ErrHelp
 		}
 		return errors.New("name a command: serve, send, calls or fault")
@@ -110,6 +109,7 @@ func (m *moment) Set(value string) error {
 	return nil
 }
 
+//nolint:contextcheck // the server ends by its Close, after the context
 func serve(ctx context.Context, c *command) error {
 	addr := c.String("addr", "127.0.0.1:0", "loopback `address` to listen on")
 	region := c.String("region", "us-east-1", "`region` to be")

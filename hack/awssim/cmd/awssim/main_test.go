@@ -30,7 +30,7 @@ type ready struct {
 }
 
 // startServe runs serve and returns what it announces and how it ends.
-func startServe(t *testing.T, ctx context.Context, stdin io.Reader, args ...string) (ready, <-chan error) {
+func startServe(ctx context.Context, t *testing.T, stdin io.Reader, args ...string) (ready, <-chan error) {
 	t.Helper()
 	read, write := io.Pipe()
 	done := make(chan error, 1)
@@ -65,7 +65,7 @@ func ended(t *testing.T, done <-chan error) {
 func TestServeSendFaultCalls(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	r, done := startServe(t, ctx, strings.NewReader(""), "--queue", "a", "--queue", "b", "--region", "eu-west-1")
+	r, done := startServe(ctx, t, strings.NewReader(""), "--queue", "a", "--queue", "b", "--region", "eu-west-1")
 	if !strings.HasSuffix(r.Queues["a"], "/123456789012/a") || len(r.Queues) != 2 {
 		t.Errorf("queues %v", r.Queues)
 	}
@@ -90,7 +90,7 @@ func TestServeSendFaultCalls(t *testing.T) {
 
 func TestServeUntilStdinCloses(t *testing.T) {
 	stdin, write := io.Pipe()
-	_, done := startServe(t, t.Context(), stdin, "--until-stdin-closes")
+	_, done := startServe(t.Context(), t, stdin, "--until-stdin-closes")
 	if err := write.Close(); err != nil {
 		t.Fatal(err)
 	}

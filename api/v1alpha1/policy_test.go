@@ -70,11 +70,11 @@ func TestWrongPoliciesAreRefused(t *testing.T) {
 		{"an unknown field further in", aSource + `drain: {timeout: 10}`, []string{`unknown field "spec.drain.timeout"`}},
 		{"a priority out of bounds", aSource + `priority: 1000001`, []string{"spec.priority", "should be less than or equal to 1000000"}},
 
-		{"an unknown operator", aSource + `nodeSelector: {matchExpressions: [{key: a, operator: Equals, values: [b]}]}`, []string{"operator must be In, NotIn, Exists or DoesNotExist"}},
+		{"an unknown operator", aSource + `nodeSelector: {matchExpressions: [{key: a, operator: Equals, values: [b]}]}`, []string{`supported values: "In", "NotIn", "Exists", "DoesNotExist"`}},
 		{"In without values", aSource + `nodeSelector: {matchExpressions: [{key: a, operator: In}]}`, []string{"In and NotIn need values"}},
 		{"NotIn with an empty list", aSource + `nodeSelector: {matchExpressions: [{key: a, operator: NotIn, values: []}]}`, []string{"In and NotIn need values"}},
 		{"Exists with values", aSource + `nodeSelector: {matchExpressions: [{key: a, operator: Exists, values: [b]}]}`, []string{"Exists and DoesNotExist take none"}},
-		{"too many expressions", aSource + `nodeSelector: {matchExpressions: [` + manyExpressions + `]}`, []string{"at most 32 expressions"}},
+		{"too many expressions", aSource + `nodeSelector: {matchExpressions: [` + manyExpressions + `]}`, []string{"must have at most 32 items"}},
 
 		{"an unknown kind of event", aSource + `events: [{kind: SpotTermination, action: Ignore}]`, []string{`supported values: "SpotInterruption"`}},
 		{"an unknown action", aSource + `events: [{kind: SpotInterruption, action: Drain}]`, []string{`supported values: "CordonAndDrain", "Cordon", "Ignore"`}},
@@ -110,8 +110,8 @@ func TestWrongPoliciesAreRefused(t *testing.T) {
 		{"a rule with an empty selector", aSource + `drain: {skip: [{podSelector: {}}]}`, []string{"an empty rule would skip every pod"}},
 		{"a rule with empty labels", aSource + `drain: {skip: [{podSelector: {matchLabels: {}}}]}`, []string{"an empty rule would skip every pod"}},
 		{"a rule without namespaces", aSource + `drain: {skip: [{namespaces: []}]}`, []string{"namespaces", "should have at least 1 items"}},
-		{"a rule with a wrong selector", aSource + `drain: {skip: [{podSelector: {matchExpressions: [{key: a, operator: Is}]}}]}`, []string{"podSelector.matchExpressions: operator must be In, NotIn, Exists or DoesNotExist"}},
-		{"a rule without values", aSource + `drain: {skip: [{podSelector: {matchExpressions: [{key: a, operator: In}]}}]}`, []string{"podSelector.matchExpressions: In and NotIn need values"}},
+		{"a rule with a wrong selector", aSource + `drain: {skip: [{podSelector: {matchExpressions: [{key: a, operator: Is}]}}]}`, []string{"spec.drain.skip[0].podSelector", `supported values: "In", "NotIn", "Exists", "DoesNotExist"`}},
+		{"a rule without values", aSource + `drain: {skip: [{podSelector: {matchExpressions: [{key: a, operator: In}]}}]}`, []string{"spec.drain.skip[0].podSelector", "In and NotIn need values"}},
 
 		{"blocked pods without an action", aSource + `drain: {blockedPods: {beforeSeconds: 10}}`, []string{"spec.drain.blockedPods.action: Required value"}},
 		{"blocked pods that wait and do not", aSource + `drain: {blockedPods: {action: Wait, beforeSeconds: 10}}`, []string{"beforeSeconds is for action Delete: Wait never deletes"}},
@@ -188,9 +188,7 @@ func TestSamplesAreKeptAsWritten(t *testing.T) {
 func keptAsWritten(t *testing.T, written *unstructured.Unstructured) {
 	t.Helper()
 	stored := written.DeepCopy()
-	if err := admin.Create(t.Context(), stored); err != nil {
-		t.Fatal(err)
-	}
+	create(t, stored)
 	defer remove(t, stored)
 	var typed v1alpha1.NodeTerminationPolicy
 	if err := admin.Get(t.Context(), client.ObjectKeyFromObject(stored), &typed); err != nil {

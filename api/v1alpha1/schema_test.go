@@ -112,6 +112,7 @@ func TestColumns(t *testing.T) {
 		},
 	}
 	create(t, nt)
+	defer remove(t, nt)
 	nt.Status = v1alpha1.NodeTerminationStatus{
 		Conditions: conditions, Cause: v1alpha1.SpotInterruption, Deadline: &at,
 		Pods: &v1alpha1.PodCounts{
@@ -127,6 +128,7 @@ func TestColumns(t *testing.T) {
 		},
 	}
 	create(t, policy)
+	defer remove(t, policy)
 	policy.Status = v1alpha1.NodeTerminationPolicyStatus{
 		Conditions: conditions, Nodes: ptr.To[int32](42), ActiveTerminations: ptr.To[int32](3),
 	}
@@ -150,13 +152,15 @@ func TestColumns(t *testing.T) {
 // TestTerminationsOfANode is about the field selector that finds them.
 func TestTerminationsOfANode(t *testing.T) {
 	for name, node := range map[string]string{"i-00000001": "one", "i-00000002": "two"} {
-		create(t, &v1alpha1.NodeTermination{
+		nt := &v1alpha1.NodeTermination{
 			ObjectMeta: metav1.ObjectMeta{Name: name},
 			Spec: v1alpha1.NodeTerminationSpec{
 				InstanceID: name, NodeName: node,
 				Events: []v1alpha1.Event{{ID: "a", Kind: v1alpha1.SpotInterruption, Source: v1alpha1.SourceSQS, Time: metav1.Now()}},
 			},
-		})
+		}
+		create(t, nt)
+		defer remove(t, nt)
 	}
 	var found v1alpha1.NodeTerminationList
 	if err := admin.List(t.Context(), &found, client.MatchingFields{"spec.nodeName": "two"}); err != nil {
@@ -165,19 +169,6 @@ func TestTerminationsOfANode(t *testing.T) {
 	if len(found.Items) != 1 || found.Items[0].Name != "i-00000002" {
 		t.Errorf("node two has %d terminations: %v", len(found.Items), found.Items)
 	}
-}
-
-// create creates an object for the time of the test.
-func create(t *testing.T, object client.Object) {
-	t.Helper()
-	if err := admin.Create(t.Context(), object); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := cluster.Client().Delete(t.Context(), object); err != nil {
-			t.Error(err)
-		}
-	})
 }
 
 // row is the row that kubectl prints for an object, with the columns' names.

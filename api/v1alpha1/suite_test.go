@@ -89,6 +89,13 @@ func refused(t *testing.T, err error, texts ...string) {
 	}
 }
 
+func create(t *testing.T, object client.Object) {
+	t.Helper()
+	if err := admin.Create(t.Context(), object); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func remove(t *testing.T, object client.Object) {
 	t.Helper()
 	if err := admin.Delete(t.Context(), object); err != nil {

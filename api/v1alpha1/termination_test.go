@@ -49,7 +49,7 @@ func TestWrongTerminationsAreRefused(t *testing.T) {
 		{"no spec", instance, "{}", []string{"spec.instanceID: Required value", "spec.nodeName: Required value", "spec.events: Required value"}},
 		{"no events", instance, spec(""), []string{"spec.events", "should have at least 1 items"}},
 		{"too many events", instance, spec(strings.Join(many, ", ")), []string{"spec.events", "must have at most 32 items"}},
-		{"a wrong instance ID", "i-xyz1234567", "instanceID: i-xyz1234567\nnodeName: n\nevents: [" + anEvent + "]", []string{"an instance ID is i- followed by 8 to 17 hexadecimal digits, such as i-0abc1234def567890"}},
+		{"a wrong instance ID", "i-xyz1234567", "instanceID: i-xyz1234567\nnodeName: node\nevents: [" + anEvent + "]", []string{"an instance ID is i- followed by 8 to 17 hexadecimal digits, such as i-0abc1234def567890"}},
 		{"an empty node name", instance, "instanceID: " + instance + "\nnodeName: ''\nevents: [" + anEvent + "]", []string{"spec.nodeName", "should be at least 1 chars long"}},
 		{"an event twice", instance, spec(anEvent + ", " + anEvent), []string{"spec.events[1]: Duplicate value"}},
 		{"an event without an id", instance, spec(`{kind: SpotInterruption, source: SQS, time: "2026-11-22T05:08:00Z"}`), []string{"spec.events[0].id: Required value"}},
@@ -92,9 +92,7 @@ func TestTerminationUpdates(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			created := termination(t, instance, spec(anEvent+", "+strings.Replace(aHook, "{id: b", "{id: b, cancelled: true", 1)))
-			if err := admin.Create(t.Context(), created); err != nil {
-				t.Fatal(err)
-			}
+			create(t, created)
 			defer remove(t, created)
 			var nt object
 			if err := admin.Get(t.Context(), client.ObjectKeyFromObject(created), &nt); err != nil {

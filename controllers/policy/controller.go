@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package policy keeps the sources of all policies running and tells on each
+// policy how it does.
+package policy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/client-go/util/workqueue"
+	"k8s.io/utils/ptr"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
+
+	"github.com/nodetermination/operator/api/v1alpha1"
+	"github.com/nodetermination/operator/controllers/source/sqs"
+)
+
+// gather is how long changes are gathered before policies are looked at: a
+// hundred nodes that join together are one look.
+const gather = time.Second
+
+// everything is the one request of this controller. Policies share queues and
+// overlap on nodes, and there are few of them, so each look is at all of them.
+var everything = reconcile.Request{NamespacedName: client.ObjectKey{Name: "policies"}}
+
+// Reconciler starts and stops the sources that policies name and writes the policies' status.
+//
+// +kubebuilder:rbac:groups=nodetermination.dev,resources=nodeterminationpolicies,verbs=get;list;watch
+// +kubebuilder:rbac:groups=nodetermination.dev,resources=nodeterminationpolicies/status,verbs=patch
+type Reconciler struct {
+	// Client reads from the manager's cache and writes.
+	Client client.Client
+	// Queues are the consumers of SQS queues.
+	Queues *sqs.Consumers
+}
+
+// Reconcile looks at all policies.
+func (r *Reconciler) Reconcile(ctx context.Context, _ ctrl.Request) (ctrl.Result, error) {
+	v, err := r.look(ctx)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	r.Queues.Ensure(v.queues())
+	var errs []error
+	for i := range v.policies {
+		errs = append(errs, r.writeStatus(ctx, &v.policies[i], v))
+	}
+	return ctrl.Result{}, errors.Join(errs...)
+}
+
+func (r *Reconciler) writeStatus(ctx context.Context, policy *v1alpha1.NodeTerminationPolicy, v *view) error {
+	after := policy.DeepCopy()
+	r.describe(after, v)
+	if equality.Semantic.DeepEqual(policy.Status, after.Status) {
+		return nil
+	}
+	if err := r.Client.Status().Patch(ctx, after, client.MergeFrom(policy)); client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("cannot write the status of NodeTerminationPolicy %s: %w", policy.Name, err)
+	}
+	return nil
+}
+
+// SetupWithManager makes the reconciler one of the manager's controllers.
+func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
+	cache := mgr.GetCache()
+	return ctrl.NewControllerManagedBy(mgr).
+		Named("policy").
+		WatchesRawSource(source.Kind(cache, &v1alpha1.NodeTerminationPolicy{}, soon[*v1alpha1.NodeTerminationPolicy](0),
+			predicate.TypedGenerationChangedPredicate[*v1alpha1.NodeTerminationPolicy]{})).
+		WatchesRawSource(source.Kind(cache, &corev1.Node{}, soon[*corev1.Node](gather), nodeChanges)).
+		WatchesRawSource(source.Kind(cache, &v1alpha1.NodeTermination{}, soon[*v1alpha1.NodeTermination](gather), terminationChanges)).
+		WatchesRawSource(source.Channel(r.Queues.Changed(), soon[client.Object](0))).
+		WithOptions(controller.Options{MaxConcurrentReconciles: 1}).
+		Complete(r)
+}
+
+// soon enqueues the one request after a delay.
+func soon[T client.Object](delay time.Duration) handler.TypedEventHandler[T, reconcile.Request] {
+	add := func(q workqueue.TypedRateLimitingInterface[reconcile.Request]) { q.AddAfter(everything, delay) }
+	return handler.TypedFuncs[T, reconcile.Request]{
+		CreateFunc: func(_ context.Context, _ event.TypedCreateEvent[T], q workqueue.TypedRateLimitingInterface[reconcile.Request]) {
+			add(q)
+		},
+		UpdateFunc: func(_ context.Context, _ event.TypedUpdateEvent[T], q workqueue.TypedRateLimitingInterface[reconcile.Request]) {
+			add(q)
+		},
+		DeleteFunc: func(_ context.Context, _ event.TypedDeleteEvent[T], q workqueue.TypedRateLimitingInterface[reconcile.Request]) {
+			add(q)
+		},
+		GenericFunc: func(_ context.Context, _ event.TypedGenericEvent[T], q workqueue.TypedRateLimitingInterface[reconcile.Request]) {
+			add(q)
+		},
+	}
+}
+
+// nodeChanges lets through what decides which policy selects a node.
+var nodeChanges = predicate.TypedFuncs[*corev1.Node]{
+	UpdateFunc: func(e event.TypedUpdateEvent[*corev1.Node]) bool {
+		return !labels.Equals(e.ObjectOld.Labels, e.ObjectNew.Labels) || e.ObjectOld.Spec.ProviderID != e.ObjectNew.Spec.ProviderID
+	},
+}
+
+// terminationChanges lets through what changes a policy's count of terminations.
+var terminationChanges = predicate.TypedFuncs[*v1alpha1.NodeTermination]{
+	UpdateFunc: func(e event.TypedUpdateEvent[*v1alpha1.NodeTermination]) bool {
+		before, after := e.ObjectOld.Status, e.ObjectNew.Status
+		return (before.CompletionTime == nil) != (after.CompletionTime == nil) ||
+			ptr.Deref(before.PolicyRef, v1alpha1.PolicyReference{}).UID != ptr.Deref(after.PolicyRef, v1alpha1.PolicyReference{}).UID
+	},
+}

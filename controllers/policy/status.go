@@ -1,0 +1,222 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package policy
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/nodetermination/operator/api/v1alpha1"
+	"github.com/nodetermination/operator/controllers/source/sqs"
+)
+
+// view is what one look sees.
+type view struct {
+	policies []v1alpha1.NodeTerminationPolicy
+	// governed counts the nodes of each policy, active its terminations under way.
+	governed, active map[types.UID]int32
+	// overlaps are the other policies that select a node a policy selects too,
+	// others who else watches over its nodes; both by the policy's UID.
+	overlaps, others map[types.UID]map[string]bool
+}
+
+// managerLabels are on nodes that something else watches over as well.
+var managerLabels = map[string]string{
+	"karpenter.sh/nodepool":       "Karpenter",
+	"eks.amazonaws.com/nodegroup": "an EKS managed node group",
+}
+
+func (r *Reconciler) look(ctx context.Context) (*view, error) {
+	var (
+		policies     v1alpha1.NodeTerminationPolicyList
+		nodes        corev1.NodeList
+		terminations v1alpha1.NodeTerminationList
+	)
+	if err := r.Client.List(ctx, &policies); err != nil {
+		return nil, fmt.Errorf("cannot list policies: %w", err)
+	}
+	if err := r.Client.List(ctx, &nodes, client.UnsafeDisableDeepCopy); err != nil {
+		return nil, fmt.Errorf("cannot list nodes: %w", err)
+	}
+	if err := r.Client.List(ctx, &terminations, client.UnsafeDisableDeepCopy); err != nil {
+		return nil, fmt.Errorf("cannot list NodeTerminations: %w", err)
+	}
+	v := &view{
+		policies: policies.Items,
+		governed: map[types.UID]int32{}, active: map[types.UID]int32{},
+		overlaps: map[types.UID]map[string]bool{}, others: map[types.UID]map[string]bool{},
+	}
+	for i := range nodes.Items {
+		v.see(&nodes.Items[i])
+	}
+	for i := range terminations.Items {
+		status := &terminations.Items[i].Status
+		if status.PolicyRef != nil && status.CompletionTime == nil {
+			v.active[status.PolicyRef.UID]++
+		}
+	}
+	return v, nil
+}
+
+// see counts one node.
+func (v *view) see(node *corev1.Node) {
+	if _, ours := v1alpha1.InstanceID(node); !ours {
+		return
+	}
+	var selecting []*v1alpha1.NodeTerminationPolicy
+	for i := range v.policies {
+		if selects, err := v.policies[i].Selects(node); err == nil && selects {
+			selecting = append(selecting, &v.policies[i])
+		}
+	}
+	if governing := v1alpha1.Governing(v.policies, node); governing != nil {
+		v.governed[governing.UID]++
+		for label, manager := range managerLabels {
+			if _, found := node.Labels[label]; found {
+				note(v.others, governing.UID, manager)
+			}
+		}
+	}
+	for _, policy := range selecting {
+		for _, other := range selecting {
+			if other != policy {
+				note(v.overlaps, policy.UID, other.Name)
+			}
+		}
+	}
+}
+
+func note(notes map[types.UID]map[string]bool, uid types.UID, what string) {
+	if notes[uid] == nil {
+		notes[uid] = map[string]bool{}
+	}
+	notes[uid][what] = true
+}
+
+// queues are the distinct queues that policies name.
+func (v *view) queues() []sqs.Queue {
+	var queues []sqs.Queue
+	for i := range v.policies {
+		if v.policies[i].DeletionTimestamp != nil {
+			continue
+		}
+		for _, s := range v.policies[i].Spec.Sources {
+			if q := sqs.QueueOf(s.SQS); !slices.Contains(queues, q) {
+				queues = append(queues, q)
+			}
+		}
+	}
+	return queues
+}
+
+// describe writes the policy's status, in memory.
+func (r *Reconciler) describe(policy *v1alpha1.NodeTerminationPolicy, v *view) {
+	status := &policy.Status
+	status.ObservedGeneration = policy.Generation
+	status.Nodes = ptr.To(v.governed[policy.UID])
+	status.ActiveTerminations = ptr.To(v.active[policy.UID])
+	status.Sources = r.sources(policy)
+	sourcesReady := summarize(status.Sources)
+	ready := sourcesReady
+	ready.Type = v1alpha1.ConditionReady
+	if _, err := policy.Selects(&corev1.Node{}); err != nil {
+		ready.Status, ready.Reason, ready.Message = metav1.ConditionFalse, v1alpha1.ReasonInvalidSelector, err.Error()
+	}
+	for _, condition := range []metav1.Condition{ready, sourcesReady, overlapping(policy, v)} {
+		condition.ObservedGeneration = policy.Generation
+		meta.SetStatusCondition(&status.Conditions, condition)
+	}
+}
+
+func (r *Reconciler) sources(policy *v1alpha1.NodeTerminationPolicy) []v1alpha1.SourceStatus {
+	var sources []v1alpha1.SourceStatus
+	for _, s := range policy.Spec.Sources {
+		health := r.Queues.Health(sqs.QueueOf(s.SQS))
+		source := v1alpha1.SourceStatus{Name: s.Name, Ready: ptr.To(health.Ready), Reason: health.Reason, Message: health.Message}
+		if !health.LastEventTime.IsZero() {
+			source.LastEventTime = &metav1.Time{Time: health.LastEventTime}
+		}
+		sources = append(sources, source)
+	}
+	return sources
+}
+
+// summarize makes one condition of all sources: the first that is not ready
+// decides, then the first that has something to say.
+func summarize(sources []v1alpha1.SourceStatus) metav1.Condition {
+	condition := metav1.Condition{
+		Type: v1alpha1.ConditionSourcesReady, Status: metav1.ConditionTrue,
+		Reason: v1alpha1.ReasonReady, Message: "every source is heard",
+	}
+	speaks := slices.IndexFunc(sources, func(s v1alpha1.SourceStatus) bool { return !*s.Ready })
+	if speaks >= 0 {
+		condition.Status = metav1.ConditionFalse
+	} else {
+		speaks = slices.IndexFunc(sources, func(s v1alpha1.SourceStatus) bool { return s.Message != "" })
+	}
+	if speaks >= 0 {
+		condition.Reason = sources[speaks].Reason
+		condition.Message = fmt.Sprintf("source %s: %s", sources[speaks].Name, cmp.Or(sources[speaks].Message, sources[speaks].Reason))
+	}
+	return condition
+}
+
+// overlapping says who else has to do with the policy's nodes and queues.
+func overlapping(policy *v1alpha1.NodeTerminationPolicy, v *view) metav1.Condition {
+	condition := metav1.Condition{Type: v1alpha1.ConditionOverlapping, Status: metav1.ConditionTrue}
+	switch differing := v.differing(policy); {
+	case len(differing) > 0:
+		condition.Reason = v1alpha1.ReasonUnknownInstancesDiffer
+		condition.Message = fmt.Sprintf("policies %s name the same queue with another unknownInstances: Retain is done; make them agree",
+			strings.Join(differing, ", "))
+	case len(v.overlaps[policy.UID]) > 0:
+		condition.Reason = v1alpha1.ReasonPolicies
+		condition.Message = fmt.Sprintf("policies %s select some of the same nodes: the highest priority governs each node, then the oldest policy",
+			strings.Join(sorted(v.overlaps[policy.UID]), ", "))
+	case len(v.others[policy.UID]) > 0:
+		condition.Reason = v1alpha1.ReasonOtherManagers
+		condition.Message = fmt.Sprintf("%s watches over some of these nodes too and may drain them by itself",
+			strings.Join(sorted(v.others[policy.UID]), " and "))
+	default:
+		condition.Status, condition.Reason, condition.Message = metav1.ConditionFalse, v1alpha1.ReasonNoOverlap, "nothing else watches over these nodes"
+	}
+	return condition
+}
+
+// differing are the policies that name one of this policy's queues where they do
+// not agree about unknown instances.
+func (v *view) differing(policy *v1alpha1.NodeTerminationPolicy) []string {
+	differing := map[string]bool{}
+	for _, mine := range policy.Spec.Sources {
+		queue := sqs.QueueOf(mine.SQS)
+		if _, differ := sqs.UnknownInstances(v.policies, queue); !differ {
+			continue
+		}
+		for i := range v.policies {
+			names := func(s v1alpha1.Source) bool { return sqs.QueueOf(s.SQS) == queue }
+			if slices.ContainsFunc(v.policies[i].Spec.Sources, names) {
+				differing[v.policies[i].Name] = true
+			}
+		}
+	}
+	return sorted(differing)
+}
+
+func sorted(set map[string]bool) []string {
+	names := make([]string, 0, len(set))
+	for name := range set {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}

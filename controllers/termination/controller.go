@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package termination turns a NodeTermination into a drained node. A reconcile
+// is a list of phases over one scope with one status write at the end; what
+// takes time is left to the drain executor or to another look later, so a
+// restart continues where the last process stopped.
+package termination
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/nodetermination/operator/api/v1alpha1"
+	"github.com/nodetermination/operator/controllers/drain"
+)
+
+// conflictRetry is how soon a reconcile that lost a race of writes is tried again.
+const conflictRetry = 50 * time.Millisecond
+
+// Reconciler drains the nodes that NodeTerminations are about.
+//
+// +kubebuilder:rbac:groups=nodetermination.dev,resources=nodeterminations,verbs=get;list;watch;patch
+// +kubebuilder:rbac:groups=nodetermination.dev,resources=nodeterminations/status,verbs=patch
+// +kubebuilder:rbac:groups=nodetermination.dev,resources=nodeterminationpolicies,verbs=get;list;watch
+// +kubebuilder:rbac:groups="",resources=nodes,verbs=get;list;watch;patch
+type Reconciler struct {
+	// Client reads from the manager's cache, in which Nodes are indexed by
+	// v1alpha1.NodeInstanceIDIndex, and writes.
+	Client client.Client
+	// Live reads from the API server.
+	Live client.Reader
+	// Executor tells pods to go.
+	Executor *drain.Executor
+	// Watches follow the pods of the nodes being drained.
+	Watches *drain.Watches
+	// Clock tells the time.
+	Clock clock.PassiveClock
+
+	wake wake
+	// drains are the nodes whose pods are followed, by termination.
+	drains sync.Map
+	// written is when each termination's status was last written, by name.
+	written sync.Map
+}
+
+// phase is one step of a reconcile; it reports whether the reconcile ends here.
+type phase func(*Reconciler, context.Context, *scope) (done bool, err error)
+
+// phases in order: first what is true, then what is wanted, then what is done about it.
+var phases = []phase{
+	(*Reconciler).identify,
+	(*Reconciler).classify,
+	(*Reconciler).govern,
+	(*Reconciler).decide,
+	(*Reconciler).mourn,
+	(*Reconciler).suspend,
+	(*Reconciler).restore,
+	(*Reconciler).cordon,
+	(*Reconciler).drain,
+}
+
+// Reconcile brings one termination a step further.
+func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
+	before := &v1alpha1.NodeTermination{}
+	if err := r.Client.Get(ctx, req.NamespacedName, before); err != nil {
+		if apierrors.IsNotFound(err) {
+			return ctrl.Result{}, r.undo(ctx, req.Name)
+		}
+		return ctrl.Result{}, fmt.Errorf("cannot read NodeTermination %s: %w", req.Name, err)
+	}
+	var policies v1alpha1.NodeTerminationPolicyList
+	if err := r.Client.List(ctx, &policies); err != nil {
+		return ctrl.Result{}, fmt.Errorf("cannot list policies: %w", err)
+	}
+	s := &scope{now: r.Clock.Now(), nt: before.DeepCopy(), policies: policies.Items}
+	err := r.run(ctx, s)
+	if !s.draining {
+		r.stopDrain(s.nt.Name)
+	}
+	s.summarize(err)
+	err = errors.Join(err, r.writeStatus(ctx, s, before))
+	if err == nil {
+		err = r.prune(ctx, s)
+	}
+	if apierrors.IsConflict(err) {
+		s.lookAgain(s.now.Add(conflictRetry))
+		err = nil
+	}
+	return r.result(s), err
+}
+
+// run goes through the phases until one of them ends the reconcile.
+func (r *Reconciler) run(ctx context.Context, s *scope) error {
+	for _, phase := range phases {
+		if done, err := phase(r, ctx, s); done || err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// suspend is the phase that stops a termination where it is.
+func (r *Reconciler) suspend(_ context.Context, s *scope) (bool, error) {
+	if s.finished() || s.nt.Spec.Suspend == nil || !*s.nt.Spec.Suspend {
+		return false, nil
+	}
+	s.settle(v1alpha1.StateSuspended, "spec.suspend is true: nothing more is changed until it is false again")
+	return true, nil
+}

@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package termination
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/nodetermination/operator/api/v1alpha1"
+)
+
+// decision is what the active events and the policy come to.
+type decision struct {
+	action v1alpha1.EventAction
+	// cause is the kind of event that decides: the strongest action, then the
+	// nearest deadline.
+	cause v1alpha1.EventKind
+	// deadline is when AWS takes the instance; zero if no active event says.
+	deadline time.Time
+	// drainAt is when the pods begin to be told to go.
+	drainAt time.Time
+}
+
+// govern is the phase that finds the policy: chosen once, then kept, so that
+// neither labels nor new policies move a termination under way.
+func (r *Reconciler) govern(_ context.Context, s *scope) (bool, error) {
+	ref := s.nt.Status.PolicyRef
+	if ref == nil {
+		if s.node == nil {
+			return false, nil
+		}
+		s.policy = v1alpha1.Governing(s.policies, s.node)
+		if s.policy == nil && len(s.active()) > 0 {
+			s.settle(v1alpha1.StateNoPolicy, "no NodeTerminationPolicy selects node "+s.nt.Spec.NodeName+": nothing is done")
+			return true, nil
+		}
+		return false, nil
+	}
+	for i := range s.policies {
+		if s.policies[i].UID == ref.UID && s.policies[i].DeletionTimestamp == nil {
+			s.policy = &s.policies[i]
+			ref.Generation = s.policy.Generation
+			return false, nil
+		}
+	}
+	if s.finished() || s.node == nil {
+		return false, nil
+	}
+	s.settle(v1alpha1.StatePolicyGone, fmt.Sprintf(
+		"policy %s was deleted: node and pods are left as they are; delete this NodeTermination to undo what was done to the node", ref.Name))
+	return true, nil
+}
+
+// decide is the phase that turns the active events into one decision.
+func (r *Reconciler) decide(_ context.Context, s *scope) (bool, error) {
+	if s.policy == nil {
+		return false, nil
+	}
+	s.liftCordons()
+	s.decision = decisionFor(s.active(), s.policy)
+	s.nt.Status.Cause = s.decision.cause
+	s.nt.Status.Deadline = nil
+	if !s.decision.deadline.IsZero() {
+		s.nt.Status.Deadline = &metav1.Time{Time: s.decision.deadline}
+	}
+	return false, nil
+}
+
+// decisionFor is what a policy makes of a set of events.
+func decisionFor(events []v1alpha1.Event, policy *v1alpha1.NodeTerminationPolicy) decision {
+	d := decision{action: v1alpha1.ActionIgnore}
+	var causeDeadline time.Time
+	for _, e := range events {
+		action := policy.Spec.ActionFor(e.Kind)
+		if action == v1alpha1.ActionIgnore {
+			if d.cause == "" {
+				d.cause = e.Kind
+			}
+			continue
+		}
+		var deadline time.Time
+		if e.Deadline != nil {
+			deadline = e.Deadline.Time
+		}
+		if strength(action) > strength(d.action) || strength(action) == strength(d.action) && nearer(deadline, causeDeadline) {
+			d.action, d.cause, causeDeadline = action, e.Kind, deadline
+		}
+		if nearer(deadline, d.deadline) {
+			d.deadline = deadline
+		}
+		if action == v1alpha1.ActionCordonAndDrain {
+			if at := drainTime(e, policy); d.drainAt.IsZero() || at.Before(d.drainAt) {
+				d.drainAt = at
+			}
+		}
+	}
+	return d
+}
+
+// liftCordons resolves the events whose cordon is to be lifted by now, and looks
+// again when the next one's is.
+func (s *scope) liftCordons() {
+	for _, e := range s.active() {
+		after, lifts := s.policy.Spec.UncordonAfter(e.Kind)
+		if !lifts || s.policy.Spec.ActionFor(e.Kind) != v1alpha1.ActionCordon {
+			continue
+		}
+		if at := e.Time.Add(after); s.now.Before(at) {
+			s.lookAgain(at)
+		} else {
+			s.resolve(e.ID)
+		}
+	}
+}
+
+// drainTime is when the drain for an event begins: at once, but for a
+// maintenance some time before it.
+func drainTime(e v1alpha1.Event, policy *v1alpha1.NodeTerminationPolicy) time.Time {
+	if e.Kind == v1alpha1.ScheduledMaintenance && e.NotBefore != nil {
+		return e.NotBefore.Add(-policy.Spec.StartBefore(e.Kind))
+	}
+	return e.Time.Time
+}
+
+func strength(action v1alpha1.EventAction) int {
+	switch action {
+	case v1alpha1.ActionCordonAndDrain:
+		return 2
+	case v1alpha1.ActionCordon:
+		return 1
+	default:
+		return 0
+	}
+}
+
+// nearer is whether a deadline comes before another; zero is no deadline.
+func nearer(a, b time.Time) bool {
+	return !a.IsZero() && (b.IsZero() || a.Before(b))
+}

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package termination
+
+import (
+	"testing"
+	"time"
+
+	"k8s.io/utils/ptr"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/nodetermination/operator/api/v1alpha1"
+)
+
+func policyWith(rules ...v1alpha1.EventRule) *v1alpha1.NodeTerminationPolicy {
+	p := &v1alpha1.NodeTerminationPolicy{}
+	p.Name, p.UID, p.Generation = "spot", "policy-uid", 1
+	p.Spec.Events = rules
+	return p
+}
+
+func TestDecision(t *testing.T) {
+	const day = 24 * time.Hour
+	cases := map[string]struct {
+		events []v1alpha1.Event
+		policy *v1alpha1.NodeTerminationPolicy
+		want   decision
+	}{
+		"a spot notice drains at once": {
+			events: []v1alpha1.Event{spot("a", 0)}, policy: policyWith(),
+			want: decision{action: v1alpha1.ActionCordonAndDrain, cause: v1alpha1.SpotInterruption, deadline: t0.Add(2 * time.Minute), drainAt: t0},
+		},
+		"a rebalance only cordons": {
+			events: []v1alpha1.Event{rebalance("r", 0)}, policy: policyWith(),
+			want: decision{action: v1alpha1.ActionCordon, cause: v1alpha1.RebalanceRecommendation},
+		},
+		"the strongest action wins, whatever came first": {
+			events: []v1alpha1.Event{rebalance("r", 0), spot("a", time.Minute)}, policy: policyWith(),
+			want: decision{action: v1alpha1.ActionCordonAndDrain, cause: v1alpha1.SpotInterruption, deadline: t0.Add(3 * time.Minute), drainAt: t0.Add(time.Minute)},
+		},
+		"the nearest deadline wins": {
+			events: []v1alpha1.Event{maintenance("m", day), spot("a", 0)}, policy: policyWith(),
+			want: decision{action: v1alpha1.ActionCordonAndDrain, cause: v1alpha1.SpotInterruption, deadline: t0.Add(2 * time.Minute), drainAt: t0},
+		},
+		"a maintenance drains a day before": {
+			events: []v1alpha1.Event{maintenance("m", 3*day)}, policy: policyWith(),
+			want: decision{action: v1alpha1.ActionCordonAndDrain, cause: v1alpha1.ScheduledMaintenance, deadline: t0.Add(3 * day), drainAt: t0.Add(2 * day)},
+		},
+		"or as the policy says": {
+			events: []v1alpha1.Event{maintenance("m", 3*day)},
+			policy: policyWith(v1alpha1.EventRule{Kind: v1alpha1.ScheduledMaintenance, Action: v1alpha1.ActionCordonAndDrain, StartBeforeSeconds: ptr.To[int32](3600)}),
+			want:   decision{action: v1alpha1.ActionCordonAndDrain, cause: v1alpha1.ScheduledMaintenance, deadline: t0.Add(3 * day), drainAt: t0.Add(3*day - time.Hour)},
+		},
+		"an ignored kind sets neither action nor deadline": {
+			events: []v1alpha1.Event{spot("a", 0)},
+			policy: policyWith(v1alpha1.EventRule{Kind: v1alpha1.SpotInterruption, Action: v1alpha1.ActionIgnore}),
+			want:   decision{action: v1alpha1.ActionIgnore, cause: v1alpha1.SpotInterruption},
+		},
+		"a cordon that is asked for by a stronger kind is kept by a weaker one": {
+			events: []v1alpha1.Event{spot("a", 0), rebalance("r", 0)},
+			policy: policyWith(v1alpha1.EventRule{Kind: v1alpha1.SpotInterruption, Action: v1alpha1.ActionIgnore}),
+			want:   decision{action: v1alpha1.ActionCordon, cause: v1alpha1.RebalanceRecommendation},
+		},
+		"no event, no action": {policy: policyWith(), want: decision{action: v1alpha1.ActionIgnore}},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			if diff := cmp.Diff(tc.want, decisionFor(tc.events, tc.policy), cmp.AllowUnexported(decision{})); diff != "" {
+				t.Errorf("decision (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestPriorityIsByMinutesLeft(t *testing.T) {
+	order := []time.Time{t0.Add(-time.Hour), t0.Add(70 * time.Second), t0.Add(5 * time.Minute), t0.Add(48 * time.Hour), {}}
+	last := 100
+	for _, deadline := range order {
+		p := priority(deadline, t0)
+		if p >= last {
+			t.Errorf("priority of %v is %d, not below %d", deadline, p, last)
+		}
+		last = p
+	}
+	if got := priority(time.Time{}, t0); got != 0 {
+		t.Errorf("without a deadline: %d, want 0", got)
+	}
+}

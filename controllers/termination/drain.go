@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package termination
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+
+	"github.com/nodetermination/operator/api/v1alpha1"
+	"github.com/nodetermination/operator/controllers/drain"
+)
+
+// drain is the phase that makes the pods leave.
+func (r *Reconciler) drain(ctx context.Context, s *scope) (bool, error) {
+	switch {
+	case s.finished():
+	case s.decision.action == v1alpha1.ActionIgnore:
+		s.settle(v1alpha1.StateIgnored, fmt.Sprintf("policy %s ignores %s", s.policy.Name, s.decision.cause))
+	case s.decision.action == v1alpha1.ActionCordon:
+		s.condition(v1alpha1.ConditionDrained, false, v1alpha1.ReasonNotRequested, "no drain was asked for")
+		s.settle(v1alpha1.StateCordoned, fmt.Sprintf("policy %s cordons for %s; the pods are left alone", s.policy.Name, s.decision.cause))
+	case s.now.Before(s.decision.drainAt):
+		message := "the drain begins at " + s.decision.drainAt.UTC().Format(time.RFC3339)
+		s.condition(v1alpha1.ConditionDrained, false, v1alpha1.ReasonScheduled, message)
+		s.settle(v1alpha1.StateScheduled, message)
+		s.lookAgain(s.decision.drainAt)
+	default:
+		return true, r.evict(ctx, s)
+	}
+	return true, nil
+}
+
+// evict plans what to do about the pods now and hands it to the executor.
+func (r *Reconciler) evict(ctx context.Context, s *scope) error {
+	s.draining = true
+	if s.nt.Status.DrainStartTime == nil {
+		s.nt.Status.DrainStartTime = &metav1.Time{Time: s.now}
+	}
+	s.settle(v1alpha1.StateDraining, "finding the pods of the node")
+	s.condition(v1alpha1.ConditionDrained, false, v1alpha1.ReasonDraining, s.message)
+	r.drains.Store(s.nt.Name, s.node.Name)
+	r.Watches.Ensure(s.node.Name)
+	pods, synced := r.Watches.Pods(s.node.Name)
+	if !synced {
+		return r.Watches.Err(s.node.Name)
+	}
+	plan, err := r.plan(s, pods)
+	if err != nil {
+		return err
+	}
+	if plan.Done {
+		// The watch may lag behind: a drain is over only when a look at the API
+		// server itself finds nothing more.
+		if pods, err = r.Watches.Look(ctx, s.node.Name); err != nil {
+			return fmt.Errorf("cannot list the pods of node %s: %w", s.node.Name, err)
+		}
+		if plan, err = r.plan(s, pods); err != nil {
+			return err
+		}
+	}
+	s.count(plan.Counts)
+	s.nt.Status.Blocked = plan.Blocked
+	switch {
+	case plan.Done:
+		s.condition(v1alpha1.ConditionDrained, true, v1alpha1.ReasonPodsGone, "every pod that has to go is gone")
+		s.finish(v1alpha1.StateCompleted, s.farewell())
+	case plan.TimedOut:
+		s.giveUp(plan)
+	default:
+		r.Executor.Set(s.nt.Name, plan.Actions)
+		s.lookAgain(plan.NextLook)
+		s.progress(plan.Counts)
+	}
+	return nil
+}
+
+func (r *Reconciler) plan(s *scope, pods []drain.Pod) (drain.Plan, error) {
+	plan, err := drain.Make(drain.Input{
+		Pods: pods, Drain: s.policy.Spec.Drain, Deadline: s.decision.deadline,
+		Started: ptr.Deref(s.nt.Status.DrainStartTime, metav1.Time{}).Time, Now: s.now, Refusals: r.Executor.Refusals(s.nt.Name),
+	})
+	if err != nil {
+		return plan, fmt.Errorf("policy %s: %w", s.policy.Name, err)
+	}
+	return plan, nil
+}
+
+// stopDrain calls off what the executor was to do and stops following the pods.
+func (r *Reconciler) stopDrain(name string) {
+	if node, draining := r.drains.LoadAndDelete(name); draining {
+		r.Executor.Set(name, nil)
+		r.Watches.Drop(node.(string))
+	}
+}
+
+// count counts on from what the status says already, as nothing else remembers
+// the pods that are gone.
+func (s *scope) count(now drain.Counts) {
+	total := int32(now.Remaining)
+	if before := s.nt.Status.Pods; before != nil {
+		total = max(*before.Total, *before.Total-*before.Remaining+total)
+	}
+	remaining, terminating := int32(now.Remaining), int32(now.Terminating)
+	s.nt.Status.Pods = &v1alpha1.PodCounts{
+		Total:       &total,
+		Evicted:     ptr.To(total - remaining + terminating),
+		Terminating: &terminating,
+		Blocked:     ptr.To(int32(now.Blocked)),
+		Remaining:   &remaining,
+		Summary:     fmt.Sprintf("%d/%d", total-remaining, total),
+	}
+}
+
+// progress says how far the drain is.
+func (s *scope) progress(now drain.Counts) {
+	reason := v1alpha1.ReasonDraining
+	message := fmt.Sprintf("%s pods are gone, %d are shutting down", s.nt.Status.Pods.Summary, now.Terminating)
+	if now.Waiting > 0 {
+		message += fmt.Sprintf(", %d wait for the wave before them", now.Waiting)
+	}
+	if now.Blocked > 0 {
+		message += fmt.Sprintf(", %d are blocked", now.Blocked)
+		if blocked := s.nt.Status.Blocked; len(blocked) > 0 {
+			message += fmt.Sprintf(", the first is %s/%s: %s", blocked[0].Namespace, blocked[0].Name, blocked[0].Reason)
+		}
+		if now.Blocked == now.Remaining {
+			reason = v1alpha1.ReasonBlocked
+		}
+	}
+	s.condition(v1alpha1.ConditionDrained, false, reason, message)
+	s.settle(v1alpha1.StateDraining, message)
+}
+
+// giveUp ends a drain that took too long.
+func (s *scope) giveUp(plan drain.Plan) {
+	reason, why := v1alpha1.ReasonTimeout, "drain.timeoutSeconds passed"
+	if !s.decision.deadline.IsZero() {
+		reason, why = v1alpha1.ReasonDeadlineExceeded, "the instance's deadline passed and it is still there"
+	}
+	message := fmt.Sprintf("%s with %d of %d pods not gone", why, plan.Counts.Remaining, *s.nt.Status.Pods.Total)
+	if len(plan.Blocked) > 0 {
+		message += fmt.Sprintf("; the first is %s/%s: %s", plan.Blocked[0].Namespace, plan.Blocked[0].Name, plan.Blocked[0].Reason)
+	}
+	s.condition(v1alpha1.ConditionDrained, false, reason, message)
+	s.finish(v1alpha1.StateFailed, message)
+}
+
+// farewell says how the drain went.
+func (s *scope) farewell() string {
+	message := fmt.Sprintf("%d pods gone in %s", *s.nt.Status.Pods.Total, s.now.Sub(s.nt.Status.DrainStartTime.Time).Round(time.Second))
+	if s.decision.deadline.IsZero() {
+		return message
+	}
+	if left := s.decision.deadline.Sub(s.now).Round(time.Second); left >= 0 {
+		return message + fmt.Sprintf(", %s before the deadline", left)
+	}
+	return message + ", after the deadline"
+}

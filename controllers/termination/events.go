@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package termination
+
+import (
+	"context"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/utils/ptr"
+
+	"github.com/nodetermination/operator/api/v1alpha1"
+	"github.com/nodetermination/operator/controllers/source/event"
+)
+
+// classify is the phase that says which events still count. A state other than
+// Active is final: it is decided once and kept.
+func (r *Reconciler) classify(_ context.Context, s *scope) (bool, error) {
+	before := eventStates(s.nt.Status.Events)
+	after := make([]v1alpha1.EventStatus, 0, len(s.nt.Spec.Events))
+	for _, e := range s.nt.Spec.Events {
+		state, known := before[e.ID]
+		if state == v1alpha1.EventActive || !known {
+			state = stateOf(e, known, s)
+		}
+		after = append(after, v1alpha1.EventStatus{ID: e.ID, State: state})
+	}
+	s.begin(before, eventStates(after))
+	s.nt.Status.Events = after
+	if s.node != nil && s.nt.Status.Node != nil {
+		// A boot counts against the events that were due by then, once.
+		s.nt.Status.Node.BootID = s.node.Status.NodeInfo.BootID
+	}
+	return false, nil
+}
+
+// begin opens a finished termination again when it hears of a new active event.
+// While an older event still stands it is the same way out and its record is
+// kept; otherwise the instance has come back in between, and it starts afresh.
+func (s *scope) begin(before, after map[string]v1alpha1.EventState) {
+	if !s.finished() {
+		return
+	}
+	news, stands := false, false
+	for id, state := range after {
+		if state != v1alpha1.EventActive {
+			continue
+		}
+		if _, known := before[id]; known {
+			stands = true
+		} else {
+			news = true
+		}
+	}
+	switch {
+	case !news:
+	case stands:
+		s.nt.Status.CompletionTime = nil
+		s.nt.Status.DrainStartTime = nil
+	default:
+		s.nt.Status = v1alpha1.NodeTerminationStatus{ObservedGeneration: s.nt.Status.ObservedGeneration}
+		if s.node != nil {
+			s.nt.Status.Node = referenceTo(s.node)
+		}
+	}
+}
+
+// stateOf decides whether an event counts. seen is whether it counted before: a
+// fact that was over when it was first heard is stale, later it is resolved.
+func stateOf(e v1alpha1.Event, seen bool, s *scope) v1alpha1.EventState {
+	switch {
+	case cancelled(e, s.nt.Spec.Events):
+		return v1alpha1.EventCancelled
+	case event.Resolves(e), resolvedByState(e, s.nt.Spec.Events):
+		return v1alpha1.EventResolved
+	case s.node == nil || !cameBack(e, s.nt.Status.Node, s.node, s.now):
+		return v1alpha1.EventActive
+	case seen:
+		return v1alpha1.EventResolved
+	default:
+		return v1alpha1.EventStale
+	}
+}
+
+// cancelled is whether AWS has called the event off. A maintenance is heard from
+// several sources under several ids: calling it off under one closes all that
+// were planned for the same time.
+func cancelled(e v1alpha1.Event, all []v1alpha1.Event) bool {
+	if ptr.Deref(e.Cancelled, false) {
+		return true
+	}
+	if e.Kind != v1alpha1.ScheduledMaintenance || e.NotBefore == nil {
+		return false
+	}
+	for _, other := range all {
+		if ptr.Deref(other.Cancelled, false) && other.Kind == e.Kind &&
+			other.NotBefore != nil && other.NotBefore.Equal(e.NotBefore) {
+			return true
+		}
+	}
+	return false
+}
+
+// resolvedByState is whether EC2 has said that the instance runs, after the
+// event had come to pass.
+func resolvedByState(e v1alpha1.Event, all []v1alpha1.Event) bool {
+	for _, other := range all {
+		if event.Resolves(other) && !other.Time.Time.Before(event.Over(e)) {
+			return true
+		}
+	}
+	return false
+}
+
+// cameBack is whether the node is known to have started after the event had come
+// to pass: it booted again, or became Ready later. An instance held by a
+// termination hook may well become NotReady and Ready while it waits, so for
+// hooks only a boot counts.
+func cameBack(e v1alpha1.Event, known *v1alpha1.NodeReference, node *corev1.Node, now time.Time) bool {
+	over := event.Over(e)
+	booted := known != nil && known.BootID != node.Status.NodeInfo.BootID
+	if booted && now.After(over) {
+		return true
+	}
+	if e.LifecycleHook != nil {
+		return false
+	}
+	since, ready := v1alpha1.ReadySince(node)
+	return ready && since.After(over)
+}
+
+func eventStates(events []v1alpha1.EventStatus) map[string]v1alpha1.EventState {
+	states := make(map[string]v1alpha1.EventState, len(events))
+	for _, e := range events {
+		states[e.ID] = e.State
+	}
+	return states
+}
+
+// active are the events that count.
+func (s *scope) active() []v1alpha1.Event {
+	states := eventStates(s.nt.Status.Events)
+	var active []v1alpha1.Event
+	for _, e := range s.nt.Spec.Events {
+		if states[e.ID] == v1alpha1.EventActive {
+			active = append(active, e)
+		}
+	}
+	return active
+}
+
+// resolve marks an event as resolved.
+func (s *scope) resolve(id string) {
+	for i := range s.nt.Status.Events {
+		if s.nt.Status.Events[i].ID == id {
+			s.nt.Status.Events[i].State = v1alpha1.EventResolved
+		}
+	}
+}

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package termination
+
+import (
+	"context"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/nodetermination/operator/api/v1alpha1"
+)
+
+// identify is the phase that finds the node and makes sure it is the right one:
+// names are used again, and whoever wrote the object may have paired an instance
+// with a node it does not run.
+func (r *Reconciler) identify(ctx context.Context, s *scope) (bool, error) {
+	node := &corev1.Node{}
+	err := r.Client.Get(ctx, types.NamespacedName{Name: s.nt.Spec.NodeName}, node)
+	if apierrors.IsNotFound(err) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("cannot read node %s: %w", s.nt.Spec.NodeName, err)
+	}
+	instance, ec2 := v1alpha1.InstanceID(node)
+	known := s.nt.Status.Node
+	switch {
+	case known == nil && (!ec2 || instance != s.nt.Spec.InstanceID):
+		s.settle(v1alpha1.StateRefused, fmt.Sprintf(
+			"node %s does not run on instance %s (its providerID is %q): nothing is done; delete this NodeTermination",
+			node.Name, s.nt.Spec.InstanceID, node.Spec.ProviderID))
+		return true, nil
+	case known == nil:
+		s.nt.Status.Node = referenceTo(node)
+	case known.UID != node.UID || instance != s.nt.Spec.InstanceID:
+		// Another node took the name: the one this is about is gone.
+		s.replaced = true
+		return false, nil
+	}
+	s.node = node
+	return false, nil
+}
+
+func referenceTo(node *corev1.Node) *v1alpha1.NodeReference {
+	return &v1alpha1.NodeReference{UID: node.UID, BootID: node.Status.NodeInfo.BootID}
+}
+
+// mourn is the phase that ends a termination whose node is gone.
+func (r *Reconciler) mourn(ctx context.Context, s *scope) (bool, error) {
+	if s.node != nil || s.finished() || len(s.active()) == 0 {
+		return false, nil
+	}
+	s.condition(v1alpha1.ConditionCordoned, false, v1alpha1.ReasonNodeGone, "the node is gone")
+	if s.policy == nil {
+		s.end(v1alpha1.StateFailed, "the node was gone and no policy governed it")
+		return true, nil
+	}
+	if s.decision.action != v1alpha1.ActionCordonAndDrain {
+		s.condition(v1alpha1.ConditionDrained, false, v1alpha1.ReasonNotRequested, "no drain was asked for")
+		s.finish(v1alpha1.StateCompleted, "the node is gone; no drain was asked for")
+		return true, nil
+	}
+	if err := r.countLeft(ctx, s); err != nil {
+		return true, err
+	}
+	switch pods := s.nt.Status.Pods; {
+	case pods != nil && *pods.Remaining > 0:
+		s.end(v1alpha1.StateFailed, fmt.Sprintf("the node is gone and %d of its %d pods were not gone", *pods.Remaining, *pods.Total))
+	case s.nt.Status.DrainStartTime == nil:
+		s.end(v1alpha1.StateFailed, "the node was gone before its pods were told to go")
+	default:
+		s.end(v1alpha1.StateCompleted, "every pod that had to go was gone before the node")
+	}
+	return true, nil
+}
+
+// countLeft counts the pods that are still bound to a node that is gone. If
+// another node has its name by now the last count has to do.
+func (r *Reconciler) countLeft(ctx context.Context, s *scope) error {
+	if s.replaced {
+		return nil
+	}
+	pods, err := r.Watches.Look(ctx, s.nt.Spec.NodeName)
+	if err != nil {
+		return fmt.Errorf("cannot list the pods of node %s: %w", s.nt.Spec.NodeName, err)
+	}
+	plan, err := r.plan(s, pods)
+	if err != nil {
+		return err
+	}
+	s.count(plan.Counts)
+	s.nt.Status.Blocked = nil
+	return nil
+}
+
+// end ends the termination of a node that is gone.
+func (s *scope) end(state, message string) {
+	s.condition(v1alpha1.ConditionDrained, state == v1alpha1.StateCompleted, v1alpha1.ReasonNodeGone, message)
+	s.finish(state, message)
+}

@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package termination
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/util/workqueue"
+	"k8s.io/utils/ptr"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/controller/priorityqueue"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
+
+	"github.com/nodetermination/operator/api/v1alpha1"
+)
+
+const (
+	// workers bounds the reconciles under way. They only wait for the API
+	// server's answers; evictions and watches do not hold one.
+	workers = 16
+	// maxRetryDelay bounds the back-off after errors: a deadline is two minutes away.
+	maxRetryDelay = 5 * time.Second
+	minRetryDelay = 50 * time.Millisecond
+)
+
+type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
+
+// SetupWithManager makes the reconciler one of the manager's controllers.
+func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
+	cache := mgr.GetCache()
+	return ctrl.NewControllerManagedBy(mgr).
+		Named("termination").
+		WatchesRawSource(source.Kind(cache, &v1alpha1.NodeTermination{}, byDeadline(r, r.ofTermination))).
+		WatchesRawSource(source.Kind(cache, &corev1.Node{}, byDeadline(r, r.ofNode), nodeChanges)).
+		WatchesRawSource(source.Kind(cache, &v1alpha1.NodeTerminationPolicy{}, byDeadline(r, r.ofPolicy), predicate.TypedGenerationChangedPredicate[*v1alpha1.NodeTerminationPolicy]{})).
+		WatchesRawSource(&r.wake).
+		WithOptions(controller.Options{
+			MaxConcurrentReconciles: workers,
+			RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](minRetryDelay, maxRetryDelay),
+		}).
+		Complete(r)
+}
+
+// Wake asks for a reconcile of a termination whose drain has got somewhere.
+func (r *Reconciler) Wake(name string) {
+	r.wake.add(r, name)
+}
+
+// WakeNode asks for a reconcile of the termination of a node whose pods have changed.
+func (r *Reconciler) WakeNode(nodeName string) {
+	node := &corev1.Node{}
+	// A node that is not in the cache is gone, and its deletion wakes its termination.
+	if r.Client.Get(context.Background(), types.NamespacedName{Name: nodeName}, node) != nil {
+		return
+	}
+	if id, ok := v1alpha1.InstanceID(node); ok {
+		r.Wake(id)
+	}
+}
+
+func (r *Reconciler) ofTermination(_ context.Context, nt *v1alpha1.NodeTermination) []string {
+	return []string{nt.Name}
+}
+
+// ofNode is the termination of the node's instance, whether or not it exists: the
+// node may carry marks of one that was deleted.
+func (r *Reconciler) ofNode(_ context.Context, node *corev1.Node) []string {
+	var names []string
+	if m, marked := marksOn(node); marked {
+		names = append(names, m.InstanceID)
+	}
+	if id, ok := v1alpha1.InstanceID(node); ok && !slices.Contains(names, id) && r.exists(id) {
+		names = append(names, id)
+	}
+	return names
+}
+
+// ofPolicy is every termination that has not ended: the policy may govern it, or come to.
+func (r *Reconciler) ofPolicy(ctx context.Context, _ *v1alpha1.NodeTerminationPolicy) []string {
+	var list v1alpha1.NodeTerminationList
+	if err := r.Client.List(ctx, &list); err != nil {
+		logf.FromContext(ctx).Error(err, "Cannot list NodeTerminations")
+		return nil
+	}
+	var names []string
+	for i := range list.Items {
+		if list.Items[i].Status.CompletionTime == nil {
+			names = append(names, list.Items[i].Name)
+		}
+	}
+	return names
+}
+
+func (r *Reconciler) exists(name string) bool {
+	return r.Client.Get(context.Background(), types.NamespacedName{Name: name}, &v1alpha1.NodeTermination{}) == nil
+}
+
+// nodeChanges lets through what a reconcile looks at; the rest of a node, such as
+// its heartbeats, changes all the time.
+var nodeChanges = predicate.TypedFuncs[*corev1.Node]{
+	UpdateFunc: func(e event.TypedUpdateEvent[*corev1.Node]) bool {
+		before, beforeReady := v1alpha1.ReadySince(e.ObjectOld)
+		after, afterReady := v1alpha1.ReadySince(e.ObjectNew)
+		return e.ObjectOld.UID != e.ObjectNew.UID ||
+			e.ObjectOld.Spec.Unschedulable != e.ObjectNew.Spec.Unschedulable ||
+			e.ObjectOld.Spec.ProviderID != e.ObjectNew.Spec.ProviderID ||
+			e.ObjectOld.Annotations[v1alpha1.AnnotationApplied] != e.ObjectNew.Annotations[v1alpha1.AnnotationApplied] ||
+			e.ObjectOld.Status.NodeInfo.BootID != e.ObjectNew.Status.NodeInfo.BootID ||
+			!before.Equal(after) || beforeReady != afterReady
+	},
+}
+
+// byDeadline enqueues the terminations an object concerns, nearest deadline first.
+func byDeadline[T client.Object](r *Reconciler, concerned func(context.Context, T) []string) handler.TypedEventHandler[T, reconcile.Request] {
+	enqueue := func(ctx context.Context, object T, q queue) {
+		for _, name := range concerned(ctx, object) {
+			add(q, name, r.priorityOf(name))
+		}
+	}
+	return handler.TypedFuncs[T, reconcile.Request]{
+		CreateFunc: func(ctx context.Context, e event.TypedCreateEvent[T], q queue) { enqueue(ctx, e.Object, q) },
+		UpdateFunc: func(ctx context.Context, e event.TypedUpdateEvent[T], q queue) { enqueue(ctx, e.ObjectNew, q) },
+		DeleteFunc: func(ctx context.Context, e event.TypedDeleteEvent[T], q queue) { enqueue(ctx, e.Object, q) },
+	}
+}
+
+func add(q queue, name string, priority int) {
+	request := reconcile.Request{NamespacedName: types.NamespacedName{Name: name}}
+	if pq, ok := q.(priorityqueue.PriorityQueue[reconcile.Request]); ok {
+		pq.AddWithOpts(priorityqueue.AddOpts{Priority: &priority}, request)
+		return
+	}
+	q.Add(request)
+}
+
+// wake is a source that is woken by hand.
+type wake struct {
+	mu    sync.Mutex
+	queue queue
+}
+
+// Start is called by the controller with its queue.
+func (w *wake) Start(_ context.Context, q queue) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.queue = q
+	return nil
+}
+
+func (w *wake) add(r *Reconciler, name string) {
+	w.mu.Lock()
+	q := w.queue
+	w.mu.Unlock()
+	if q != nil {
+		add(q, name, r.priorityOf(name))
+	}
+}
+
+// priorityOf is the place of a termination in the queue.
+func (r *Reconciler) priorityOf(name string) int {
+	nt := &v1alpha1.NodeTermination{}
+	if r.Client.Get(context.Background(), types.NamespacedName{Name: name}, nt) != nil {
+		return 0
+	}
+	return priority(nearestDeadline(nt.Spec.Events), r.Clock.Now())
+}
+
+// maxClasses bounds the distinct priorities: more than 25 make the metrics of
+// controller-runtime's queue wrong.
+const maxClasses = 20
+
+// priority is a class by whole minutes left before the deadline; zero without one.
+func priority(deadline, now time.Time) int {
+	if deadline.IsZero() {
+		return 0
+	}
+	minutes := int(min(max(deadline.Sub(now), 0), maxClasses*time.Minute) / time.Minute)
+	return maxClasses - min(minutes, maxClasses-1)
+}
+
+func nearestDeadline(events []v1alpha1.Event) time.Time {
+	var nearest time.Time
+	for _, e := range events {
+		if e.Deadline != nil && nearer(e.Deadline.Time, nearest) {
+			nearest = e.Deadline.Time
+		}
+	}
+	return nearest
+}
+
+// result is when and with which priority to look again.
+func (r *Reconciler) result(s *scope) ctrl.Result {
+	result := ctrl.Result{Priority: ptr.To(priority(s.decision.deadline, s.now))}
+	if !s.next.IsZero() {
+		result.RequeueAfter = max(s.next.Sub(s.now), time.Millisecond)
+	}
+	return result
+}

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package termination
+
+import (
+	"context"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/nodetermination/operator/api/v1alpha1"
+)
+
+// restore is the phase that undoes what was done to the node once no event counts any more.
+func (r *Reconciler) restore(ctx context.Context, s *scope) (bool, error) {
+	if len(s.active()) > 0 {
+		return false, nil
+	}
+	if s.node != nil {
+		if err := r.unmarkNode(ctx, s.node, s.nt.Spec.InstanceID); err != nil {
+			return true, err
+		}
+	}
+	if s.nt.Status.StartTime != nil {
+		s.condition(v1alpha1.ConditionCordoned, false, v1alpha1.ReasonUncordoned, "what was done to the node is undone")
+	}
+	if s.finished() {
+		return true, nil
+	}
+	s.nt.Status.Blocked = nil
+	s.finish(v1alpha1.StateCancelled, "no event counts any more: "+fate(s.nt.Status.Events))
+	return true, nil
+}
+
+// fate says in words what became of the events.
+func fate(events []v1alpha1.EventStatus) string {
+	counts := map[v1alpha1.EventState]int{}
+	for _, e := range events {
+		counts[e.State]++
+	}
+	return fmt.Sprintf("%d cancelled, %d resolved, %d stale",
+		counts[v1alpha1.EventCancelled], counts[v1alpha1.EventResolved], counts[v1alpha1.EventStale])
+}
+
+// undo restores the node of a NodeTermination that was deleted.
+func (r *Reconciler) undo(ctx context.Context, instanceID string) error {
+	r.stopDrain(instanceID)
+	r.written.Delete(instanceID)
+	var nodes corev1.NodeList
+	if err := r.Client.List(ctx, &nodes, client.MatchingFields{v1alpha1.NodeInstanceIDIndex: instanceID}); err != nil {
+		return fmt.Errorf("cannot find the node of instance %s: %w", instanceID, err)
+	}
+	for i := range nodes.Items {
+		if err := r.unmarkNode(ctx, &nodes.Items[i], instanceID); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *Reconciler) unmarkNode(ctx context.Context, node *corev1.Node, instanceID string) error {
+	if m, marked := marksOn(node); !marked || m.InstanceID != instanceID {
+		return nil
+	}
+	err := r.changeNode(ctx, node, func(node *corev1.Node) bool { return unmark(node, instanceID) })
+	if client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("cannot undo what was done to node %s: %w", node.Name, err)
+	}
+	logf.FromContext(ctx).Info("Undid what was done to the node", "node", node.Name, "instance", instanceID)
+	return nil
+}

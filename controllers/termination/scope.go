@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package termination
+
+import (
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/nodetermination/operator/api/v1alpha1"
+)
+
+// scope is what the phases of one reconcile share: what was read at its start,
+// what they decided, and the status that is written at its end.
+type scope struct {
+	now time.Time
+	// nt is a copy: phases write its status only.
+	nt *v1alpha1.NodeTermination
+	// node is nil once the node this is about is gone.
+	node *corev1.Node
+	// replaced is whether another node has the name of the one that is gone.
+	replaced bool
+	policies []v1alpha1.NodeTerminationPolicy
+	// policy governs the node; nil before one is chosen.
+	policy   *v1alpha1.NodeTerminationPolicy
+	decision decision
+
+	// state, and message in a sentence, become the Ready condition.
+	state, message string
+	// draining is whether the drain goes on after this reconcile.
+	draining bool
+	// next is when to look again; zero leaves it to changes.
+	next time.Time
+}
+
+// settle says how this reconcile leaves the termination.
+func (s *scope) settle(state, message string) {
+	s.state, s.message = state, message
+}
+
+// lookAgain asks for another reconcile at a time, if none is due earlier.
+func (s *scope) lookAgain(at time.Time) {
+	if !at.IsZero() && (s.next.IsZero() || at.Before(s.next)) {
+		s.next = at
+	}
+}
+
+// finished is whether the termination has ended, well or not.
+func (s *scope) finished() bool {
+	return s.nt.Status.CompletionTime != nil
+}

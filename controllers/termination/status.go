@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package termination
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/nodetermination/operator/api/v1alpha1"
+)
+
+// progressInterval is the least time between two writes of a status of which
+// only the pod counts have changed: people cannot read faster, and a node of
+// thirty pods would otherwise cost the API server as many writes as evictions.
+const progressInterval = 5 * time.Second
+
+// outlook is what a state means for Ready, Reconciling and Stalled.
+type outlook struct{ ready, reconciling, stalled bool }
+
+var outlooks = map[string]outlook{
+	v1alpha1.StateReceived:   {reconciling: true},
+	v1alpha1.StateScheduled:  {reconciling: true},
+	v1alpha1.StateDraining:   {reconciling: true},
+	v1alpha1.StateCordoned:   {ready: true},
+	v1alpha1.StateIgnored:    {ready: true},
+	v1alpha1.StateCompleted:  {ready: true},
+	v1alpha1.StateCancelled:  {ready: true},
+	v1alpha1.StateFailed:     {stalled: true},
+	v1alpha1.StateSuspended:  {stalled: true},
+	v1alpha1.StateNoPolicy:   {stalled: true},
+	v1alpha1.StatePolicyGone: {stalled: true},
+	v1alpha1.StateRefused:    {stalled: true},
+}
+
+// condition sets one condition of the status.
+func (s *scope) condition(kind string, holds bool, reason, message string) {
+	status := metav1.ConditionFalse
+	if holds {
+		status = metav1.ConditionTrue
+	}
+	meta.SetStatusCondition(&s.nt.Status.Conditions, metav1.Condition{
+		Type: kind, Status: status, Reason: reason, Message: message,
+		ObservedGeneration: s.nt.Generation, LastTransitionTime: metav1.Time{Time: s.now},
+	})
+}
+
+// finish ends the termination.
+func (s *scope) finish(state, message string) {
+	s.draining = false
+	s.nt.Status.CompletionTime = &metav1.Time{Time: s.now}
+	s.settle(state, message)
+}
+
+// summarize turns the state into the conditions that everybody reads. An error
+// keeps the state and takes the message's place, so that it shows in kubectl.
+func (s *scope) summarize(err error) {
+	ready := meta.FindStatusCondition(s.nt.Status.Conditions, v1alpha1.ConditionReady)
+	if s.state == "" {
+		s.settle(v1alpha1.StateReceived, "events were heard")
+		if ready != nil {
+			s.settle(ready.Reason, ready.Message)
+		}
+	}
+	if err != nil {
+		s.message = err.Error()
+	}
+	o := outlooks[s.state]
+	s.condition(v1alpha1.ConditionReady, o.ready && err == nil, s.state, s.message)
+	s.condition(v1alpha1.ConditionReconciling, o.reconciling || err != nil, s.state, "")
+	s.condition(v1alpha1.ConditionStalled, o.stalled && err == nil, s.state, "")
+	s.nt.Status.ObservedGeneration = s.nt.Generation
+}
+
+// writeStatus is the one write at the end of a reconcile. It is left out if
+// nothing changed, and put off if only counts did and the last write is fresh.
+func (r *Reconciler) writeStatus(ctx context.Context, s *scope, before *v1alpha1.NodeTermination) error {
+	if equality.Semantic.DeepEqual(before.Status, s.nt.Status) {
+		return nil
+	}
+	if written, ok := r.written.Load(s.nt.Name); ok && onlyProgress(before, s.nt) {
+		if due := written.(time.Time).Add(progressInterval); s.now.Before(due) {
+			s.lookAgain(due)
+			return nil
+		}
+	}
+	patch := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
+	if err := r.Client.Status().Patch(ctx, s.nt, patch); err != nil {
+		return fmt.Errorf("cannot write the status of NodeTermination %s: %w", s.nt.Name, err)
+	}
+	r.written.Store(s.nt.Name, s.now)
+	if ready := meta.FindStatusCondition(before.Status.Conditions, v1alpha1.ConditionReady); ready == nil || ready.Reason != s.state {
+		logf.FromContext(ctx).Info("NodeTermination is "+s.state, "node", s.nt.Spec.NodeName, "instance", s.nt.Name, "message", s.message)
+	}
+	return nil
+}
+
+// onlyProgress is whether two statuses differ in nothing but the counts of pods
+// and the sentences that repeat them. The first count is more: the later ones
+// count on from it.
+func onlyProgress(before, after *v1alpha1.NodeTermination) bool {
+	if before.Status.Pods == nil {
+		return false
+	}
+	a, b := before.Status.DeepCopy(), after.Status.DeepCopy()
+	for _, status := range []*v1alpha1.NodeTerminationStatus{a, b} {
+		status.Pods, status.Blocked = nil, nil
+		for i := range status.Conditions {
+			status.Conditions[i].Message = ""
+		}
+	}
+	return equality.Semantic.DeepEqual(a, b)
+}

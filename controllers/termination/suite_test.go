@@ -1,0 +1,272 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package termination
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log"
+	"os"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+	"k8s.io/utils/clock"
+	"k8s.io/utils/ptr"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log/zap"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	"github.com/nodetermination/operator/api/v1alpha1"
+	"github.com/nodetermination/operator/controllers/drain"
+	"github.com/nodetermination/operator/hack/testcluster"
+)
+
+// patience bounds every wait; on an idle machine each takes a second or two.
+const patience = 60 * time.Second
+
+var (
+	cluster *testcluster.Cluster
+	// admin is an administrator's client that does not cache.
+	admin client.Client
+	// testClock is the reconciler's.
+	testClock = &shiftedClock{PassiveClock: clock.RealClock{}}
+)
+
+func TestMain(m *testing.M) {
+	code, err := runSuite(m)
+	if err != nil {
+		log.Fatal(err)
+	}
+	os.Exit(code)
+}
+
+func runSuite(m *testing.M) (code int, err error) {
+	ctrl.SetLogger(zap.New(zap.WriteTo(os.Stderr)))
+	if cluster, err = testcluster.Start(); err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, cluster.Stop()) }()
+	if err := cluster.InstallCRDs("../../config/crd/bases"); err != nil {
+		return 0, err
+	}
+	scheme := runtime.NewScheme()
+	utilruntime.Must(clientgoscheme.AddToScheme(scheme))
+	utilruntime.Must(v1alpha1.AddToScheme(scheme))
+	if admin, err = client.New(cluster.Config(), client.Options{Scheme: scheme}); err != nil {
+		return 0, err
+	}
+	manager, err := newManager(cluster.Config(), scheme)
+	if err != nil {
+		return 0, err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- manager.Start(ctx) }()
+	code = m.Run()
+	cancel()
+	return code, <-ended
+}
+
+func newManager(config *rest.Config, scheme *runtime.Scheme) (ctrl.Manager, error) {
+	manager, err := ctrl.NewManager(config, ctrl.Options{
+		Scheme:  scheme,
+		Metrics: metricsserver.Options{BindAddress: "0"},
+		Cache: cache.Options{
+			DefaultTransform: cache.TransformStripManagedFields(),
+			ByObject:         map[client.Object]cache.ByObject{&corev1.Node{}: {Transform: v1alpha1.TrimNode}},
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := manager.GetFieldIndexer().IndexField(context.Background(), &corev1.Node{}, v1alpha1.NodeInstanceIDIndex, v1alpha1.IndexByInstanceID); err != nil {
+		return nil, err
+	}
+	r := &Reconciler{Client: manager.GetClient(), Live: manager.GetAPIReader(), Clock: testClock}
+	pods, err := drain.NewClient(config, nil)
+	if err != nil {
+		return nil, err
+	}
+	r.Watches = drain.NewWatches(pods, r.WakeNode)
+	r.Executor = drain.NewExecutor(drain.ExecutorOptions{
+		Client: pods, Budgets: manager.GetCache(), Present: r.Watches.Has, Notify: r.Wake,
+	})
+	return manager, errors.Join(manager.Add(r.Watches), manager.Add(r.Executor), r.SetupWithManager(manager))
+}
+
+// shiftedClock is the real clock moved by some time. Tests that move it do not
+// run in parallel with others.
+type shiftedClock struct {
+	clock.PassiveClock
+	by atomic.Int64
+}
+
+func (c *shiftedClock) Now() time.Time { return c.PassiveClock.Now().Add(time.Duration(c.by.Load())) }
+
+func (c *shiftedClock) shift(t *testing.T, by time.Duration) {
+	c.by.Store(int64(by))
+	t.Cleanup(func() { c.by.Store(0) })
+}
+
+// setting is what one test works with: a policy for its own nodes only.
+type setting struct {
+	t      *testing.T
+	policy *v1alpha1.NodeTerminationPolicy
+	nodes  []*corev1.Node
+	ns     string
+}
+
+// newSetting makes a namespace, n nodes and a policy that selects just these.
+func newSetting(t *testing.T, n int, change func(*v1alpha1.NodeTerminationPolicySpec)) *setting {
+	t.Helper()
+	label := strings.ToLower(strings.NewReplacer("/", "-", "_", "-").Replace(t.Name()))
+	label = label[max(0, len(label)-50):]
+	s := &setting{t: t, ns: cluster.CreateNamespace(t)}
+	s.policy = &v1alpha1.NodeTerminationPolicy{ObjectMeta: metav1.ObjectMeta{GenerateName: "test-"}}
+	s.policy.Spec = v1alpha1.NodeTerminationPolicySpec{
+		NodeSelector: &v1alpha1.LabelSelector{MatchLabels: map[string]string{"test": label}},
+		Sources:      []v1alpha1.Source{{Name: "queue", SQS: &v1alpha1.SQSSource{QueueURL: "http://127.0.0.1:1/000000000000/none"}}},
+	}
+	if change != nil {
+		change(&s.policy.Spec)
+	}
+	s.create(s.policy)
+	s.nodes = cluster.CreateNodes(t, n, func(node *corev1.Node) { node.Labels["test"] = label })
+	return s
+}
+
+func (s *setting) create(object client.Object) {
+	s.t.Helper()
+	if err := admin.Create(s.t.Context(), object); err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(func() { _ = client.IgnoreNotFound(admin.Delete(context.Background(), object)) })
+}
+
+// terminate writes a NodeTermination of the i-th node as a source would.
+func (s *setting) terminate(i int, events ...v1alpha1.Event) *v1alpha1.NodeTermination {
+	s.t.Helper()
+	id, ok := v1alpha1.InstanceID(s.nodes[i])
+	if !ok {
+		s.t.Fatalf("node %s has no instance", s.nodes[i].Name)
+	}
+	nt := &v1alpha1.NodeTermination{ObjectMeta: metav1.ObjectMeta{Name: id}}
+	nt.Spec = v1alpha1.NodeTerminationSpec{InstanceID: id, NodeName: s.nodes[i].Name, Events: events}
+	s.create(nt)
+	return nt
+}
+
+// change changes the spec of a NodeTermination as people and sources do.
+func (s *setting) change(nt *v1alpha1.NodeTermination, change func(*v1alpha1.NodeTerminationSpec)) {
+	s.t.Helper()
+	testcluster.Eventually(s.t, patience, func() error {
+		if err := admin.Get(s.t.Context(), client.ObjectKeyFromObject(nt), nt); err != nil {
+			return err
+		}
+		change(&nt.Spec)
+		return admin.Update(s.t.Context(), nt)
+	})
+}
+
+// until waits for a state and returns the NodeTermination in it.
+func (s *setting) until(nt *v1alpha1.NodeTermination, state string) *v1alpha1.NodeTermination {
+	s.t.Helper()
+	return s.untilHolds(nt, func(nt *v1alpha1.NodeTermination) error {
+		ready := meta.FindStatusCondition(nt.Status.Conditions, v1alpha1.ConditionReady)
+		if ready == nil || ready.Reason != state || nt.Status.ObservedGeneration != nt.Generation {
+			return fmt.Errorf("want state %s, got %+v", state, ready)
+		}
+		return nil
+	})
+}
+
+func (s *setting) untilHolds(nt *v1alpha1.NodeTermination, check func(*v1alpha1.NodeTermination) error) *v1alpha1.NodeTermination {
+	s.t.Helper()
+	current := &v1alpha1.NodeTermination{}
+	testcluster.Eventually(s.t, patience, func() error {
+		if err := admin.Get(s.t.Context(), client.ObjectKeyFromObject(nt), current); err != nil {
+			return err
+		}
+		return check(current)
+	})
+	return current
+}
+
+func (s *setting) node(i int) *corev1.Node {
+	s.t.Helper()
+	node := &corev1.Node{}
+	if err := admin.Get(s.t.Context(), client.ObjectKeyFromObject(s.nodes[i]), node); err != nil {
+		s.t.Fatal(err)
+	}
+	return node
+}
+
+// untilNode waits until a node is as check wants it.
+func (s *setting) untilNode(i int, check func(*corev1.Node) error) {
+	s.t.Helper()
+	testcluster.Eventually(s.t, patience, func() error {
+		node := &corev1.Node{}
+		if err := admin.Get(s.t.Context(), client.ObjectKeyFromObject(s.nodes[i]), node); err != nil {
+			return err
+		}
+		return check(node)
+	})
+}
+
+// untouched is an error if anything of ours is on the node.
+func untouched(node *corev1.Node) error {
+	if node.Spec.Unschedulable || node.Annotations[v1alpha1.AnnotationApplied] != "" {
+		return fmt.Errorf("node %s is not as it was: unschedulable %v, annotations %v", node.Name, node.Spec.Unschedulable, node.Annotations)
+	}
+	for _, taint := range node.Spec.Taints {
+		if strings.HasPrefix(taint.Key, "nodetermination.dev/") {
+			return fmt.Errorf("node %s has taint %s", node.Name, taint.Key)
+		}
+	}
+	return nil
+}
+
+func cordoned(node *corev1.Node) error {
+	if !node.Spec.Unschedulable {
+		return fmt.Errorf("node %s is schedulable", node.Name)
+	}
+	return nil
+}
+
+// left are the names of the pods that are still on a node and were not told to go.
+func (s *setting) left(i int) []string {
+	s.t.Helper()
+	var pods corev1.PodList
+	if err := admin.List(s.t.Context(), &pods, client.MatchingFields{"spec.nodeName": s.nodes[i].Name}); err != nil {
+		s.t.Fatal(err)
+	}
+	var names []string
+	for _, pod := range pods.Items {
+		if pod.DeletionTimestamp == nil {
+			names = append(names, pod.Name)
+		}
+	}
+	return names
+}
+
+func now(offset time.Duration) metav1.Time { return metav1.Time{Time: time.Now().Add(offset)} }
+
+// notice is a spot notice of this moment with its deadline after left.
+func notice(id string, left time.Duration) v1alpha1.Event {
+	return v1alpha1.Event{
+		ID: id, Kind: v1alpha1.SpotInterruption, Source: v1alpha1.SourceSQS,
+		Time: now(0), Deadline: ptr.To(now(left)), InstanceAction: "terminate",
+	}
+}

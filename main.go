@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// The manager of node-termination-operator: it hears that EC2 instances are about
+// to go away and gets the pods off their nodes in time.
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/go-logr/zapr"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+	"k8s.io/klog/v2"
+	"k8s.io/utils/clock"
+	"k8s.io/utils/ptr"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	"sigs.k8s.io/controller-runtime/pkg/metrics/filters"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	"github.com/nodetermination/operator/api/v1alpha1"
+	"github.com/nodetermination/operator/controllers/drain"
+	"github.com/nodetermination/operator/controllers/policy"
+	"github.com/nodetermination/operator/controllers/source/sqs"
+	"github.com/nodetermination/operator/controllers/termination"
+)
+
+// Leader election: two minutes' notice leaves no room for the usual fifteen
+// seconds, so a dead leader is replaced within eight.
+const (
+	leaseDuration = 8 * time.Second
+	renewDeadline = 6 * time.Second
+	retryPeriod   = 1 * time.Second
+)
+
+func main() {
+	if err := run(); err != nil {
+		fmt.Fprintln(os.Stderr, "manager:", err)
+		os.Exit(1)
+	}
+}
+
+type options struct {
+	leaderElection          bool
+	leaderElectionNamespace string
+	metricsAddress          string
+	probeAddress            string
+	logFormat, logLevel     string
+}
+
+func parseFlags() options {
+	var o options
+	flag.BoolVar(&o.leaderElection, "leader-elect", true, "act only while holding the lease, so that several replicas can run")
+	flag.StringVar(&o.leaderElectionNamespace, "leader-election-namespace", "", "namespace of the lease; the pod's own if empty")
+	flag.StringVar(&o.metricsAddress, "metrics-bind-address", ":8443", "address of the metrics endpoint (https, with authentication and authorization), or 0 for none")
+	flag.StringVar(&o.probeAddress, "health-probe-bind-address", ":8081", "address of /healthz and /readyz, or 0 for none")
+	flag.StringVar(&o.logFormat, "log-format", "json", "json, or console for people")
+	flag.StringVar(&o.logLevel, "log-level", "info", "debug, info or error")
+	flag.Parse()
+	return o
+}
+
+func newLogger(format, level string) (logr.Logger, error) {
+	config := zap.NewProductionConfig()
+	// Nothing may be lost: a line dropped by sampling is the one somebody looks for.
+	config.Sampling = nil
+	config.EncoderConfig.EncodeTime = zapcore.RFC3339NanoTimeEncoder
+	// A stack trace tells an operator of clusters nothing that the message does not.
+	config.DisableStacktrace = true
+	switch format {
+	case "json":
+	case "console":
+		config.Encoding = "console"
+		config.EncoderConfig.EncodeTime = zapcore.TimeEncoderOfLayout("15:04:05.000")
+		config.DisableCaller = true
+	default:
+		return logr.Logger{}, fmt.Errorf("--log-format %q: write json or console", format)
+	}
+	switch level {
+	case "debug", "info", "error":
+	default:
+		return logr.Logger{}, fmt.Errorf("--log-level %q: write debug, info or error", level)
+	}
+	parsed, err := zap.ParseAtomicLevel(level)
+	if err != nil {
+		return logr.Logger{}, fmt.Errorf("--log-level %q: %w", level, err)
+	}
+	config.Level = parsed
+	logger, err := config.Build()
+	if err != nil {
+		return logr.Logger{}, fmt.Errorf("cannot set up logging: %w", err)
+	}
+	return zapr.NewLogger(logger), nil
+}
+
+func run() error {
+	o := parseFlags()
+	log, err := newLogger(o.logFormat, o.logLevel)
+	if err != nil {
+		return err
+	}
+	ctrl.SetLogger(log)
+	klog.SetLogger(log.WithName("client-go"))
+
+	config, err := ctrl.GetConfig()
+	if err != nil {
+		return fmt.Errorf("cannot find a cluster: %w", err)
+	}
+	config.UserAgent = v1alpha1.FieldManager
+	// Priority and fairness in the API server is the limit, not a client's guess.
+	config.QPS = -1
+
+	manager, err := newManager(config, o)
+	if err != nil {
+		return err
+	}
+	ctx := ctrl.SetupSignalHandler()
+	if err := manager.GetFieldIndexer().IndexField(ctx, &corev1.Node{}, v1alpha1.NodeInstanceIDIndex, v1alpha1.IndexByInstanceID); err != nil {
+		return fmt.Errorf("cannot index nodes: %w", err)
+	}
+	if err := addTermination(manager); err != nil {
+		return err
+	}
+	if err := addPolicy(manager, log); err != nil {
+		return err
+	}
+	err = errors.Join(manager.AddHealthzCheck("ping", healthz.Ping), manager.AddReadyzCheck("ping", healthz.Ping))
+	if err != nil {
+		return fmt.Errorf("cannot add health checks: %w", err)
+	}
+	if err := manager.Start(ctx); err != nil {
+		return fmt.Errorf("stopped: %w", err)
+	}
+	return nil
+}
+
+func newManager(config *rest.Config, o options) (ctrl.Manager, error) {
+	scheme := runtime.NewScheme()
+	utilruntime.Must(clientgoscheme.AddToScheme(scheme))
+	utilruntime.Must(v1alpha1.AddToScheme(scheme))
+	manager, err := ctrl.NewManager(config, ctrl.Options{
+		Scheme: scheme,
+		Metrics: metricsserver.Options{
+			BindAddress:    o.metricsAddress,
+			SecureServing:  true,
+			FilterProvider: filters.WithAuthenticationAndAuthorization,
+		},
+		HealthProbeBindAddress:        o.probeAddress,
+		LeaderElection:                o.leaderElection,
+		LeaderElectionID:              v1alpha1.FieldManager,
+		LeaderElectionNamespace:       o.leaderElectionNamespace,
+		LeaderElectionReleaseOnCancel: true,
+		LeaseDuration:                 ptr.To(leaseDuration),
+		RenewDeadline:                 ptr.To(renewDeadline),
+		RetryPeriod:                   ptr.To(retryPeriod),
+		Cache: cache.Options{
+			DefaultTransform: cache.TransformStripManagedFields(),
+			ByObject: map[client.Object]cache.ByObject{
+				&corev1.Node{}: {Transform: v1alpha1.TrimNode},
+			},
+		},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("cannot set up the manager: %w", err)
+	}
+	return manager, nil
+}
+
+// addTermination sets up the road from a NodeTermination to a drained node.
+func addTermination(manager ctrl.Manager) error {
+	pods, err := drain.NewClient(manager.GetConfig(), manager.GetHTTPClient())
+	if err != nil {
+		return fmt.Errorf("cannot set up the client for pods: %w", err)
+	}
+	reconciler := &termination.Reconciler{Client: manager.GetClient(), Live: manager.GetAPIReader(), Clock: clock.RealClock{}}
+	reconciler.Watches = drain.NewWatches(pods, reconciler.WakeNode)
+	reconciler.Executor = drain.NewExecutor(drain.ExecutorOptions{
+		Client: pods, Budgets: manager.GetCache(), Present: reconciler.Watches.Has, Notify: reconciler.Wake,
+	})
+	if err := errors.Join(manager.Add(reconciler.Watches), manager.Add(reconciler.Executor)); err != nil {
+		return fmt.Errorf("cannot add the drain: %w", err)
+	}
+	if err := reconciler.SetupWithManager(manager); err != nil {
+		return fmt.Errorf("cannot set up the termination controller: %w", err)
+	}
+	return nil
+}
+
+// addPolicy sets up the road from a policy to NodeTerminations.
+func addPolicy(manager ctrl.Manager, log logr.Logger) error {
+	queues := sqs.NewConsumers(sqs.Options{
+		Cache: manager.GetCache(), Live: manager.GetAPIReader(), Client: manager.GetClient(), Log: log.WithName("sqs"), Clock: clock.RealClock{},
+	})
+	if err := manager.Add(queues); err != nil {
+		return fmt.Errorf("cannot add the queue consumers: %w", err)
+	}
+	reconciler := &policy.Reconciler{Client: manager.GetClient(), Queues: queues}
+	if err := reconciler.SetupWithManager(manager); err != nil {
+		return fmt.Errorf("cannot set up the policy controller: %w", err)
+	}
+	return nil
+}

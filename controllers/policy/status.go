@@ -51,11 +51,7 @@ func (r *Reconciler) look(ctx context.Context) (*view, error) {
 	if err := r.Client.List(ctx, &terminations, client.UnsafeDisableDeepCopy); err != nil {
 		return nil, fmt.Errorf("cannot list NodeTerminations: %w", err)
 	}
-	v := &view{
-		policies: policies.Items,
-		governed: map[types.UID]int32{}, active: map[types.UID]int32{},
-		overlaps: map[types.UID]map[string]bool{}, others: map[types.UID]map[string]bool{},
-	}
+	v := newView(policies.Items)
 	for i := range nodes.Items {
 		v.see(&nodes.Items[i])
 	}
@@ -66,6 +62,14 @@ func (r *Reconciler) look(ctx context.Context) (*view, error) {
 		}
 	}
 	return v, nil
+}
+
+func newView(policies []v1alpha1.NodeTerminationPolicy) *view {
+	return &view{
+		policies: policies,
+		governed: map[types.UID]int32{}, active: map[types.UID]int32{},
+		overlaps: map[types.UID]map[string]bool{}, others: map[types.UID]map[string]bool{},
+	}
 }
 
 // see counts one node.
@@ -107,16 +111,29 @@ func note(notes map[types.UID]map[string]bool, uid types.UID, what string) {
 func (v *view) queues() []sqs.Queue {
 	var queues []sqs.Queue
 	for i := range v.policies {
-		if v.policies[i].DeletionTimestamp != nil {
-			continue
+		if v.policies[i].DeletionTimestamp == nil {
+			queues = append(queues, queuesOf(&v.policies[i])...)
 		}
-		for _, s := range v.policies[i].Spec.Sources {
-			if q := sqs.QueueOf(s.SQS); !slices.Contains(queues, q) {
-				queues = append(queues, q)
-			}
+	}
+	return unique(queues)
+}
+
+// queuesOf are the queues that one policy names.
+func queuesOf(policy *v1alpha1.NodeTerminationPolicy) []sqs.Queue {
+	var queues []sqs.Queue
+	for _, source := range policy.Spec.Sources {
+		if source.SQS != nil {
+			queues = append(queues, sqs.QueueOf(source.SQS))
 		}
 	}
 	return queues
+}
+
+func unique(queues []sqs.Queue) []sqs.Queue {
+	slices.SortFunc(queues, func(a, b sqs.Queue) int {
+		return cmp.Or(strings.Compare(a.URL, b.URL), strings.Compare(a.Region, b.Region))
+	})
+	return slices.Compact(queues)
 }
 
 // describe writes the policy's status, in memory.
@@ -141,6 +158,9 @@ func (r *Reconciler) describe(policy *v1alpha1.NodeTerminationPolicy, v *view) {
 func (r *Reconciler) sources(policy *v1alpha1.NodeTerminationPolicy) []v1alpha1.SourceStatus {
 	var sources []v1alpha1.SourceStatus
 	for _, s := range policy.Spec.Sources {
+		if s.SQS == nil {
+			continue
+		}
 		health := r.Queues.Health(sqs.QueueOf(s.SQS))
 		source := v1alpha1.SourceStatus{Name: s.Name, Ready: ptr.To(health.Ready), Reason: health.Reason, Message: health.Message}
 		if !health.LastEventTime.IsZero() {
@@ -177,7 +197,7 @@ func overlapping(policy *v1alpha1.NodeTerminationPolicy, v *view) metav1.Conditi
 	switch differing := v.differing(policy); {
 	case len(differing) > 0:
 		condition.Reason = v1alpha1.ReasonUnknownInstancesDiffer
-		condition.Message = fmt.Sprintf("policies %s name the same queue with another unknownInstances: Retain is done; make them agree",
+		condition.Message = fmt.Sprintf("policies %s name one queue with different unknownInstances: Retain is done; make them agree",
 			strings.Join(differing, ", "))
 	case len(v.overlaps[policy.UID]) > 0:
 		condition.Reason = v1alpha1.ReasonPolicies
@@ -197,14 +217,12 @@ func overlapping(policy *v1alpha1.NodeTerminationPolicy, v *view) metav1.Conditi
 // not agree about unknown instances.
 func (v *view) differing(policy *v1alpha1.NodeTerminationPolicy) []string {
 	differing := map[string]bool{}
-	for _, mine := range policy.Spec.Sources {
-		queue := sqs.QueueOf(mine.SQS)
+	for _, queue := range queuesOf(policy) {
 		if _, differ := sqs.UnknownInstances(v.policies, queue); !differ {
 			continue
 		}
 		for i := range v.policies {
-			names := func(s v1alpha1.Source) bool { return sqs.QueueOf(s.SQS) == queue }
-			if slices.ContainsFunc(v.policies[i].Spec.Sources, names) {
+			if slices.Contains(queuesOf(&v.policies[i]), queue) {
 				differing[v.policies[i].Name] = true
 			}
 		}

@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package policy
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
+
+	"github.com/nodetermination/operator/api/v1alpha1"
+	"github.com/nodetermination/operator/controllers/source/sqs"
+)
+
+const queueURL = "https://sqs.us-east-1.amazonaws.com/123456789012/node-termination"
+
+func newPolicy(name string, priority int32, pool string) v1alpha1.NodeTerminationPolicy {
+	p := v1alpha1.NodeTerminationPolicy{ObjectMeta: metav1.ObjectMeta{Name: name, UID: types.UID(name), Generation: 3}}
+	p.Spec.Priority = ptr.To(priority)
+	p.Spec.Sources = []v1alpha1.Source{{Name: "queue", SQS: &v1alpha1.SQSSource{QueueURL: queueURL}}}
+	if pool != "" {
+		p.Spec.NodeSelector = &v1alpha1.LabelSelector{MatchLabels: map[string]string{"pool": pool}}
+	}
+	return p
+}
+
+func newNode(pool string, labels ...string) *corev1.Node {
+	node := &corev1.Node{
+		ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"pool": pool}},
+		Spec:       corev1.NodeSpec{ProviderID: "aws:///us-east-1a/i-0abc1234def567890"},
+	}
+	for _, label := range labels {
+		node.Labels[label] = "x"
+	}
+	return node
+}
+
+func viewOf(policies []v1alpha1.NodeTerminationPolicy, nodes ...*corev1.Node) *view {
+	v := newView(policies)
+	for _, node := range nodes {
+		v.see(node)
+	}
+	return v
+}
+
+func TestNodesAreCountedForThePolicyThatGovernsThem(t *testing.T) {
+	policies := []v1alpha1.NodeTerminationPolicy{newPolicy("all", 0, ""), newPolicy("spot", 10, "spot")}
+	fargate := newNode("spot")
+	fargate.Spec.ProviderID = "aws:///us-east-1a/0123456789-abcdef/fargate-ip-10-0-0-1.ec2.internal"
+	auto := newNode("spot")
+	auto.Labels["eks.amazonaws.com/compute-type"] = "auto"
+	v := viewOf(policies, newNode("spot"), newNode("spot"), newNode("other"), fargate, auto)
+	if v.governed["spot"] != 2 || v.governed["all"] != 1 {
+		t.Errorf("governed %v, want spot 2 and all 1", v.governed)
+	}
+}
+
+func TestOverlapping(t *testing.T) {
+	differs := newPolicy("differs", 0, "batch")
+	differs.Spec.Sources[0].SQS.UnknownInstances = v1alpha1.UnknownDiscard
+	leaving := newPolicy("leaving", 0, "")
+	leaving.DeletionTimestamp = &metav1.Time{Time: time.Now()}
+	for name, tc := range map[string]struct {
+		others []v1alpha1.NodeTerminationPolicy
+		node   *corev1.Node
+		reason string
+		says   string
+	}{
+		"alone":                         {node: newNode("spot"), reason: v1alpha1.ReasonNoOverlap},
+		"another policy":                {others: []v1alpha1.NodeTerminationPolicy{newPolicy("all", 0, "")}, node: newNode("spot"), reason: v1alpha1.ReasonPolicies, says: "all"},
+		"another policy of other nodes": {others: []v1alpha1.NodeTerminationPolicy{newPolicy("batch", 0, "batch")}, node: newNode("spot"), reason: v1alpha1.ReasonNoOverlap},
+		"Karpenter":                     {node: newNode("spot", "karpenter.sh/nodepool"), reason: v1alpha1.ReasonOtherManagers, says: "Karpenter"},
+		"a managed node group":          {node: newNode("spot", "eks.amazonaws.com/nodegroup"), reason: v1alpha1.ReasonOtherManagers, says: "managed node group"},
+		"unknown instances":             {others: []v1alpha1.NodeTerminationPolicy{differs}, node: newNode("spot"), reason: v1alpha1.ReasonUnknownInstancesDiffer, says: "differs"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			policies := append([]v1alpha1.NodeTerminationPolicy{newPolicy("spot", 10, "spot")}, tc.others...)
+			got := overlapping(&policies[0], viewOf(policies, tc.node))
+			if got.Reason != tc.reason || !strings.Contains(got.Message, tc.says) {
+				t.Errorf("got %s: %s, want %s naming %q", got.Reason, got.Message, tc.reason, tc.says)
+			}
+			if (got.Status == metav1.ConditionTrue) != (tc.reason != v1alpha1.ReasonNoOverlap) {
+				t.Errorf("status %s with reason %s", got.Status, got.Reason)
+			}
+		})
+	}
+}
+
+func TestQueuesAreSharedAndEndWithTheirPolicies(t *testing.T) {
+	leaving := newPolicy("leaving", 0, "")
+	leaving.Spec.Sources[0].SQS.QueueURL = "https://sqs.us-east-1.amazonaws.com/123456789012/other"
+	leaving.DeletionTimestamp = &metav1.Time{Time: time.Now()}
+	policies := []v1alpha1.NodeTerminationPolicy{newPolicy("a", 0, ""), newPolicy("b", 0, ""), leaving}
+	got := viewOf(policies).queues()
+	if len(got) != 1 || got[0] != (sqs.Queue{URL: queueURL, Region: "us-east-1"}) {
+		t.Errorf("queues %v, want the one that two policies share", got)
+	}
+}
+
+func TestSummaryTellsTheWorst(t *testing.T) {
+	ready := v1alpha1.SourceStatus{Name: "a", Ready: ptr.To(true), Reason: v1alpha1.ReasonReady}
+	warns := v1alpha1.SourceStatus{Name: "b", Ready: ptr.To(true), Reason: v1alpha1.ReasonShortRetention, Message: "keep them longer"}
+	fails := v1alpha1.SourceStatus{Name: "c", Ready: ptr.To(false), Reason: v1alpha1.ReasonAccessDenied, Message: "allow it"}
+	for name, tc := range map[string]struct {
+		sources []v1alpha1.SourceStatus
+		status  metav1.ConditionStatus
+		reason  string
+		message string
+	}{
+		"all well": {[]v1alpha1.SourceStatus{ready}, metav1.ConditionTrue, v1alpha1.ReasonReady, "every source is heard"},
+		"warning":  {[]v1alpha1.SourceStatus{ready, warns}, metav1.ConditionTrue, v1alpha1.ReasonShortRetention, "source b: keep them longer"},
+		"failure":  {[]v1alpha1.SourceStatus{warns, ready, fails}, metav1.ConditionFalse, v1alpha1.ReasonAccessDenied, "source c: allow it"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := summarize(tc.sources); got.Status != tc.status || got.Reason != tc.reason || got.Message != tc.message {
+				t.Errorf("got %+v", got)
+			}
+		})
+	}
+}
+
+func TestDescribe(t *testing.T) {
+	r := &Reconciler{Queues: sqs.NewConsumers(sqs.Options{})}
+	policy := newPolicy("spot", 0, "spot")
+	policy.Spec.NodeSelector.MatchExpressions = []v1alpha1.LabelSelectorRequirement{{Key: "not a label", Operator: metav1.LabelSelectorOpExists}}
+	policies := []v1alpha1.NodeTerminationPolicy{policy}
+	r.describe(&policies[0], viewOf(policies, newNode("spot")))
+	status := policies[0].Status
+	ready := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionReady)
+	if ready == nil || ready.Reason != v1alpha1.ReasonInvalidSelector || !strings.Contains(ready.Message, "not a label") {
+		t.Errorf("does not say what is wrong with the selector: %+v", ready)
+	}
+	if status.ObservedGeneration != 3 || *status.Nodes != 0 || *status.ActiveTerminations != 0 || status.Sources[0].Reason != v1alpha1.ReasonStarting {
+		t.Errorf("status %+v", status)
+	}
+}

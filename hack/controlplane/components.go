@@ -44,7 +44,7 @@ func newConfig(dir, kubeconfig, auditLog string, port int) (*config, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.client = &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{TLSClientConfig: tlsConfig, DisableKeepAlives: true}}
+	c.client = &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{TLSClientConfig: tlsConfig}}
 	files := map[string][]byte{
 		kubeconfig:               admin,
 		c.path("kwok.yaml"):      []byte(kwokConfig()),
@@ -197,7 +197,7 @@ func (c *config) kwok() *component {
 
 // get asks the API server for a path and returns nil for 200 OK, else an error with the answer.
 func (c *config) get(ctx context.Context, path string) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.server+path, nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.server+path, http.NoBody)
 	if err != nil {
 		return err
 	}
@@ -237,5 +237,9 @@ func reservePort() (int, error) {
 	if err != nil {
 		return 0, os.NewSyscallError("getsockname", err)
 	}
-	return addr.(*syscall.SockaddrInet4).Port, nil
+	inet, ok := addr.(*syscall.SockaddrInet4)
+	if !ok {
+		return 0, fmt.Errorf("socket has the address %v", addr)
+	}
+	return inet.Port, nil
 }

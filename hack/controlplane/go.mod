@@ -2,6 +2,7 @@ module github.com/nodetermination/operator/hack/controlplane
 
 go 1.26.0
 
+// The programs that "controlplane build" builds.
 tool (
 	go.etcd.io/etcd/server/v3
 	k8s.io/kubernetes/cmd/kube-apiserver
@@ -217,6 +218,8 @@ require (
 	sigs.k8s.io/yaml v1.6.0 // indirect
 )
 
+// k8s.io/kubernetes requires these at v0.0.0 and replaces them with folders of its own repository.
+// This is what was published from there with it.
 replace (
 	k8s.io/api => k8s.io/api v0.36.3
 	k8s.io/apiextensions-apiserver => k8s.io/apiextensions-apiserver v0.36.3

@@ -62,7 +62,10 @@ func newPKI(dir string) (*pki, error) {
 	if err := p.write("apiserver.key", "PRIVATE KEY", keyDER); err != nil {
 		return nil, err
 	}
-	return p, p.writeServiceAccountKey()
+	if err := p.writeServiceAccountKey(); err != nil {
+		return nil, err
+	}
+	return p, nil
 }
 
 func (p *pki) writeServiceAccountKey() error {

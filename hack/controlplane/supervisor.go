@@ -96,7 +96,7 @@ func (s *supervisor) awaitReady(ctx context.Context, c *component) error {
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, startTimeout, errors.New("timeout"))
 	defer cancel()
-	ticker := time.NewTicker(20 * time.Millisecond)
+	ticker := time.NewTicker(50 * time.Millisecond)
 	defer ticker.Stop()
 	for {
 		err := c.ready(ctx)

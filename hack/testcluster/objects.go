@@ -24,20 +24,20 @@ const readyTimeout = time.Minute
 // CreateNodes creates n nodes like those of EC2 instances, each changed by the given functions
 // before it is created, and returns them when they are ready for pods. They are deleted at the end
 // of the test.
-func (c *Cluster) CreateNodes(t testing.TB, n int, change ...func(*corev1.Node)) []*corev1.Node {
-	t.Helper()
+func (c *Cluster) CreateNodes(tb testing.TB, n int, change ...func(*corev1.Node)) []*corev1.Node {
+	tb.Helper()
 	nodes := make([]*corev1.Node, n)
 	for i := range nodes {
 		node := newNode(c.nodes.Add(1))
 		for _, f := range change {
 			f(node)
 		}
-		c.create(t, node)
+		c.create(tb, node)
 		nodes[i] = node
 	}
 	for _, node := range nodes {
-		Eventually(t, readyTimeout, func() error {
-			if err := c.client.Get(t.Context(), client.ObjectKeyFromObject(node), node); err != nil {
+		Eventually(tb, readyTimeout, func() error {
+			if err := c.client.Get(tb.Context(), client.ObjectKeyFromObject(node), node); err != nil {
 				return err
 			}
 			for _, taint := range node.Spec.Taints {
@@ -87,20 +87,20 @@ func newNode(i int64) *corev1.Node {
 
 // CreateNamespace creates a namespace in which pods can be created and returns its name. At the end
 // of the test it is deleted with everything in it; nobody waits for that.
-func (c *Cluster) CreateNamespace(t testing.TB) string {
-	t.Helper()
+func (c *Cluster) CreateNamespace(tb testing.TB) string {
+	tb.Helper()
 	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "test-"}}
-	c.create(t, ns)
-	Eventually(t, readyTimeout, func() error {
-		return c.client.Get(t.Context(), types.NamespacedName{Namespace: ns.Name, Name: "default"}, &corev1.ServiceAccount{})
+	c.create(tb, ns)
+	Eventually(tb, readyTimeout, func() error {
+		return c.client.Get(tb.Context(), types.NamespacedName{Namespace: ns.Name, Name: "default"}, &corev1.ServiceAccount{})
 	})
 	return ns.Name
 }
 
 // CreatePods creates n pods on a node, without asking the scheduler, each changed by the given
 // functions before it is created, and returns them when they are ready.
-func (c *Cluster) CreatePods(t testing.TB, namespace, node string, n int, change ...func(*corev1.Pod)) []*corev1.Pod {
-	t.Helper()
+func (c *Cluster) CreatePods(tb testing.TB, namespace, node string, n int, change ...func(*corev1.Pod)) []*corev1.Pod {
+	tb.Helper()
 	pods := make([]*corev1.Pod, n)
 	for i := range pods {
 		pods[i] = &corev1.Pod{
@@ -113,11 +113,11 @@ func (c *Cluster) CreatePods(t testing.TB, namespace, node string, n int, change
 		for _, f := range change {
 			f(pods[i])
 		}
-		c.create(t, pods[i])
+		c.create(tb, pods[i])
 	}
 	for _, pod := range pods {
-		Eventually(t, readyTimeout, func() error {
-			if err := c.client.Get(t.Context(), client.ObjectKeyFromObject(pod), pod); err != nil {
+		Eventually(tb, readyTimeout, func() error {
+			if err := c.client.Get(tb.Context(), client.ObjectKeyFromObject(pod), pod); err != nil {
 				return err
 			}
 			for _, condition := range pod.Status.Conditions {
@@ -132,24 +132,24 @@ func (c *Cluster) CreatePods(t testing.TB, namespace, node string, n int, change
 }
 
 // create creates an object and has it deleted at the end of the test.
-func (c *Cluster) create(t testing.TB, obj client.Object) {
-	t.Helper()
-	if err := c.client.Create(t.Context(), obj); err != nil {
-		t.Fatalf("creating a %T: %v", obj, err)
+func (c *Cluster) create(tb testing.TB, obj client.Object) {
+	tb.Helper()
+	if err := c.client.Create(tb.Context(), obj); err != nil {
+		tb.Fatalf("creating a %T: %v", obj, err)
 	}
-	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second) // t's own has ended
+	tb.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second) // the test's own has ended
 		defer cancel()
-		if err := c.client.Delete(ctx, obj, client.GracePeriodSeconds(0)); client.IgnoreNotFound(err) != nil {
-			t.Logf("cleaning up: %v", err)
+		if err := client.IgnoreNotFound(c.client.Delete(ctx, obj, client.GracePeriodSeconds(0))); err != nil {
+			tb.Logf("cleaning up: %v", err)
 		}
 	})
 }
 
 // Eventually calls check until it returns nil, and fails the test with its last error if that takes
 // longer than the timeout.
-func Eventually(t testing.TB, timeout time.Duration, check func() error) {
-	t.Helper()
+func Eventually(tb testing.TB, timeout time.Duration, check func() error) {
+	tb.Helper()
 	deadline := time.Now().Add(timeout)
 	for {
 		err := check()
@@ -157,7 +157,7 @@ func Eventually(t testing.TB, timeout time.Duration, check func() error) {
 			return
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("not within %s: %v", timeout, err)
+			tb.Fatalf("not within %s: %v", timeout, err)
 		}
 		time.Sleep(20 * time.Millisecond)
 	}

@@ -19,6 +19,7 @@ package testcluster
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -64,7 +65,7 @@ func Start() (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Cluster{process: exec.Command("go", "run", ".", "run", "--until-stdin-closes")}
+	c := &Cluster{process: exec.CommandContext(context.Background(), "go", "run", ".", "run", "--until-stdin-closes")}
 	c.process.Dir = dir
 	c.process.Env = append(os.Environ(), "GOWORK=off")
 	c.process.Stderr = os.Stderr
@@ -163,52 +164,52 @@ func (c *Cluster) InstallCRDs(dir string) error {
 
 // StopAPIServer takes the API server away as a crash would, until StartAPIServer or the test's end.
 // What is stored stays.
-func (c *Cluster) StopAPIServer(t testing.TB) {
-	t.Helper()
-	c.StopComponent(t, APIServer)
+func (c *Cluster) StopAPIServer(tb testing.TB) {
+	tb.Helper()
+	c.StopComponent(tb, APIServer)
 }
 
 // StartAPIServer brings the API server back at the same address and returns when it is ready.
-func (c *Cluster) StartAPIServer(t testing.TB) {
-	t.Helper()
-	c.StartComponent(t, APIServer)
+func (c *Cluster) StartAPIServer(tb testing.TB) {
+	tb.Helper()
+	c.StartComponent(tb, APIServer)
 }
 
 // StopComponent kills a component. If it is not running again at the end of the test, it is started.
-func (c *Cluster) StopComponent(t testing.TB, name string) {
-	t.Helper()
-	if answer, want := c.command(t, "stop "+name), "stopped "+name; answer != want {
-		t.Fatalf("stopping %s: %s", name, answer)
+func (c *Cluster) StopComponent(tb testing.TB, name string) {
+	tb.Helper()
+	if answer, want := c.command(tb, "stop "+name), "stopped "+name; answer != want {
+		tb.Fatalf("stopping %s: %s", name, answer)
 	}
-	t.Cleanup(func() {
-		if answer := c.command(t, "start "+name); answer != "started "+name && !strings.Contains(answer, "is running already") {
-			t.Errorf("starting %s after the test: %s", name, answer)
+	tb.Cleanup(func() {
+		if answer := c.command(tb, "start "+name); answer != "started "+name && !strings.Contains(answer, "is running already") {
+			tb.Errorf("starting %s after the test: %s", name, answer)
 		}
 	})
 }
 
 // StartComponent starts a component that was stopped, on the same data, and returns when it is ready.
-func (c *Cluster) StartComponent(t testing.TB, name string) {
-	t.Helper()
-	if answer, want := c.command(t, "start "+name), "started "+name; answer != want {
-		t.Fatalf("starting %s: %s", name, answer)
+func (c *Cluster) StartComponent(tb testing.TB, name string) {
+	tb.Helper()
+	if answer, want := c.command(tb, "start "+name), "started "+name; answer != want {
+		tb.Fatalf("starting %s: %s", name, answer)
 	}
 }
 
 // command has the control plane carry out a line and returns its answer.
-func (c *Cluster) command(t testing.TB, line string) string {
-	t.Helper()
+func (c *Cluster) command(tb testing.TB, line string) string {
+	tb.Helper()
 	if _, err := fmt.Fprintln(c.stdin, line); err != nil {
-		t.Fatalf("%s: the control plane is gone: %v", line, err)
+		tb.Fatalf("%s: the control plane is gone: %v", line, err)
 	}
 	select {
 	case answer, ok := <-c.lines:
 		if !ok {
-			t.Fatalf("%s: the control plane ended: see its error above", line)
+			tb.Fatalf("%s: the control plane ended: see its error above", line)
 		}
 		return answer
 	case <-time.After(3 * time.Minute):
-		t.Fatalf("%s: no answer", line)
+		tb.Fatalf("%s: no answer", line)
 	}
 	return ""
 }

@@ -59,13 +59,14 @@ type Cluster struct {
 }
 
 // Start starts a control plane and returns when it is healthy. It ends with Stop, and also if this
-// process dies without it.
-func Start() (*Cluster, error) {
+// process dies without it. The flags are added to those of "controlplane run", such as --audit-log=FILE.
+func Start(flags ...string) (*Cluster, error) {
 	dir, err := controlplaneDir()
 	if err != nil {
 		return nil, err
 	}
-	c := &Cluster{process: exec.CommandContext(context.Background(), "go", "run", ".", "run", "--until-stdin-closes")}
+	args := append([]string{"run", ".", "run", "--until-stdin-closes"}, flags...)
+	c := &Cluster{process: exec.CommandContext(context.Background(), "go", args...)}
 	c.process.Dir = dir
 	c.process.Env = append(os.Environ(), "GOWORK=off")
 	c.process.Stderr = os.Stderr

@@ -2,6 +2,10 @@
 
 // Package drain gets the pods off a node: Watches knows which pods a node has,
 // Make decides what to do about them now, and an Executor does it.
+//
+// +kubebuilder:rbac:groups="",resources=pods,verbs=list;watch;delete
+// +kubebuilder:rbac:groups="",resources=pods/eviction,verbs=create
+// +kubebuilder:rbac:groups=policy,resources=poddisruptionbudgets,verbs=list;watch
 package drain
 
 import (

@@ -2,6 +2,9 @@
 
 // Package policy keeps the sources of all policies running and tells on each
 // policy how it does.
+//
+// +kubebuilder:rbac:groups=nodetermination.dev,resources=nodeterminationpolicies,verbs=list;watch
+// +kubebuilder:rbac:groups=nodetermination.dev,resources=nodeterminationpolicies/status,verbs=patch
 package policy
 
 import (
@@ -37,9 +40,6 @@ const gather = time.Second
 var everything = reconcile.Request{NamespacedName: client.ObjectKey{Name: "policies"}}
 
 // Reconciler starts and stops the sources that policies name and writes the policies' status.
-//
-// +kubebuilder:rbac:groups=nodetermination.dev,resources=nodeterminationpolicies,verbs=get;list;watch
-// +kubebuilder:rbac:groups=nodetermination.dev,resources=nodeterminationpolicies/status,verbs=patch
 type Reconciler struct {
 	// Client reads from the manager's cache and writes.
 	Client client.Client

@@ -4,6 +4,11 @@
 // is a list of phases over one scope with one status write at the end; what
 // takes time is left to the drain executor or to another look later, so a
 // restart continues where the last process stopped.
+//
+// +kubebuilder:rbac:groups=nodetermination.dev,resources=nodeterminations,verbs=list;watch;patch
+// +kubebuilder:rbac:groups=nodetermination.dev,resources=nodeterminations/status,verbs=patch
+// +kubebuilder:rbac:groups=nodetermination.dev,resources=nodeterminationpolicies,verbs=list;watch
+// +kubebuilder:rbac:groups="",resources=nodes,verbs=get;list;watch;patch
 package termination
 
 import (
@@ -26,11 +31,6 @@ import (
 const conflictRetry = 50 * time.Millisecond
 
 // Reconciler drains the nodes that NodeTerminations are about.
-//
-// +kubebuilder:rbac:groups=nodetermination.dev,resources=nodeterminations,verbs=get;list;watch;patch
-// +kubebuilder:rbac:groups=nodetermination.dev,resources=nodeterminations/status,verbs=patch
-// +kubebuilder:rbac:groups=nodetermination.dev,resources=nodeterminationpolicies,verbs=get;list;watch
-// +kubebuilder:rbac:groups="",resources=nodes,verbs=get;list;watch;patch
 type Reconciler struct {
 	// Client reads from the manager's cache, in which Nodes are indexed by
 	// v1alpha1.NodeInstanceIDIndex, and writes.

@@ -1,0 +1,393 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package drain
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/rest"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/nodetermination/operator/api/v1alpha1"
+	"github.com/nodetermination/operator/hack/testcluster"
+)
+
+// soft is a drain without a deadline that does not time out.
+func soft() Input {
+	return Input{Drain: &v1alpha1.DrainSpec{TimeoutSeconds: ptr.To[int32](3600)}}
+}
+
+func TestDrain(t *testing.T) {
+	node := cluster.CreateNodes(t, 1)[0].Name
+	namespace := cluster.CreateNamespace(t)
+	daemon := createDaemonPod(t, namespace, node)
+	agent := cluster.CreatePods(t, namespace, node, 1, named("agent"))[0]
+	cluster.CreatePods(t, namespace, node, 3, named("web"))
+	slow := cluster.CreatePods(t, namespace, node, 1, named("slow", func(pod *corev1.Pod) {
+		pod.Annotations = map[string]string{testcluster.TerminatesAfter: "1h"}
+		pod.Spec.TerminationGracePeriodSeconds = ptr.To[int64](3600)
+	}))[0]
+	r := newRig(t, cluster.Config())
+	in := soft()
+	in.Drain.Skip = []v1alpha1.PodRule{{PodSelector: selector("app", "agent")}}
+	r.drain(node, in)
+	r.until("only one is left", node, func(plan Plan) bool {
+		return plan.Counts == Counts{Remaining: 1, Terminating: 1}
+	})
+	if told := r.traffic.told(); told != 4 {
+		t.Errorf("%d requests for 4 pods", told)
+	}
+
+	// A deadline: the hour that it was given is cut short.
+	in.Deadline = time.Now().Add(8 * time.Second)
+	r.drain(node, in)
+	testcluster.Eventually(t, time.Minute, func() error {
+		var pod corev1.Pod
+		err := cluster.Client().Get(t.Context(), client.ObjectKeyFromObject(slow), &pod)
+		if err == nil && pod.DeletionTimestamp.After(in.Deadline) {
+			return fmt.Errorf("ends at %s, after %s", pod.DeletionTimestamp, in.Deadline)
+		}
+		return client.IgnoreNotFound(err)
+	})
+	if told := r.traffic.told(); told != 5 {
+		t.Errorf("%d requests, want one more", told)
+	}
+	r.untilDone(node)
+	for _, pod := range []*corev1.Pod{daemon, agent} {
+		if err := cluster.Client().Get(t.Context(), client.ObjectKeyFromObject(pod), pod); err != nil || pod.DeletionTimestamp != nil {
+			t.Errorf("%s did not stay: %v", pod.Name, err)
+		}
+	}
+}
+
+// createDaemonPod creates a DaemonSet for one node, and returns its pod.
+func createDaemonPod(t *testing.T, namespace, node string) *corev1.Pod {
+	t.Helper()
+	c := cluster.Client()
+	err := c.Create(t.Context(), &appsv1.DaemonSet{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "daemon"},
+		Spec: appsv1.DaemonSetSpec{
+			Selector: matching("app", "daemon"),
+			Template: corev1.PodTemplateSpec{
+				ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"app": "daemon"}},
+				Spec: corev1.PodSpec{
+					Containers:   []corev1.Container{{Name: "main", Image: "example.com/daemon"}},
+					NodeSelector: map[string]string{corev1.LabelHostname: node},
+				},
+			},
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var pods corev1.PodList
+	testcluster.Eventually(t, time.Minute, func() error {
+		err := c.List(t.Context(), &pods, client.InNamespace(namespace), client.MatchingLabels{"app": "daemon"})
+		if err == nil && len(pods.Items) == 0 {
+			err = fmt.Errorf("no pod of the DaemonSet")
+		}
+		return err
+	})
+	return &pods.Items[0]
+}
+
+func TestDrainBlockedAndFreed(t *testing.T) {
+	nodes := cluster.CreateNodes(t, 2)
+	namespace := cluster.CreateNamespace(t)
+	cluster.CreatePods(t, namespace, nodes[0].Name, 6, named("web"))
+	budget := createBudget(t, namespace, "web", "web", 6)
+	untilCounted(t, budget, 6)
+	cluster.CreatePods(t, namespace, nodes[1].Name, 3, named("free"))
+	r := newRig(t, cluster.Config())
+	r.drain(nodes[0].Name, soft())
+	r.untilBlocked(nodes[0].Name, "budget "+namespace+"/web: needs 6 healthy pods and has 6 currently")
+	if told := r.traffic.told(); told != 0 {
+		t.Errorf("asked %d times in vain", told)
+	}
+	r.drain(nodes[1].Name, soft())
+	r.untilDone(nodes[1].Name)
+
+	budget.Spec.MinAvailable.IntVal = 0
+	if err := cluster.Client().Update(t.Context(), budget); err != nil {
+		t.Fatal(err)
+	}
+	r.untilDone(nodes[0].Name)
+	if told := r.traffic.told(); told > 12 {
+		t.Errorf("%d requests for 9 pods", told)
+	}
+}
+
+func TestDrainDeletesBlockedBeforeTheDeadline(t *testing.T) {
+	node := cluster.CreateNodes(t, 1)[0].Name
+	namespace := cluster.CreateNamespace(t)
+	cluster.CreatePods(t, namespace, node, 2, named("web"))
+	untilCounted(t, createBudget(t, namespace, "web", "web", 2), 2)
+	cluster.CreatePods(t, namespace, node, 2, named("both"))
+	createBudget(t, namespace, "both-1", "both", 0)
+	createBudget(t, namespace, "both-2", "both", 0)
+	r := newRig(t, cluster.Config())
+	in := Input{Deadline: time.Now().Add(time.Hour)}
+	r.drain(node, in)
+	r.untilBlocked(node, "budgets "+namespace+"/both-1, "+namespace+"/both-2: ")
+
+	in.Deadline = time.Now().Add(33 * time.Second) // three seconds before they are deleted
+	r.drain(node, in)
+	r.untilDone(node)
+	if left := time.Until(in.Deadline); left > 31*time.Second || left < 0 {
+		t.Errorf("deleted %s before the deadline", left)
+	}
+	for pod, n := range r.traffic.requests {
+		if pod != "other" && n != 1 {
+			t.Errorf("%d requests for pod %s", n, pod)
+		}
+	}
+}
+
+// The budget's controller is away, and so is that of namespaces.
+func TestDrainWithoutControllers(t *testing.T) {
+	nodes := cluster.CreateNodes(t, 2)
+	namespace, ending := cluster.CreateNamespace(t), cluster.CreateNamespace(t)
+	web := cluster.CreatePods(t, namespace, nodes[0].Name, 2, named("web"))
+	budget := createBudget(t, namespace, "web", "web", 0)
+	untilCounted(t, budget, 2)
+	ended := cluster.CreatePods(t, ending, nodes[1].Name, 2, named("ended"))
+	r := newRig(t, cluster.Config())
+
+	cluster.StopComponent(t, testcluster.ControllerManager)
+	budget.Spec.Selector.MatchLabels["app"] = "web"
+	budget.Spec.MinAvailable.IntVal = 1
+	c := cluster.Client()
+	if err := c.Update(t.Context(), budget); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Delete(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: ending}}); err != nil {
+		t.Fatal(err)
+	}
+	if answer := tell(t, r.client, Evict, NewPod(ended[0])); answer.outcome != namespaceTerminating {
+		t.Errorf("evicting in a terminating namespace: %+v", answer)
+	}
+	if answer := tell(t, r.client, Evict, NewPod(web[0])); answer.outcome != lagging || answer.retryAfter != 10*time.Second {
+		t.Errorf("evicting under a budget that was not processed: %+v", answer)
+	}
+	r.drain(nodes[1].Name, soft())
+	r.untilDone(nodes[1].Name)
+	r.drain(nodes[0].Name, soft())
+	r.untilBlocked(nodes[0].Name, "is still being processed")
+	cluster.StartComponent(t, testcluster.ControllerManager)
+	r.until("one is gone", nodes[0].Name, func(plan Plan) bool { return plan.Counts.Remaining == 1 })
+	r.untilBlocked(nodes[0].Name, "needs 1 healthy pods and has 1 currently")
+}
+
+// tell sends one request and tells the answer.
+func tell(t *testing.T, client corev1Client, verb Verb, pod Pod) response {
+	t.Helper()
+	return newResponse(verb, send(context.Background(), client.RESTClient(), &Action{Pod: pod, Verb: verb}, time.Now()))
+}
+
+type corev1Client interface{ RESTClient() rest.Interface }
+
+// What the API server really answers.
+func TestAnswers(t *testing.T) {
+	node := cluster.CreateNodes(t, 1)[0].Name
+	namespace := cluster.CreateNamespace(t)
+	api, err := NewClient(cluster.Config(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	nobody := cluster.Config()
+	nobody.Impersonate = rest.ImpersonationConfig{UserName: "nobody"}
+	nobodysAPI, err := NewClient(nobody, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	web := cluster.CreatePods(t, namespace, node, 1, named("web"))[0]
+	both := cluster.CreatePods(t, namespace, node, 1, named("both"))[0]
+	going := cluster.CreatePods(t, namespace, node, 1, named("web", func(pod *corev1.Pod) {
+		pod.Annotations = map[string]string{testcluster.TerminatesAfter: "1m"}
+	}))[0]
+	untilCounted(t, createBudget(t, namespace, "web", "web", 2), 2)
+	createBudget(t, namespace, "both-1", "both", 1)
+	createBudget(t, namespace, "both-2", "both", 1)
+	pending := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "pending", Labels: map[string]string{"app": "web"}},
+		Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "main", Image: "example.com/app"}},
+			NodeSelector: map[string]string{"no": "such-node"}},
+	}
+	if err := cluster.Client().Create(t.Context(), pending); err != nil {
+		t.Fatal(err)
+	}
+	if err := cluster.Client().Delete(t.Context(), going); err != nil {
+		t.Fatal(err)
+	}
+	another := func(pod *corev1.Pod) Pod {
+		small := NewPod(pod)
+		small.UID = types.UID(strings.Replace(string(small.UID), string(small.UID[0]), "f", 1) + "f")
+		return small
+	}
+	for _, test := range []struct {
+		name   string
+		client corev1Client
+		verb   Verb
+		pod    Pod
+		want   outcome
+		reason string
+	}{
+		{"blocked", api, Evict, NewPod(web), blocked, "needs 2 healthy pods and has "},
+		{"two budgets", api, Evict, NewPod(both), failed, "more than one PodDisruptionBudget"},
+		{"terminating", api, Evict, NewPod(going), evicted, ""},
+		{"pending", api, Evict, NewPod(pending), evicted, ""},
+		{"gone", api, Evict, newPod("gone", inNamespace(namespace)), gone, "not found"},
+		{"another pod of the name", api, Delete, another(web), conflict, "UID"},
+		{"no permission", nobodysAPI, Evict, NewPod(web), refused, "cannot create resource"},
+		{"no permission to delete", nobodysAPI, Delete, NewPod(web), refused, "cannot delete resource"},
+		{"past the budget", api, Delete, NewPod(web), deleted, ""},
+	} {
+		answer := tell(t, test.client, test.verb, test.pod)
+		if answer.outcome != test.want || !strings.Contains(answer.reason, test.reason) {
+			t.Errorf("%s: %+v", test.name, answer)
+		}
+	}
+}
+
+func TestDrainWithoutPermission(t *testing.T) {
+	node := cluster.CreateNodes(t, 1)[0].Name
+	namespace := cluster.CreateNamespace(t)
+	cluster.CreatePods(t, namespace, node, 2, named("web"))
+	r := newRig(t, cluster.Config())
+	nobody := cluster.Config()
+	nobody.Impersonate = rest.ImpersonationConfig{UserName: "nobody"}
+	var err error
+	if r.executor.client, err = NewClient(nobody, nil); err != nil {
+		t.Fatal(err)
+	}
+	r.drain(node, soft())
+	r.untilBlocked(node, `User "nobody" cannot create resource "pods/eviction"`)
+}
+
+// A Deployment under a strict budget: pods go one by one, each as soon as the
+// one before has been replaced, with hardly a request in vain.
+func TestDrainDeployment(t *testing.T) {
+	nodes := cluster.CreateNodes(t, 2)
+	namespace := cluster.CreateNamespace(t)
+	c := cluster.Client()
+	const replicas = 12
+	deployment := &appsv1.Deployment{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "web"},
+		Spec: appsv1.DeploymentSpec{
+			Replicas: ptr.To[int32](replicas),
+			Selector: matching("app", "web"),
+			Template: corev1.PodTemplateSpec{
+				ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"app": "web"}},
+				Spec: corev1.PodSpec{
+					Containers:   []corev1.Container{{Name: "main", Image: "example.com/web"}},
+					NodeSelector: map[string]string{"drain-test": namespace},
+				},
+			},
+		},
+	}
+	// Both nodes take them; then the first is cordoned.
+	first, second := nodes[0], nodes[1]
+	label := func(node *corev1.Node, unschedulable bool) {
+		t.Helper()
+		patch := fmt.Sprintf(`{"metadata":{"labels":{"drain-test":%q}},"spec":{"unschedulable":%t}}`, namespace, unschedulable)
+		if err := c.Patch(t.Context(), node, client.RawPatch(types.MergePatchType, []byte(patch))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	label(first, false)
+	if err := c.Create(t.Context(), deployment); err != nil {
+		t.Fatal(err)
+	}
+	budget := createBudget(t, namespace, "web", "web", replicas-2)
+	untilCounted(t, budget, replicas)
+	label(first, true)
+	label(second, false)
+
+	r := newRig(t, cluster.Config())
+	r.drain(first.Name, soft())
+	r.untilDone(first.Name)
+	if told := r.traffic.told(); told > replicas*12/10+1 {
+		t.Errorf("%d requests for %d pods: %v", told, replicas, r.traffic.results)
+	}
+}
+
+// Pods that are blocked for good, on twenty nodes, do not hold up another node.
+func TestDrainNotHeldUp(t *testing.T) {
+	nodes := cluster.CreateNodes(t, 6)
+	namespace := cluster.CreateNamespace(t)
+	const each = 5
+	for _, node := range nodes[:5] {
+		cluster.CreatePods(t, namespace, node.Name, each, named("web"))
+	}
+	untilCounted(t, createBudget(t, namespace, "web", "web", 5*each), 5*each)
+	cluster.CreatePods(t, namespace, nodes[5].Name, each, named("free"))
+	r := newRig(t, cluster.Config())
+	for _, node := range nodes[:5] {
+		r.drain(node.Name, Input{Deadline: time.Now().Add(10 * time.Minute)})
+	}
+	for _, node := range nodes[:5] {
+		r.untilBlocked(node.Name, "needs 25 healthy pods")
+	}
+	before := r.traffic.told()
+	began := time.Now()
+	r.drain(nodes[5].Name, Input{Deadline: time.Now().Add(20 * time.Minute)})
+	r.until("told to go", nodes[5].Name, func(plan Plan) bool {
+		return plan.Done || plan.Counts.Terminating == plan.Counts.Remaining && plan.Counts.Remaining > 0
+	})
+	t.Logf("told after %s", time.Since(began))
+	if told := r.traffic.told() - before; told > each+1 {
+		t.Errorf("%d requests for %d pods", told, each)
+	}
+}
+
+// Many nodes at once under all sorts of budgets: every pod is told once, a few
+// at a time under a budget and not too many in all.
+func TestDrainManyNodes(t *testing.T) {
+	nodes := cluster.CreateNodes(t, 8)
+	namespace := cluster.CreateNamespace(t)
+	apps := []string{"one", "two", "three", "free"}
+	pods := 0
+	for _, node := range nodes {
+		for _, app := range apps {
+			cluster.CreatePods(t, namespace, node.Name, 2, named(app))
+			pods += 2
+		}
+	}
+	for _, app := range apps[:3] {
+		untilCounted(t, createBudget(t, namespace, app, app, 0), 2*len(nodes))
+	}
+	r := newRig(t, cluster.Config())
+	for _, node := range nodes {
+		r.drain(node.Name, Input{Deadline: time.Now().Add(10 * time.Minute)})
+	}
+	for _, node := range nodes {
+		r.untilDone(node.Name)
+	}
+	r.traffic.mu.Lock()
+	defer r.traffic.mu.Unlock()
+	t.Logf("results %v, most in flight %v", r.traffic.results, r.traffic.most)
+	for _, app := range apps[:3] {
+		if r.traffic.most[app] > perBudget {
+			t.Errorf("%d in flight under one budget", r.traffic.most[app])
+		}
+	}
+	if r.traffic.most["all"] > defaultConcurrency {
+		t.Errorf("%d in flight", r.traffic.most["all"])
+	}
+	told := 0
+	for _, n := range r.traffic.results {
+		told += n
+	}
+	if told > pods*12/10 {
+		t.Errorf("%d requests for %d pods: %v", told, pods, r.traffic.results)
+	}
+}

@@ -1,0 +1,250 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package drain
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/rest"
+	"k8s.io/utils/ptr"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestNewPod(t *testing.T) {
+	at := metav1.NewTime(start)
+	owned := func(kind string) []metav1.OwnerReference {
+		return []metav1.OwnerReference{{Kind: kind, Name: "owner", Controller: ptr.To(true)}}
+	}
+	for name, test := range map[string]struct {
+		pod  corev1.Pod
+		want Pod
+	}{
+		"nothing said": {corev1.Pod{}, Pod{GracePeriodSeconds: 30}},
+		"all said": {
+			corev1.Pod{
+				ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "web", UID: "uid", Labels: map[string]string{"a": "b"},
+					DeletionTimestamp: &at, DeletionGracePeriodSeconds: ptr.To[int64](7), OwnerReferences: owned("ReplicaSet")},
+				Spec: corev1.PodSpec{NodeName: "node", Priority: ptr.To[int32](5), TerminationGracePeriodSeconds: ptr.To[int64](60)},
+				Status: corev1.PodStatus{Phase: corev1.PodRunning,
+					Conditions: []corev1.PodCondition{{Type: corev1.PodScheduled}, {Type: corev1.PodReady, Status: corev1.ConditionTrue}}},
+			},
+			Pod{Namespace: "default", Name: "web", UID: "uid", Node: "node", Labels: map[string]string{"a": "b"}, Priority: 5,
+				GracePeriodSeconds: 60, DeletionTimestamp: start, DeletionGracePeriodSeconds: 7, Ready: true},
+		},
+		"daemon":    {corev1.Pod{ObjectMeta: metav1.ObjectMeta{OwnerReferences: owned("DaemonSet")}}, Pod{GracePeriodSeconds: 30, DaemonSet: true}},
+		"mirror":    {corev1.Pod{ObjectMeta: metav1.ObjectMeta{Annotations: map[string]string{"kubernetes.io/config.mirror": "x"}}}, Pod{GracePeriodSeconds: 30, Mirror: true}},
+		"pending":   {corev1.Pod{Status: corev1.PodStatus{Phase: corev1.PodPending}}, Pod{GracePeriodSeconds: 30, Pending: true}},
+		"succeeded": {corev1.Pod{Status: corev1.PodStatus{Phase: corev1.PodSucceeded}}, Pod{GracePeriodSeconds: 30, Finished: true}},
+		"failed":    {corev1.Pod{Status: corev1.PodStatus{Phase: corev1.PodFailed}}, Pod{GracePeriodSeconds: 30, Finished: true}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if diff := cmp.Diff(test.want, NewPod(&test.pod)); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+// watched runs Watches and tells what they notify of.
+func watched(t *testing.T, config *rest.Config) (*Watches, chan string) {
+	t.Helper()
+	client, err := NewClient(config, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	woken := make(chan string, 1000)
+	w := NewWatches(client, func(node string) { woken <- node })
+	runUntilDone(t, w.Start)
+	return w, woken
+}
+
+func names(pods []Pod) []string {
+	var names []string
+	for _, pod := range pods {
+		names = append(names, pod.Name)
+	}
+	slices.Sort(names)
+	return names
+}
+
+func namesOf(pods []*corev1.Pod) []string {
+	var names []string
+	for _, pod := range pods {
+		names = append(names, pod.Name)
+	}
+	slices.Sort(names)
+	return names
+}
+
+func wakesFor(t *testing.T, woken chan string, node string) {
+	t.Helper()
+	select {
+	case got := <-woken:
+		if got != node {
+			t.Errorf("woken for %s instead of %s", got, node)
+		}
+	case <-time.After(patience):
+		t.Fatal("nobody is woken")
+	}
+}
+
+func TestWatches(t *testing.T) {
+	nodes := cluster.CreateNodes(t, 2)
+	namespace := cluster.CreateNamespace(t)
+	pods := cluster.CreatePods(t, namespace, nodes[0].Name, 3)
+	cluster.CreatePods(t, namespace, nodes[1].Name, 2)
+	w, woken := watched(t, cluster.Config())
+	node := nodes[0].Name
+
+	if _, synced := w.Pods(node); synced {
+		t.Error("a node is known that is not watched")
+	}
+	w.Ensure(node)
+	w.Ensure(node)
+	wakesFor(t, woken, node)
+	got, synced := w.Pods(node)
+	if diff := cmp.Diff(namesOf(pods), names(got)); diff != "" || !synced {
+		t.Errorf("synced %t: %s", synced, diff)
+	}
+	looked, err := w.Look(t.Context(), node)
+	if diff := cmp.Diff(namesOf(pods), names(looked)); diff != "" || err != nil {
+		t.Error("a second look:", err, diff)
+	}
+	if !w.Has(got[0]) {
+		t.Error("a pod is not there that is")
+	}
+	other := got[0]
+	other.UID = "another"
+	if w.Has(other) {
+		t.Error("a pod of the same name is taken for this one")
+	}
+
+	// What is told to go, comes or goes is news.
+	if err := cluster.Client().Delete(t.Context(), pods[0]); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "one is gone", func() bool { pods, _ := w.Pods(node); return len(pods) == 2 })
+	wakesFor(t, woken, node)
+	pods = append(pods[1:], cluster.CreatePods(t, namespace, node, 1)...)
+	eventually(t, "another came", func() bool { got, _ := w.Pods(node); return cmp.Equal(namesOf(pods), names(got)) })
+	if w.Err(node) != nil {
+		t.Error(w.Err(node))
+	}
+
+	w.Drop(node)
+	if _, synced := w.Pods(node); synced || !w.Has(other) || w.Err(node) != nil {
+		t.Error("it still knows of the node")
+	}
+	w.Drop(node)
+}
+
+// Changes that a drain has no use for wake nobody.
+func TestWatchesWakeForNews(t *testing.T) {
+	clientOfNone := fakeClient(t, nil)
+	w := NewWatches(clientOfNone, func(string) {})
+	n := &nodeWatch{name: "node", watches: w, pods: map[string]Pod{}}
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "web", UID: "uid"}}
+	pending := func() bool {
+		defer clear(w.wakeups.pending)
+		return len(w.wakeups.pending) > 0
+	}
+	must := func(err error) {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	must(n.Replace([]any{pod}, ""))
+	if pending() {
+		t.Error("the first list is not told at once")
+	}
+	must(n.Replace([]any{pod}, ""))
+	pod = pod.DeepCopy()
+	pod.Status.PodIP, pod.Annotations = "10.0.0.1", map[string]string{"a": "b"}
+	must(n.Update(pod))
+	if pending() {
+		t.Error("woken for nothing")
+	}
+	pod = pod.DeepCopy()
+	pod.Status.Phase = corev1.PodFailed
+	must(n.Update(pod))
+	if !pending() {
+		t.Error("not woken for a pod that is finished")
+	}
+	must(n.Delete(pod))
+	if !pending() {
+		t.Error("not woken for a pod that is gone")
+	}
+	must(n.Add(pod))
+	if !pending() {
+		t.Error("not woken for a pod that came")
+	}
+	must(n.Replace(nil, ""))
+	if !pending() {
+		t.Error("not woken for a pod that was missed")
+	}
+	if n.Update("x") == nil || n.Delete("x") == nil {
+		t.Error("took a string for a pod")
+	}
+}
+
+func TestWatchesWithoutPermission(t *testing.T) {
+	config := cluster.Config()
+	config.Impersonate = rest.ImpersonationConfig{UserName: "nobody"}
+	w, woken := watched(t, config)
+	w.Ensure("node")
+	wakesFor(t, woken, "node")
+	err := w.Err("node")
+	if err == nil || !strings.Contains(err.Error(), "cannot list the pods of node node: pods is forbidden") {
+		t.Errorf("got %v", err)
+	}
+	if _, synced := w.Pods("node"); synced {
+		t.Error("synced all the same")
+	}
+	if _, err := w.Look(t.Context(), "node"); err == nil || !strings.Contains(err.Error(), "forbidden") {
+		t.Errorf("a look: %v", err)
+	}
+}
+
+func TestWatchesSurviveTheAPIServer(t *testing.T) {
+	node := cluster.CreateNodes(t, 1)[0].Name
+	namespace := cluster.CreateNamespace(t)
+	pods := cluster.CreatePods(t, namespace, node, 2)
+	w, woken := watched(t, cluster.Config())
+	w.Ensure(node)
+	wakesFor(t, woken, node)
+	cluster.StopAPIServer(t)
+	eventually(t, "an error is shown", func() bool { return w.Err(node) != nil })
+	if got, synced := w.Pods(node); !synced || len(got) != 2 {
+		t.Errorf("forgot the pods: %t, %v", synced, got)
+	}
+	cluster.StartAPIServer(t)
+	eventually(t, "no error is shown", func() bool { return w.Err(node) == nil })
+	pods = append(pods, cluster.CreatePods(t, namespace, node, 1)...)
+	eventually(t, "the new pod is seen", func() bool { got, _ := w.Pods(node); return cmp.Equal(namesOf(pods), names(got)) })
+}
+
+// The watches end with their context, also those begun before the start.
+func TestWatchesStop(t *testing.T) {
+	client, err := NewClient(cluster.Config(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	woken := make(chan string, 100)
+	w := NewWatches(client, func(node string) { woken <- node })
+	w.Ensure("early")
+	stop := runUntilDone(t, w.Start)
+	wakesFor(t, woken, "early")
+	w.Ensure("late")
+	wakesFor(t, woken, "late")
+	stop()
+	w.Ensure("too late")
+	if _, synced := w.Pods("too late"); synced {
+		t.Error("watches after its end")
+	}
+}

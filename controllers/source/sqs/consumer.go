@@ -42,7 +42,7 @@ func newConsumer(queue Queue, opts Options, changed func()) *consumer {
 		opts:   opts,
 		log:    log,
 		health: newHealth(queue, opts.Clock, log, changed),
-		store:  store{client: opts.Client, log: log},
+		store:  store{live: opts.Live, client: opts.Client, log: log},
 	}
 }
 

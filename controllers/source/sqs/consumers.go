@@ -22,8 +22,10 @@ const stopTimeout = 5 * time.Second
 type Options struct {
 	// Cache has the nodes, indexed by v1alpha1.NodeInstanceIDIndex, and the policies.
 	Cache client.Reader
-	// Client writes NodeTerminations. It also reads them, and must not do so from a cache.
-	Client client.Client
+	// Live reads NodeTerminations from the API server, past every cache.
+	Live client.Reader
+	// Client writes NodeTerminations.
+	Client client.Writer
 	// Log gets a line for every event and for every problem of a queue.
 	Log logr.Logger
 	// Clock decides about ages, and about when to try again.
@@ -35,7 +37,7 @@ type Options struct {
 // Consumers keeps one consumer running per queue that a policy names.
 type Consumers struct {
 	opts    Options
-	changed chan crevent.TypedGenericEvent[struct{}]
+	changed chan crevent.GenericEvent
 	running sync.WaitGroup
 
 	mu        sync.Mutex
@@ -51,7 +53,7 @@ func NewConsumers(opts Options) *Consumers {
 	}
 	return &Consumers{
 		opts:      opts,
-		changed:   make(chan crevent.TypedGenericEvent[struct{}], 1),
+		changed:   make(chan crevent.GenericEvent, 1),
 		consumers: map[Queue]*consumer{},
 	}
 }
@@ -142,14 +144,14 @@ func (c *Consumers) Health(queue Queue) Health {
 	return consumer.health.health()
 }
 
-// Changed receives when the Health of one queue or several has changed. It holds
-// one notice at most, so whoever reads it looks at every queue; it suits
-// source.TypedChannel.
-func (c *Consumers) Changed() <-chan crevent.TypedGenericEvent[struct{}] { return c.changed }
+// Changed receives when the Health of one queue or several has changed, for
+// source.Channel. It holds one event at most, which has no object: whoever
+// reads it looks at every queue.
+func (c *Consumers) Changed() <-chan crevent.GenericEvent { return c.changed }
 
 func (c *Consumers) tell() {
 	select {
-	case c.changed <- crevent.TypedGenericEvent[struct{}]{}:
+	case c.changed <- crevent.GenericEvent{}:
 	default:
 	}
 }

@@ -208,7 +208,6 @@ func (c *consumer) finish(ctx context.Context, messages []message) {
 	var done []string
 	var back []hidden
 	for _, m := range messages {
-		messagesTotal.WithLabelValues(m.outcome.String()).Inc()
 		switch m.outcome {
 		case unreadable: // left alone
 		case retained:
@@ -226,6 +225,9 @@ func (c *consumer) finish(ctx context.Context, messages []message) {
 	if len(back) > 0 {
 		lost, err := c.client.hide(ctx, back)
 		c.finished(hiding, lost, err)
+	}
+	for _, m := range messages {
+		messagesTotal.WithLabelValues(m.outcome.String()).Inc()
 	}
 }
 

@@ -30,7 +30,8 @@ const (
 
 // store writes facts into NodeTerminations.
 type store struct {
-	client client.Client
+	live   client.Reader
+	client client.Writer
 	log    logr.Logger
 }
 
@@ -108,7 +109,7 @@ func (s *store) get(ctx context.Context, instanceID string) (*v1alpha1.NodeTermi
 	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
 	defer cancel()
 	var termination v1alpha1.NodeTermination
-	err := s.client.Get(ctx, client.ObjectKey{Name: instanceID}, &termination)
+	err := s.live.Get(ctx, client.ObjectKey{Name: instanceID}, &termination)
 	if apierrors.IsNotFound(err) {
 		return nil, nil
 	}
@@ -131,8 +132,10 @@ func (s *store) deleteMismatched(ctx context.Context, termination *v1alpha1.Node
 }
 
 // eventOf is what is set of an event. What is not set is left out, as an owner
-// of an empty field would hinder others.
-func eventOf(e v1alpha1.Event) *ac.EventApplyConfiguration {
+// of an empty field would hinder others. It is a copy, as Apply writes the
+// server's answer into what it is given.
+func eventOf(original v1alpha1.Event) *ac.EventApplyConfiguration {
+	e := original.DeepCopy()
 	return &ac.EventApplyConfiguration{
 		ID:             &e.ID,
 		Kind:           &e.Kind,

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package sqs
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/nodetermination/operator/api/v1alpha1"
+)
+
+func TestJudge(t *testing.T) {
+	booted := time.Date(2026, 11, 22, 5, 0, 0, 0, time.UTC)
+	node := func(ready corev1.ConditionStatus) *corev1.Node {
+		return &corev1.Node{
+			ObjectMeta: metav1.ObjectMeta{Name: "n", Labels: map[string]string{"pool": "a"}},
+			Status: corev1.NodeStatus{Conditions: []corev1.NodeCondition{
+				{Type: corev1.NodeReady, Status: ready, LastTransitionTime: metav1.NewTime(booted)},
+			}},
+		}
+	}
+	selects := func(values ...string) *v1alpha1.NodeTerminationPolicy {
+		p := &v1alpha1.NodeTerminationPolicy{ObjectMeta: metav1.ObjectMeta{Name: "p"}}
+		if len(values) > 0 {
+			p.Spec.NodeSelector = &v1alpha1.LabelSelector{MatchExpressions: []v1alpha1.LabelSelectorRequirement{
+				{Key: "pool", Operator: metav1.LabelSelectorOpIn, Values: values},
+			}}
+		}
+		return p
+	}
+	unusable := selects("a")
+	unusable.Spec.NodeSelector.MatchExpressions[0].Operator = "Near"
+	at := func(d time.Duration) *metav1.Time { return &metav1.Time{Time: booted.Add(d)} }
+	event := func(d time.Duration) v1alpha1.Event { return v1alpha1.Event{Time: *at(d)} }
+	old := event(-time.Minute)
+
+	for _, test := range []struct {
+		name     string
+		policies []*v1alpha1.NodeTerminationPolicy
+		unknown  v1alpha1.UnknownInstances
+		event    v1alpha1.Event
+		node     *corev1.Node
+		age      time.Duration
+		want     outcome
+		err      string
+	}{
+		{name: "unknown, retained", unknown: v1alpha1.UnknownRetain, want: retained},
+		{name: "unknown, retained for almost 15 min", unknown: v1alpha1.UnknownRetain, age: 15*time.Minute - 1, want: retained},
+		{name: "unknown, 15 min old", unknown: v1alpha1.UnknownRetain, age: 15 * time.Minute, want: discarded},
+		{name: "unknown, sent in the future", unknown: v1alpha1.UnknownRetain, age: -time.Hour, want: retained},
+		{name: "unknown, discarded", unknown: v1alpha1.UnknownDiscard, want: discarded},
+
+		{name: "selected", policies: []*v1alpha1.NodeTerminationPolicy{selects("a")}, node: node("True"), event: event(0), want: stored},
+		{name: "selected by the empty selector", policies: []*v1alpha1.NodeTerminationPolicy{selects()}, node: node("True"), event: event(0), want: stored},
+		{name: "selected by the second", policies: []*v1alpha1.NodeTerminationPolicy{selects("b"), selects("a")}, node: node("True"), event: event(0), want: stored},
+		{name: "however old the message", policies: []*v1alpha1.NodeTerminationPolicy{selects()}, node: node("True"), event: event(0), age: time.Hour, want: stored},
+		{name: "selected by none", policies: []*v1alpha1.NodeTerminationPolicy{selects("b"), selects("c")}, node: node("True"), event: event(0), want: notGoverned},
+		{name: "unusable selector", policies: []*v1alpha1.NodeTerminationPolicy{selects("b"), unusable}, node: node("True"), event: event(0), want: failed, err: "policy p: spec.nodeSelector"},
+		{name: "unusable selector, but another selects", policies: []*v1alpha1.NodeTerminationPolicy{unusable, selects("a")}, node: node("True"), event: event(0), want: stored},
+
+		{name: "over before the boot", policies: []*v1alpha1.NodeTerminationPolicy{selects()}, node: node("True"), event: old, want: stale},
+		{name: "over before, but not ready", policies: []*v1alpha1.NodeTerminationPolicy{selects()}, node: node("False"), event: old, want: stored},
+		{name: "over before, ready unknown", policies: []*v1alpha1.NodeTerminationPolicy{selects()}, node: &corev1.Node{}, event: old, want: stored},
+		{
+			name: "said before, over later", policies: []*v1alpha1.NodeTerminationPolicy{selects()}, node: node("True"),
+			event: v1alpha1.Event{Time: old.Time, Deadline: at(time.Second)}, want: stored,
+		},
+		{
+			name: "hook", policies: []*v1alpha1.NodeTerminationPolicy{selects()}, node: node("True"),
+			event: v1alpha1.Event{Time: old.Time, LifecycleHook: &v1alpha1.LifecycleHook{}}, want: stored,
+		},
+		{
+			name: "called off", policies: []*v1alpha1.NodeTerminationPolicy{selects()}, node: node("True"),
+			event: v1alpha1.Event{Time: old.Time, Cancelled: new(true)}, want: stored,
+		},
+		{name: "selected by none and over", policies: []*v1alpha1.NodeTerminationPolicy{selects("b")}, node: node("True"), event: old, want: notGoverned},
+	} {
+		got, err := audience{policies: test.policies, unknown: test.unknown}.judge(test.event, test.node, test.age)
+		if got != test.want || (err == nil) != (test.err == "") || err != nil && !strings.Contains(err.Error(), test.err) {
+			t.Errorf("%s: %s, %v; want %s, %q", test.name, got, err, test.want, test.err)
+		}
+	}
+}

@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package sqs
+
+import (
+	"testing"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/nodetermination/operator/api/v1alpha1"
+)
+
+func TestRegionAndEndpoint(t *testing.T) {
+	for _, test := range []struct {
+		url, region, endpoint string
+	}{
+		{"https://sqs.us-east-1.amazonaws.com/123456789012/q", "us-east-1", ""},
+		{"https://SQS.EU-Central-1.amazonaws.com/123456789012/q", "eu-central-1", ""},
+		{"https://sqs.us-gov-west-1.amazonaws.com/123456789012/q", "us-gov-west-1", ""},
+		{"https://sqs-fips.us-east-2.amazonaws.com/123456789012/q", "us-east-2", ""},
+		{"https://sqs.cn-north-1.amazonaws.com.cn/123456789012/q", "cn-north-1", ""},
+		{"https://us-west-2.queue.amazonaws.com/123456789012/q", "us-west-2", ""},
+		{"https://cn-northwest-1.queue.amazonaws.com.cn/123456789012/q", "cn-northwest-1", ""},
+		{"https://queue.amazonaws.com/123456789012/q", "us-east-1", ""},
+		{
+			"https://vpce-0abc-1def.sqs.eu-west-1.vpce.amazonaws.com/123456789012/q", "eu-west-1",
+			"https://vpce-0abc-1def.sqs.eu-west-1.vpce.amazonaws.com",
+		},
+		{
+			"https://vpce-0abc-1def-eu-west-1a.sqs.eu-west-1.vpce.amazonaws.com/123456789012/q", "eu-west-1",
+			"https://vpce-0abc-1def-eu-west-1a.sqs.eu-west-1.vpce.amazonaws.com",
+		},
+		{"https://sqs.ap-south-1.api.aws/123456789012/q", "ap-south-1", "https://sqs.ap-south-1.api.aws"},
+		{"https://sqs.us-iso-east-1.c2s.ic.gov/123456789012/q", "us-iso-east-1", "https://sqs.us-iso-east-1.c2s.ic.gov"},
+		{
+			"http://sqs.us-east-1.localhost.localstack.cloud:4566/000000000000/q", "us-east-1",
+			"http://sqs.us-east-1.localhost.localstack.cloud:4566",
+		},
+		{"http://127.0.0.1:9324/123456789012/q", "", "http://127.0.0.1:9324"},
+		{"http://[::1]:9324/123456789012/q", "", "http://[::1]:9324"},
+		{"https://queue.example.com/123456789012/q", "", "https://queue.example.com"},
+		{"https://sqs.example.com/us-east-1/q", "", "https://sqs.example.com"},
+		{"https://sqs/q", "", "https://sqs"},
+		{"https://sqs.us-east-1.amazonaws.com.example.com/1/q", "us-east-1", "https://sqs.us-east-1.amazonaws.com.example.com"},
+		{"://", "", ""},
+		{"", "", ""},
+	} {
+		if got := RegionOf(test.url); got != test.region {
+			t.Errorf("region of %q: %q, want %q", test.url, got, test.region)
+		}
+		if got := endpointOf(test.url); got != test.endpoint {
+			t.Errorf("endpoint of %q: %q, want %q", test.url, got, test.endpoint)
+		}
+	}
+}
+
+func TestQueueOf(t *testing.T) {
+	const url = "https://sqs.us-east-1.amazonaws.com/123456789012/q"
+	if got, want := QueueOf(&v1alpha1.SQSSource{QueueURL: url}), (Queue{url, "us-east-1"}); got != want {
+		t.Errorf("got %v, want %v", got, want)
+	}
+	if got, want := QueueOf(&v1alpha1.SQSSource{QueueURL: url, Region: "eu-west-1"}), (Queue{url, "eu-west-1"}); got != want {
+		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
+func TestSameQueue(t *testing.T) {
+	public := Queue{"https://sqs.us-east-1.amazonaws.com/123456789012/q", "us-east-1"}
+	simulated := Queue{"http://127.0.0.1:1/123456789012/q", ""}
+	for _, test := range []struct {
+		name string
+		a, b Queue
+		want bool
+	}{
+		{"itself", public, public, true},
+		{"through a VPC endpoint", public, Queue{"https://vpce-0a.sqs.us-east-1.vpce.amazonaws.com/123456789012/q", "us-east-1"}, true},
+		{"by the old host", public, Queue{"https://queue.amazonaws.com/123456789012/q", "us-east-1"}, true},
+		{"with a region written out", simulated, Queue{simulated.URL, "us-east-1"}, true},
+		{"in another region", public, Queue{"https://sqs.us-east-2.amazonaws.com/123456789012/q", "us-east-2"}, false},
+		{"in another account", public, Queue{"https://sqs.us-east-1.amazonaws.com/210987654321/q", "us-east-1"}, false},
+		{"another queue", public, Queue{"https://sqs.us-east-1.amazonaws.com/123456789012/p", "us-east-1"}, false},
+		{"at another host, no region known", simulated, Queue{"http://127.0.0.1:2/123456789012/q", ""}, false},
+		{"not a URL", public, Queue{"://", "us-east-1"}, false},
+	} {
+		if got := test.a.same(test.b); got != test.want {
+			t.Errorf("%s: %v", test.name, got)
+		}
+		if got := test.b.same(test.a); got != test.want {
+			t.Errorf("%s, the other way round: %v", test.name, got)
+		}
+	}
+}
+
+func TestUnknownInstances(t *testing.T) {
+	const url, other = "https://sqs.us-east-1.amazonaws.com/123456789012/q", "https://sqs.us-east-1.amazonaws.com/123456789012/p"
+	source := func(url string, unknown v1alpha1.UnknownInstances) v1alpha1.NodeTerminationPolicy {
+		return v1alpha1.NodeTerminationPolicy{Spec: v1alpha1.NodeTerminationPolicySpec{
+			Sources: []v1alpha1.Source{{Name: "q", SQS: &v1alpha1.SQSSource{QueueURL: url, UnknownInstances: unknown}}},
+		}}
+	}
+	deleted := source(url, v1alpha1.UnknownDiscard)
+	deleted.DeletionTimestamp = &metav1.Time{}
+	both := source(url, v1alpha1.UnknownDiscard)
+	both.Spec.Sources = append(both.Spec.Sources, source(url, v1alpha1.UnknownRetain).Spec.Sources...)
+	for _, test := range []struct {
+		name     string
+		policies []v1alpha1.NodeTerminationPolicy
+		choice   v1alpha1.UnknownInstances
+		differ   bool
+	}{
+		{"nobody", nil, "", false},
+		{"nobody names it", []v1alpha1.NodeTerminationPolicy{source(other, v1alpha1.UnknownDiscard)}, "", false},
+		{"unset", []v1alpha1.NodeTerminationPolicy{source(url, "")}, v1alpha1.UnknownRetain, false},
+		{"unset and Retain", []v1alpha1.NodeTerminationPolicy{source(url, ""), source(url, v1alpha1.UnknownRetain)}, v1alpha1.UnknownRetain, false},
+		{"Discard", []v1alpha1.NodeTerminationPolicy{source(url, v1alpha1.UnknownDiscard), source(other, "")}, v1alpha1.UnknownDiscard, false},
+		{"they differ", []v1alpha1.NodeTerminationPolicy{source(url, v1alpha1.UnknownDiscard), source(url, "")}, v1alpha1.UnknownRetain, true},
+		{"two against one", []v1alpha1.NodeTerminationPolicy{source(url, ""), source(url, v1alpha1.UnknownDiscard), source(url, v1alpha1.UnknownDiscard)}, v1alpha1.UnknownRetain, true},
+		{"one policy differs from itself", []v1alpha1.NodeTerminationPolicy{both}, v1alpha1.UnknownRetain, true},
+		{"one on its way out", []v1alpha1.NodeTerminationPolicy{source(url, ""), deleted}, v1alpha1.UnknownRetain, false},
+	} {
+		choice, differ := UnknownInstances(test.policies, Queue{url, "us-east-1"})
+		if choice != test.choice || differ != test.differ {
+			t.Errorf("%s: %q %v, want %q %v", test.name, choice, differ, test.choice, test.differ)
+		}
+	}
+}

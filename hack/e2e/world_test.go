@@ -1,0 +1,339 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/nodetermination/operator/api/v1alpha1"
+	"github.com/nodetermination/operator/hack/awssim"
+	"github.com/nodetermination/operator/hack/testcluster"
+)
+
+// world is what one test has to itself: a queue, a policy that listens to it, the nodes that the
+// policy selects, and a namespace.
+type world struct {
+	t         *testing.T
+	sim       *awssim.Server
+	queueName string
+	queue     string // its URL
+	label     map[string]string
+	policy    *v1alpha1.NodeTerminationPolicy
+	namespace string
+}
+
+var worlds atomic.Int64
+
+// newWorld makes a world without nodes and waits until its queue is heard.
+func newWorld(t *testing.T, change ...func(*v1alpha1.NodeTerminationPolicySpec)) *world {
+	t.Helper()
+	w := emptyWorld(t, aws)
+	w.apply(change...)
+	w.untilHeard()
+	return w
+}
+
+// emptyWorld makes a world without nodes and policy, with its queue in sim.
+func emptyWorld(t *testing.T, sim *awssim.Server) *world {
+	t.Helper()
+	name := fmt.Sprintf("e2e-%d", worlds.Add(1))
+	w := &world{t: t, sim: sim, queueName: name, label: map[string]string{"e2e": name}, namespace: cluster.CreateNamespace(t)}
+	var err error
+	if w.queue, err = sim.CreateQueue(name, nil); err != nil {
+		t.Fatal(err)
+	}
+	return w
+}
+
+// apply creates the policy.
+func (w *world) apply(change ...func(*v1alpha1.NodeTerminationPolicySpec)) {
+	w.t.Helper()
+	w.policy = &v1alpha1.NodeTerminationPolicy{ObjectMeta: metav1.ObjectMeta{Name: w.queueName}}
+	w.policy.Spec = v1alpha1.NodeTerminationPolicySpec{
+		NodeSelector: &v1alpha1.LabelSelector{MatchLabels: w.label},
+		Sources:      []v1alpha1.Source{{Name: "queue", SQS: &v1alpha1.SQSSource{QueueURL: w.queue}}},
+	}
+	for _, f := range change {
+		f(&w.policy.Spec)
+	}
+	w.create(w.policy)
+}
+
+// create creates an object, which is deleted at the end of the test.
+func (w *world) create(object client.Object) {
+	w.t.Helper()
+	if err := admin.Create(w.t.Context(), object); err != nil {
+		w.t.Fatalf("creating a %T: %v", object, err)
+	}
+	w.t.Cleanup(func() { w.remove(object) })
+}
+
+func (w *world) remove(object client.Object) {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second) // the test's own has ended
+	defer cancel()
+	if err := admin.Delete(ctx, object); client.IgnoreNotFound(err) != nil {
+		w.t.Logf("cleaning up: %v", err)
+	}
+}
+
+// nodes makes n nodes that the policy selects. Their NodeTerminations are deleted at the end.
+func (w *world) nodes(n int) []*corev1.Node {
+	w.t.Helper()
+	nodes := cluster.CreateNodes(w.t, n, func(node *corev1.Node) {
+		for key, value := range w.label {
+			node.Labels[key] = value
+		}
+	})
+	for _, node := range nodes {
+		w.t.Cleanup(func() { w.remove(&v1alpha1.NodeTermination{ObjectMeta: metav1.ObjectMeta{Name: instanceOf(node)}}) })
+	}
+	return nodes
+}
+
+// pods makes n pods on a node.
+func (w *world) pods(node *corev1.Node, n int, change ...func(*corev1.Pod)) []*corev1.Pod {
+	w.t.Helper()
+	return cluster.CreatePods(w.t, w.namespace, node.Name, n, change...)
+}
+
+// stopsIn makes pods that take some time to stop.
+func stopsIn(d time.Duration) func(*corev1.Pod) {
+	return func(pod *corev1.Pod) {
+		metav1.SetMetaDataAnnotation(&pod.ObjectMeta, testcluster.TerminatesAfter, d.String())
+		pod.Spec.TerminationGracePeriodSeconds = ptr.To(int64(60))
+	}
+}
+
+// critical makes pods of the last wave.
+func critical(pod *corev1.Pod) { pod.Spec.PriorityClassName = "system-cluster-critical" }
+
+// stuck makes pods that budgetForGood blocks.
+func stuck(pod *corev1.Pod) {
+	metav1.SetMetaDataLabel(&pod.ObjectMeta, "stuck", "yes")
+}
+
+// budgetForGood makes a disruption budget that never lets a stuck pod go, and waits until it is in force.
+func (w *world) budgetForGood() *policyv1.PodDisruptionBudget {
+	w.t.Helper()
+	budget := &policyv1.PodDisruptionBudget{
+		ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "for-good"},
+		Spec: policyv1.PodDisruptionBudgetSpec{
+			MinAvailable: ptr.To(intstr.FromInt32(1000)),
+			Selector:     &metav1.LabelSelector{MatchLabels: map[string]string{"stuck": "yes"}},
+		},
+	}
+	w.create(budget)
+	eventually(w.t, func() error {
+		if err := admin.Get(w.t.Context(), client.ObjectKeyFromObject(budget), budget); err != nil {
+			return err
+		}
+		if budget.Status.ObservedGeneration < budget.Generation {
+			return fmt.Errorf("budget %s was not seen yet", budget.Name)
+		}
+		return nil
+	})
+	return budget
+}
+
+func instanceOf(node *corev1.Node) string {
+	id, _ := v1alpha1.InstanceID(node)
+	return id
+}
+
+// send sends a message as AWS does and returns when.
+func (w *world) send(notice awssim.Notice) time.Time {
+	w.t.Helper()
+	sent := time.Now()
+	if _, err := w.sim.Send(w.queue, notice); err != nil {
+		w.t.Fatal(err)
+	}
+	return sent
+}
+
+// interrupt sends the notice that a node's spot instance is taken back.
+func (w *world) interrupt(node *corev1.Node) time.Time {
+	w.t.Helper()
+	return w.send(spot(node))
+}
+
+func spot(node *corev1.Node) awssim.Notice {
+	return awssim.Notice{Kind: awssim.SpotInterruption, InstanceIDs: []string{instanceOf(node)}}
+}
+
+// messages are those in the queue, hidden or not.
+func (w *world) messages() []awssim.Message {
+	w.t.Helper()
+	messages, err := w.sim.Messages(w.queue)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return messages
+}
+
+func (w *world) untilQueueEmpty() {
+	w.t.Helper()
+	eventually(w.t, func() error {
+		if messages := w.messages(); len(messages) > 0 {
+			return fmt.Errorf("%d messages are still in the queue, the first is %+v", len(messages), messages[0])
+		}
+		return nil
+	})
+}
+
+// termination is a node's NodeTermination.
+func (w *world) termination(node *corev1.Node) (*v1alpha1.NodeTermination, error) {
+	nt := &v1alpha1.NodeTermination{}
+	return nt, admin.Get(w.t.Context(), client.ObjectKey{Name: instanceOf(node)}, nt)
+}
+
+// until waits until a node's NodeTermination is in a state.
+func (w *world) until(node *corev1.Node, state string) *v1alpha1.NodeTermination {
+	w.t.Helper()
+	var nt *v1alpha1.NodeTermination
+	eventually(w.t, func() (err error) {
+		if nt, err = w.termination(node); err != nil {
+			return err
+		}
+		ready := meta.FindStatusCondition(nt.Status.Conditions, v1alpha1.ConditionReady)
+		if ready == nil || ready.Reason != state {
+			return fmt.Errorf("NodeTermination %s should be %s and is %+v", nt.Name, state, ready)
+		}
+		return nil
+	})
+	return nt
+}
+
+func (w *world) untilNode(node *corev1.Node, check func(*corev1.Node) error) {
+	w.t.Helper()
+	eventually(w.t, func() error {
+		current := &corev1.Node{}
+		if err := admin.Get(w.t.Context(), client.ObjectKeyFromObject(node), current); err != nil {
+			return err
+		}
+		return check(current)
+	})
+}
+
+func cordoned(node *corev1.Node) error {
+	if !node.Spec.Unschedulable {
+		return fmt.Errorf("node %s is not cordoned", node.Name)
+	}
+	return nil
+}
+
+func schedulable(node *corev1.Node) error {
+	if node.Spec.Unschedulable {
+		return fmt.Errorf("node %s is cordoned", node.Name)
+	}
+	return nil
+}
+
+// untilToldToGo waits until pods are shutting down and returns them as they are then.
+func (w *world) untilToldToGo(pods []*corev1.Pod) []*corev1.Pod {
+	w.t.Helper()
+	told := make([]*corev1.Pod, len(pods))
+	for i, pod := range pods {
+		told[i] = &corev1.Pod{}
+		eventually(w.t, func() error {
+			err := admin.Get(w.t.Context(), client.ObjectKeyFromObject(pod), told[i])
+			if err == nil && told[i].DeletionTimestamp == nil {
+				err = fmt.Errorf("pod %s was not told to go", pod.Name)
+			}
+			return err
+		})
+	}
+	return told
+}
+
+// podsOn are the names of the pods on a node that were not told to go.
+func (w *world) podsOn(node *corev1.Node) []string {
+	w.t.Helper()
+	var pods corev1.PodList
+	if err := admin.List(w.t.Context(), &pods, client.MatchingFields{"spec.nodeName": node.Name}); err != nil {
+		w.t.Fatal(err)
+	}
+	var names []string
+	for _, pod := range pods.Items {
+		if pod.DeletionTimestamp == nil {
+			names = append(names, pod.Name)
+		}
+	}
+	return names
+}
+
+// policyCondition is a condition of the policy as it is now.
+func (w *world) policyCondition(kind string) (*metav1.Condition, error) {
+	current := &v1alpha1.NodeTerminationPolicy{}
+	if err := admin.Get(w.t.Context(), client.ObjectKeyFromObject(w.policy), current); err != nil {
+		return nil, err
+	}
+	w.policy.Status = current.Status
+	condition := meta.FindStatusCondition(current.Status.Conditions, kind)
+	if condition == nil || condition.ObservedGeneration != current.Generation {
+		return nil, fmt.Errorf("policy %s was not looked at yet", w.policy.Name)
+	}
+	return condition, nil
+}
+
+// untilHeard waits until the policy says that all is well.
+func (w *world) untilHeard() {
+	w.t.Helper()
+	eventually(w.t, func() error {
+		ready, err := w.policyCondition(v1alpha1.ConditionReady)
+		if err == nil && ready.Status != metav1.ConditionTrue {
+			err = fmt.Errorf("policy %s is not ready: %s: %s", w.policy.Name, ready.Reason, ready.Message)
+		}
+		return err
+	})
+}
+
+// toldToGo counts how often each pod of the namespace was told to go.
+func (w *world) toldToGo() map[string]int {
+	w.t.Helper()
+	found, err := audit.find(func(r *request) bool { return r.tellsPodToGo() && r.Object.Namespace == w.namespace })
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	counts := map[string]int{}
+	for i := range found {
+		counts[found[i].Object.Name]++
+	}
+	return counts
+}
+
+// checkToldOnce checks that each of the pods was told to go once, and no other pod was.
+func (w *world) checkToldOnce(pods ...*corev1.Pod) {
+	w.t.Helper()
+	counts := w.toldToGo()
+	for _, pod := range pods {
+		if counts[pod.Name] != 1 {
+			w.t.Errorf("pod %s was told to go %d times, want once", pod.Name, counts[pod.Name])
+		}
+		delete(counts, pod.Name)
+	}
+	for name, n := range counts {
+		w.t.Errorf("pod %s was told to go %d times, want never", name, n)
+	}
+}
+
+// describe is a policy's or termination's conditions in one line, for messages.
+func describe(conditions []metav1.Condition) string {
+	parts := make([]string, 0, len(conditions))
+	for _, c := range conditions {
+		parts = append(parts, fmt.Sprintf("%s=%s (%s: %s)", c.Type, c.Status, c.Reason, c.Message))
+	}
+	return strings.Join(parts, "; ")
+}

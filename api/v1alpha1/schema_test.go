@@ -151,17 +151,12 @@ func TestColumns(t *testing.T) {
 
 // TestTerminationsOfANode is about the field selector that finds them.
 func TestTerminationsOfANode(t *testing.T) {
-	for name, node := range map[string]string{"i-00000001": "one", "i-00000002": "two"} {
-		nt := &v1alpha1.NodeTermination{
-			ObjectMeta: metav1.ObjectMeta{Name: name},
-			Spec: v1alpha1.NodeTerminationSpec{
-				InstanceID: name, NodeName: node,
-				Events: []v1alpha1.Event{{ID: "a", Kind: v1alpha1.SpotInterruption, Source: v1alpha1.SourceSQS, Time: metav1.Now()}},
-			},
-		}
-		create(t, nt)
-		defer remove(t, nt)
-	}
+	one := termination(t, "i-00000001", "instanceID: i-00000001\nnodeName: one\nevents: ["+anEvent+"]")
+	two := termination(t, "i-00000002", "instanceID: i-00000002\nnodeName: two\nevents: ["+anEvent+"]")
+	create(t, one)
+	defer remove(t, one)
+	create(t, two)
+	defer remove(t, two)
 	var found v1alpha1.NodeTerminationList
 	if err := admin.List(t.Context(), &found, client.MatchingFields{"spec.nodeName": "two"}); err != nil {
 		t.Fatal(err)
@@ -179,7 +174,7 @@ func row(t *testing.T, path string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, config.Host+"/apis/nodetermination.dev/v1alpha1/"+path, nil)
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, config.Host+"/apis/nodetermination.dev/v1alpha1/"+path, http.NoBody)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,241 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/utils/ptr"
+
+	"github.com/nodetermination/operator/api/v1alpha1"
+	"github.com/nodetermination/operator/hack/awssim"
+)
+
+// TestDocuments: what becomes of every kind of document that a queue carries, besides the spot
+// interruption of TestMainRoad.
+func TestDocuments(t *testing.T) {
+	startManager(t)
+	for name, test := range map[string]func(*testing.T, *world){
+		"rebalance recommendation":                   testRebalance,
+		"spot interruption through SNS":              testSNS,
+		"state change":                               testStateChange,
+		"running, when nothing was heard before":     testRunning,
+		"running, after the rebalance":               testRunningAgain,
+		"health":                                     testHealth,
+		"lifecycle action on both ways":              testLifecycle,
+		"capacity reservation":                       testCapacityReservation,
+		"test notification":                          testTestNotification,
+		"unknown instance, retained":                 testRetained,
+		"unknown instance, discarded":                testDiscarded,
+		"a node that no policy with the queue knows": testNotGoverned,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test(t, newWorld(t, func(spec *v1alpha1.NodeTerminationPolicySpec) {
+				if name == "unknown instance, discarded" {
+					spec.Sources[0].SQS.UnknownInstances = v1alpha1.UnknownDiscard
+				}
+			}))
+		})
+	}
+}
+
+// checkNoTermination checks that nothing comes of what was sent about a node, once it is out of the queue.
+func (w *world) checkNoTermination(node *corev1.Node) {
+	w.t.Helper()
+	w.untilQueueEmpty()
+	if nt, err := w.termination(node); !apierrors.IsNotFound(err) {
+		w.t.Errorf("want no NodeTermination, got %+v, %v", nt, err)
+	}
+	w.untilNode(node, schedulable)
+}
+
+// checkKind checks the one event of a NodeTermination.
+func checkKind(t *testing.T, nt *v1alpha1.NodeTermination, kind v1alpha1.EventKind, deadline time.Time) *v1alpha1.Event {
+	t.Helper()
+	if len(nt.Spec.Events) != 1 {
+		t.Fatalf("the NodeTermination has the events %+v, want one", nt.Spec.Events)
+	}
+	e := &nt.Spec.Events[0]
+	if e.Kind != kind || nt.Status.Cause != kind {
+		t.Errorf("the event is of kind %s and the cause %s, want %s", e.Kind, nt.Status.Cause, kind)
+	}
+	if got := ptr.Deref(e.Deadline, nt.CreationTimestamp).Time; !deadline.IsZero() && !got.Equal(deadline) {
+		t.Errorf("the deadline is %s, want %s", got, deadline)
+	}
+	return e
+}
+
+func testRebalance(t *testing.T, w *world) {
+	node := w.nodes(1)[0]
+	pod := w.pods(node, 1)[0]
+	w.send(awssim.Notice{Kind: awssim.RebalanceRecommendation, InstanceIDs: []string{instanceOf(node)}})
+	nt := w.until(node, v1alpha1.StateCordoned)
+	w.untilNode(node, cordoned)
+	w.untilQueueEmpty()
+	checkKind(t, nt, v1alpha1.RebalanceRecommendation, time.Time{})
+	if meta.IsStatusConditionTrue(nt.Status.Conditions, v1alpha1.ConditionDrained) {
+		t.Errorf("nothing was to be drained: %s", describe(nt.Status.Conditions))
+	}
+	if got := w.podsOn(node); !slices.Equal(got, []string{pod.Name}) {
+		t.Errorf("pods %v are left on the node, want %s", got, pod.Name)
+	}
+	w.checkToldOnce()
+}
+
+func testSNS(t *testing.T, w *world) {
+	node := w.nodes(1)[0]
+	pods := w.pods(node, 2)
+	notice := spot(node)
+	notice.SNS = true
+	w.send(notice)
+	checkKind(t, w.until(node, v1alpha1.StateCompleted), v1alpha1.SpotInterruption, time.Time{})
+	w.checkToldOnce(pods...)
+	w.untilQueueEmpty()
+}
+
+// testStateChange: there is no time left, so not even a budget keeps a pod.
+func testStateChange(t *testing.T, w *world) {
+	w.budgetForGood()
+	states := []string{"stopping", "stopped", "shutting-down", "terminated"}
+	nodes := w.nodes(len(states))
+	var pods []*corev1.Pod
+	for _, node := range nodes {
+		pods = append(pods, w.pods(node, 1)...)
+		pods = append(pods, w.pods(node, 1, stuck)...)
+	}
+	for i, state := range states {
+		w.send(awssim.Notice{Kind: awssim.StateChange, InstanceIDs: []string{instanceOf(nodes[i])}, State: state})
+	}
+	for i, state := range states {
+		nt := w.until(nodes[i], v1alpha1.StateCompleted)
+		if e := checkKind(t, nt, v1alpha1.InstanceStateChange, time.Time{}); e.InstanceAction != state {
+			t.Errorf("the event says %s, want %s", e.InstanceAction, state)
+		}
+		w.untilNode(nodes[i], cordoned)
+	}
+	w.checkToldOnce(pods...)
+	w.untilQueueEmpty()
+}
+
+func testRunning(_ *testing.T, w *world) {
+	node := w.nodes(1)[0]
+	w.send(awssim.Notice{Kind: awssim.StateChange, InstanceIDs: []string{instanceOf(node)}, State: "running"})
+	w.checkNoTermination(node)
+}
+
+func testRunningAgain(_ *testing.T, w *world) {
+	node := w.nodes(1)[0]
+	w.send(awssim.Notice{Kind: awssim.RebalanceRecommendation, InstanceIDs: []string{instanceOf(node)}})
+	w.until(node, v1alpha1.StateCordoned)
+	w.untilNode(node, cordoned)
+	w.send(awssim.Notice{Kind: awssim.StateChange, InstanceIDs: []string{instanceOf(node)}, State: "running", Time: time.Now().Add(time.Second)})
+	w.until(node, v1alpha1.StateCancelled)
+	w.untilNode(node, schedulable)
+}
+
+// testHealth: maintenance is days away, so the nodes are only cordoned, until it is called off.
+func testHealth(t *testing.T, w *world) {
+	nodes := w.nodes(2)
+	w.pods(nodes[0], 1)
+	notice := awssim.Notice{
+		Kind: awssim.Health, InstanceIDs: []string{instanceOf(nodes[0]), instanceOf(nodes[1]), "i-0123456789abcdef0"},
+		EventARN: "arn:aws:health:us-east-1::event/EC2/AWS_EC2_INSTANCE_RETIREMENT_SCHEDULED/" + w.queueName,
+		// Health says it in GMT, in whole seconds.
+		NotBefore: time.Now().Add(3 * 24 * time.Hour).Truncate(time.Second),
+	}
+	w.send(notice)
+	for _, node := range nodes {
+		nt := w.until(node, v1alpha1.StateScheduled)
+		if e := checkKind(t, nt, v1alpha1.ScheduledMaintenance, notice.NotBefore); e.NotBefore == nil || !e.NotBefore.Time.Equal(notice.NotBefore) {
+			t.Errorf("the maintenance is not before %v, want %s", e.NotBefore, notice.NotBefore)
+		}
+		w.untilNode(node, cordoned)
+	}
+	if messages := w.messages(); len(messages) != 1 {
+		t.Errorf("%d messages are in the queue, want the one that is also about an instance that is no node", len(messages))
+	}
+	notice.Status, notice.InstanceIDs = "closed", notice.InstanceIDs[:2]
+	w.send(notice)
+	for _, node := range nodes {
+		w.until(node, v1alpha1.StateCancelled)
+		w.untilNode(node, schedulable)
+	}
+	w.checkToldOnce()
+}
+
+// testLifecycle: the group tells of it both itself and through EventBridge.
+func testLifecycle(t *testing.T, w *world) {
+	node := w.nodes(1)[0]
+	pods := w.pods(node, 2)
+	notice := awssim.Notice{
+		Kind: awssim.Lifecycle, InstanceIDs: []string{instanceOf(node)},
+		Group: "workers", Hook: "drain", Token: "87654321-4321-4321-4321-210987654321",
+	}
+	w.send(notice)
+	notice.Kind = awssim.LifecycleDirect
+	w.send(notice)
+	w.untilQueueEmpty()
+	nt := w.until(node, v1alpha1.StateCompleted)
+	e := checkKind(t, nt, v1alpha1.AutoScalingTermination, time.Time{})
+	want := v1alpha1.LifecycleHook{AutoScalingGroupName: "workers", Name: "drain", Token: notice.Token, Destination: "EC2"}
+	if e.LifecycleHook == nil || *e.LifecycleHook != want {
+		t.Errorf("the hook is %+v, want %+v", e.LifecycleHook, want)
+	}
+	w.checkToldOnce(pods...)
+}
+
+func testCapacityReservation(t *testing.T, w *world) {
+	nodes := w.nodes(2)
+	deadline := time.Now().Add(3 * time.Minute).Truncate(time.Second)
+	for i, node := range nodes {
+		w.send(awssim.Notice{
+			Kind: awssim.CapacityReservation, InstanceIDs: []string{instanceOf(node)}, OtherSpelling: i == 1, NotBefore: deadline,
+		})
+	}
+	for _, node := range nodes {
+		checkKind(t, w.until(node, v1alpha1.StateCompleted), v1alpha1.CapacityReservationInterruption, deadline)
+		w.untilNode(node, cordoned)
+	}
+	w.untilQueueEmpty()
+}
+
+func testTestNotification(_ *testing.T, w *world) {
+	node := w.nodes(1)[0]
+	w.send(awssim.Notice{Kind: awssim.TestNotification})
+	w.checkNoTermination(node)
+}
+
+func unknown() awssim.Notice {
+	return awssim.Notice{Kind: awssim.SpotInterruption, InstanceIDs: []string{"i-0fedcba9876543210"}}
+}
+
+// testRetained: the instance may become a node yet, so its message is given back for a while.
+func testRetained(_ *testing.T, w *world) {
+	sent := w.send(unknown())
+	eventually(w.t, func() error {
+		messages := w.messages()
+		if len(messages) != 1 || messages[0].Receives != 1 || !messages[0].VisibleAt.After(sent.Add(29*time.Second)) {
+			return fmt.Errorf("the queue has %+v, want the message, hidden for half a minute", messages)
+		}
+		return nil
+	})
+}
+
+func testDiscarded(_ *testing.T, w *world) {
+	w.send(unknown())
+	w.untilQueueEmpty()
+}
+
+// testNotGoverned: a node of the cluster, but not one of this queue's policies.
+func testNotGoverned(_ *testing.T, w *world) {
+	node := cluster.CreateNodes(w.t, 1)[0]
+	w.interrupt(node)
+	w.checkNoTermination(node)
+}

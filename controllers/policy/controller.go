@@ -67,7 +67,8 @@ func (r *Reconciler) writeStatus(ctx context.Context, policy *v1alpha1.NodeTermi
 	if equality.Semantic.DeepEqual(policy.Status, after.Status) {
 		return nil
 	}
-	if err := r.Client.Status().Patch(ctx, after, client.MergeFrom(policy)); client.IgnoreNotFound(err) != nil {
+	err := r.Client.Status().Patch(ctx, after, client.MergeFrom(policy))
+	if client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("cannot write the status of NodeTerminationPolicy %s: %w", policy.Name, err)
 	}
 	return nil

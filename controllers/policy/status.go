@@ -143,7 +143,7 @@ func (r *Reconciler) describe(policy *v1alpha1.NodeTerminationPolicy, v *view) {
 	status.Nodes = ptr.To(v.governed[policy.UID])
 	status.ActiveTerminations = ptr.To(v.active[policy.UID])
 	status.Sources = r.sources(policy)
-	sourcesReady := summarize(status.Sources)
+	sourcesReady := sumUp(status.Sources)
 	ready := sourcesReady
 	ready.Type = v1alpha1.ConditionReady
 	if _, err := policy.Selects(&corev1.Node{}); err != nil {
@@ -171,9 +171,9 @@ func (r *Reconciler) sources(policy *v1alpha1.NodeTerminationPolicy) []v1alpha1.
 	return sources
 }
 
-// summarize makes one condition of all sources: the first that is not ready
+// sumUp makes one condition of all sources: the first that is not ready
 // decides, then the first that has something to say.
-func summarize(sources []v1alpha1.SourceStatus) metav1.Condition {
+func sumUp(sources []v1alpha1.SourceStatus) metav1.Condition {
 	condition := metav1.Condition{
 		Type: v1alpha1.ConditionSourcesReady, Status: metav1.ConditionTrue,
 		Reason: v1alpha1.ReasonReady, Message: "every source is heard",

@@ -117,7 +117,7 @@ func TestSummaryTellsTheWorst(t *testing.T) {
 		"failure":  {[]v1alpha1.SourceStatus{warns, ready, fails}, metav1.ConditionFalse, v1alpha1.ReasonAccessDenied, "source c: allow it"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got := summarize(tc.sources); got.Status != tc.status || got.Reason != tc.reason || got.Message != tc.message {
+			if got := sumUp(tc.sources); got.Status != tc.status || got.Reason != tc.reason || got.Message != tc.message {
 				t.Errorf("got %+v", got)
 			}
 		})

@@ -15,7 +15,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -44,11 +43,8 @@ type Reconciler struct {
 	// Clock tells the time.
 	Clock clock.PassiveClock
 
-	wake wake
-	// drains are the nodes whose pods are followed, by termination.
-	drains sync.Map
-	// written is when each termination's status was last written, by name.
-	written sync.Map
+	wake   wake
+	memory memory
 }
 
 // phase is one step of a reconcile; it reports whether the reconcile ends here.
@@ -85,7 +81,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	if !s.draining {
 		r.stopDrain(s.nt.Name)
 	}
-	s.summarize(err)
+	s.sumUp(err)
 	err = errors.Join(err, r.writeStatus(ctx, s, before))
 	if err == nil {
 		err = r.prune(ctx, s)

@@ -21,9 +21,10 @@ import (
 	"github.com/nodetermination/operator/hack/testcluster"
 )
 
-// budget keeps every pod with the label app=<name>.
-func (s *setting) budget(name string) {
+// budget keeps every pod with the label app=web.
+func (s *setting) budget() {
 	s.t.Helper()
+	const name = "web"
 	s.create(&policyv1.PodDisruptionBudget{
 		ObjectMeta: metav1.ObjectMeta{Namespace: s.ns, Name: name},
 		Spec: policyv1.PodDisruptionBudgetSpec{
@@ -111,7 +112,7 @@ func TestBlockedPodsAreNamedAndDeletedInTime(t *testing.T) {
 	s := newSetting(t, 1, func(spec *v1alpha1.NodeTerminationPolicySpec) {
 		spec.Drain = &v1alpha1.DrainSpec{BlockedPods: &v1alpha1.BlockedPods{Action: v1alpha1.BlockedDelete, BeforeSeconds: ptr.To[int32](5)}}
 	})
-	s.budget("web")
+	s.budget()
 	cluster.CreatePods(t, s.ns, s.nodes[0].Name, 2, app("web"))
 	cluster.CreatePods(t, s.ns, s.nodes[0].Name, 3)
 	created := time.Now()
@@ -138,7 +139,7 @@ func TestSoftDrainDeletesNothingPastABudget(t *testing.T) {
 		spec.Events = []v1alpha1.EventRule{{Kind: v1alpha1.RebalanceRecommendation, Action: v1alpha1.ActionCordonAndDrain}}
 		spec.Drain = &v1alpha1.DrainSpec{TimeoutSeconds: ptr.To[int32](4)}
 	})
-	s.budget("web")
+	s.budget()
 	pods := cluster.CreatePods(t, s.ns, s.nodes[0].Name, 1, app("web"))
 	e := v1alpha1.Event{ID: "r", Kind: v1alpha1.RebalanceRecommendation, Source: v1alpha1.SourceSQS, Time: now(0)}
 	nt := s.until(s.terminate(0, e), v1alpha1.StateFailed)
@@ -188,7 +189,7 @@ func TestNearerDeadlineShortensGrace(t *testing.T) {
 func TestSuspendStopsAndResumes(t *testing.T) {
 	t.Parallel()
 	s := newSetting(t, 1, nil)
-	s.budget("web")
+	s.budget()
 	cluster.CreatePods(t, s.ns, s.nodes[0].Name, 2, app("web"))
 	nt := s.terminate(0, notice("a", 2*time.Minute))
 	s.until(nt, v1alpha1.StateDraining)
@@ -230,7 +231,7 @@ func TestDeletedTerminationUndoesOnlyOurs(t *testing.T) {
 	if err := admin.Update(t.Context(), theirs); err != nil {
 		t.Fatal(err)
 	}
-	s.budget("web")
+	s.budget()
 	for i := range s.nodes {
 		cluster.CreatePods(t, s.ns, s.nodes[i].Name, 1, app("web"))
 		nt := s.terminate(i, notice("a", 2*time.Minute))
@@ -295,7 +296,7 @@ func TestNoPolicyThenOne(t *testing.T) {
 func TestDeletedPolicyStopsTheDrain(t *testing.T) {
 	t.Parallel()
 	s := newSetting(t, 1, nil)
-	s.budget("web")
+	s.budget()
 	cluster.CreatePods(t, s.ns, s.nodes[0].Name, 1, app("web"))
 	nt := s.terminate(0, notice("a", 2*time.Minute))
 	s.until(nt, v1alpha1.StateDraining)
@@ -314,7 +315,7 @@ func TestDeletedPolicyStopsTheDrain(t *testing.T) {
 func TestNodeVanishes(t *testing.T) {
 	t.Parallel()
 	s := newSetting(t, 2, nil)
-	s.budget("web")
+	s.budget()
 	cluster.CreatePods(t, s.ns, s.nodes[0].Name, 2, app("web"))
 	blocked := s.terminate(0, notice("a", 2*time.Minute))
 	s.until(blocked, v1alpha1.StateDraining)

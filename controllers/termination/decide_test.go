@@ -6,9 +6,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"k8s.io/utils/ptr"
 
-	"github.com/google/go-cmp/cmp"
 	"github.com/nodetermination/operator/api/v1alpha1"
 )
 

@@ -42,8 +42,8 @@ func (r *Reconciler) evict(ctx context.Context, s *scope) error {
 	}
 	s.settle(v1alpha1.StateDraining, "finding the pods of the node")
 	s.condition(v1alpha1.ConditionDrained, false, v1alpha1.ReasonDraining, s.message)
-	r.drains.Store(s.nt.Name, s.node.Name)
-	r.Watches.Ensure(s.node.Name)
+	r.memory.draining(s.nt.Name, s.node.Name)
+	r.Watches.Ensure(s.node.Name) //nolint:contextcheck // the watch outlives this reconcile
 	pods, synced := r.Watches.Pods(s.node.Name)
 	if !synced {
 		return r.Watches.Err(s.node.Name)
@@ -91,9 +91,9 @@ func (r *Reconciler) plan(s *scope, pods []drain.Pod) (drain.Plan, error) {
 
 // stopDrain calls off what the executor was to do and stops following the pods.
 func (r *Reconciler) stopDrain(name string) {
-	if node, draining := r.drains.LoadAndDelete(name); draining {
+	if node := r.memory.drained(name); node != "" {
 		r.Executor.Set(name, nil)
-		r.Watches.Drop(node.(string))
+		r.Watches.Drop(node)
 	}
 }
 

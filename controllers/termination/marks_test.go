@@ -6,9 +6,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 
-	"github.com/google/go-cmp/cmp"
 	"github.com/nodetermination/operator/api/v1alpha1"
 )
 

@@ -76,12 +76,12 @@ func (r *Reconciler) ofTermination(_ context.Context, nt *v1alpha1.NodeTerminati
 
 // ofNode is the termination of the node's instance, whether or not it exists: the
 // node may carry marks of one that was deleted.
-func (r *Reconciler) ofNode(_ context.Context, node *corev1.Node) []string {
+func (r *Reconciler) ofNode(ctx context.Context, node *corev1.Node) []string {
 	var names []string
 	if m, marked := marksOn(node); marked {
 		names = append(names, m.InstanceID)
 	}
-	if id, ok := v1alpha1.InstanceID(node); ok && !slices.Contains(names, id) && r.exists(id) {
+	if id, ok := v1alpha1.InstanceID(node); ok && !slices.Contains(names, id) && r.exists(ctx, id) {
 		names = append(names, id)
 	}
 	return names
@@ -103,8 +103,8 @@ func (r *Reconciler) ofPolicy(ctx context.Context, _ *v1alpha1.NodeTerminationPo
 	return names
 }
 
-func (r *Reconciler) exists(name string) bool {
-	return r.Client.Get(context.Background(), types.NamespacedName{Name: name}, &v1alpha1.NodeTermination{}) == nil
+func (r *Reconciler) exists(ctx context.Context, name string) bool {
+	return r.Client.Get(ctx, types.NamespacedName{Name: name}, &v1alpha1.NodeTermination{}) == nil
 }
 
 // nodeChanges lets through what a reconcile looks at; the rest of a node, such as
@@ -126,7 +126,7 @@ var nodeChanges = predicate.TypedFuncs[*corev1.Node]{
 func byDeadline[T client.Object](r *Reconciler, concerned func(context.Context, T) []string) handler.TypedEventHandler[T, reconcile.Request] {
 	enqueue := func(ctx context.Context, object T, q queue) {
 		for _, name := range concerned(ctx, object) {
-			add(q, name, r.priorityOf(name))
+			add(q, name, r.priorityOf(ctx, name))
 		}
 	}
 	return handler.TypedFuncs[T, reconcile.Request]{
@@ -164,14 +164,14 @@ func (w *wake) add(r *Reconciler, name string) {
 	q := w.queue
 	w.mu.Unlock()
 	if q != nil {
-		add(q, name, r.priorityOf(name))
+		add(q, name, r.priorityOf(context.Background(), name))
 	}
 }
 
 // priorityOf is the place of a termination in the queue.
-func (r *Reconciler) priorityOf(name string) int {
+func (r *Reconciler) priorityOf(ctx context.Context, name string) int {
 	nt := &v1alpha1.NodeTermination{}
-	if r.Client.Get(context.Background(), types.NamespacedName{Name: name}, nt) != nil {
+	if r.Client.Get(ctx, types.NamespacedName{Name: name}, nt) != nil {
 		return 0
 	}
 	return priority(nearestDeadline(nt.Spec.Events), r.Clock.Now())

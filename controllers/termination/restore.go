@@ -47,7 +47,7 @@ func fate(events []v1alpha1.EventStatus) string {
 // undo restores the node of a NodeTermination that was deleted.
 func (r *Reconciler) undo(ctx context.Context, instanceID string) error {
 	r.stopDrain(instanceID)
-	r.written.Delete(instanceID)
+	r.memory.forget(instanceID)
 	var nodes corev1.NodeList
 	if err := r.Client.List(ctx, &nodes, client.MatchingFields{v1alpha1.NodeInstanceIDIndex: instanceID}); err != nil {
 		return fmt.Errorf("cannot find the node of instance %s: %w", instanceID, err)

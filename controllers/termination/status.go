@@ -58,9 +58,9 @@ func (s *scope) finish(state, message string) {
 	s.settle(state, message)
 }
 
-// summarize turns the state into the conditions that everybody reads. An error
+// sumUp turns the state into the conditions that everybody reads. An error
 // keeps the state and takes the message's place, so that it shows in kubectl.
-func (s *scope) summarize(err error) {
+func (s *scope) sumUp(err error) {
 	ready := meta.FindStatusCondition(s.nt.Status.Conditions, v1alpha1.ConditionReady)
 	if s.state == "" {
 		s.settle(v1alpha1.StateReceived, "events were heard")
@@ -84,17 +84,15 @@ func (r *Reconciler) writeStatus(ctx context.Context, s *scope, before *v1alpha1
 	if equality.Semantic.DeepEqual(before.Status, s.nt.Status) {
 		return nil
 	}
-	if written, ok := r.written.Load(s.nt.Name); ok && onlyProgress(before, s.nt) {
-		if due := written.(time.Time).Add(progressInterval); s.now.Before(due) {
-			s.lookAgain(due)
-			return nil
-		}
+	if due := r.memory.lastWrite(s.nt.Name).Add(progressInterval); s.now.Before(due) && onlyProgress(before, s.nt) {
+		s.lookAgain(due)
+		return nil
 	}
 	patch := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
 	if err := r.Client.Status().Patch(ctx, s.nt, patch); err != nil {
 		return fmt.Errorf("cannot write the status of NodeTermination %s: %w", s.nt.Name, err)
 	}
-	r.written.Store(s.nt.Name, s.now)
+	r.memory.wrote(s.nt.Name, s.now)
 	if ready := meta.FindStatusCondition(before.Status.Conditions, v1alpha1.ConditionReady); ready == nil || ready.Reason != s.state {
 		logf.FromContext(ctx).Info("NodeTermination is "+s.state, "node", s.nt.Spec.NodeName, "instance", s.nt.Name, "message", s.message)
 	}

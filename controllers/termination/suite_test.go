@@ -116,6 +116,7 @@ type shiftedClock struct {
 func (c *shiftedClock) Now() time.Time { return c.PassiveClock.Now().Add(time.Duration(c.by.Load())) }
 
 func (c *shiftedClock) shift(t *testing.T, by time.Duration) {
+	t.Helper()
 	c.by.Store(int64(by))
 	t.Cleanup(func() { c.by.Store(0) })
 }

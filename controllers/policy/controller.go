@@ -35,6 +35,9 @@ import (
 // hundred nodes that join together are one look.
 const gather = time.Second
 
+// reconcileTimeout bounds one look with all its writes.
+const reconcileTimeout = 30 * time.Second
+
 // everything is the one request of this controller. Policies share queues and
 // overlap on nodes, and there are few of them, so each look is at all of them.
 var everything = reconcile.Request{NamespacedName: client.ObjectKey{Name: "policies"}}
@@ -84,7 +87,11 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 		WatchesRawSource(source.Kind(cache, &corev1.Node{}, soon[*corev1.Node](gather), nodeChanges)).
 		WatchesRawSource(source.Kind(cache, &v1alpha1.NodeTermination{}, soon[*v1alpha1.NodeTermination](gather), terminationChanges)).
 		WatchesRawSource(source.Channel(r.Queues.Changed(), soon[client.Object](0))).
-		WithOptions(controller.Options{MaxConcurrentReconciles: 1}).
+		WithOptions(controller.Options{
+			MaxConcurrentReconciles: 1,
+			ReconciliationTimeout:   reconcileTimeout,
+			EnableWarmup:            ptr.To(true), // a new leader knows the cluster already
+		}).
 		Complete(r)
 }
 

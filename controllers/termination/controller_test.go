@@ -226,11 +226,11 @@ func TestDeletedTerminationUndoesOnlyOurs(t *testing.T) {
 	s := newSetting(t, 2, func(spec *v1alpha1.NodeTerminationPolicySpec) {
 		spec.Node = &v1alpha1.NodeActions{Taint: &v1alpha1.NodeTaint{Effect: "NoSchedule"}}
 	})
-	theirs := s.node(1)
-	theirs.Spec.Unschedulable = true
-	if err := admin.Update(t.Context(), theirs); err != nil {
-		t.Fatal(err)
-	}
+	testcluster.Eventually(t, patience, func() error {
+		theirs := s.node(1)
+		theirs.Spec.Unschedulable = true
+		return admin.Update(t.Context(), theirs)
+	})
 	s.budget()
 	for i := range s.nodes {
 		cluster.CreatePods(t, s.ns, s.nodes[i].Name, 1, app("web"))

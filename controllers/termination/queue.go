@@ -33,6 +33,8 @@ const (
 	// maxRetryDelay bounds the back-off after errors: a deadline is two minutes away.
 	maxRetryDelay = 5 * time.Second
 	minRetryDelay = 50 * time.Millisecond
+	// reconcileTimeout bounds one reconcile with all its calls.
+	reconcileTimeout = 30 * time.Second
 )
 
 type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
@@ -48,6 +50,8 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 		WatchesRawSource(&r.wake).
 		WithOptions(controller.Options{
 			MaxConcurrentReconciles: workers,
+			ReconciliationTimeout:   reconcileTimeout,
+			EnableWarmup:            ptr.To(true), // a new leader knows the cluster already
 			RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](minRetryDelay, maxRetryDelay),
 		}).
 		Complete(r)

@@ -37,7 +37,7 @@ var parsers = map[string]map[string]func(bridged) (Document, error){
 }
 
 // envelope is what all EventBridge events share.
-// https://docs.aws.amazon.com/eventbridge/latest/ref/overiew-event-structure.html
+// https://docs.aws.amazon.com/eventbridge/latest/ref/events-structure.html
 type envelope struct {
 	ID         string          `json:"id"`
 	Source     string          `json:"source"`

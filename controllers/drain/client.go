@@ -4,12 +4,17 @@ package drain
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/kubernetes/scheme"
 	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/rest"
 	"k8s.io/utils/ptr"
@@ -32,6 +37,33 @@ func NewClient(config *rest.Config, httpClient *http.Client) (corev1client.CoreV
 		return corev1client.NewForConfig(config)
 	}
 	return corev1client.NewForConfigAndClient(config, httpClient)
+}
+
+// listPods lists the pods of one node, one page of them if options say so.
+func listPods(ctx context.Context, client rest.Interface, node string, options metav1.ListOptions) (*corev1.PodList, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	options.FieldSelector = onNode(node)
+	list := &corev1.PodList{}
+	err := client.Get().Resource("pods").VersionedParams(&options, scheme.ParameterCodec).MaxRetries(0).Do(ctx).Into(list)
+	if err != nil {
+		return nil, fmt.Errorf("cannot list the pods of node %s: %w", node, err)
+	}
+	return list, nil
+}
+
+// watchPods watches the pods of one node.
+func watchPods(ctx context.Context, client corev1client.PodsGetter, node string, options metav1.ListOptions) (watch.Interface, error) {
+	options.FieldSelector = onNode(node)
+	changes, err := client.Pods(metav1.NamespaceAll).Watch(ctx, options)
+	if err != nil {
+		return nil, fmt.Errorf("cannot watch the pods of node %s: %w", node, err)
+	}
+	return changes, nil
+}
+
+func onNode(node string) string {
+	return fields.OneTermEqualSelector("spec.nodeName", node).String()
 }
 
 // send tells one pod to go and waits for the answer, without client-go's own

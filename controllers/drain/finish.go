@@ -17,11 +17,11 @@ const (
 // finish takes note of what became of an item that next gave out.
 func (q *queue) finish(it *item, answer response, now time.Time) {
 	g, refusal := it.gate, it.refusal()
-	q.inFlight--
-	g.inFlight--
+	q.fly(g, -1)
 	switch answer.outcome {
 	case evicted, deleted:
 		q.limit = min(q.max, q.limit+1)
+		g.went(q.max)
 		q.pass(g)
 		q.tell(it, now)
 	case gone:
@@ -36,6 +36,7 @@ func (q *queue) finish(it *item, answer response, now time.Time) {
 	case namespaceTerminating:
 		q.setApart(it, newRefusal(RefusedByNamespace, answer.reason), firstBackoff, now)
 	case timeout, conflict:
+		g.hung()
 		q.setApart(it, newRefusal(RefusedByTimeout, answer.reason), firstBackoff, now)
 	case failed:
 		// What the API server says when several budgets select a pod has no name.

@@ -29,7 +29,7 @@ const (
 // gateKey names the pods that are refused together.
 type gateKey struct {
 	namespace string
-	// budgets are their names, joined. Empty: pods that no budget keeps.
+	// budgets are their names, joined. Empty: pods of the namespace that no budget keeps.
 	budgets string
 	// ready: budgets may let pods go that are not ready and keep those that are.
 	ready bool
@@ -47,6 +47,8 @@ type gate struct {
 	// backoff is how long it was last closed for; zero: the last pod passed.
 	backoff     time.Duration
 	closedUntil time.Time
+	// slow is how many may be in flight since requests hung. Zero: any number.
+	slow int
 	// refusal is why it is closed. Nil: it is not, or that is nothing to speak of.
 	refusal *Refusal
 }
@@ -72,6 +74,8 @@ func (g *gate) room() int {
 	switch {
 	case g.backoff > 0:
 		return 1 - g.inFlight
+	case len(g.budgets) == 0 && g.slow > 0:
+		return g.slow - g.inFlight
 	case len(g.budgets) == 0:
 		return len(g.waiting)
 	}
@@ -89,6 +93,25 @@ func (g *gate) room() int {
 func (g *gate) close(now time.Time, first time.Duration, jitter func(time.Duration) time.Duration) {
 	g.backoff = min(max(first, 2*g.backoff), lastBackoff)
 	g.closedUntil = now.Add(jitter(g.backoff))
+}
+
+// hung halves the requests in flight: those of one namespace may all hang, behind
+// a webhook, and are not to take up all that the Executor has.
+func (g *gate) hung() {
+	if g.slow == 0 {
+		g.slow = g.inFlight + 1
+	}
+	g.slow = max(1, g.slow/2)
+}
+
+// went undoes hung, step by step.
+func (g *gate) went(limit int) {
+	if g.slow == 0 {
+		return
+	}
+	if g.slow++; g.slow >= limit {
+		g.slow = 0
+	}
 }
 
 // add lets an item wait at the gate.

@@ -4,7 +4,6 @@ package drain
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"reflect"
@@ -21,10 +20,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 )
 
-const (
-	listTimeout  = 30 * time.Second
-	backoffReset = 30 * time.Second
-)
+// backoffReset is how long all has to go well for the next failure to count as the first.
+const backoffReset = 30 * time.Second
 
 // watchBackoff is the time between attempts to list or watch: short, as two
 // minutes leave no room for client-go's usual thirty seconds.
@@ -64,35 +61,31 @@ type plainListWatch struct{ *cache.ListWatch }
 func (plainListWatch) IsWatchListSemanticsUnSupported() bool { return true }
 
 func (n *nodeWatch) listWatch() cache.ListerWatcher {
-	pods := n.watches.client.Pods(metav1.NamespaceAll)
+	client := n.watches.client
 	return plainListWatch{&cache.ListWatch{
 		ListWithContextFunc: func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
-			ctx, cancel := context.WithTimeout(ctx, listTimeout)
-			defer cancel()
-			options.FieldSelector = onNode(n.name)
-			list, err := pods.List(ctx, options)
-			n.note(ctx, "list", err)
+			list, err := listPods(ctx, client.RESTClient(), n.name, options)
+			n.note(ctx, err)
 			return list, err
 		},
 		WatchFuncWithContext: func(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
-			options.FieldSelector = onNode(n.name)
-			changes, err := pods.Watch(ctx, options)
-			n.note(ctx, "watch", err)
+			changes, err := watchPods(ctx, client, n.name, options)
+			n.note(ctx, err)
 			return changes, err
 		},
 	}}
 }
 
 // note keeps the error of a list or watch, and wakes the owner if it is news.
-func (n *nodeWatch) note(ctx context.Context, verb string, err error) {
-	if err != nil {
-		err = fmt.Errorf("cannot %s the pods of node %s: %w", verb, n.name, err)
+func (n *nodeWatch) note(ctx context.Context, err error) {
+	if ctx.Err() != nil {
+		return // stopped
 	}
 	n.mu.Lock()
 	news := (n.err == nil) != (err == nil) || (err != nil && n.err.Error() != err.Error())
 	n.err = err
 	n.mu.Unlock()
-	if !news || errors.Is(ctx.Err(), context.Canceled) {
+	if !news {
 		return
 	}
 	if err != nil {

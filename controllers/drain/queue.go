@@ -24,8 +24,11 @@ type queue struct {
 	// inFlight requests are at most limit, which is max unless the API server is
 	// overloaded or away.
 	inFlight, limit, max int
-	pausedUntil          time.Time
-	arrivals             uint64
+	// apart is how many of them are for pods that were refused for their own sake.
+	// They may hang again, and get a quarter at most.
+	apart       int
+	pausedUntil time.Time
+	arrivals    uint64
 	// changed are the owners whose refusals are others than before.
 	changed map[string]struct{}
 	jitter  func(time.Duration) time.Duration
@@ -169,14 +172,12 @@ func (q *queue) gateOf(it *item) (gateKey, []*budget) {
 	if it.alone {
 		return gateKey{pod: pod.UID}, nil
 	}
+	key := gateKey{namespace: pod.Namespace}
 	if it.action.Verb == Delete || pod.Pending {
-		return gateKey{}, nil
+		return key, nil
 	}
 	budgets := q.budgets.of(pod)
-	if len(budgets) == 0 {
-		return gateKey{}, nil
-	}
-	key := gateKey{namespace: pod.Namespace, ready: pod.Ready}
+	key.ready = pod.Ready && len(budgets) > 0
 	for _, budget := range budgets {
 		key.budgets += budget.name + "," // not in any name
 	}
@@ -221,6 +222,9 @@ func (q *queue) next(now time.Time) (*item, time.Time) {
 			}
 			continue
 		}
+		if g.key.pod != "" && q.apart >= max(1, q.limit/4) {
+			continue
+		}
 		if g.room() > 0 && (best == nil || inOrder(g.waiting[0], best.waiting[0]) < 0) {
 			best = g
 		}
@@ -231,9 +235,17 @@ func (q *queue) next(now time.Time) (*item, time.Time) {
 	it := best.waiting[0]
 	best.remove(it)
 	it.state, it.sent = stateSending, it.action
-	best.inFlight++
-	q.inFlight++
+	q.fly(best, 1)
 	return it, time.Time{}
+}
+
+// fly counts the requests in flight.
+func (q *queue) fly(g *gate, change int) {
+	q.inFlight += change
+	g.inFlight += change
+	if g.key.pod != "" {
+		q.apart += change
+	}
 }
 
 // heed closes a gate whose pods would all be refused. The change of its budget

@@ -24,6 +24,7 @@ type queueTest struct {
 }
 
 func newQueueTest(t *testing.T) *queueTest {
+	t.Helper()
 	q := newQueue(100)
 	q.jitter = func(d time.Duration) time.Duration { return d }
 	return &queueTest{T: t, queue: q, now: start}
@@ -476,6 +477,55 @@ func TestQueueSetApart(t *testing.T) {
 			q.want("a", nil)
 			q.expectNothingLeft()
 		})
+	}
+}
+
+// A namespace whose evictions hang, as behind a webhook that is away, takes up
+// all there is but once.
+func TestQueueHangingNamespace(t *testing.T) {
+	q := newQueueTest(t)
+	q.limit, q.max = 16, 16
+	q.want("a", by(after(100), evict(manyPods("hangs", 100)...)))
+	hanging := q.sent()
+	if len(hanging) != 16 {
+		t.Fatalf("%d in flight", len(hanging))
+	}
+	q.want("b", by(after(200), evict(manyPods("free", 10, inNamespace("other"))...)))
+	q.now = q.now.Add(callTimeout)
+	q.answer(hanging, timeout, "no answer")
+	for range 10 {
+		flying := q.sent()
+		hanging = slices.DeleteFunc(slices.Clone(flying), func(it *item) bool { return it.owner == "b" })
+		if len(hanging) > 5 {
+			t.Errorf("%d hang again", len(hanging))
+		}
+		for _, it := range flying {
+			if it.owner == "b" {
+				q.answer([]*item{it}, evicted, "")
+			}
+		}
+		q.now = q.now.Add(callTimeout)
+		q.answer(hanging, timeout, "no answer")
+	}
+	if refusals := q.refusals("b"); len(refusals) > 0 || len(q.items["b"]) != 10 {
+		t.Error(refusals)
+	}
+	for _, it := range q.items["b"] {
+		if it.state != stateTold {
+			t.Errorf("%s was held up", it.action.Pod.Name)
+		}
+	}
+
+	// It recovers by itself.
+	for told := 0; told < 100; {
+		now := q.sent()
+		q.answer(now, evicted, "")
+		if told += len(now); len(now) == 0 {
+			q.passes()
+		}
+	}
+	if n := len(q.refusals("a")); n > 0 {
+		t.Errorf("%d are still refused", n)
 	}
 }
 

@@ -8,14 +8,14 @@ import "strings"
 type RefusalKind string
 
 const (
-	// RefusedByBudget: one or more disruption budgets block it.
+	// RefusedByBudget means that one or more disruption budgets block it.
 	RefusedByBudget RefusalKind = "Budget"
-	// RefusedByNamespace: its namespace is being deleted, where nothing can be evicted.
+	// RefusedByNamespace means that its namespace is being deleted: nothing can be evicted there.
 	RefusedByNamespace RefusalKind = "NamespaceTerminating"
-	// RefusedByServer: the API server said no for another reason, such as a
-	// missing permission or an admission webhook.
+	// RefusedByServer means that the API server said no for another reason, such
+	// as a missing permission or an admission webhook.
 	RefusedByServer RefusalKind = "Server"
-	// RefusedByTimeout: the API server did not answer in time.
+	// RefusedByTimeout means that the API server did not answer in time.
 	RefusedByTimeout RefusalKind = "Timeout"
 )
 

@@ -213,7 +213,7 @@ func (r *rig) until(what, node string, condition func(Plan) bool) Plan {
 	var plan Plan
 	testcluster.Eventually(r, time.Minute, func() error {
 		if plan = r.plan(node); !condition(plan) {
-			return fmt.Errorf("%s: node %s has %+v, watch error %v", what, node, plan, r.watches.Err(node))
+			return fmt.Errorf("%s: node %s has %+v, watch error %w", what, node, plan, r.watches.Err(node))
 		}
 		return nil
 	})

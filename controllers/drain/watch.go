@@ -4,12 +4,10 @@ package drain
 
 import (
 	"context"
-	"fmt"
 	"sync"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/fields"
 	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/utils/clock"
 )
@@ -131,14 +129,12 @@ func (w *Watches) Has(pod Pod) bool {
 // Look lists a node's pods anew. Unlike a watch, it misses nothing that was
 // created before the call.
 func (w *Watches) Look(ctx context.Context, node string) ([]Pod, error) {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
-	options := metav1.ListOptions{FieldSelector: onNode(node), Limit: pageSize}
+	options := metav1.ListOptions{Limit: pageSize}
 	var pods []Pod
 	for {
-		list, err := w.client.Pods(metav1.NamespaceAll).List(ctx, options)
+		list, err := listPods(ctx, w.client.RESTClient(), node, options)
 		if err != nil {
-			return nil, fmt.Errorf("cannot list the pods of node %s: %w", node, err)
+			return nil, err
 		}
 		for i := range list.Items {
 			pods = append(pods, NewPod(&list.Items[i]))
@@ -167,8 +163,4 @@ func (w *Watches) begin(node *nodeWatch) {
 		defer cancel()
 		node.run(ctx)
 	})
-}
-
-func onNode(node string) string {
-	return fields.OneTermEqualSelector("spec.nodeName", node).String()
 }

@@ -72,7 +72,7 @@ func (m *manager) end(t *testing.T) {
 	}
 	m.checkLog(t)
 	if t.Failed() {
-		t.Logf("the end of the log of manager %d:\n%s", m.PID(), m.LogTail(60))
+		t.Logf("the end of the log of manager %d:\n%s", m.PID(), m.LogTail(40))
 	}
 }
 
@@ -128,8 +128,8 @@ func (m *manager) untilSays(t *testing.T, text string) time.Time {
 
 // What client-go says of the lease.
 const (
-	standsBy = "attempting to acquire leader lease"
-	leads    = "successfully acquired lease"
+	standsBy = "Attempting to acquire leader lease"
+	leads    = "Successfully acquired lease"
 )
 
 // kill is kill -9.

@@ -300,10 +300,13 @@ func (w *world) untilHeard() {
 	})
 }
 
-// toldToGo counts how often each pod of the namespace was told to go.
-func (w *world) toldToGo() map[string]int {
+// told counts how often each pod of the namespace was told to go by an eviction (create) or a
+// deletion (delete).
+func (w *world) told(verb string) map[string]int {
 	w.t.Helper()
-	found, err := audit.find(func(r *request) bool { return r.tellsPodToGo() && r.Object.Namespace == w.namespace })
+	found, err := audit.find(func(r *request) bool {
+		return r.tellsPodToGo() && r.Verb == verb && r.Object.Namespace == w.namespace
+	})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -317,7 +320,10 @@ func (w *world) toldToGo() map[string]int {
 // checkToldOnce checks that each of the pods was told to go once, and no other pod was.
 func (w *world) checkToldOnce(pods ...*corev1.Pod) {
 	w.t.Helper()
-	counts := w.toldToGo()
+	counts := w.told("create")
+	for name, n := range w.told("delete") {
+		counts[name] += n
+	}
 	for _, pod := range pods {
 		if counts[pod.Name] != 1 {
 			w.t.Errorf("pod %s was told to go %d times, want once", pod.Name, counts[pod.Name])

@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/nodetermination/operator/api/v1alpha1"
+)
+
+// TestBlockedNodesDelayNobody: twenty nodes whose pods a budget keeps for good do not delay another
+// node by more than a second.
+func TestBlockedNodesDelayNobody(t *testing.T) {
+	const (
+		blocked = 20
+		delay   = time.Second
+		// atOnce is what even a busy machine should need; an idle one needs a tenth of it.
+		atOnce = 3 * time.Second
+	)
+	startManager(t)
+	w := newWorld(t, func(spec *v1alpha1.NodeTerminationPolicySpec) {
+		spec.Drain = &v1alpha1.DrainSpec{BlockedPods: &v1alpha1.BlockedPods{Action: v1alpha1.BlockedWait}}
+	})
+	w.budgetForGood()
+	// Of three nodes each the middle one counts, as the machine has its moods.
+	nodes := w.nodes(6)
+	for _, node := range nodes {
+		w.pods(node, 10)
+	}
+	burden := w.nodes(blocked)
+	for _, node := range burden {
+		w.pods(node, 3, stuck)
+	}
+
+	alone := w.measure(nodes[:3])
+	for _, node := range burden {
+		w.interrupt(node)
+	}
+	for _, node := range burden {
+		nt := w.until(node, v1alpha1.StateDraining)
+		eventually(t, func() (err error) {
+			if nt, err = w.termination(node); err == nil && (nt.Status.Pods == nil || *nt.Status.Pods.Blocked != 3 || len(nt.Status.Blocked) != 3) {
+				err = fmt.Errorf("NodeTermination %s does not say that 3 pods are blocked: %+v", nt.Name, nt.Status.Pods)
+			}
+			return err
+		})
+	}
+	crowded := w.measure(nodes[3:])
+
+	t.Logf("cordoned after %s alone, %s beside %d blocked nodes; the last pod told to go after %s and %s",
+		alone.cordoned, crowded.cordoned, blocked, alone.told, crowded.told)
+	if crowded.cordoned > alone.cordoned+delay || crowded.told > alone.told+delay {
+		t.Errorf("the delay is more than %s", delay)
+	}
+	if crowded.cordoned > atOnce || crowded.told > atOnce {
+		t.Errorf("that is more than %s", atOnce)
+	}
+	requests, err := audit.find(func(r *request) bool {
+		return r.resource() == "pods/eviction" && r.Object.Namespace == w.namespace && r.Response.Code == 429
+	})
+	if err != nil || len(requests) > blocked*3 {
+		t.Errorf("%d evictions were asked for in vain, want at most one for each of %d blocked pods; %v", len(requests), blocked*3, err)
+	}
+}
+
+// speed is how long after its message a node was cordoned and its last pod told to go.
+type speed struct{ cordoned, told time.Duration }
+
+// measure interrupts nodes one after the other and returns the middle one of each duration.
+func (w *world) measure(nodes []*corev1.Node) speed {
+	w.t.Helper()
+	var cordons, tolds []time.Duration
+	for _, node := range nodes {
+		sent := w.interrupt(node)
+		w.until(node, v1alpha1.StateCompleted)
+		requests, err := audit.find(func(r *request) bool { return r.At.After(sent) && r.Response.Code < 300 })
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		var cordon, told time.Duration
+		for i := range requests {
+			switch r := &requests[i]; {
+			case r.Verb == "patch" && r.resource() == "nodes" && r.Object.Name == node.Name && cordon == 0:
+				cordon = r.At.Sub(sent)
+			case r.tellsPodToGo() && r.Object.Namespace == w.namespace:
+				told = r.At.Sub(sent)
+			}
+		}
+		if cordon == 0 || told == 0 {
+			w.t.Fatalf("node %s was drained without a cordon or an eviction", node.Name)
+		}
+		cordons, tolds = append(cordons, cordon), append(tolds, told)
+	}
+	return speed{middle(cordons), middle(tolds)}
+}
+
+func middle(durations []time.Duration) time.Duration {
+	slices.Sort(durations)
+	return durations[len(durations)/2]
+}

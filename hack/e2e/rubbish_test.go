@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nodetermination/operator/api/v1alpha1"
+)
+
+// rubbish is the n-th message that is no document of AWS.
+func rubbish(n int) string {
+	kinds := []string{
+		"rubbish %d",
+		`{"n": %d`,
+		`[%d]`,
+		`{"n": %d}`,
+		`{"Type": "Notification", "Message": "%d"}`,
+		`{"source": "aws.ec2", "detail-type": "EC2 Spot Instance Interruption Warning", "n": %d}`,
+		`{"source": "aws.ec2", "detail-type": "EC2 Spot Instance Interruption Warning", "id": "%d", "time": "2026-11-22T05:08:00Z", "detail": {"instance-id": "i-../../etc"}}`,
+		`{"LifecycleTransition": "autoscaling:EC2_INSTANCE_TERMINATING", "EC2InstanceId": %d}`,
+		strings.Repeat(`{"a":`, 20_000) + "%d",
+		strings.Repeat("\u00e9\U0001f4a3", 10_000) + "%d",
+	}
+	return fmt.Sprintf(kinds[n%len(kinds)], n)
+}
+
+// TestRubbish: ten good messages among a thousand that cannot be read are heard at once. The others
+// stay in the queue, the policy says so, and hearing them again and again costs nothing lasting.
+func TestRubbish(t *testing.T) {
+	const (
+		bad, good = 1000, 10
+		// atOnce is for a hundred batches on a busy machine, well below the time after which
+		// those that cannot be read are seen again.
+		atOnce = 15 * time.Second
+		rounds = 4
+		// A megabyte or two is the garbage collector's.
+		growth = 8 << 20
+		most   = 128 << 20
+	)
+	m := startManager(t)
+	w := emptyWorld(t, ownSim(t))
+	nodes := w.nodes(good)
+	for i := range bad {
+		if _, err := w.sim.SendMessage(w.queue, rubbish(i)); err != nil {
+			t.Fatal(err)
+		}
+		if i%(bad/good) == bad/good/2 {
+			w.interrupt(nodes[i/(bad/good)])
+		}
+	}
+
+	begun := time.Now()
+	w.apply()
+	for _, node := range nodes {
+		w.until(node, v1alpha1.StateCompleted)
+		w.untilNode(node, cordoned)
+	}
+	took := time.Since(begun)
+	t.Logf("%d nodes were drained after %s", good, took)
+	if took > atOnce {
+		t.Errorf("that is more than %s", atOnce)
+	}
+	w.untilEachReceived(bad, 1)
+	w.untilStatus(func(status *v1alpha1.NodeTerminationPolicyStatus) error {
+		source := status.Sources[0]
+		if !*source.Ready || !strings.Contains(source.Message, "More than 100 messages") || !strings.Contains(source.Message, "cannot be read") {
+			return fmt.Errorf("the policy says %+v, want ready and how many cannot be read", source)
+		}
+		return nil
+	})
+	if lines := m.said("message cannot be read"); len(lines) != bad {
+		t.Errorf("the log has %d lines about messages that cannot be read, want one for each of %d", len(lines), bad)
+	}
+
+	before, err := m.Usage()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for round := range rounds {
+		w.sim.Advance(visible)
+		w.untilEachReceived(bad, round+2)
+	}
+	after, err := m.Usage()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("resident: %d MB after the first time, %d MB after %d more, at most %d MB", before.Memory>>20, after.Memory>>20, rounds, after.MaxMemory>>20)
+	if after.MaxMemory > before.MaxMemory+growth || after.MaxMemory > most {
+		t.Errorf("the manager grew from %d to %d MB, want %d MB at most", before.MaxMemory>>20, after.MaxMemory>>20, most>>20)
+	}
+	if lines := m.said("message cannot be read"); len(lines) != bad {
+		t.Errorf("the log has %d lines about messages that cannot be read, want one for each of %d", len(lines), bad)
+	}
+}
+
+// untilEachReceived waits until there are n messages in the queue and each was received so often.
+func (w *world) untilEachReceived(n, times int) {
+	w.t.Helper()
+	eventually(w.t, func() error {
+		messages := w.messages()
+		if len(messages) != n {
+			return fmt.Errorf("the queue has %d messages, want %d", len(messages), n)
+		}
+		for i := range messages {
+			if messages[i].Receives < times {
+				return fmt.Errorf("message %q was received %d times, want %d", messages[i].ID, messages[i].Receives, times)
+			}
+		}
+		return nil
+	})
+}

@@ -127,7 +127,8 @@ func run() error {
 		return err
 	}
 	ctx := ctrl.SetupSignalHandler()
-	if err := manager.GetFieldIndexer().IndexField(ctx, &corev1.Node{}, v1alpha1.NodeInstanceIDIndex, v1alpha1.IndexByInstanceID); err != nil {
+	byInstance := func(node client.Object) []string { return v1alpha1.IndexByInstanceID(node) }
+	if err := manager.GetFieldIndexer().IndexField(ctx, &corev1.Node{}, v1alpha1.NodeInstanceIDIndex, byInstance); err != nil {
 		return fmt.Errorf("cannot index nodes: %w", err)
 	}
 	if err := addTermination(manager); err != nil {

@@ -112,6 +112,10 @@ const (
 	ReasonUnreachable = "Unreachable"
 	// ReasonSourceError: AWS answered with another error.
 	ReasonSourceError = "SourceError"
+	// ReasonWatchersNotReady: some nodes have no watcher that listens.
+	ReasonWatchersNotReady = "WatchersNotReady"
+	// ReasonMetadataUnavailable: watchers cannot reach the metadata service.
+	ReasonMetadataUnavailable = "MetadataUnavailable"
 	// ReasonShortRetention: the queue keeps messages for less than an hour.
 	ReasonShortRetention = "ShortRetention"
 	// ReasonUnknownInstancesDiffer: two policies on one queue want different things done

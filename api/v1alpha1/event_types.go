@@ -33,13 +33,15 @@ const (
 
 // EventSource says through which road an event reached the cluster.
 //
-// +kubebuilder:validation:Enum=SQS
+// +kubebuilder:validation:Enum=SQS;IMDS
 type EventSource string
 
 // The roads an event can come by.
 const (
 	// SourceSQS: read from an SQS queue.
 	SourceSQS EventSource = "SQS"
+	// SourceIMDS: heard from the instance metadata service by the node's watcher.
+	SourceIMDS EventSource = "IMDS"
 )
 
 // Event is one fact about the instance, as a source heard it. Sources only

@@ -11,8 +11,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/utils/ptr"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
 // NodeInstanceIDIndex is the field by which the manager's cache finds a Node of an instance.
@@ -37,8 +37,10 @@ func InstanceID(node *corev1.Node) (string, bool) {
 	return match[1], true
 }
 
-// IndexByInstanceID is the client.IndexerFunc of NodeInstanceIDIndex.
-func IndexByInstanceID(object client.Object) []string {
+// IndexByInstanceID gives the values of NodeInstanceIDIndex. It takes the place of
+// a client.IndexerFunc without its package, which would be most of what a watcher
+// on every node carries in memory.
+func IndexByInstanceID(object runtime.Object) []string {
 	node, ok := object.(*corev1.Node)
 	if !ok {
 		return nil

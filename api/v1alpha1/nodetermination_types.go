@@ -70,6 +70,11 @@ type NodeTerminationSpec struct {
 	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="nodeName cannot change: create another NodeTermination"
 	NodeName string `json:"nodeName,omitempty"`
 
+	// instance is what the metadata service says of the instance, for the record.
+	// Unset: no watcher has heard of it.
+	// +optional
+	Instance *Instance `json:"instance,omitempty"`
+
 	// suspend stops the termination where it is: nothing more is changed on the
 	// node or its pods until it is false again. Unset: false.
 	// +optional
@@ -82,6 +87,42 @@ type NodeTerminationSpec struct {
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=32
 	Events []Event `json:"events,omitempty"`
+}
+
+// Instance is what the metadata service says of an instance.
+// https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instance-identity-documents.html
+//
+// +kubebuilder:validation:MinProperties=1
+type Instance struct {
+	// type of the instance, such as m6i.large. Unset: not known.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=64
+	Type string `json:"type,omitempty"`
+
+	// lifeCycle is spot, on-demand, scheduled or capacity-block. Unset: not known.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=32
+	LifeCycle string `json:"lifeCycle,omitempty"`
+
+	// availabilityZone the instance runs in. Unset: not known.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=64
+	AvailabilityZone string `json:"availabilityZone,omitempty"`
+
+	// region the instance runs in. Unset: not known.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=32
+	Region string `json:"region,omitempty"`
+
+	// accountID is the AWS account's. Unset: not known.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=32
+	AccountID string `json:"accountID,omitempty"`
 }
 
 // NodeTerminationStatus is what was done about the events.

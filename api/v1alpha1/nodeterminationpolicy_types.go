@@ -3,6 +3,7 @@
 package v1alpha1
 
 import (
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
@@ -67,6 +68,7 @@ type NodeTerminationPolicySpec struct {
 	// +listMapKey=name
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=8
+	// +kubebuilder:validation:XValidation:rule="self.filter(s, has(s.imds)).size() <= 1",message="one imds source is enough: it hears everything the metadata service says"
 	Sources []Source `json:"sources,omitempty"`
 
 	// events say what to do for a kind of event. Kinds that are not listed keep
@@ -88,7 +90,7 @@ type NodeTerminationPolicySpec struct {
 
 // Source is one place to listen at.
 //
-// +kubebuilder:validation:ExactlyOneOf=sqs
+// +kubebuilder:validation:ExactlyOneOf=sqs;imds
 type Source struct {
 	// name tells the sources of a policy apart.
 	// +required
@@ -100,6 +102,62 @@ type Source struct {
 	// sqs listens to an SQS queue. Unset: this source is of another type.
 	// +optional
 	SQS *SQSSource `json:"sqs,omitempty"`
+
+	// imds listens to the instance metadata service of each selected node, with a
+	// watcher pod there. Unset: this source is of another type.
+	// +optional
+	IMDS *IMDSSource `json:"imds,omitempty"`
+}
+
+// IMDSSource is the instance metadata service of the nodes themselves.
+// https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/configuring-instance-metadata-service.html
+type IMDSSource struct {
+	// pollIntervalSeconds is how often a watcher asks. Unset: 2.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=60
+	PollIntervalSeconds *int32 `json:"pollIntervalSeconds,omitempty"`
+
+	// podTemplate changes the watchers' pods. Unset: every field's default.
+	// +optional
+	PodTemplate *WatcherPodTemplate `json:"podTemplate,omitempty"`
+}
+
+// WatcherPodTemplate is what can be changed of the watchers' pods.
+//
+// +kubebuilder:validation:MinProperties=1
+type WatcherPodTemplate struct {
+	// resources of the watcher's container. Unset: requests of 5m CPU and 24Mi
+	// memory, a limit of 64Mi memory.
+	// +optional
+	Resources *corev1.ResourceRequirements `json:"resources,omitempty"`
+
+	// tolerations of the pods. Unset: every taint is tolerated.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=32
+	Tolerations []corev1.Toleration `json:"tolerations,omitempty"`
+
+	// priorityClassName of the pods. Unset: system-node-critical.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	PriorityClassName string `json:"priorityClassName,omitempty"`
+
+	// hostNetwork is whether the pods use the node's network; without it the
+	// instances' metadata hop limit must be at least 2. Unset: true.
+	// +optional
+	HostNetwork *bool `json:"hostNetwork,omitempty"` //nolint:kubeapilinter // the name and type of the field in a pod
+
+	// labels are added to the pods'. Unset: none.
+	// +optional
+	// +kubebuilder:validation:MaxProperties=32
+	Labels map[string]string `json:"labels,omitempty"`
+
+	// annotations are added to the pods'. Unset: none.
+	// +optional
+	// +kubebuilder:validation:MaxProperties=32
+	Annotations map[string]string `json:"annotations,omitempty"`
 }
 
 // UnknownInstances says what becomes of a message about an instance that is no
@@ -376,4 +434,14 @@ type SourceStatus struct {
 	// lastEventTime is when the source last heard an event. Unset: none yet.
 	// +optional
 	LastEventTime *metav1.Time `json:"lastEventTime,omitempty"`
+
+	// watchersDesired is how many nodes should have a watcher. Unset: the source has none.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	WatchersDesired *int32 `json:"watchersDesired,omitempty"`
+
+	// watchersReady is how many nodes have a watcher that listens. Unset: the source has none.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	WatchersReady *int32 `json:"watchersReady,omitempty"`
 }

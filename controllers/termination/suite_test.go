@@ -91,7 +91,8 @@ func newManager(config *rest.Config, scheme *runtime.Scheme) (ctrl.Manager, erro
 	if err != nil {
 		return nil, err
 	}
-	if err := manager.GetFieldIndexer().IndexField(context.Background(), &corev1.Node{}, v1alpha1.NodeInstanceIDIndex, v1alpha1.IndexByInstanceID); err != nil {
+	byInstance := func(node client.Object) []string { return v1alpha1.IndexByInstanceID(node) }
+	if err := manager.GetFieldIndexer().IndexField(context.Background(), &corev1.Node{}, v1alpha1.NodeInstanceIDIndex, byInstance); err != nil {
 		return nil, err
 	}
 	r := &Reconciler{Client: manager.GetClient(), Live: manager.GetAPIReader(), Clock: testClock}

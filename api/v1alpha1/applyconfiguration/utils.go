@@ -30,6 +30,10 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.EventRuleApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("EventStatus"):
 		return &apiv1alpha1.EventStatusApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("IMDSSource"):
+		return &apiv1alpha1.IMDSSourceApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("Instance"):
+		return &apiv1alpha1.InstanceApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("LabelSelector"):
 		return &apiv1alpha1.LabelSelectorApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("LabelSelectorRequirement"):
@@ -66,6 +70,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.SourceStatusApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("SQSSource"):
 		return &apiv1alpha1.SQSSourceApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("WatcherPodTemplate"):
+		return &apiv1alpha1.WatcherPodTemplateApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Wave"):
 		return &apiv1alpha1.WaveApplyConfiguration{}
 

@@ -137,6 +137,33 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: state
       type:
         namedType: com.github.nodetermination.operator.api.v1alpha1.EventState
+- name: com.github.nodetermination.operator.api.v1alpha1.IMDSSource
+  map:
+    fields:
+    - name: podTemplate
+      type:
+        namedType: com.github.nodetermination.operator.api.v1alpha1.WatcherPodTemplate
+    - name: pollIntervalSeconds
+      type:
+        scalar: numeric
+- name: com.github.nodetermination.operator.api.v1alpha1.Instance
+  map:
+    fields:
+    - name: accountID
+      type:
+        scalar: string
+    - name: availabilityZone
+      type:
+        scalar: string
+    - name: lifeCycle
+      type:
+        scalar: string
+    - name: region
+      type:
+        scalar: string
+    - name: type
+      type:
+        scalar: string
 - name: com.github.nodetermination.operator.api.v1alpha1.LabelSelector
   map:
     fields:
@@ -308,6 +335,9 @@ var schemaYAML = typed.YAMLObject(`types:
           elementRelationship: associative
           keys:
           - id
+    - name: instance
+      type:
+        namedType: com.github.nodetermination.operator.api.v1alpha1.Instance
     - name: instanceID
       type:
         scalar: string
@@ -432,6 +462,9 @@ var schemaYAML = typed.YAMLObject(`types:
 - name: com.github.nodetermination.operator.api.v1alpha1.Source
   map:
     fields:
+    - name: imds
+      type:
+        namedType: com.github.nodetermination.operator.api.v1alpha1.IMDSSource
     - name: name
       type:
         scalar: string
@@ -456,10 +489,44 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: reason
       type:
         scalar: string
+    - name: watchersDesired
+      type:
+        scalar: numeric
+    - name: watchersReady
+      type:
+        scalar: numeric
 - name: com.github.nodetermination.operator.api.v1alpha1.TaintEffect
   scalar: string
 - name: com.github.nodetermination.operator.api.v1alpha1.UnknownInstances
   scalar: string
+- name: com.github.nodetermination.operator.api.v1alpha1.WatcherPodTemplate
+  map:
+    fields:
+    - name: annotations
+      type:
+        map:
+          elementType:
+            scalar: string
+    - name: hostNetwork
+      type:
+        scalar: boolean
+    - name: labels
+      type:
+        map:
+          elementType:
+            scalar: string
+    - name: priorityClassName
+      type:
+        scalar: string
+    - name: resources
+      type:
+        namedType: io.k8s.api.core.v1.ResourceRequirements
+    - name: tolerations
+      type:
+        list:
+          elementType:
+            namedType: io.k8s.api.core.v1.Toleration
+          elementRelationship: atomic
 - name: com.github.nodetermination.operator.api.v1alpha1.Wave
   map:
     fields:
@@ -469,6 +536,68 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: reserveSeconds
       type:
         scalar: numeric
+- name: io.k8s.api.core.v1.ResourceClaim
+  map:
+    fields:
+    - name: name
+      type:
+        scalar: string
+    - name: request
+      type:
+        scalar: string
+- name: io.k8s.api.core.v1.ResourceList
+  map:
+    elementType:
+      namedType: io.k8s.apimachinery.pkg.api.resource.Quantity
+- name: io.k8s.api.core.v1.ResourceRequirements
+  map:
+    fields:
+    - name: claims
+      type:
+        list:
+          elementType:
+            namedType: io.k8s.api.core.v1.ResourceClaim
+          elementRelationship: associative
+          keys:
+          - name
+    - name: limits
+      type:
+        namedType: io.k8s.api.core.v1.ResourceList
+    - name: requests
+      type:
+        namedType: io.k8s.api.core.v1.ResourceList
+- name: io.k8s.api.core.v1.TaintEffect
+  scalar: string
+- name: io.k8s.api.core.v1.Toleration
+  map:
+    fields:
+    - name: effect
+      type:
+        namedType: io.k8s.api.core.v1.TaintEffect
+    - name: key
+      type:
+        scalar: string
+    - name: operator
+      type:
+        namedType: io.k8s.api.core.v1.TolerationOperator
+    - name: tolerationSeconds
+      type:
+        scalar: numeric
+    - name: value
+      type:
+        scalar: string
+- name: io.k8s.api.core.v1.TolerationOperator
+  scalar: string
+- name: io.k8s.apimachinery.pkg.api.resource.Quantity
+  scalar: untyped
+  list:
+    elementType:
+      namedType: __untyped_atomic_
+    elementRelationship: atomic
+  map:
+    elementType:
+      namedType: __untyped_deduced_
+    elementRelationship: separable
 - name: io.k8s.apimachinery.pkg.apis.meta.v1.Condition
   map:
     fields:

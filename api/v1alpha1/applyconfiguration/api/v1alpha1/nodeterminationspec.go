@@ -13,6 +13,9 @@ type NodeTerminationSpecApplyConfiguration struct {
 	InstanceID *string `json:"instanceID,omitempty"`
 	// nodeName is the Kubernetes node that runs on the instance.
 	NodeName *string `json:"nodeName,omitempty"`
+	// instance is what the metadata service says of the instance, for the record.
+	// Unset: no watcher has heard of it.
+	Instance *InstanceApplyConfiguration `json:"instance,omitempty"`
 	// suspend stops the termination where it is: nothing more is changed on the
 	// node or its pods until it is false again. Unset: false.
 	Suspend *bool `json:"suspend,omitempty"`
@@ -39,6 +42,14 @@ func (b *NodeTerminationSpecApplyConfiguration) WithInstanceID(value string) *No
 // If called multiple times, the NodeName field is set to the value of the last call.
 func (b *NodeTerminationSpecApplyConfiguration) WithNodeName(value string) *NodeTerminationSpecApplyConfiguration {
 	b.NodeName = &value
+	return b
+}
+
+// WithInstance sets the Instance field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Instance field is set to the value of the last call.
+func (b *NodeTerminationSpecApplyConfiguration) WithInstance(value *InstanceApplyConfiguration) *NodeTerminationSpecApplyConfiguration {
+	b.Instance = value
 	return b
 }
 

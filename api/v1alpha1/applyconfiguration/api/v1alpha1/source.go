@@ -13,6 +13,9 @@ type SourceApplyConfiguration struct {
 	Name *string `json:"name,omitempty"`
 	// sqs listens to an SQS queue. Unset: this source is of another type.
 	SQS *SQSSourceApplyConfiguration `json:"sqs,omitempty"`
+	// imds listens to the instance metadata service of each selected node, with a
+	// watcher pod there. Unset: this source is of another type.
+	IMDS *IMDSSourceApplyConfiguration `json:"imds,omitempty"`
 }
 
 // SourceApplyConfiguration constructs a declarative configuration of the Source type for use with
@@ -34,5 +37,13 @@ func (b *SourceApplyConfiguration) WithName(value string) *SourceApplyConfigurat
 // If called multiple times, the SQS field is set to the value of the last call.
 func (b *SourceApplyConfiguration) WithSQS(value *SQSSourceApplyConfiguration) *SourceApplyConfiguration {
 	b.SQS = value
+	return b
+}
+
+// WithIMDS sets the IMDS field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the IMDS field is set to the value of the last call.
+func (b *SourceApplyConfiguration) WithIMDS(value *IMDSSourceApplyConfiguration) *SourceApplyConfiguration {
+	b.IMDS = value
 	return b
 }

@@ -23,6 +23,10 @@ type SourceStatusApplyConfiguration struct {
 	Message *string `json:"message,omitempty"`
 	// lastEventTime is when the source last heard an event. Unset: none yet.
 	LastEventTime *v1.Time `json:"lastEventTime,omitempty"`
+	// watchersDesired is how many nodes should have a watcher. Unset: the source has none.
+	WatchersDesired *int32 `json:"watchersDesired,omitempty"`
+	// watchersReady is how many nodes have a watcher that listens. Unset: the source has none.
+	WatchersReady *int32 `json:"watchersReady,omitempty"`
 }
 
 // SourceStatusApplyConfiguration constructs a declarative configuration of the SourceStatus type for use with
@@ -68,5 +72,21 @@ func (b *SourceStatusApplyConfiguration) WithMessage(value string) *SourceStatus
 // If called multiple times, the LastEventTime field is set to the value of the last call.
 func (b *SourceStatusApplyConfiguration) WithLastEventTime(value v1.Time) *SourceStatusApplyConfiguration {
 	b.LastEventTime = &value
+	return b
+}
+
+// WithWatchersDesired sets the WatchersDesired field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the WatchersDesired field is set to the value of the last call.
+func (b *SourceStatusApplyConfiguration) WithWatchersDesired(value int32) *SourceStatusApplyConfiguration {
+	b.WatchersDesired = &value
+	return b
+}
+
+// WithWatchersReady sets the WatchersReady field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the WatchersReady field is set to the value of the last call.
+func (b *SourceStatusApplyConfiguration) WithWatchersReady(value int32) *SourceStatusApplyConfiguration {
+	b.WatchersReady = &value
 	return b
 }

@@ -171,7 +171,7 @@ func (e *Executor) sendAll(ctx context.Context) clock.Timer {
 // send makes one request. The item's sent action is not changed meanwhile.
 func (e *Executor) send(ctx context.Context, it *item) {
 	action := it.sent
-	answer := response{outcome: gone}
+	answer := response{outcome: absent}
 	if e.options.Present(action.Pod) {
 		err := send(ctx, e.client.RESTClient(), &action, e.clock.Now())
 		if ctx.Err() != nil {

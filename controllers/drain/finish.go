@@ -26,6 +26,8 @@ func (q *queue) finish(it *item, answer response, now time.Time) {
 		q.tell(it, now)
 	case gone:
 		q.tell(it, now)
+	case absent:
+		q.tell(it, time.Time{}) // the next plan that wants it knows better
 	case throttled, unreachable:
 		q.pause(now, answer.retryAfter)
 		q.enqueue(it)

@@ -24,6 +24,8 @@ const (
 	deleted outcome = "deleted"
 	// gone: the pod is not there, or another one of its name is.
 	gone outcome = "gone"
+	// absent: nothing was sent, as the pod is not there as far as is known.
+	absent outcome = "absent"
 	// blocked by one or more budgets.
 	blocked outcome = "blocked"
 	// lagging: the budget's controller has not seen its latest change yet.

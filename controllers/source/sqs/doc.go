@@ -8,10 +8,10 @@
 // when the process dies; storing the same fact again changes nothing, so
 // nothing is lost by hearing it twice either.
 //
-// From the outside in: Consumers keeps a consumer per queue; a consumer's
-// receivers (receive.go) take batches from the queue; handle.go says what
-// becomes of each message; store.go writes. What goes wrong with a queue, and
-// what to do about it, is its Health.
+// From the outside in: Consumers keeps a consumer per queue; its receivers
+// (consumer.go), as many as crew.go says, take batches from the queue; handle.go
+// carries out what judge.go says becomes of each message; store.go writes. What
+// goes wrong with a queue, and what to do about it, is its Health.
 //
 // +kubebuilder:rbac:groups="",resources=nodes,verbs=list;watch
 // +kubebuilder:rbac:groups=nodetermination.dev,resources=nodeterminationpolicies,verbs=list;watch

@@ -220,11 +220,11 @@ func (c *consumer) finish(ctx context.Context, messages []message) {
 	}
 	if len(done) > 0 {
 		lost, err := c.client.remove(ctx, done)
-		c.finished(removing, lost, err)
+		c.finished(ctx, removing, lost, err)
 	}
 	if len(back) > 0 {
 		lost, err := c.client.hide(ctx, back)
-		c.finished(hiding, lost, err)
+		c.finished(ctx, hiding, lost, err)
 	}
 	for _, m := range messages {
 		messagesTotal.WithLabelValues(m.outcome.String()).Inc()
@@ -232,8 +232,10 @@ func (c *consumer) finish(ctx context.Context, messages []message) {
 }
 
 // finished notes how a call went. Messages it failed for come back and are handled again.
-func (c *consumer) finished(op operation, lost int, err error) {
-	c.health.worked(op, err)
+func (c *consumer) finished(ctx context.Context, op operation, lost int, err error) {
+	if ctx.Err() == nil {
+		c.health.worked(op, err)
+	}
 	if lost > 0 {
 		log := c.log.V(1)
 		if err != nil {

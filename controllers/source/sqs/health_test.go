@@ -277,7 +277,7 @@ func TestCause(t *testing.T) {
 		err  error
 		want string
 	}{
-		{fmt.Errorf("outer: %w", errors.New("inner.")), "inner"},
+		{fmt.Errorf("outer: %w", errors.New("inner")), "inner"},
 		{&url.Error{Op: "Post", URL: "https://x", Err: context.DeadlineExceeded}, "no answer in time"},
 		{reset, "broken"},
 		{&credentialsError{fmt.Errorf("outer: %w", errors.New("no role"))}, "no role"},

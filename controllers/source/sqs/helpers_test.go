@@ -270,7 +270,7 @@ func (f *fixture) termination(instanceID string) *v1alpha1.NodeTermination {
 	return nt
 }
 
-// source makes a policy named after what it selects listen to the fixture's queue.
+// policy creates a policy that selects everything and listens to the fixture's queue, changed as given.
 func (f *fixture) policy(name string, change ...func(*v1alpha1.NodeTerminationPolicy)) *v1alpha1.NodeTerminationPolicy {
 	f.t.Helper()
 	p := &v1alpha1.NodeTerminationPolicy{
@@ -329,7 +329,7 @@ func fakeKube(t *testing.T, objects ...client.Object) client.WithWatch {
 	scheme := newScheme(t)
 	return fake.NewClientBuilder().WithScheme(scheme).
 		WithTypeConverters(clientapply.NewTypeConverter(scheme), applyconfiguration.NewTypeConverter(scheme)).
-		WithIndex(&corev1.Node{}, v1alpha1.NodeInstanceIDIndex, v1alpha1.IndexByInstanceID).
+		WithIndex(&corev1.Node{}, v1alpha1.NodeInstanceIDIndex, func(o client.Object) []string { return v1alpha1.IndexByInstanceID(o) }).
 		WithObjects(objects...).Build()
 }
 

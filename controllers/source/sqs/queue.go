@@ -89,11 +89,11 @@ func (q Queue) same(other Queue) bool {
 	return strings.EqualFold(a.Host, b.Host) || q.Region != "" && q.Region == other.Region
 }
 
-// audience is the policies that name one queue.
+// audience is the policies that name one queue, and what they want done about
+// unknown instances: Retain where they differ.
 type audience struct {
 	policies []*v1alpha1.NodeTerminationPolicy
 	unknown  v1alpha1.UnknownInstances
-	differ   bool
 }
 
 // audienceOf picks those that name the queue, in whichever way. Policies that
@@ -112,24 +112,14 @@ func audienceOf(policies []v1alpha1.NodeTerminationPolicy, queue Queue) audience
 			}
 			names = true
 			choice := cmp.Or(source.SQS.UnknownInstances, v1alpha1.UnknownRetain)
-			switch {
-			case a.unknown == "":
-				a.unknown = choice
-			case a.unknown != choice:
-				a.unknown, a.differ = v1alpha1.UnknownRetain, true
+			if a.unknown != "" && a.unknown != choice {
+				choice = v1alpha1.UnknownRetain
 			}
+			a.unknown = choice
 		}
 		if names {
 			a.policies = append(a.policies, policy)
 		}
 	}
 	return a
-}
-
-// UnknownInstances is what is done about messages that are about no node of the
-// cluster: what the policies that name the queue say, or Retain where they
-// differ. It is empty if none of them names it.
-func UnknownInstances(policies []v1alpha1.NodeTerminationPolicy, queue Queue) (choice v1alpha1.UnknownInstances, differ bool) {
-	a := audienceOf(policies, queue)
-	return a.unknown, a.differ
 }

@@ -91,7 +91,7 @@ func TestSameQueue(t *testing.T) {
 	}
 }
 
-func TestUnknownInstances(t *testing.T) {
+func TestAudience(t *testing.T) {
 	const url, other = "https://sqs.us-east-1.amazonaws.com/123456789012/q", "https://sqs.us-east-1.amazonaws.com/123456789012/p"
 	source := func(url string, unknown v1alpha1.UnknownInstances) v1alpha1.NodeTerminationPolicy {
 		return v1alpha1.NodeTerminationPolicy{Spec: v1alpha1.NodeTerminationPolicySpec{
@@ -106,21 +106,21 @@ func TestUnknownInstances(t *testing.T) {
 		name     string
 		policies []v1alpha1.NodeTerminationPolicy
 		choice   v1alpha1.UnknownInstances
-		differ   bool
+		names    int
 	}{
-		{"nobody", nil, "", false},
-		{"nobody names it", []v1alpha1.NodeTerminationPolicy{source(other, v1alpha1.UnknownDiscard)}, "", false},
-		{"unset", []v1alpha1.NodeTerminationPolicy{source(url, "")}, v1alpha1.UnknownRetain, false},
-		{"unset and Retain", []v1alpha1.NodeTerminationPolicy{source(url, ""), source(url, v1alpha1.UnknownRetain)}, v1alpha1.UnknownRetain, false},
-		{"Discard", []v1alpha1.NodeTerminationPolicy{source(url, v1alpha1.UnknownDiscard), source(other, "")}, v1alpha1.UnknownDiscard, false},
-		{"they differ", []v1alpha1.NodeTerminationPolicy{source(url, v1alpha1.UnknownDiscard), source(url, "")}, v1alpha1.UnknownRetain, true},
-		{"two against one", []v1alpha1.NodeTerminationPolicy{source(url, ""), source(url, v1alpha1.UnknownDiscard), source(url, v1alpha1.UnknownDiscard)}, v1alpha1.UnknownRetain, true},
-		{"one policy differs from itself", []v1alpha1.NodeTerminationPolicy{both}, v1alpha1.UnknownRetain, true},
-		{"one on its way out", []v1alpha1.NodeTerminationPolicy{source(url, ""), deleted}, v1alpha1.UnknownRetain, false},
+		{"nobody", nil, "", 0},
+		{"nobody names it", []v1alpha1.NodeTerminationPolicy{source(other, v1alpha1.UnknownDiscard)}, "", 0},
+		{"unset", []v1alpha1.NodeTerminationPolicy{source(url, "")}, v1alpha1.UnknownRetain, 1},
+		{"unset and Retain", []v1alpha1.NodeTerminationPolicy{source(url, ""), source(url, v1alpha1.UnknownRetain)}, v1alpha1.UnknownRetain, 2},
+		{"Discard", []v1alpha1.NodeTerminationPolicy{source(url, v1alpha1.UnknownDiscard), source(other, "")}, v1alpha1.UnknownDiscard, 1},
+		{"they differ", []v1alpha1.NodeTerminationPolicy{source(url, v1alpha1.UnknownDiscard), source(url, "")}, v1alpha1.UnknownRetain, 2},
+		{"two against one", []v1alpha1.NodeTerminationPolicy{source(url, ""), source(url, v1alpha1.UnknownDiscard), source(url, v1alpha1.UnknownDiscard)}, v1alpha1.UnknownRetain, 3},
+		{"one policy differs from itself", []v1alpha1.NodeTerminationPolicy{both}, v1alpha1.UnknownRetain, 1},
+		{"one on its way out", []v1alpha1.NodeTerminationPolicy{source(url, ""), deleted}, v1alpha1.UnknownRetain, 1},
 	} {
-		choice, differ := UnknownInstances(test.policies, Queue{url, "us-east-1"})
-		if choice != test.choice || differ != test.differ {
-			t.Errorf("%s: %q %v, want %q %v", test.name, choice, differ, test.choice, test.differ)
+		a := audienceOf(test.policies, Queue{url, "us-east-1"})
+		if a.unknown != test.choice || len(a.policies) != test.names {
+			t.Errorf("%s: %q of %d policies, want %q of %d", test.name, a.unknown, len(a.policies), test.choice, test.names)
 		}
 	}
 }

@@ -42,7 +42,7 @@ func live(t *testing.T) client.WithWatch {
 	}
 	t.Cleanup(func() {
 		for _, kind := range []client.Object{&v1alpha1.NodeTermination{}, &v1alpha1.NodeTerminationPolicy{}} {
-			if err := c.DeleteAllOf(context.Background(), kind); err != nil { //nolint:usetesting // t's own context has ended
+			if err := c.DeleteAllOf(context.Background(), kind); err != nil {
 				t.Errorf("cleaning up: %v", err)
 			}
 		}
@@ -243,11 +243,12 @@ func newLiveFixture(t *testing.T, n int) (*fixture, []*corev1.Node) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := cached.IndexField(t.Context(), &corev1.Node{}, v1alpha1.NodeInstanceIDIndex, v1alpha1.IndexByInstanceID); err != nil {
+	byInstance := func(node client.Object) []string { return v1alpha1.IndexByInstanceID(node) }
+	if err := cached.IndexField(t.Context(), &corev1.Node{}, v1alpha1.NodeInstanceIDIndex, byInstance); err != nil {
 		t.Fatal(err)
 	}
 	ended := make(chan struct{})
-	ctx, stop := context.WithCancel(context.Background()) //nolint:usetesting // ends after what reads from it
+	ctx, stop := context.WithCancel(context.Background())
 	go func() {
 		defer close(ended)
 		if err := cached.Start(ctx); err != nil {

@@ -72,13 +72,11 @@ clean: ## Remove what was built here; the control plane's binaries stay in the u
 
 .PHONY: generate
 generate: $(CONTROLLER_GEN) ## Generate deep copies and apply configurations from the API types.
-	rm -rf api/v1alpha1/applyconfiguration
 	$(CONTROLLER_GEN) object:headerFile=hack/boilerplate.go.txt \
 		applyconfiguration:headerFile=hack/boilerplate.go.txt paths=./api/...
 
 .PHONY: manifests
 manifests: $(CONTROLLER_GEN) ## Generate the CRDs, and the manager's ClusterRole from the +kubebuilder:rbac markers.
-	rm -f config/crd/bases/*.yaml config/rbac/role.yaml
 	$(CONTROLLER_GEN) crd paths=./api/... output:crd:dir=config/crd/bases
 	$(CONTROLLER_GEN) rbac:roleName=node-termination-manager paths=./controllers/... output:rbac:dir=config/rbac
 
@@ -94,9 +92,11 @@ check-generated: $(CONTROLLER_GEN) $(CRD_REF_DOCS) ## Check that generate, manif
 	mkdir "$$copy/hack"; \
 	cp -R Makefile go.mod go.sum api controllers config docs "$$copy"; \
 	cp -R hack/boilerplate.go.txt hack/tools "$$copy/hack"; \
+	rm -rf "$$copy"/api/v1alpha1/applyconfiguration "$$copy"/config/crd/bases/* "$$copy"/config/rbac/role.yaml; \
 	$(MAKE) --silent -C "$$copy" -o $(CONTROLLER_GEN) -o $(CRD_REF_DOCS) BIN=$(BIN) generate manifests docs; \
-	for dir in api config docs; do diff -ru $$dir "$$copy/$$dir"; done || { \
-		echo "check-generated: the files above are not what would be generated: run \"make generate manifests docs\" and commit" >&2; \
+	differ=; for dir in api config docs; do diff -ru $$dir "$$copy/$$dir" || differ=yes; done; \
+	[ -z "$$differ" ] || { \
+		echo "check-generated: the files above are not what would be generated: run \"make generate manifests docs\", delete what is \"Only in\" a folder here, and commit" >&2; \
 		exit 1; }
 	@echo "check-generated: generated files are up to date"
 

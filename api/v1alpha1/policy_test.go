@@ -50,7 +50,12 @@ func TestWrongPoliciesAreRefused(t *testing.T) {
 	}{
 		{"no source", `priority: 1`, []string{"spec.sources: Required value"}},
 		{"an empty list of sources", `sources: []`, []string{"spec.sources", "should have at least 1 items"}},
-		{"a source of no type", `sources: [{name: queue}]`, []string{"exactly one of the fields in [sqs] must be set"}},
+		{"a source of no type", `sources: [{name: queue}]`, []string{"exactly one of the fields in [sqs imds] must be set"}},
+		{"a source of two types", `sources: [{name: queue, sqs: {queueURL: "https://a/b"}, imds: {}}]`, []string{"exactly one of the fields in [sqs imds] must be set"}},
+		{"two metadata services", `sources: [{name: a, imds: {}}, {name: b, imds: {}}]`, []string{"one imds source is enough"}},
+		{"asking all the time", `sources: [{name: a, imds: {pollIntervalSeconds: 0}}]`, []string{"pollIntervalSeconds", atLeast1}},
+		{"asking too late", `sources: [{name: a, imds: {pollIntervalSeconds: 61}}]`, []string{"pollIntervalSeconds", "should be less than or equal to 60"}},
+		{"nothing to change of the pods", `sources: [{name: a, imds: {podTemplate: {}}}]`, []string{"podTemplate", "should have at least 1 properties"}},
 		{"a source of an unknown type", `sources: [{name: queue, kafka: {}}]`, []string{`unknown field "spec.sources[0].kafka"`}},
 		{"a source without a name", `sources: [{sqs: {queueURL: "https://a/b"}}]`, []string{"spec.sources[0].name: Required value"}},
 		{"two sources of one name", `sources: [{name: a, sqs: {queueURL: "https://a/b"}}, {name: a, sqs: {queueURL: "https://a/c"}}]`, []string{`spec.sources[1]: Duplicate value`}},
@@ -131,7 +136,21 @@ func TestGoodPoliciesAreKeptAsWritten(t *testing.T) {
 		"GovCloud": `
 sources: [{name: a, sqs: {queueURL: "https://sqs.us-gov-west-1.amazonaws.com/123456789012/q", region: us-gov-west-1}}]`,
 		"a VPC endpoint": queue("https://vpce-0a1b2c.sqs.eu-central-1.vpce.amazonaws.com/123456789012/q_1-a"),
-		"every node":     aSource + `nodeSelector: {}`,
+		"metadata":       `sources: [{name: metadata, imds: {}}]`,
+		"watchers": `
+sources:
+- {name: queue, sqs: {queueURL: "https://a/b"}}
+- name: metadata
+  imds:
+    pollIntervalSeconds: 5
+    podTemplate:
+      resources: {requests: {cpu: 10m, memory: 32Mi}, limits: {memory: 128Mi}}
+      tolerations: [{key: a, operator: Exists, effect: NoSchedule}]
+      priorityClassName: system-node-critical
+      hostNetwork: false
+      labels: {a: b}
+      annotations: {c: d}`,
+		"every node": aSource + `nodeSelector: {}`,
 		"expressions": aSource + `
 nodeSelector:
   matchLabels: {a: b}

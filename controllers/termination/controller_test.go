@@ -427,6 +427,39 @@ func TestFinishedTerminationHearsOfANewEvent(t *testing.T) {
 	}
 }
 
+func TestSecondEventOfADrainedNodeKeepsTheRecord(t *testing.T) {
+	t.Parallel()
+	s := newSetting(t, 1, nil)
+	cluster.CreatePods(t, s.ns, s.nodes[0].Name, 3)
+	nt := s.until(s.terminate(0, notice("a", 2*time.Minute)), v1alpha1.StateCompleted)
+	before := nt.Status
+	stopping := v1alpha1.Event{
+		ID: "b", Kind: v1alpha1.InstanceStateChange, Source: v1alpha1.SourceSQS, Time: now(0), Deadline: ptr.To(now(0)), InstanceAction: "stopping",
+	}
+	s.change(nt, func(spec *v1alpha1.NodeTerminationSpec) { spec.Events = append(spec.Events, stopping) })
+	s.untilHolds(nt, func(nt *v1alpha1.NodeTermination) error {
+		if len(nt.Status.Events) != 2 || nt.Status.CompletionTime == nil {
+			return fmt.Errorf("the second event was not taken in: %+v", nt.Status)
+		}
+		return nil
+	})
+	nt = s.until(nt, v1alpha1.StateCompleted)
+	if !nt.Status.CompletionTime.Equal(before.CompletionTime) || nt.Status.Pods.Summary != "3/3" || !nt.Status.DrainStartTime.Equal(before.DrainStartTime) {
+		t.Errorf("the record changed from %+v to %+v", before, nt.Status)
+	}
+
+	// A pod that tolerates the cordon came meanwhile: the next event drains again.
+	cluster.CreatePods(t, s.ns, s.nodes[0].Name, 1)
+	stopping.ID = "c"
+	s.change(nt, func(spec *v1alpha1.NodeTerminationSpec) { spec.Events = append(spec.Events, stopping) })
+	s.untilHolds(nt, func(nt *v1alpha1.NodeTermination) error {
+		if nt.Status.Pods.Summary != "4/4" || nt.Status.CompletionTime == nil {
+			return fmt.Errorf("not drained again: %+v", nt.Status)
+		}
+		return nil
+	})
+}
+
 func TestOldEventsArePruned(t *testing.T) {
 	t.Parallel()
 	s := newSetting(t, 1, nil)

@@ -7,12 +7,17 @@ import (
 	"fmt"
 	"time"
 
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 
 	"github.com/nodetermination/operator/api/v1alpha1"
 	"github.com/nodetermination/operator/controllers/drain"
 )
+
+// safetyLook is when a drain is looked at again though nothing is known to have
+// changed, should a wake-up ever be lost.
+const safetyLook = time.Minute
 
 // drain is the phase that makes the pods leave.
 func (r *Reconciler) drain(ctx context.Context, s *scope) (bool, error) {
@@ -28,10 +33,34 @@ func (r *Reconciler) drain(ctx context.Context, s *scope) (bool, error) {
 		s.condition(v1alpha1.ConditionDrained, false, v1alpha1.ReasonScheduled, message)
 		s.settle(v1alpha1.StateScheduled, message)
 		s.lookAgain(s.decision.drainAt)
+	case meta.IsStatusConditionTrue(s.nt.Status.Conditions, v1alpha1.ConditionDrained):
+		return true, r.drainAgain(ctx, s)
 	default:
 		return true, r.evict(ctx, s)
 	}
 	return true, nil
+}
+
+// drainAgain is for a node that was drained before another event was heard. If it
+// is still empty the record stays as it was.
+func (r *Reconciler) drainAgain(ctx context.Context, s *scope) error {
+	pods, err := r.Watches.Look(ctx, s.node.Name)
+	if err != nil {
+		return err
+	}
+	plan, err := r.plan(s, pods)
+	if err != nil {
+		return err
+	}
+	if !plan.Done {
+		s.nt.Status.DrainStartTime = nil
+		return r.evict(ctx, s)
+	}
+	drained := meta.FindStatusCondition(s.nt.Status.Conditions, v1alpha1.ConditionDrained)
+	ready := meta.FindStatusCondition(s.nt.Status.Conditions, v1alpha1.ConditionReady)
+	s.nt.Status.CompletionTime = drained.LastTransitionTime.DeepCopy()
+	s.settle(v1alpha1.StateCompleted, ready.Message)
+	return nil
 }
 
 // evict plans what to do about the pods now and hands it to the executor.
@@ -56,7 +85,7 @@ func (r *Reconciler) evict(ctx context.Context, s *scope) error {
 		// The watch may lag behind: a drain is over only when a look at the API
 		// server itself finds nothing more.
 		if pods, err = r.Watches.Look(ctx, s.node.Name); err != nil {
-			return fmt.Errorf("cannot list the pods of node %s: %w", s.node.Name, err)
+			return err
 		}
 		if plan, err = r.plan(s, pods); err != nil {
 			return err
@@ -73,6 +102,7 @@ func (r *Reconciler) evict(ctx context.Context, s *scope) error {
 	default:
 		r.Executor.Set(s.nt.Name, plan.Actions)
 		s.lookAgain(plan.NextLook)
+		s.lookAgain(s.now.Add(safetyLook))
 		s.progress(plan.Counts)
 	}
 	return nil

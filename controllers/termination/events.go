@@ -7,6 +7,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/utils/ptr"
 
 	"github.com/nodetermination/operator/api/v1alpha1"
@@ -56,7 +57,9 @@ func (s *scope) begin(before, after map[string]v1alpha1.EventState) {
 	case !news:
 	case stands:
 		s.nt.Status.CompletionTime = nil
-		s.nt.Status.DrainStartTime = nil
+		if !meta.IsStatusConditionTrue(s.nt.Status.Conditions, v1alpha1.ConditionDrained) {
+			s.nt.Status.DrainStartTime = nil // the time a drain may take begins anew
+		}
 	default:
 		s.nt.Status = v1alpha1.NodeTerminationStatus{ObservedGeneration: s.nt.Status.ObservedGeneration}
 		if s.node != nil {

@@ -85,7 +85,7 @@ func (r *Reconciler) countLeft(ctx context.Context, s *scope) error {
 	}
 	pods, err := r.Watches.Look(ctx, s.nt.Spec.NodeName)
 	if err != nil {
-		return fmt.Errorf("cannot list the pods of node %s: %w", s.nt.Spec.NodeName, err)
+		return err
 	}
 	plan, err := r.plan(s, pods)
 	if err != nil {

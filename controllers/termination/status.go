@@ -100,10 +100,10 @@ func (r *Reconciler) writeStatus(ctx context.Context, s *scope, before *v1alpha1
 }
 
 // onlyProgress is whether two statuses differ in nothing but the counts of pods
-// and the sentences that repeat them. The first count is more: the later ones
-// count on from it.
+// and the sentences that repeat them. A new total is more: later counts go on
+// from it.
 func onlyProgress(before, after *v1alpha1.NodeTermination) bool {
-	if before.Status.Pods == nil {
+	if before.Status.Pods == nil || after.Status.Pods == nil || *before.Status.Pods.Total != *after.Status.Pods.Total {
 		return false
 	}
 	a, b := before.Status.DeepCopy(), after.Status.DeepCopy()

@@ -218,12 +218,21 @@ func overlapping(policy *v1alpha1.NodeTerminationPolicy, v *view) metav1.Conditi
 func (v *view) differing(policy *v1alpha1.NodeTerminationPolicy) []string {
 	differing := map[string]bool{}
 	for _, queue := range queuesOf(policy) {
-		if _, differ := sqs.UnknownInstances(v.policies, queue); !differ {
+		choices := map[v1alpha1.UnknownInstances][]string{}
+		for i := range v.policies {
+			for _, source := range v.policies[i].Spec.Sources {
+				if source.SQS != nil && sqs.QueueOf(source.SQS) == queue {
+					choice := cmp.Or(source.SQS.UnknownInstances, v1alpha1.UnknownRetain)
+					choices[choice] = append(choices[choice], v.policies[i].Name)
+				}
+			}
+		}
+		if len(choices) < 2 {
 			continue
 		}
-		for i := range v.policies {
-			if slices.Contains(queuesOf(&v.policies[i]), queue) {
-				differing[v.policies[i].Name] = true
+		for _, names := range choices {
+			for _, name := range names {
+				differing[name] = true
 			}
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -94,17 +95,46 @@ func TestWhatStaysOnTheNode(t *testing.T) {
 		spec.Drain = &v1alpha1.DrainSpec{Skip: []v1alpha1.PodRule{{PodSelector: &v1alpha1.LabelSelector{MatchLabels: map[string]string{"app": "agent"}}}}}
 	})
 	node := s.nodes[0].Name
-	daemon := cluster.CreatePods(t, s.ns, node, 1, func(pod *corev1.Pod) {
-		pod.OwnerReferences = []metav1.OwnerReference{{APIVersion: "apps/v1", Kind: "DaemonSet", Name: "ds", UID: "1", Controller: ptr.To(true)}}
-	})
+	daemon := s.daemonPod(0)
 	agent := cluster.CreatePods(t, s.ns, node, 1, app("agent"))
 	cluster.CreatePods(t, s.ns, node, 2)
 	s.until(s.terminate(0, notice("a", 2*time.Minute)), v1alpha1.StateCompleted)
-	// The garbage collector may take the DaemonSet's pod by now: its owner does not exist.
-	left := slices.DeleteFunc(s.left(0), func(name string) bool { return name == daemon[0].Name })
-	if !slices.Equal(left, []string{agent[0].Name}) {
-		t.Errorf("left on the node: %v, want just %s", left, agent[0].Name)
+	left, want := s.left(0), []string{agent[0].Name, daemon}
+	slices.Sort(left)
+	slices.Sort(want)
+	if !slices.Equal(left, want) {
+		t.Errorf("left on the node: %v, want %v", left, want)
 	}
+}
+
+// daemonPod is the pod of a DaemonSet on the i-th node.
+func (s *setting) daemonPod(i int) string {
+	s.t.Helper()
+	labels := map[string]string{"app": "daemon"}
+	s.create(&appsv1.DaemonSet{
+		ObjectMeta: metav1.ObjectMeta{Namespace: s.ns, Name: "daemon"},
+		Spec: appsv1.DaemonSetSpec{
+			Selector: &metav1.LabelSelector{MatchLabels: labels},
+			Template: corev1.PodTemplateSpec{
+				ObjectMeta: metav1.ObjectMeta{Labels: labels},
+				Spec: corev1.PodSpec{
+					NodeSelector: map[string]string{"test": s.nodes[i].Labels["test"]},
+					Containers:   []corev1.Container{{Name: "daemon", Image: "daemon"}},
+				},
+			},
+		},
+	})
+	var pods corev1.PodList
+	testcluster.Eventually(s.t, patience, func() error {
+		if err := admin.List(s.t.Context(), &pods, client.InNamespace(s.ns), client.MatchingLabels(labels)); err != nil {
+			return err
+		}
+		if len(pods.Items) != 1 || pods.Items[0].Spec.NodeName != s.nodes[i].Name {
+			return fmt.Errorf("%d pods of the DaemonSet, want one on node %s", len(pods.Items), s.nodes[i].Name)
+		}
+		return nil
+	})
+	return pods.Items[0].Name
 }
 
 func TestBlockedPodsAreNamedAndDeletedInTime(t *testing.T) {

@@ -19,6 +19,10 @@ import (
 // changed, should a wake-up ever be lost.
 const safetyLook = time.Minute
 
+// settleTime is how long the first status of a drain waits for the pods to be
+// known, which is usually a matter of milliseconds and saves a write for each node.
+const settleTime = time.Second
+
 // drain is the phase that makes the pods leave.
 func (r *Reconciler) drain(ctx context.Context, s *scope) (bool, error) {
 	switch {
@@ -71,10 +75,14 @@ func (r *Reconciler) evict(ctx context.Context, s *scope) error {
 	}
 	s.settle(v1alpha1.StateDraining, "finding the pods of the node")
 	s.condition(v1alpha1.ConditionDrained, false, v1alpha1.ReasonDraining, s.message)
-	r.memory.draining(s.nt.Name, s.node.Name)
+	news := r.memory.draining(s.nt.Name, s.node.Name)
 	r.Watches.Ensure(s.node.Name) //nolint:contextcheck // the watch outlives this reconcile
 	pods, synced := r.Watches.Pods(s.node.Name)
 	if !synced {
+		if news {
+			s.unsettled = true
+			s.lookAgain(s.now.Add(settleTime))
+		}
 		return r.Watches.Err(s.node.Name)
 	}
 	plan, err := r.plan(s, pods)

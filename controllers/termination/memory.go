@@ -17,14 +17,17 @@ type memory struct {
 	written map[string]time.Time
 }
 
-// draining notes that the pods of a termination's node are followed.
-func (m *memory) draining(name, node string) {
+// draining notes that the pods of a termination's node are followed, and is
+// whether that is news.
+func (m *memory) draining(name, node string) (news bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.drains == nil {
 		m.drains = map[string]string{}
 	}
+	news = m.drains[name] != node
 	m.drains[name] = node
+	return news
 }
 
 // drained forgets what draining noted, and returns it; empty if it was not.

@@ -29,6 +29,9 @@ type scope struct {
 	state, message string
 	// draining is whether the drain goes on after this reconcile.
 	draining bool
+	// unsettled is whether more will be known in a moment, so that the status is
+	// not worth a write yet.
+	unsettled bool
 	// next is when to look again; zero leaves it to changes.
 	next time.Time
 }

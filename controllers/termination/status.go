@@ -79,9 +79,10 @@ func (s *scope) sumUp(err error) {
 }
 
 // writeStatus is the one write at the end of a reconcile. It is left out if
-// nothing changed, and put off if only counts did and the last write is fresh.
+// nothing changed, and put off if more will be known in a moment, or if only
+// counts changed and the last write is fresh.
 func (r *Reconciler) writeStatus(ctx context.Context, s *scope, before *v1alpha1.NodeTermination) error {
-	if equality.Semantic.DeepEqual(before.Status, s.nt.Status) {
+	if s.unsettled || equality.Semantic.DeepEqual(before.Status, s.nt.Status) {
 		return nil
 	}
 	if due := r.memory.lastWrite(s.nt.Name).Add(progressInterval); s.now.Before(due) && onlyProgress(before, s.nt) {

@@ -52,7 +52,7 @@ cluster-down: $(CONTROLPLANE) ## Stop what cluster-up started.
 
 .PHONY: build
 build: ## Build bin/manager.
-	go build -trimpath -o $(BIN)/manager .
+	go build -o $(BIN)/manager .
 
 .PHONY: docker-build
 docker-build: ## Build the image IMG; needs a container engine.

@@ -21,6 +21,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -44,8 +45,7 @@ func Build(ctx context.Context, path string) error {
 	if path, err = filepath.Abs(path); err != nil {
 		return err
 	}
-	_, err = output(ctx, "go", "build", "-C", root, "-o", path, ".")
-	return err
+	return run(ctx, "go", "build", "-C", root, "-o", path, ".")
 }
 
 // Install applies config/default to the cluster as "kubectl apply -k" would, with a Deployment of no
@@ -58,16 +58,19 @@ func Install(ctx context.Context, kubeconfig string) error {
 	if err != nil {
 		return err
 	}
-	kubectl, err := Kubectl(ctx)
+	path, err := Kubectl(ctx)
 	if err != nil {
 		return err
 	}
-	dir := filepath.Join(root, "hack", "operator")
-	if _, err = output(ctx, kubectl, "--kubeconfig", kubeconfig, "apply", "--server-side", "-k", dir); err != nil {
+	kubectl := func(args ...string) error {
+		// Its cache of what the API server has goes where the control plane's files are, not to the user's home.
+		flags := []string{"--kubeconfig=" + kubeconfig, "--cache-dir=" + filepath.Join(filepath.Dir(kubeconfig), "cache")}
+		return run(ctx, path, append(flags, args...)...)
+	}
+	if err := kubectl("apply", "--server-side", "-k", filepath.Join(root, "hack", "operator")); err != nil {
 		return err
 	}
-	_, err = output(ctx, kubectl, "--kubeconfig", kubeconfig, "wait", "--for=condition=Established", "--timeout=60s", "-f", filepath.Join(root, "config", "crd", "bases"))
-	return err
+	return kubectl("wait", "--for=condition=Established", "--timeout=60s", "-f", filepath.Join(root, "config", "crd", "bases"))
 }
 
 // Kubectl is the path of the control plane's kubectl. The control plane is built if it is not yet,
@@ -81,6 +84,10 @@ func Kubectl(ctx context.Context) (string, error) {
 	cmd.Dir = filepath.Join(root, "hack", "controlplane")
 	cmd.Env = append(os.Environ(), "GOWORK=off")
 	cmd.Stderr = os.Stderr
+	// "go run" does not pass signals on: interrupt all that it has started.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGINT) }
+	cmd.WaitDelay = 15 * time.Second
 	assets, err := cmd.Output()
 	if err != nil {
 		return "", fmt.Errorf("building the control plane: %w", err)
@@ -104,16 +111,14 @@ func Root() (string, error) {
 	}
 }
 
-// output runs a command and returns what it prints. Its error has what the command said was wrong.
-func output(ctx context.Context, name string, args ...string) (string, error) {
-	cmd := exec.CommandContext(ctx, name, args...)
-	out, err := cmd.Output()
-	if err != nil {
-		var exit *exec.ExitError
-		if errors.As(err, &exit) {
-			err = fmt.Errorf("%w:\n%s", err, bytes.TrimSpace(exit.Stderr))
-		}
-		return "", fmt.Errorf("%s %s: %w", filepath.Base(name), strings.Join(args, " "), err)
+// run runs a command. Its error has what the command said was wrong.
+func run(ctx context.Context, name string, args ...string) error {
+	_, err := exec.CommandContext(ctx, name, args...).Output()
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
+		err = fmt.Errorf("%w:\n%s", err, bytes.TrimSpace(exit.Stderr))
 	}
-	return string(out), nil
+	if err != nil {
+		return fmt.Errorf("%s %s: %w", filepath.Base(name), strings.Join(args, " "), err)
+	}
+	return nil
 }

@@ -77,7 +77,7 @@ func Start(ctx context.Context, opts Options) (*Process, error) {
 		"--metrics-bind-address=127.0.0.1:0",
 		"--health-probe-bind-address=127.0.0.1:0",
 	)
-	cmd := exec.Command(binary, append(args, opts.Args...)...)
+	cmd := exec.CommandContext(context.WithoutCancel(ctx), binary, append(args, opts.Args...)...)
 	cmd.Dir = dir
 	cmd.Env = append([]string{"HOME=" + dir, "KUBECONFIG=" + kubeconfig}, opts.Env...)
 	// A process group of its own: Ctrl-C at a terminal is not for it.

@@ -15,8 +15,10 @@ import (
 	"github.com/go-logr/zapr"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
@@ -57,6 +59,7 @@ type options struct {
 	leaderElectionNamespace string
 	metricsAddress          string
 	probeAddress            string
+	watcherImage            string
 	logFormat, logLevel     string
 }
 
@@ -66,6 +69,7 @@ func parseFlags() options {
 	flag.StringVar(&o.leaderElectionNamespace, "leader-election-namespace", "", "namespace of the lease; the pod's own if empty")
 	flag.StringVar(&o.metricsAddress, "metrics-bind-address", ":8443", "address of the metrics endpoint (https, with authentication and authorization), or 0 for none")
 	flag.StringVar(&o.probeAddress, "health-probe-bind-address", ":8081", "address of /healthz and /readyz, or 0 for none")
+	flag.StringVar(&o.watcherImage, "watcher-image", "", "image of the watchers of the instance metadata service; if empty that of the manager's own pod, which POD_NAME and POD_NAMESPACE name")
 	flag.StringVar(&o.logFormat, "log-format", "json", "json, or console for people")
 	flag.StringVar(&o.logLevel, "log-level", "info", "debug, info or error")
 	flag.Parse()
@@ -134,7 +138,7 @@ func run() error {
 	if err := addTermination(manager); err != nil {
 		return err
 	}
-	if err := addPolicy(manager, log); err != nil {
+	if err := addPolicy(manager, o, log); err != nil {
 		return err
 	}
 	err = errors.Join(manager.AddHealthzCheck("ping", healthz.Ping), manager.AddReadyzCheck("ping", healthz.Ping))
@@ -169,7 +173,8 @@ func newManager(config *rest.Config, o options) (ctrl.Manager, error) {
 		Cache: cache.Options{
 			DefaultTransform: cache.TransformStripManagedFields(),
 			ByObject: map[client.Object]cache.ByObject{
-				&corev1.Node{}: {Transform: v1alpha1.TrimNode},
+				&corev1.Node{}:      {Transform: v1alpha1.TrimNode},
+				&appsv1.DaemonSet{}: {Namespaces: map[string]cache.Config{policy.WatcherNamespace: {}}},
 			},
 		},
 	})
@@ -200,14 +205,18 @@ func addTermination(manager ctrl.Manager) error {
 }
 
 // addPolicy sets up the road from a policy to NodeTerminations.
-func addPolicy(manager ctrl.Manager, log logr.Logger) error {
+func addPolicy(manager ctrl.Manager, o options, log logr.Logger) error {
 	queues := sqs.NewConsumers(sqs.Options{
 		Cache: manager.GetCache(), Live: manager.GetAPIReader(), Client: manager.GetClient(), Log: log.WithName("sqs"), Clock: clock.RealClock{},
 	})
 	if err := manager.Add(queues); err != nil {
 		return fmt.Errorf("cannot add the queue consumers: %w", err)
 	}
-	reconciler := &policy.Reconciler{Client: manager.GetClient(), Queues: queues}
+	reconciler := &policy.Reconciler{
+		Client: manager.GetClient(), Live: manager.GetAPIReader(), Queues: queues, Clock: clock.RealClock{},
+		WatcherImage: o.watcherImage,
+		Pod:          types.NamespacedName{Namespace: os.Getenv("POD_NAMESPACE"), Name: os.Getenv("POD_NAME")},
+	}
 	if err := reconciler.SetupWithManager(manager); err != nil {
 		return fmt.Errorf("cannot set up the policy controller: %w", err)
 	}

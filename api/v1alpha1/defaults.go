@@ -16,6 +16,7 @@ const (
 	defaultLastWaveReserve   = 30 * time.Second
 	defaultRebalanceUncordon = time.Hour
 	defaultStartBefore       = 24 * time.Hour
+	defaultPollInterval      = 2 * time.Second
 	// systemPriority is where the priorities reserved for Kubernetes' own pods begin.
 	// https://kubernetes.io/docs/concepts/scheduling-eviction/pod-priority-preemption/
 	systemPriority = 2_000_000_000
@@ -64,6 +65,11 @@ func (s *NodeTerminationPolicySpec) StartBefore(kind EventKind) time.Duration {
 		return seconds(rule.StartBeforeSeconds, defaultStartBefore)
 	}
 	return defaultStartBefore
+}
+
+// PollInterval is how often a watcher asks the metadata service.
+func (s *IMDSSource) PollInterval() time.Duration {
+	return seconds(s.PollIntervalSeconds, defaultPollInterval)
 }
 
 // Timeout is how long a drain without a hard deadline may take.

@@ -18,9 +18,10 @@ import (
 // NodeInstanceIDIndex is the field by which the manager's cache finds a Node of an instance.
 const NodeInstanceIDIndex = "nodetermination.dev/instance-id"
 
-// computeTypeLabel is auto on nodes that EKS Auto Mode runs and drains by itself.
+// ComputeTypeLabel is auto on nodes that EKS Auto Mode runs and drains by itself,
+// fargate and hybrid on those that are no EC2 instances.
 // https://docs.aws.amazon.com/eks/latest/userguide/automode-learn-instances.html
-const computeTypeLabel = "eks.amazonaws.com/compute-type"
+const ComputeTypeLabel = "eks.amazonaws.com/compute-type"
 
 // ec2ProviderID is the cloud provider's name for an EC2 node. Fargate's and
 // hybrid nodes' names have another form.
@@ -31,7 +32,7 @@ var ec2ProviderID = regexp.MustCompile(`^aws:///[a-z0-9-]+/(i-[0-9a-f]{8,17})$`)
 // Auto Mode nodes, which are not this operator's.
 func InstanceID(node *corev1.Node) (string, bool) {
 	match := ec2ProviderID.FindStringSubmatch(node.Spec.ProviderID)
-	if match == nil || node.Labels[computeTypeLabel] == "auto" {
+	if match == nil || node.Labels[ComputeTypeLabel] == "auto" {
 		return "", false
 	}
 	return match[1], true

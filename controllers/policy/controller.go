@@ -5,6 +5,8 @@
 //
 // +kubebuilder:rbac:groups=nodetermination.dev,resources=nodeterminationpolicies,verbs=list;watch
 // +kubebuilder:rbac:groups=nodetermination.dev,resources=nodeterminationpolicies/status,verbs=patch
+// +kubebuilder:rbac:groups=apps,namespace=node-termination-watchers,resources=daemonsets,verbs=create;delete;list;patch;watch
+// +kubebuilder:rbac:groups="",namespace=node-termination-system,resources=pods,verbs=get
 package policy
 
 import (
@@ -13,10 +15,13 @@ import (
 	"fmt"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/workqueue"
+	"k8s.io/utils/clock"
 	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -44,10 +49,23 @@ var everything = reconcile.Request{NamespacedName: client.ObjectKey{Name: "polic
 
 // Reconciler starts and stops the sources that policies name and writes the policies' status.
 type Reconciler struct {
-	// Client reads from the manager's cache and writes.
+	// Client reads from the manager's cache and writes. Of DaemonSets, the cache
+	// need hold those of WatcherNamespace only.
 	Client client.Client
+	// Live reads from the API server: pods, which are not cached. It lists them
+	// with the right that drains have.
+	Live client.Reader
 	// Queues are the consumers of SQS queues.
 	Queues *sqs.Consumers
+	// WatcherImage is what watchers run. Empty: the image of the manager's own pod.
+	WatcherImage string
+	// Pod is the manager's own. Empty: it runs in none, or does not know.
+	Pod types.NamespacedName
+	// Clock says when to look again at watchers that are not ready.
+	Clock clock.PassiveClock
+
+	// diagnoses are of the policies whose watchers are not ready.
+	diagnoses map[types.UID]diagnosis
 }
 
 // Reconcile looks at all policies.
@@ -57,11 +75,15 @@ func (r *Reconciler) Reconcile(ctx context.Context, _ ctrl.Request) (ctrl.Result
 		return ctrl.Result{}, err
 	}
 	r.Queues.Ensure(v.queues())
-	var errs []error
+	errs := []error{r.ensureWatchers(ctx, v)}
 	for i := range v.policies {
 		errs = append(errs, r.writeStatus(ctx, &v.policies[i], v))
 	}
-	return ctrl.Result{}, errors.Join(errs...)
+	var result ctrl.Result
+	if len(r.diagnoses) > 0 {
+		result.RequeueAfter = diagnoseEvery
+	}
+	return result, errors.Join(errs...)
 }
 
 func (r *Reconciler) writeStatus(ctx context.Context, policy *v1alpha1.NodeTerminationPolicy, v *view) error {
@@ -84,6 +106,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 		Named("policy").
 		WatchesRawSource(source.Kind(cache, &v1alpha1.NodeTerminationPolicy{}, soon[*v1alpha1.NodeTerminationPolicy](0),
 			predicate.TypedGenerationChangedPredicate[*v1alpha1.NodeTerminationPolicy]{})).
+		WatchesRawSource(source.Kind(cache, &appsv1.DaemonSet{}, soon[*appsv1.DaemonSet](gather))).
 		WatchesRawSource(source.Kind(cache, &corev1.Node{}, soon[*corev1.Node](gather), nodeChanges)).
 		WatchesRawSource(source.Kind(cache, &v1alpha1.NodeTermination{}, soon[*v1alpha1.NodeTermination](gather), terminationChanges)).
 		WatchesRawSource(source.Channel(r.Queues.Changed(), soon[client.Object](0))).

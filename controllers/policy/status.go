@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -28,6 +29,13 @@ type view struct {
 	// overlaps are the other policies that select a node a policy selects too,
 	// others who else watches over its nodes; both by the policy's UID.
 	overlaps, others map[types.UID]map[string]bool
+	// nodesDown are the names of nodes that are not ready.
+	nodesDown map[string]bool
+	// daemonSets are those of watchers.
+	daemonSets []appsv1.DaemonSet
+	// watchers tell how each policy's do, heard when they last heard of an event.
+	watchers map[types.UID]v1alpha1.SourceStatus
+	heard    map[types.UID]metav1.Time
 }
 
 // managerLabels are on nodes that something else watches over as well.
@@ -41,6 +49,7 @@ func (r *Reconciler) look(ctx context.Context) (*view, error) {
 		policies     v1alpha1.NodeTerminationPolicyList
 		nodes        corev1.NodeList
 		terminations v1alpha1.NodeTerminationList
+		daemonSets   appsv1.DaemonSetList
 	)
 	if err := r.Client.List(ctx, &policies); err != nil {
 		return nil, fmt.Errorf("cannot list policies: %w", err)
@@ -51,15 +60,16 @@ func (r *Reconciler) look(ctx context.Context) (*view, error) {
 	if err := r.Client.List(ctx, &terminations, client.UnsafeDisableDeepCopy); err != nil {
 		return nil, fmt.Errorf("cannot list NodeTerminations: %w", err)
 	}
+	if err := r.Client.List(ctx, &daemonSets, client.InNamespace(WatcherNamespace), client.MatchingLabels(everyWatcher)); err != nil {
+		return nil, fmt.Errorf("cannot list the watchers' DaemonSets: %w", err)
+	}
 	v := newView(policies.Items)
+	v.daemonSets = daemonSets.Items
 	for i := range nodes.Items {
 		v.see(&nodes.Items[i])
 	}
 	for i := range terminations.Items {
-		status := &terminations.Items[i].Status
-		if status.PolicyRef != nil && status.CompletionTime == nil {
-			v.active[status.PolicyRef.UID]++
-		}
+		v.seeTermination(&terminations.Items[i])
 	}
 	return v, nil
 }
@@ -69,11 +79,15 @@ func newView(policies []v1alpha1.NodeTerminationPolicy) *view {
 		policies: policies,
 		governed: map[types.UID]int32{}, active: map[types.UID]int32{},
 		overlaps: map[types.UID]map[string]bool{}, others: map[types.UID]map[string]bool{},
+		nodesDown: map[string]bool{}, watchers: map[types.UID]v1alpha1.SourceStatus{}, heard: map[types.UID]metav1.Time{},
 	}
 }
 
 // see counts one node.
 func (v *view) see(node *corev1.Node) {
+	if _, ready := v1alpha1.ReadySince(node); !ready {
+		v.nodesDown[node.Name] = true
+	}
 	if _, ours := v1alpha1.InstanceID(node); !ours {
 		return
 	}
@@ -96,6 +110,22 @@ func (v *view) see(node *corev1.Node) {
 			if other != policy {
 				note(v.overlaps, policy.UID, other.Name)
 			}
+		}
+	}
+}
+
+// seeTermination counts one termination for the policy that governs it.
+func (v *view) seeTermination(termination *v1alpha1.NodeTermination) {
+	if termination.Status.PolicyRef == nil {
+		return
+	}
+	policy := termination.Status.PolicyRef.UID
+	if termination.Status.CompletionTime == nil {
+		v.active[policy]++
+	}
+	for _, e := range termination.Spec.Events {
+		if last := v.heard[policy]; e.Source == v1alpha1.SourceIMDS && last.Before(&e.Time) {
+			v.heard[policy] = e.Time
 		}
 	}
 }
@@ -142,7 +172,7 @@ func (r *Reconciler) describe(policy *v1alpha1.NodeTerminationPolicy, v *view) {
 	status.ObservedGeneration = policy.Generation
 	status.Nodes = ptr.To(v.governed[policy.UID])
 	status.ActiveTerminations = ptr.To(v.active[policy.UID])
-	status.Sources = r.sources(policy)
+	status.Sources = r.sources(policy, v)
 	sourcesReady := sumUp(status.Sources)
 	ready := sourcesReady
 	ready.Type = v1alpha1.ConditionReady
@@ -155,20 +185,44 @@ func (r *Reconciler) describe(policy *v1alpha1.NodeTerminationPolicy, v *view) {
 	}
 }
 
-func (r *Reconciler) sources(policy *v1alpha1.NodeTerminationPolicy) []v1alpha1.SourceStatus {
+func (r *Reconciler) sources(policy *v1alpha1.NodeTerminationPolicy, v *view) []v1alpha1.SourceStatus {
 	var sources []v1alpha1.SourceStatus
 	for _, s := range policy.Spec.Sources {
-		if s.SQS == nil {
-			continue
+		switch {
+		case s.SQS != nil:
+			sources = append(sources, r.queueStatus(s.Name, sqs.QueueOf(s.SQS)))
+		case s.IMDS != nil:
+			sources = append(sources, v.watcherStatus(s.Name, policy))
 		}
-		health := r.Queues.Health(sqs.QueueOf(s.SQS))
-		source := v1alpha1.SourceStatus{Name: s.Name, Ready: ptr.To(health.Ready), Reason: health.Reason, Message: health.Message}
-		if !health.LastEventTime.IsZero() {
-			source.LastEventTime = &metav1.Time{Time: health.LastEventTime}
-		}
-		sources = append(sources, source)
 	}
 	return sources
+}
+
+func (r *Reconciler) queueStatus(name string, queue sqs.Queue) v1alpha1.SourceStatus {
+	health := r.Queues.Health(queue)
+	status := v1alpha1.SourceStatus{Name: name, Ready: ptr.To(health.Ready), Reason: health.Reason, Message: health.Message}
+	if !health.LastEventTime.IsZero() {
+		status.LastEventTime = &metav1.Time{Time: health.LastEventTime}
+	}
+	return status
+}
+
+// watcherStatus is how the policy's watchers do. The time of the last event comes
+// from NodeTerminations, and is kept when these are gone.
+func (v *view) watcherStatus(name string, policy *v1alpha1.NodeTerminationPolicy) v1alpha1.SourceStatus {
+	status, known := v.watchers[policy.UID]
+	if !known { // the policy is being deleted, and its watchers with it
+		status = v1alpha1.SourceStatus{Name: name, Ready: ptr.To(false), Reason: v1alpha1.ReasonWatchersNotReady}
+	}
+	for _, before := range policy.Status.Sources {
+		if before.Name == name {
+			status.LastEventTime = before.LastEventTime
+		}
+	}
+	if heard, found := v.heard[policy.UID]; found && status.LastEventTime.Before(&heard) {
+		status.LastEventTime = &heard
+	}
+	return status
 }
 
 // sumUp makes one condition of all sources: the first that is not ready

@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package policy
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	appsac "k8s.io/client-go/applyconfigurations/apps/v1"
+	coreac "k8s.io/client-go/applyconfigurations/core/v1"
+	metaac "k8s.io/client-go/applyconfigurations/meta/v1"
+	"k8s.io/utils/ptr"
+
+	"github.com/nodetermination/operator/api/v1alpha1"
+)
+
+const (
+	// WatcherNamespace is where all watchers run, and nothing else.
+	WatcherNamespace = "node-termination-watchers"
+
+	// watcher is the component's name: the pods' service account and container.
+	watcher = "imds-watcher"
+	// watcherBinary is where the image has it.
+	watcherBinary = "/imds-watcher"
+
+	// watcherStopSeconds is all the time a watcher needs to stop: it holds nothing.
+	watcherStopSeconds = 5
+	// watcherProbeSeconds is how often a watcher that has started is asked how it
+	// does. Each time is a process of its own on every node, so seldom.
+	watcherProbeSeconds = 60
+)
+
+// Labels of the DaemonSets and their pods. All are also the DaemonSets' selectors,
+// which cannot change.
+const (
+	nameLabel      = "app.kubernetes.io/name"
+	componentLabel = "app.kubernetes.io/component"
+	instanceLabel  = "app.kubernetes.io/instance"
+)
+
+// everyWatcher are the labels that all watchers' DaemonSets have.
+var everyWatcher = map[string]string{nameLabel: v1alpha1.FieldManager, componentLabel: watcher}
+
+// notADNSLabel is what a policy's name may have in it and a pod's host name not.
+var notADNSLabel = regexp.MustCompile(`[^a-z0-9-]+`)
+
+// daemonSetName is the name of a policy's DaemonSet. It is also a label, and the
+// beginning of the pods' names, of which Kubernetes would cut off what is too
+// long. A policy's name that is too long or has dots in it gets a hash in its
+// place, so that no two policies share a name.
+func daemonSetName(policy string) string {
+	const room = 57 // of the 63 of a label, less the hyphen and five letters that pods add
+	name := watcher + "-" + policy
+	if len(name) <= room && !notADNSLabel.MatchString(name) {
+		return name
+	}
+	hash := fmt.Sprintf("-%x", sha256.Sum256([]byte(policy)))[:9]
+	name = notADNSLabel.ReplaceAllString(name, "-")
+	return name[:min(len(name), room-len(hash))] + hash
+}
+
+// daemonSet runs a watcher on each node that the policy selects.
+func daemonSet(policy *v1alpha1.NodeTerminationPolicy, source *v1alpha1.Source, image string) *appsac.DaemonSetApplyConfiguration {
+	name := daemonSetName(policy.Name)
+	labels := maps.Clone(everyWatcher)
+	labels[instanceLabel] = name
+	return appsac.DaemonSet(name, WatcherNamespace).
+		WithLabels(labels).
+		WithOwnerReferences(metaac.OwnerReference().
+			WithAPIVersion(v1alpha1.GroupVersion.String()).
+			WithKind("NodeTerminationPolicy").
+			WithName(policy.Name).
+			WithUID(policy.UID).
+			WithController(true)).
+		WithSpec(appsac.DaemonSetSpec().
+			WithSelector(metaac.LabelSelector().WithMatchLabels(labels)).
+			WithUpdateStrategy(appsac.DaemonSetUpdateStrategy().
+				WithRollingUpdate(appsac.RollingUpdateDaemonSet().WithMaxUnavailable(intstr.FromString("10%")))).
+			WithTemplate(podTemplate(policy, source, image, labels)))
+}
+
+// podTemplate is the watchers' pod: safe defaults, changed by the policy.
+func podTemplate(
+	policy *v1alpha1.NodeTerminationPolicy, source *v1alpha1.Source, image string, labels map[string]string,
+) *coreac.PodTemplateSpecApplyConfiguration {
+	change := ptr.Deref(source.IMDS.PodTemplate, v1alpha1.WatcherPodTemplate{})
+	return coreac.PodTemplateSpec().
+		WithLabels(change.Labels).
+		WithLabels(labels). // win: the DaemonSet finds its pods by them
+		WithAnnotations(change.Annotations).
+		WithSpec(coreac.PodSpec().
+			WithServiceAccountName(watcher).
+			WithAutomountServiceAccountToken(true). // it ends with the pod and names the node
+			WithHostNetwork(ptr.Deref(change.HostNetwork, true)).
+			WithDNSPolicy(corev1.DNSDefault). // no names are looked up: the cluster's DNS need not work
+			WithEnableServiceLinks(false).
+			WithPriorityClassName(cmp.Or(change.PriorityClassName, "system-node-critical")).
+			WithTolerations(tolerations(change.Tolerations)...).
+			WithAffinity(coreac.Affinity().WithNodeAffinity(affinity(policy.Spec.NodeSelector))).
+			WithTerminationGracePeriodSeconds(watcherStopSeconds).
+			WithSecurityContext(coreac.PodSecurityContext().
+				WithRunAsNonRoot(true).
+				WithSeccompProfile(coreac.SeccompProfile().WithType(corev1.SeccompProfileTypeRuntimeDefault))).
+			WithContainers(container(policy.Name, source, image, change.Resources)))
+}
+
+func container(policy string, source *v1alpha1.Source, image string, change *corev1.ResourceRequirements) *coreac.ContainerApplyConfiguration {
+	return coreac.Container().
+		WithName(watcher).
+		WithImage(image).
+		WithCommand(watcherBinary).
+		WithArgs(
+			"--policy="+policy,
+			"--source="+source.Name,
+			"--poll-interval="+source.IMDS.PollInterval().String(),
+		).
+		WithEnv(coreac.EnvVar().WithName("NODE_NAME").
+			WithValueFrom(coreac.EnvVarSource().WithFieldRef(coreac.ObjectFieldSelector().WithFieldPath("spec.nodeName")))).
+		WithResources(resources(change)).
+		WithStartupProbe(probe(2, 30)).
+		WithReadinessProbe(probe(watcherProbeSeconds, 2)).
+		// Its last words are in the policy's status.
+		WithTerminationMessagePolicy(corev1.TerminationMessageFallbackToLogsOnError).
+		WithSecurityContext(coreac.SecurityContext().
+			WithAllowPrivilegeEscalation(false).
+			WithReadOnlyRootFilesystem(true).
+			WithCapabilities(coreac.Capabilities().WithDrop("ALL")))
+}
+
+func probe(period, failures int32) *coreac.ProbeApplyConfiguration {
+	return coreac.Probe().
+		WithExec(coreac.ExecAction().WithCommand(watcherBinary, "probe")).
+		WithPeriodSeconds(period).
+		WithTimeoutSeconds(5).
+		WithFailureThreshold(failures)
+}
+
+func resources(change *corev1.ResourceRequirements) *coreac.ResourceRequirementsApplyConfiguration {
+	if change == nil {
+		return coreac.ResourceRequirements().
+			WithRequests(corev1.ResourceList{
+				corev1.ResourceCPU:    resource.MustParse("5m"),
+				corev1.ResourceMemory: resource.MustParse("24Mi"),
+			}).
+			// No limit on CPU: a throttled watcher hears late.
+			WithLimits(corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("64Mi")})
+	}
+	resources := coreac.ResourceRequirements().WithRequests(change.Requests).WithLimits(change.Limits)
+	for _, claim := range change.Claims {
+		resources.WithClaims(coreac.ResourceClaim().WithName(claim.Name).WithRequest(claim.Request))
+	}
+	return resources
+}
+
+// tolerations are by default of every taint: an instance is taken away whatever
+// taints its node has.
+func tolerations(change []corev1.Toleration) []*coreac.TolerationApplyConfiguration {
+	if len(change) == 0 {
+		change = []corev1.Toleration{{Operator: corev1.TolerationOpExists}}
+	}
+	var tolerations []*coreac.TolerationApplyConfiguration
+	for _, t := range change {
+		toleration := coreac.Toleration().WithKey(t.Key).WithOperator(t.Operator).WithValue(t.Value).WithEffect(t.Effect)
+		toleration.TolerationSeconds = t.TolerationSeconds
+		tolerations = append(tolerations, toleration)
+	}
+	return tolerations
+}
+
+// affinity takes the nodes that the selector takes, less those that are never
+// this operator's. Both kinds of selector mean the same by each operator: NotIn
+// also takes nodes without the label.
+func affinity(selector *v1alpha1.LabelSelector) *coreac.NodeAffinityApplyConfiguration {
+	term := coreac.NodeSelectorTerm().WithMatchExpressions(
+		requirement(corev1.LabelOSStable, corev1.NodeSelectorOpIn, string(corev1.Linux)),
+		requirement(v1alpha1.ComputeTypeLabel, corev1.NodeSelectorOpNotIn, "auto", "fargate", "hybrid"),
+	)
+	if selector != nil {
+		for _, key := range slices.Sorted(maps.Keys(selector.MatchLabels)) {
+			term.WithMatchExpressions(requirement(key, corev1.NodeSelectorOpIn, selector.MatchLabels[key]))
+		}
+		for _, e := range selector.MatchExpressions {
+			term.WithMatchExpressions(requirement(e.Key, operators[e.Operator], e.Values...))
+		}
+	}
+	return coreac.NodeAffinity().WithRequiredDuringSchedulingIgnoredDuringExecution(
+		coreac.NodeSelector().WithNodeSelectorTerms(term))
+}
+
+var operators = map[metav1.LabelSelectorOperator]corev1.NodeSelectorOperator{
+	metav1.LabelSelectorOpIn:           corev1.NodeSelectorOpIn,
+	metav1.LabelSelectorOpNotIn:        corev1.NodeSelectorOpNotIn,
+	metav1.LabelSelectorOpExists:       corev1.NodeSelectorOpExists,
+	metav1.LabelSelectorOpDoesNotExist: corev1.NodeSelectorOpDoesNotExist,
+}
+
+func requirement(key string, operator corev1.NodeSelectorOperator, values ...string) *coreac.NodeSelectorRequirementApplyConfiguration {
+	return coreac.NodeSelectorRequirement().WithKey(key).WithOperator(operator).WithValues(values...)
+}

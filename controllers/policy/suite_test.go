@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package policy
+
+import (
+	"context"
+	"errors"
+	"log"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	"github.com/nodetermination/operator/api/v1alpha1"
+	"github.com/nodetermination/operator/controllers/source/sqs"
+	"github.com/nodetermination/operator/hack/operator"
+	"github.com/nodetermination/operator/hack/testcluster"
+)
+
+// patience bounds every wait; on an idle machine each takes a second or two.
+const patience = 90 * time.Second
+
+const image = "registry.example.com/node-termination-operator:v1"
+
+var (
+	cluster *testcluster.Cluster
+	// admin is an administrator's client that does not cache.
+	admin client.Client
+)
+
+func TestMain(m *testing.M) {
+	code, err := runSuite(m)
+	if err != nil {
+		log.Fatal(err)
+	}
+	os.Exit(code)
+}
+
+// runSuite installs everything in a cluster of its own and runs the reconciler in this process.
+func runSuite(m *testing.M) (code int, err error) {
+	ctrl.SetLogger(logr.Discard())
+	if cluster, err = testcluster.Start(); err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, cluster.Stop()) }()
+	if err := operator.Install(context.Background(), cluster.Kubeconfig()); err != nil {
+		return 0, err
+	}
+	scheme := runtime.NewScheme()
+	utilruntime.Must(clientgoscheme.AddToScheme(scheme))
+	utilruntime.Must(v1alpha1.AddToScheme(scheme))
+	if admin, err = client.New(cluster.Config(), client.Options{Scheme: scheme}); err != nil {
+		return 0, err
+	}
+	manager, err := newManager(cluster.Config(), scheme)
+	if err != nil {
+		return 0, err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- manager.Start(ctx) }()
+	code = m.Run()
+	cancel()
+	return code, <-ended
+}
+
+func newManager(config *rest.Config, scheme *runtime.Scheme) (ctrl.Manager, error) {
+	manager, err := ctrl.NewManager(config, ctrl.Options{
+		Scheme:  scheme,
+		Metrics: metricsserver.Options{BindAddress: "0"},
+		Cache: cache.Options{ByObject: map[client.Object]cache.ByObject{
+			&corev1.Node{}:      {Transform: v1alpha1.TrimNode},
+			&appsv1.DaemonSet{}: {Namespaces: map[string]cache.Config{WatcherNamespace: {}}},
+		}},
+	})
+	if err != nil {
+		return nil, err
+	}
+	r := &Reconciler{
+		Client: manager.GetClient(), Live: manager.GetAPIReader(), Queues: sqs.NewConsumers(sqs.Options{}),
+		WatcherImage: image, Clock: clock.RealClock{},
+	}
+	return manager, r.SetupWithManager(manager)
+}
+
+func eventually(t *testing.T, check func() error) {
+	t.Helper()
+	testcluster.Eventually(t, patience, check)
+}
+
+// create creates an object, which is deleted at the end of the test.
+func create(t *testing.T, object client.Object) {
+	t.Helper()
+	if err := admin.Create(t.Context(), object); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = admin.Delete(context.Background(), object) })
+}
+
+// labelOf is a label that nodes and policies of one test have in common.
+func labelOf(t *testing.T) map[string]string {
+	t.Helper()
+	name := strings.NewReplacer("/", "-", "_", "-").Replace(t.Name())
+	return map[string]string{"test": name[max(0, len(name)-60):]}
+}
+
+// newNodes makes nodes of a test.
+func newNodes(t *testing.T, n int, change ...func(*corev1.Node)) []*corev1.Node {
+	t.Helper()
+	return cluster.CreateNodes(t, n, append(change, func(node *corev1.Node) {
+		for key, value := range labelOf(t) {
+			node.Labels[key] = value
+		}
+	})...)
+}
+
+// applyIMDS creates a policy with an imds source for the nodes of a test.
+func applyIMDS(t *testing.T, name string, change ...func(*v1alpha1.NodeTerminationPolicySpec)) *v1alpha1.NodeTerminationPolicy {
+	t.Helper()
+	policy := &v1alpha1.NodeTerminationPolicy{ObjectMeta: metav1.ObjectMeta{Name: name}}
+	policy.Spec.NodeSelector = &v1alpha1.LabelSelector{MatchLabels: labelOf(t)}
+	policy.Spec.Sources = []v1alpha1.Source{{Name: "metadata", IMDS: &v1alpha1.IMDSSource{}}}
+	for _, f := range change {
+		f(&policy.Spec)
+	}
+	create(t, policy)
+	return policy
+}

@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package policy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	appsac "k8s.io/client-go/applyconfigurations/apps/v1"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/nodetermination/operator/api/v1alpha1"
+)
+
+const (
+	// diagnoseEvery is how often the pods of watchers that are not ready are looked
+	// at: there is one on every node, and they are not cached.
+	diagnoseEvery = 15 * time.Second
+	// podsAtOnce is how many of them are in memory at one time.
+	podsAtOnce = 100
+
+	// managerContainer is the container of the manager's pod whose image has the watcher too.
+	managerContainer = "manager"
+)
+
+var errNoImage = errors.New("the watchers' image is not known: start the manager with --watcher-image, " +
+	"or with POD_NAME and POD_NAMESPACE of its own pod, whose container \"" + managerContainer + "\" has it")
+
+// ensureWatchers keeps one DaemonSet for each policy that asks for one, as that
+// policy wants it, and no others. How each does is noted in the view.
+func (r *Reconciler) ensureWatchers(ctx context.Context, v *view) error {
+	var errs []error
+	wanted := map[string]bool{}
+	last := r.diagnoses
+	r.diagnoses = map[types.UID]diagnosis{}
+	for i := range v.policies {
+		policy := &v.policies[i]
+		source := imdsOf(policy)
+		if source == nil || policy.DeletionTimestamp != nil {
+			continue
+		}
+		wanted[daemonSetName(policy.Name)] = true
+		status, err := r.ensureWatcher(ctx, v, policy, source, last[policy.UID])
+		if err != nil {
+			status.Message = err.Error()
+		}
+		v.watchers[policy.UID] = status
+		errs = append(errs, err)
+	}
+	for i := range v.daemonSets {
+		if ds := &v.daemonSets[i]; !wanted[ds.Name] && ds.DeletionTimestamp == nil {
+			err := r.Client.Delete(ctx, ds, client.Preconditions{UID: &ds.UID})
+			if client.IgnoreNotFound(err) != nil {
+				errs = append(errs, fmt.Errorf("cannot delete DaemonSet %s, which no policy asks for: %w", ds.Name, err))
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// imdsOf is the policy's imds source, of which there is at most one.
+func imdsOf(policy *v1alpha1.NodeTerminationPolicy) *v1alpha1.Source {
+	for i := range policy.Spec.Sources {
+		if policy.Spec.Sources[i].IMDS != nil {
+			return &policy.Spec.Sources[i]
+		}
+	}
+	return nil
+}
+
+// ensureWatcher applies a policy's DaemonSet, which changes nothing if it is as it
+// should be, and tells how it does. The watchers there are go on if it cannot.
+func (r *Reconciler) ensureWatcher(
+	ctx context.Context, v *view, policy *v1alpha1.NodeTerminationPolicy, source *v1alpha1.Source, last diagnosis,
+) (v1alpha1.SourceStatus, error) {
+	failed := v1alpha1.SourceStatus{Name: source.Name, Ready: ptr.To(false), Reason: v1alpha1.ReasonWatchersNotReady}
+	if _, err := policy.Selects(&corev1.Node{}); err != nil {
+		failed.Message = fmt.Sprintf("no watchers are started: %v", err)
+		return failed, nil
+	}
+	image, err := r.image(ctx)
+	if errors.Is(err, errNoImage) {
+		failed.Message = err.Error()
+		return failed, nil
+	}
+	if err != nil {
+		return failed, err
+	}
+	ds := daemonSet(policy, source, image)
+	if err := r.Client.Apply(ctx, ds, client.FieldOwner(v1alpha1.FieldManager), client.ForceOwnership); err != nil {
+		return failed, fmt.Errorf("cannot apply DaemonSet %s: %w", daemonSetName(policy.Name), err)
+	}
+	counts := countsOf(ds.Status) // Apply has filled it in
+	if counts.allReady() {
+		return counts.describe(source.Name, diagnosis{}, false), nil
+	}
+	why := last
+	if r.Clock.Since(last.at) >= diagnoseEvery {
+		why, err = r.diagnose(ctx, v, daemonSetName(policy.Name), counts)
+	}
+	r.diagnoses[policy.UID] = why
+	return counts.describe(source.Name, why, wasReady(policy, source.Name)), err
+}
+
+// wasReady is whether the policy's status says so.
+func wasReady(policy *v1alpha1.NodeTerminationPolicy, source string) bool {
+	for _, s := range policy.Status.Sources {
+		if s.Name == source {
+			return ptr.Deref(s.Ready, false)
+		}
+	}
+	return false
+}
+
+// image is the one that watchers run: the one given, or else the manager's own,
+// which does not change as long as this process runs.
+func (r *Reconciler) image(ctx context.Context) (string, error) {
+	if r.WatcherImage != "" {
+		return r.WatcherImage, nil
+	}
+	if r.Pod.Name == "" || r.Pod.Namespace == "" {
+		return "", errNoImage
+	}
+	pod := &corev1.Pod{}
+	if err := r.Live.Get(ctx, r.Pod, pod); apierrors.IsNotFound(err) {
+		return "", fmt.Errorf("there is no pod %s: %w", r.Pod, errNoImage)
+	} else if err != nil {
+		return "", fmt.Errorf("cannot read the manager's own pod: %w", err)
+	}
+	for i := range pod.Spec.Containers {
+		if c := &pod.Spec.Containers[i]; c.Name == managerContainer {
+			r.WatcherImage = c.Image
+			return c.Image, nil
+		}
+	}
+	return "", fmt.Errorf("pod %s has no such container: %w", r.Pod, errNoImage)
+}
+
+// diagnose looks at the pods of a DaemonSet for why watchers are not ready.
+func (r *Reconciler) diagnose(ctx context.Context, v *view, daemonSet string, counts watcherCounts) (diagnosis, error) {
+	round := newRound(r.Clock.Now(), v.nodesDown)
+	pods := &corev1.PodList{}
+	for more := true; more; more = pods.Continue != "" {
+		err := r.Live.List(ctx, pods, client.InNamespace(WatcherNamespace),
+			client.MatchingLabels{componentLabel: watcher, instanceLabel: daemonSet},
+			client.Limit(podsAtOnce), client.Continue(pods.Continue))
+		if err != nil {
+			return diagnosis{}, fmt.Errorf("cannot list the watchers' pods: %w", err)
+		}
+		for i := range pods.Items {
+			round.visit(&pods.Items[i])
+		}
+	}
+	return round.conclude(counts, daemonSet), nil
+}
+
+// watcherCounts are of nodes. A node with a watcher that is ready is heard.
+type watcherCounts struct {
+	seen                      bool // the DaemonSet was looked at by its controller
+	desired, scheduled, ready int32
+}
+
+func countsOf(status *appsac.DaemonSetStatusApplyConfiguration) watcherCounts {
+	if status == nil {
+		return watcherCounts{}
+	}
+	return watcherCounts{
+		seen:      ptr.Deref(status.ObservedGeneration, 0) > 0,
+		desired:   ptr.Deref(status.DesiredNumberScheduled, 0),
+		scheduled: ptr.Deref(status.CurrentNumberScheduled, 0),
+		ready:     ptr.Deref(status.NumberReady, 0),
+	}
+}
+
+func (c watcherCounts) allReady() bool { return c.seen && c.ready >= c.desired }
+
+// describe says how a source does. Nodes come and go, and their watchers take
+// seconds to start: that does not make a source unready that was ready before.
+func (c watcherCounts) describe(name string, why diagnosis, before bool) v1alpha1.SourceStatus {
+	status := v1alpha1.SourceStatus{Name: name, WatchersDesired: ptr.To(c.desired), WatchersReady: ptr.To(c.ready)}
+	switch {
+	case c.allReady():
+		status.Ready, status.Reason = ptr.To(true), v1alpha1.ReasonReady
+	case why.reason != "":
+		status.Ready, status.Reason, status.Message = ptr.To(false), why.reason, why.message
+	case before:
+		status.Ready, status.Reason = ptr.To(true), v1alpha1.ReasonReady
+		status.Message = fmt.Sprintf("%d of %d watchers are ready, the others are starting or stopping", c.ready, c.desired)
+	default:
+		status.Ready, status.Reason = ptr.To(false), v1alpha1.ReasonStarting
+		status.Message = fmt.Sprintf("%d of %d watchers are ready, the others are starting", c.ready, c.desired)
+	}
+	return status
+}

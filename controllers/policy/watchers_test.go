@@ -1,0 +1,386 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package policy
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/nodetermination/operator/api/v1alpha1"
+)
+
+// getDaemonSet is a policy's DaemonSet.
+func getDaemonSet(t *testing.T, policy string) (*appsv1.DaemonSet, error) {
+	t.Helper()
+	ds := &appsv1.DaemonSet{}
+	return ds, admin.Get(t.Context(), client.ObjectKey{Namespace: WatcherNamespace, Name: daemonSetName(policy)}, ds)
+}
+
+func podsOf(t *testing.T, policy string) ([]corev1.Pod, error) {
+	t.Helper()
+	var pods corev1.PodList
+	err := admin.List(t.Context(), &pods, client.InNamespace(WatcherNamespace), client.MatchingLabels{instanceLabel: daemonSetName(policy)})
+	return pods.Items, err
+}
+
+// untilSource waits until what a policy's status says of its source is as check wants it.
+func untilSource(t *testing.T, policy *v1alpha1.NodeTerminationPolicy, check func(v1alpha1.SourceStatus) error) {
+	t.Helper()
+	eventually(t, func() error {
+		if err := admin.Get(t.Context(), client.ObjectKeyFromObject(policy), policy); err != nil {
+			return err
+		}
+		if policy.Status.ObservedGeneration != policy.Generation || len(policy.Status.Sources) != 1 {
+			return fmt.Errorf("policy %s was not looked at", policy.Name)
+		}
+		return check(policy.Status.Sources[0])
+	})
+}
+
+// listens is whether all of n watchers are ready.
+func listens(n int32) func(v1alpha1.SourceStatus) error {
+	return func(s v1alpha1.SourceStatus) error {
+		if !*s.Ready || s.Reason != v1alpha1.ReasonReady || ptr.Deref(s.WatchersDesired, -1) != n || ptr.Deref(s.WatchersReady, -1) != n || s.Message != "" {
+			return fmt.Errorf("want %d watchers that listen, got %+v: %s", n, s, s.Message)
+		}
+		return nil
+	}
+}
+
+// says is whether the source is not ready for a reason, and its message has the texts.
+func says(reason string, texts ...string) func(v1alpha1.SourceStatus) error {
+	return func(s v1alpha1.SourceStatus) error {
+		if *s.Ready || s.Reason != reason {
+			return fmt.Errorf("want not ready with %s, got %+v: %s", reason, s, s.Message)
+		}
+		for _, text := range texts {
+			if !strings.Contains(s.Message, text) {
+				return fmt.Errorf("the message lacks %q: %s", text, s.Message)
+			}
+		}
+		return nil
+	}
+}
+
+func change(t *testing.T, object client.Object, f func()) {
+	t.Helper()
+	eventually(t, func() error {
+		if err := admin.Get(t.Context(), client.ObjectKeyFromObject(object), object); err != nil {
+			return err
+		}
+		f()
+		return admin.Update(t.Context(), object)
+	})
+}
+
+// TestWatchersRunWhereThePolicySelects: the scheduler and the controller of
+// DaemonSets take the affinity as the operator takes the selector.
+func TestWatchersRunWhereThePolicySelects(t *testing.T) {
+	t.Parallel()
+	nodes := map[string]string{} // their names
+	for short, labels := range map[string]map[string]string{
+		"spot":     {"pool": "spot", "zone": "a"},
+		"spot-b":   {"pool": "spot", "zone": "b", "gpu": ""},
+		"demand":   {"pool": "on-demand", "zone": "a"},
+		"none":     {},
+		"ec2":      {"pool": "spot", v1alpha1.ComputeTypeLabel: "ec2"},
+		"auto":     {"pool": "spot", v1alpha1.ComputeTypeLabel: "auto"},
+		"fargate":  {"pool": "spot", v1alpha1.ComputeTypeLabel: "fargate"},
+		"hybrid":   {"pool": "spot", v1alpha1.ComputeTypeLabel: "hybrid"},
+		"windows":  {"pool": "spot", corev1.LabelOSStable: "windows"},
+		"elsewise": {"pool": "spot", "other": "test"},
+	} {
+		nodes[newNodes(t, 1, func(node *corev1.Node) { maps.Copy(node.Labels, labels) })[0].Name] = short
+	}
+	type requirements = []v1alpha1.LabelSelectorRequirement
+	in, notIn := metav1.LabelSelectorOpIn, metav1.LabelSelectorOpNotIn
+	exists, doesNotExist := metav1.LabelSelectorOpExists, metav1.LabelSelectorOpDoesNotExist
+	for i, test := range []struct {
+		labels      map[string]string
+		expressions requirements
+		want        []string
+	}{
+		{nil, nil, []string{"demand", "ec2", "elsewise", "none", "spot", "spot-b"}},
+		{map[string]string{"pool": "spot"}, nil, []string{"ec2", "elsewise", "spot", "spot-b"}},
+		{map[string]string{"pool": "spot", "zone": "a"}, nil, []string{"spot"}},
+		{map[string]string{"gpu": ""}, nil, []string{"spot-b"}},
+		{nil, requirements{{Key: "pool", Operator: in, Values: []string{"on-demand", "reserved"}}}, []string{"demand"}},
+		{nil, requirements{{Key: "pool", Operator: notIn, Values: []string{"spot"}}}, []string{"demand", "none"}},
+		{nil, requirements{{Key: "zone", Operator: notIn, Values: []string{"a", "b"}}}, []string{"ec2", "elsewise", "none"}},
+		{nil, requirements{{Key: "zone", Operator: exists}}, []string{"demand", "spot", "spot-b"}},
+		{nil, requirements{{Key: "zone", Operator: doesNotExist}}, []string{"ec2", "elsewise", "none"}},
+		{
+			map[string]string{"pool": "spot"},
+			requirements{{Key: "zone", Operator: exists}, {Key: "zone", Operator: notIn, Values: []string{"b"}}, {Key: "gpu", Operator: doesNotExist}},
+			[]string{"spot"},
+		},
+		{map[string]string{v1alpha1.ComputeTypeLabel: "ec2"}, nil, []string{"ec2"}},
+		{map[string]string{v1alpha1.ComputeTypeLabel: "auto"}, nil, nil},
+	} {
+		name := fmt.Sprintf("selects-%d", i)
+		policy := applyIMDS(t, name, func(spec *v1alpha1.NodeTerminationPolicySpec) {
+			maps.Copy(spec.NodeSelector.MatchLabels, test.labels)
+			spec.NodeSelector.MatchExpressions = test.expressions
+		})
+		t.Cleanup(func() {
+			if t.Failed() {
+				t.Logf("%s selects %v and %v", name, test.labels, test.expressions)
+			}
+		})
+		untilSource(t, policy, listens(int32(len(test.want))))
+		pods, err := podsOf(t, name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, pod := range pods {
+			got = append(got, nodes[pod.Spec.NodeName])
+		}
+		slices.Sort(got)
+		if !slices.Equal(got, test.want) {
+			t.Errorf("%s: watchers run on %v, want %v", name, got, test.want)
+		}
+	}
+}
+
+// TestWatchersFollowThePolicy: changes roll, and what is not asked for any more goes.
+func TestWatchersFollowThePolicy(t *testing.T) {
+	t.Parallel()
+	newNodes(t, 3)
+	policy := applyIMDS(t, "follows")
+	untilSource(t, policy, listens(3))
+	if ready := meta.FindStatusCondition(policy.Status.Conditions, v1alpha1.ConditionSourcesReady); ready == nil || ready.Status != metav1.ConditionTrue {
+		t.Errorf("SourcesReady is %+v", ready)
+	}
+
+	change(t, policy, func() {
+		policy.Spec.Sources[0].IMDS = &v1alpha1.IMDSSource{
+			PollIntervalSeconds: ptr.To[int32](5),
+			PodTemplate: &v1alpha1.WatcherPodTemplate{
+				PriorityClassName: "system-cluster-critical",
+				HostNetwork:       ptr.To(false),
+				Annotations:       map[string]string{"team": "platform"},
+			},
+		}
+	})
+	eventually(t, func() error {
+		pods, err := podsOf(t, policy.Name)
+		for _, pod := range pods {
+			c := pod.Spec.Containers[0]
+			if pod.Spec.HostNetwork || pod.Spec.PriorityClassName != "system-cluster-critical" || pod.Annotations["team"] != "platform" ||
+				!slices.Contains(c.Args, "--poll-interval=5s") {
+				return fmt.Errorf("pod %s is of the policy before: %v", pod.Name, c.Args)
+			}
+		}
+		if len(pods) != 3 {
+			return fmt.Errorf("%d pods, want 3", len(pods))
+		}
+		return err
+	})
+	untilSource(t, policy, listens(3))
+
+	change(t, policy, func() { policy.Spec.NodeSelector.MatchLabels = map[string]string{"no": "node"} })
+	untilSource(t, policy, listens(0))
+
+	change(t, policy, func() {
+		policy.Spec.Sources = []v1alpha1.Source{{Name: "queue", SQS: &v1alpha1.SQSSource{QueueURL: queueURL}}}
+	})
+	untilGone(t, policy.Name)
+	change(t, policy, func() {
+		policy.Spec.Sources = []v1alpha1.Source{{Name: "again", IMDS: &v1alpha1.IMDSSource{}}}
+		policy.Spec.NodeSelector.MatchLabels = labelOf(t)
+	})
+	untilSource(t, policy, listens(3))
+
+	ds, err := getDaemonSet(t, policy.Name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if owner := metav1.GetControllerOf(ds); owner == nil || owner.UID != policy.UID || owner.Kind != "NodeTerminationPolicy" {
+		t.Errorf("the DaemonSet is owned by %+v, want the policy", owner)
+	}
+	if err := admin.Delete(t.Context(), policy); err != nil {
+		t.Fatal(err)
+	}
+	untilGone(t, policy.Name)
+}
+
+// untilGone waits until a policy's DaemonSet and its pods are gone.
+func untilGone(t *testing.T, policy string) {
+	t.Helper()
+	eventually(t, func() error {
+		if _, err := getDaemonSet(t, policy); !apierrors.IsNotFound(err) {
+			return fmt.Errorf("the DaemonSet is still there: %v", err)
+		}
+		if pods, err := podsOf(t, policy); err != nil || len(pods) > 0 {
+			return fmt.Errorf("%d pods are still there: %v", len(pods), err)
+		}
+		return nil
+	})
+}
+
+// TestDriftIsCorrected: whatever somebody does to the DaemonSet is undone.
+func TestDriftIsCorrected(t *testing.T) {
+	t.Parallel()
+	newNodes(t, 1)
+	policy := applyIMDS(t, "drifts")
+	untilSource(t, policy, listens(1))
+	original, err := getDaemonSet(t, policy.Name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	restored := func(what string) {
+		t.Helper()
+		eventually(t, func() error {
+			ds, err := getDaemonSet(t, policy.Name)
+			if err != nil {
+				return fmt.Errorf("%s: %w", what, err)
+			}
+			for _, diff := range []string{
+				cmp.Diff(original.Spec, ds.Spec), cmp.Diff(original.Labels, ds.Labels), cmp.Diff(original.OwnerReferences, ds.OwnerReferences),
+			} {
+				if diff != "" {
+					return fmt.Errorf("%s: the DaemonSet is not as it was:\n%s", what, diff)
+				}
+			}
+			return nil
+		})
+	}
+	ds := original.DeepCopy()
+	for what, edit := range map[string]func(){
+		"image":      func() { ds.Spec.Template.Spec.Containers[0].Image = "example.com/other" },
+		"affinity":   func() { ds.Spec.Template.Spec.Affinity = nil },
+		"toleration": func() { ds.Spec.Template.Spec.Tolerations = nil },
+		"labels":     func() { ds.Labels = nil },
+		"owner":      func() { ds.OwnerReferences = nil },
+	} {
+		change(t, ds, edit)
+		restored(what)
+	}
+	if err := admin.Delete(t.Context(), ds); err != nil {
+		t.Fatal(err)
+	}
+	restored("deleted")
+	untilSource(t, policy, listens(1))
+
+	stray := original.DeepCopy()
+	stray.ObjectMeta = metav1.ObjectMeta{Namespace: WatcherNamespace, Name: "imds-watcher-of-nobody", Labels: original.Labels}
+	create(t, stray)
+	eventually(t, func() error {
+		err := admin.Get(t.Context(), client.ObjectKeyFromObject(stray), stray)
+		if !apierrors.IsNotFound(err) {
+			return fmt.Errorf("a DaemonSet that no policy asks for is still there: %v", err)
+		}
+		return nil
+	})
+}
+
+// TestStatusSaysWhatIsWrong: with the pods, or with the DaemonSet itself.
+func TestStatusSaysWhatIsWrong(t *testing.T) {
+	t.Parallel()
+	node := newNodes(t, 2)[1]
+	policy := applyIMDS(t, "wrong")
+	untilSource(t, policy, listens(2))
+
+	setPod := func(status corev1.ContainerStatus, ready corev1.ConditionStatus) {
+		t.Helper()
+		eventually(t, func() error {
+			pods, err := podsOf(t, policy.Name)
+			if err != nil {
+				return err
+			}
+			i := slices.IndexFunc(pods, func(pod corev1.Pod) bool { return pod.Spec.NodeName == node.Name })
+			if i < 0 {
+				return fmt.Errorf("no pod on node %s", node.Name)
+			}
+			pod := &pods[i]
+			status.Name = watcher
+			pod.Status.ContainerStatuses = []corev1.ContainerStatus{status}
+			for i := range pod.Status.Conditions {
+				if c := &pod.Status.Conditions[i]; c.Type == corev1.PodReady {
+					c.Status = ready
+				}
+			}
+			return admin.Status().Update(t.Context(), pod)
+		})
+	}
+	setPod(corev1.ContainerStatus{State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{
+		Reason: "ImagePullBackOff", Message: "Back-off pulling image",
+	}}}, corev1.ConditionFalse)
+	untilSource(t, policy, says(v1alpha1.ReasonWatchersNotReady, "1 of 2 watchers", node.Name, "ImagePullBackOff: Back-off pulling image"))
+	if ready := meta.FindStatusCondition(policy.Status.Conditions, v1alpha1.ConditionSourcesReady); ready == nil ||
+		ready.Status != metav1.ConditionFalse || ready.Reason != v1alpha1.ReasonWatchersNotReady || !strings.Contains(ready.Message, "source metadata: ") {
+		t.Errorf("SourcesReady is %+v", ready)
+	}
+	setPod(corev1.ContainerStatus{}, corev1.ConditionTrue)
+	untilSource(t, policy, listens(2))
+
+	setPod(corev1.ContainerStatus{
+		State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "CrashLoopBackOff", Message: "back-off 20s"}},
+		LastTerminationState: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{
+			ExitCode: 1, Message: "the instance metadata service is disabled: enable it\n",
+		}},
+	}, corev1.ConditionFalse)
+	untilSource(t, policy, says(v1alpha1.ReasonMetadataUnavailable, node.Name, "the instance metadata service is disabled: enable it"))
+	setPod(corev1.ContainerStatus{}, corev1.ConditionTrue)
+	untilSource(t, policy, listens(2))
+
+	change(t, policy, func() {
+		policy.Spec.Sources[0].IMDS.PodTemplate = &v1alpha1.WatcherPodTemplate{Labels: map[string]string{"not a label": "x"}}
+	})
+	untilSource(t, policy, says(v1alpha1.ReasonWatchersNotReady, "not a label", daemonSetName(policy.Name)))
+
+	change(t, policy, func() {
+		policy.Spec.Sources[0].IMDS.PodTemplate = &v1alpha1.WatcherPodTemplate{PriorityClassName: "of-nobody"}
+	})
+	untilSource(t, policy, says(v1alpha1.ReasonWatchersNotReady, "have no pod", "describe daemonset "+daemonSetName(policy.Name)))
+
+	change(t, policy, func() {
+		policy.Spec.NodeSelector.MatchExpressions = []v1alpha1.LabelSelectorRequirement{{Key: "not a label", Operator: metav1.LabelSelectorOpExists}}
+	})
+	untilSource(t, policy, says(v1alpha1.ReasonWatchersNotReady, "not a label"))
+
+	change(t, policy, func() {
+		policy.Spec.Sources[0].IMDS.PodTemplate = nil
+		policy.Spec.NodeSelector.MatchExpressions = nil
+	})
+	untilSource(t, policy, listens(2))
+}
+
+// TestApplyingAgainChangesNothing: an idle operator causes no events, however much a policy changes of the pods.
+func TestApplyingAgainChangesNothing(t *testing.T) {
+	t.Parallel()
+	policy := applyIMDS(t, "much", func(spec *v1alpha1.NodeTerminationPolicySpec) {
+		spec.NodeSelector.MatchExpressions = []v1alpha1.LabelSelectorRequirement{{Key: "no", Operator: metav1.LabelSelectorOpDoesNotExist}}
+		spec.Sources[0].IMDS.PodTemplate = richTemplate()
+	})
+	untilSource(t, policy, listens(0))
+	apply := func() *appsv1.DaemonSet {
+		t.Helper()
+		desired := daemonSet(policy, &policy.Spec.Sources[0], image)
+		if err := admin.Apply(t.Context(), desired, client.FieldOwner(v1alpha1.FieldManager), client.ForceOwnership); err != nil {
+			t.Fatal(err)
+		}
+		ds, err := getDaemonSet(t, policy.Name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return ds
+	}
+	first := apply()
+	if second := apply(); first.ResourceVersion != second.ResourceVersion {
+		t.Errorf("applying once more has changed the DaemonSet:\n%s", cmp.Diff(first, second))
+	}
+}

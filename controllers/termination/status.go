@@ -19,7 +19,8 @@ import (
 // progressInterval is the least time between two writes of a status of which
 // only the pod counts have changed: people cannot read faster, and a node of
 // thirty pods would otherwise cost the API server as many writes as evictions.
-const progressInterval = 5 * time.Second
+// That pods begin or cease to be blocked is worth a write sooner.
+const progressInterval, blockedInterval = 5 * time.Second, time.Second
 
 // outlook is what a state means for Ready, Reconciling and Stalled.
 type outlook struct{ ready, reconciling, stalled bool }
@@ -85,7 +86,7 @@ func (r *Reconciler) writeStatus(ctx context.Context, s *scope, before *v1alpha1
 	if s.unsettled || equality.Semantic.DeepEqual(before.Status, s.nt.Status) {
 		return nil
 	}
-	if due := r.memory.lastWrite(s.nt.Name).Add(progressInterval); s.now.Before(due) && onlyProgress(before, s.nt) {
+	if due := r.memory.lastWrite(s.nt.Name).Add(writeInterval(&before.Status, &s.nt.Status)); s.now.Before(due) {
 		s.lookAgain(due)
 		return nil
 	}
@@ -100,19 +101,26 @@ func (r *Reconciler) writeStatus(ctx context.Context, s *scope, before *v1alpha1
 	return nil
 }
 
-// onlyProgress is whether two statuses differ in nothing but the counts of pods
-// and the sentences that repeat them. A new total is more: later counts go on
-// from it.
-func onlyProgress(before, after *v1alpha1.NodeTermination) bool {
-	if before.Status.Pods == nil || after.Status.Pods == nil || *before.Status.Pods.Total != *after.Status.Pods.Total {
-		return false
+// writeInterval is how long after the last write a changed status may be written.
+// Where more has changed than the counts of pods and the sentences that repeat
+// them, that is at once. A new total is more: later counts go on from it.
+func writeInterval(before, after *v1alpha1.NodeTerminationStatus) time.Duration {
+	if before.Pods == nil || after.Pods == nil || *before.Pods.Total != *after.Pods.Total {
+		return 0
 	}
-	a, b := before.Status.DeepCopy(), after.Status.DeepCopy()
+	a, b := before.DeepCopy(), after.DeepCopy()
 	for _, status := range []*v1alpha1.NodeTerminationStatus{a, b} {
 		status.Pods, status.Blocked = nil, nil
 		for i := range status.Conditions {
 			status.Conditions[i].Message = ""
 		}
 	}
-	return equality.Semantic.DeepEqual(a, b)
+	switch {
+	case !equality.Semantic.DeepEqual(a, b):
+		return 0
+	case (len(before.Blocked) == 0) != (len(after.Blocked) == 0):
+		return blockedInterval
+	default:
+		return progressInterval
+	}
 }

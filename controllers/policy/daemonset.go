@@ -30,12 +30,17 @@ const (
 	watcher = "imds-watcher"
 	// watcherBinary is where the image has it.
 	watcherBinary = "/imds-watcher"
+	// watcherRun is where it keeps the file that its probe looks at.
+	watcherRun = "/run/imds-watcher"
 
 	// watcherStopSeconds is all the time a watcher needs to stop: it holds nothing.
 	watcherStopSeconds = 5
-	// watcherProbeSeconds is how often a watcher that has started is asked how it
-	// does. Each time is a process of its own on every node, so seldom.
+	// watcherProbeSeconds is how often a watcher that has started is asked whether
+	// it hears. Each time is a process of its own on every node, so seldom.
 	watcherProbeSeconds = 60
+	// watcherStartSeconds is how often until then, for up to ten minutes: it tries
+	// again by itself, and to be restarted helps little.
+	watcherStartSeconds = 2
 )
 
 // Labels of the DaemonSets and their pods. All are also the DaemonSets' selectors,
@@ -109,6 +114,9 @@ func podTemplate(
 			WithSecurityContext(coreac.PodSecurityContext().
 				WithRunAsNonRoot(true).
 				WithSeccompProfile(coreac.SeccompProfile().WithType(corev1.SeccompProfileTypeRuntimeDefault))).
+			WithVolumes(coreac.Volume().WithName("run").WithEmptyDir(coreac.EmptyDirVolumeSource().
+				WithMedium(corev1.StorageMediumMemory).
+				WithSizeLimit(resource.MustParse("64Ki")))).
 			WithContainers(container(policy.Name, source, image, change.Resources)))
 }
 
@@ -124,8 +132,9 @@ func container(policy string, source *v1alpha1.Source, image string, change *cor
 		).
 		WithEnv(coreac.EnvVar().WithName("NODE_NAME").
 			WithValueFrom(coreac.EnvVarSource().WithFieldRef(coreac.ObjectFieldSelector().WithFieldPath("spec.nodeName")))).
+		WithVolumeMounts(coreac.VolumeMount().WithName("run").WithMountPath(watcherRun)).
 		WithResources(resources(change)).
-		WithStartupProbe(probe(2, 30)).
+		WithStartupProbe(probe(watcherStartSeconds, 300)).
 		WithReadinessProbe(probe(watcherProbeSeconds, 2)).
 		// Its last words are in the policy's status.
 		WithTerminationMessagePolicy(corev1.TerminationMessageFallbackToLogsOnError).

@@ -19,7 +19,7 @@ const (
 	// maxWords is how much of a pod's message is told; a source's message has 1024 letters.
 	maxWords = 700
 	// metadataWords are in the last words of a watcher that cannot reach the metadata service.
-	metadataWords = "metadata"
+	metadataWords = "instance metadata service"
 )
 
 // diagnosis is why watchers are not ready.

@@ -52,7 +52,7 @@ func crashed(restarts int32, ended corev1.ContainerStateTerminated) func(*corev1
 func TestDiagnosis(t *testing.T) {
 	t.Parallel()
 	const moment, long = 5 * time.Second, 5 * time.Minute
-	hopLimit := corev1.ContainerStateTerminated{ExitCode: 1, Message: "the metadata service answers\nfrom one hop away only"}
+	hopLimit := corev1.ContainerStateTerminated{ExitCode: 1, Message: "The instance metadata service answers\nfrom one hop away only"}
 	for name, test := range map[string]struct {
 		pods   []*corev1.Pod
 		reason string
@@ -82,7 +82,7 @@ func TestDiagnosis(t *testing.T) {
 		},
 		"no metadata": {
 			[]*corev1.Pod{unreadyPod("a", moment, crashed(0, hopLimit))},
-			v1alpha1.ReasonMetadataUnavailable, []string{"on node a: the metadata service answers from one hop away only"},
+			v1alpha1.ReasonMetadataUnavailable, []string{"on node a: The instance metadata service answers from one hop away only"},
 		},
 		"no metadata, trying again": {
 			[]*corev1.Pod{unreadyPod("a", moment, crashed(2, hopLimit))}, v1alpha1.ReasonMetadataUnavailable, []string{"from one hop away"},
@@ -94,7 +94,7 @@ func TestDiagnosis(t *testing.T) {
 			[]*corev1.Pod{
 				unreadyPod("a", moment, waiting("ErrImagePull", "not found")),
 				unreadyPod("c", moment, crashed(0, hopLimit)), unreadyPod("b", moment, crashed(0, hopLimit)),
-			}, v1alpha1.ReasonMetadataUnavailable, []string{"on 2 nodes, such as b: the metadata service"},
+			}, v1alpha1.ReasonMetadataUnavailable, []string{"on 2 nodes, such as b: The instance metadata service"},
 		},
 		"out of memory": {
 			[]*corev1.Pod{unreadyPod("a", moment, crashed(0, corev1.ContainerStateTerminated{Reason: "OOMKilled", ExitCode: 137}))},

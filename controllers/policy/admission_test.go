@@ -1,0 +1,341 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package policy
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	admissionv1 "k8s.io/api/admissionregistration/v1"
+	appsv1 "k8s.io/api/apps/v1"
+	authenticationv1 "k8s.io/api/authentication/v1"
+	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/rest"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/nodetermination/operator/api/v1alpha1"
+)
+
+// watcherClient is what a watcher's pod can do with its token, or what the service
+// account can do with a token that is bound to no pod.
+func watcherClient(t *testing.T, pod *corev1.Pod) client.Client {
+	t.Helper()
+	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: WatcherNamespace, Name: watcher}}
+	request := &authenticationv1.TokenRequest{}
+	if pod != nil {
+		request.Spec.BoundObjectRef = &authenticationv1.BoundObjectReference{APIVersion: "v1", Kind: "Pod", Name: pod.Name, UID: pod.UID}
+	}
+	if err := admin.SubResource("token").Create(t.Context(), account, request); err != nil {
+		t.Fatal(err)
+	}
+	config := rest.AnonymousClientConfig(cluster.Config())
+	config.BearerToken = request.Status.Token
+	c, err := client.New(config, client.Options{Scheme: admin.Scheme(), Mapper: admin.RESTMapper()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// applied is an object for server-side apply.
+type applied map[string]any
+
+// heard is what a source applies for one event of an instance of a node.
+func heard(node *corev1.Node, event applied) applied {
+	id, _ := v1alpha1.InstanceID(node)
+	return applied{
+		"apiVersion": v1alpha1.GroupVersion.String(), "kind": "NodeTermination",
+		"metadata": applied{"name": id},
+		"spec":     applied{"instanceID": id, "nodeName": node.Name, "events": []applied{event}},
+	}
+}
+
+// with is the object with more in its spec or metadata.
+func (a applied) with(part string, more applied) applied {
+	changed, inner := maps.Clone(a), applied{}
+	if existing, ok := a[part].(applied); ok {
+		inner = maps.Clone(existing)
+	}
+	maps.Copy(inner, more)
+	changed[part] = inner
+	return changed
+}
+
+func entry(id, source string, more applied) applied {
+	e := applied{"id": id, "kind": "ScheduledMaintenance", "source": source, "time": "2026-11-22T05:08:00Z"}
+	maps.Copy(e, more)
+	return e
+}
+
+var hook = applied{"lifecycleHook": applied{"autoScalingGroupName": "workers", "name": "drain"}}
+
+// apply applies as the owner of one event, as all sources do.
+func apply(ctx context.Context, c client.Client, object applied, owner string) (*v1alpha1.NodeTermination, error) {
+	return patch(ctx, c, object, types.ApplyYAMLPatchType, object, client.FieldOwner(v1alpha1.EventFieldManager(owner)), client.ForceOwnership)
+}
+
+// merge sends a JSON merge patch to an object of the same name.
+func merge(ctx context.Context, c client.Client, object, change applied) (*v1alpha1.NodeTermination, error) {
+	return patch(ctx, c, object, types.MergePatchType, change)
+}
+
+func patch(
+	ctx context.Context, c client.Client, object applied, kind types.PatchType, body applied, opts ...client.PatchOption,
+) (*v1alpha1.NodeTermination, error) {
+	content, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	nt := &v1alpha1.NodeTermination{}
+	nt.Name, _ = object["metadata"].(applied)["name"].(string)
+	return nt, c.Patch(ctx, nt, client.RawPatch(kind, content), opts...)
+}
+
+// watching is a watcher's pod on a node of its own, and the node of somebody else.
+type watching struct {
+	own, other *corev1.Node
+	watcher    client.Client
+}
+
+func newWatching(t *testing.T) watching {
+	t.Helper()
+	nodes := newNodes(t, 2)
+	for _, node := range nodes {
+		id, _ := v1alpha1.InstanceID(node)
+		t.Cleanup(func() {
+			_ = admin.Delete(context.Background(), &v1alpha1.NodeTermination{ObjectMeta: metav1.ObjectMeta{Name: id}})
+		})
+	}
+	pod := cluster.CreatePods(t, WatcherNamespace, nodes[0].Name, 1, func(pod *corev1.Pod) { pod.Spec.ServiceAccountName = watcher })[0]
+	w := watching{own: nodes[0], other: nodes[1], watcher: watcherClient(t, pod)}
+	eventually(t, func() error { // the API server takes a moment to know of a policy
+		object := heard(w.other, entry("probe", "IMDS", nil))
+		_, err := patch(t.Context(), w.watcher, object, types.ApplyYAMLPatchType, object, client.FieldOwner("probe"), client.DryRunAll)
+		if !apierrors.IsInvalid(err) && !apierrors.IsForbidden(err) {
+			return fmt.Errorf("the admission policy is not in force: %v", err)
+		}
+		return nil
+	})
+	return w
+}
+
+// TestWatcherWritesAboutItsNode with its pod's token, whatever else there is about the instance.
+func TestWatcherWritesAboutItsNode(t *testing.T) {
+	t.Parallel()
+	w := newWatching(t)
+	ctx := t.Context()
+	must := func(nt *v1alpha1.NodeTermination, err error) *v1alpha1.NodeTermination {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return nt
+	}
+	first := heard(w.own, entry("first", "IMDS", applied{"notBefore": "2026-12-01T00:00:00Z"})).
+		with("spec", applied{"instance": applied{"type": "m6i.large", "lifeCycle": "on-demand"}})
+	created := must(apply(ctx, w.watcher, first, "first"))
+	if created.Generation != 1 || created.Spec.Instance == nil || created.Spec.Instance.Type != "m6i.large" {
+		t.Errorf("created %+v", created.Spec)
+	}
+	if again := must(apply(ctx, w.watcher, first, "first")); again.ResourceVersion != created.ResourceVersion {
+		t.Error("the same once more has changed something")
+	}
+
+	// The queue's consumer, an administrator and the manager write too.
+	must(apply(ctx, admin, heard(w.own, entry("queue", "SQS", hook)), "queue"))
+	must(merge(ctx, admin, first, applied{
+		"metadata": applied{"labels": applied{"a": "b"}, "annotations": applied{"c": "d"}, "finalizers": []string{"example.com/wait"}},
+		"spec":     applied{"suspend": true},
+	}))
+	t.Cleanup(func() {
+		_, _ = merge(context.Background(), admin, first, applied{"metadata": applied{"finalizers": nil}})
+	})
+	must(apply(ctx, w.watcher, heard(w.own, entry("second", "IMDS", nil)), "second"))
+	must(apply(ctx, w.watcher, heard(w.own, entry("first", "IMDS", applied{"notBefore": "2026-12-02T00:00:00Z"})).
+		with("spec", applied{"instance": applied{"type": "m6i.xlarge"}}), "first"))
+	// The canceller owns no more than it has to, and the first owner does not revive the event.
+	must(apply(ctx, w.watcher, heard(w.own, entry("first", "IMDS", applied{"cancelled": true})), "first-cancelled"))
+	must(apply(ctx, w.watcher, first, "first"))
+	nt := must(merge(ctx, w.watcher, first, applied{})) // its way to read
+	got := map[string]string{}
+	for _, e := range nt.Spec.Events {
+		got[e.ID] = fmt.Sprintf("%s %t %t", e.Source, e.LifecycleHook != nil, ptr.Deref(e.Cancelled, false))
+	}
+	want := map[string]string{"first": "IMDS false true", "queue": "SQS true false", "second": "IMDS false false"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("events (-want +got):\n%s", diff)
+	}
+	if !ptr.Deref(nt.Spec.Suspend, false) || nt.Labels["a"] != "b" || nt.Annotations["c"] != "d" || len(nt.Finalizers) != 1 {
+		t.Errorf("what others have set is lost: %+v", nt)
+	}
+}
+
+// TestWatcherWritesNothingElse: with what a watcher may write, its token is of no
+// use to whoever takes over its node.
+func TestWatcherWritesNothingElse(t *testing.T) {
+	t.Parallel()
+	w := newWatching(t)
+	// The own node has a NodeTermination with an event of each source; the other has none.
+	mine := heard(w.own, entry("mine", "IMDS", nil))
+	for owner, object := range map[string]applied{"queue": heard(w.own, entry("queue", "SQS", hook)), "mine": mine} {
+		if _, err := apply(t.Context(), admin, object, owner); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := merge(t.Context(), admin, mine, applied{"spec": applied{"suspend": true}, "metadata": applied{"labels": applied{"a": "b"}}}); err != nil {
+		t.Fatal(err)
+	}
+	before := &v1alpha1.NodeTermination{}
+	id, _ := v1alpha1.InstanceID(w.own)
+	if err := admin.Get(t.Context(), client.ObjectKey{Name: id}, before); err != nil {
+		t.Fatal(err)
+	}
+	// fresh is about an instance of which there is no NodeTermination, on the own node: what CEL cannot see.
+	otherID, _ := v1alpha1.InstanceID(w.other)
+	fresh := func(event applied) applied {
+		return heard(w.own, event).with("metadata", applied{"name": otherID}).with("spec", applied{"instanceID": otherID})
+	}
+	unbound := watcherClient(t, nil)
+	more := entry("more", "IMDS", nil)
+	ownerReference := applied{"apiVersion": "v1", "kind": "Node", "name": "gone", "uid": "00000000-0000-0000-0000-000000000000"}
+
+	for name, test := range map[string]struct {
+		as     client.Client
+		object applied
+		merge  applied // if set, instead of applying the object
+		says   string
+	}{
+		"a token without a node":              {unbound, mine, nil, "the token names no node"},
+		"another node":                        {nil, heard(w.other, more), nil, "spec.nodeName is " + w.other.Name + " and has to be " + w.own.Name},
+		"its instance on another node":        {nil, mine.with("spec", applied{"nodeName": w.other.Name}), nil, "nodeName"},
+		"a new object with an event from SQS": {nil, fresh(entry("more", "SQS", nil)), nil, "of source IMDS only"},
+		"a new object with a hook":            {nil, fresh(entry("more", "IMDS", hook)), nil, "no lifecycleHook"},
+		"a new object that is suspended":      {nil, fresh(more).with("spec", applied{"suspend": true}), nil, "does not suspend"},
+		"a new object that says it is not":    {nil, fresh(more).with("spec", applied{"suspend": false}), nil, "does not suspend"},
+		"a new object with labels":            {nil, fresh(more).with("metadata", applied{"labels": applied{"a": "b"}}), nil, "no labels"},
+		"a new object with annotations":       {nil, fresh(more).with("metadata", applied{"annotations": applied{"a": "b"}}), nil, "annotations"},
+		"a new object with a finalizer":       {nil, fresh(more).with("metadata", applied{"finalizers": []string{"example.com/wait"}}), nil, "finalizers"},
+		"a new object with an owner":          {nil, fresh(more).with("metadata", applied{"ownerReferences": []applied{ownerReference}}), nil, "ownerReferences"},
+		"one more event from SQS":             {nil, heard(w.own, entry("more", "SQS", nil)), nil, "of source IMDS only"},
+		"another deadline for SQS's":          {nil, heard(w.own, entry("queue", "SQS", applied{"deadline": "2026-11-22T05:10:00Z"})), nil, "of source IMDS only"},
+		"SQS's event called off":              {nil, heard(w.own, entry("queue", "SQS", applied{"cancelled": true})), nil, "of source IMDS only"},
+		"SQS's event made its own":            {nil, heard(w.own, entry("queue", "IMDS", nil)), nil, "no lifecycleHook"},
+		"SQS's event replaced":                {nil, mine, applied{"spec": applied{"events": []applied{entry("queue", "IMDS", nil), entry("mine", "IMDS", nil)}}}, "of another source"},
+		"its event made SQS's":                {nil, heard(w.own, entry("mine", "SQS", nil)), nil, "of source IMDS only"},
+		"a hook for its event":                {nil, heard(w.own, entry("mine", "IMDS", hook)), nil, "no lifecycleHook"},
+		"SQS's event removed":                 {nil, mine, applied{"spec": applied{"events": []applied{more}}}, "removes no events"},
+		"its event removed":                   {nil, mine, applied{"spec": applied{"events": []applied{entry("queue", "SQS", hook)}}}, "removes no events"},
+		"resumed":                             {nil, mine, applied{"spec": applied{"suspend": nil}}, "does not suspend or resume"},
+		"resumed by false":                    {nil, mine.with("spec", applied{"suspend": false}), nil, "does not suspend or resume"},
+		"a label removed":                     {nil, mine, applied{"metadata": applied{"labels": nil}}, "no labels"},
+		"a label changed":                     {nil, mine.with("metadata", applied{"labels": applied{"a": "c"}}), nil, "no labels"},
+		"an annotation added":                 {nil, mine.with("metadata", applied{"annotations": applied{"c": "d"}}), nil, "annotations"},
+		"a finalizer added":                   {nil, mine, applied{"metadata": applied{"finalizers": []string{"example.com/wait"}}}, "finalizers"},
+		"an owner added":                      {nil, mine, applied{"metadata": applied{"ownerReferences": []applied{ownerReference}}}, "ownerReferences"},
+		"one good and one bad event":          {nil, mine, applied{"spec": applied{"events": []applied{entry("queue", "SQS", hook), entry("mine", "IMDS", nil), more, entry("bad", "SQS", nil)}}}, "of source IMDS only"},
+		"SQS's hook removed":                  {nil, mine, applied{"spec": applied{"events": []applied{entry("queue", "SQS", nil), entry("mine", "IMDS", nil)}}}, "of source IMDS only"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			as, err := test.as, error(nil)
+			if as == nil {
+				as = w.watcher
+			}
+			if test.merge != nil {
+				_, err = merge(t.Context(), as, test.object, test.merge)
+			} else {
+				_, err = apply(t.Context(), as, test.object, "more")
+			}
+			if err == nil || !strings.Contains(err.Error(), test.says) {
+				t.Errorf("got %v, want it refused with %q", err, test.says)
+			}
+		})
+	}
+
+	after := &v1alpha1.NodeTermination{}
+	if err := admin.Get(t.Context(), client.ObjectKeyFromObject(before), after); err != nil || after.ResourceVersion != before.ResourceVersion {
+		t.Errorf("the NodeTermination was changed (%v):\n%s", err, cmp.Diff(before, after))
+	}
+	if err := admin.Get(t.Context(), client.ObjectKey{Name: otherID}, &v1alpha1.NodeTermination{}); !apierrors.IsNotFound(err) {
+		t.Errorf("a NodeTermination of the other instance was created: %v", err)
+	}
+}
+
+// TestWatcherHasNoOtherRights than to create and patch NodeTerminations.
+func TestWatcherHasNoOtherRights(t *testing.T) {
+	t.Parallel()
+	w := newWatching(t)
+	c, ctx := w.watcher, t.Context()
+	nt, err := apply(ctx, c, heard(w.own, entry("mine", "IMDS", nil)), "mine")
+	if err != nil {
+		t.Fatal(err)
+	}
+	namespace := cluster.CreateNamespace(t)
+	pod := cluster.CreatePods(t, namespace, w.own.Name, 1)[0]
+	empty := client.RawPatch(types.MergePatchType, []byte("{}"))
+	for name, do := range map[string]func() error{
+		"read a NodeTermination":    func() error { return c.Get(ctx, client.ObjectKeyFromObject(nt), nt.DeepCopy()) },
+		"list NodeTerminations":     func() error { return c.List(ctx, &v1alpha1.NodeTerminationList{}) },
+		"update a NodeTermination":  func() error { return c.Update(ctx, nt.DeepCopy()) },
+		"delete a NodeTermination":  func() error { return c.Delete(ctx, nt.DeepCopy()) },
+		"delete all":                func() error { return c.DeleteAllOf(ctx, &v1alpha1.NodeTermination{}) },
+		"patch its status":          func() error { return c.Status().Patch(ctx, nt.DeepCopy(), empty) },
+		"list policies":             func() error { return c.List(ctx, &v1alpha1.NodeTerminationPolicyList{}) },
+		"read a node":               func() error { return c.Get(ctx, client.ObjectKeyFromObject(w.own), &corev1.Node{}) },
+		"patch a node":              func() error { return c.Patch(ctx, w.own.DeepCopy(), empty) },
+		"list nodes":                func() error { return c.List(ctx, &corev1.NodeList{}) },
+		"read a pod":                func() error { return c.Get(ctx, client.ObjectKeyFromObject(pod), &corev1.Pod{}) },
+		"list its namespace's pods": func() error { return c.List(ctx, &corev1.PodList{}, client.InNamespace(WatcherNamespace)) },
+		"delete a pod":              func() error { return c.Delete(ctx, pod.DeepCopy()) },
+		"evict a pod":               func() error { return c.SubResource("eviction").Create(ctx, pod.DeepCopy(), &policyv1.Eviction{}) },
+		"list its secrets":          func() error { return c.List(ctx, &corev1.SecretList{}, client.InNamespace(WatcherNamespace)) },
+		"list its DaemonSets":       func() error { return c.List(ctx, &appsv1.DaemonSetList{}, client.InNamespace(WatcherNamespace)) },
+		"a token that names no node": func() error {
+			account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: WatcherNamespace, Name: watcher}}
+			return c.SubResource("token").Create(ctx, account, &authenticationv1.TokenRequest{})
+		},
+	} {
+		if err := do(); !apierrors.IsForbidden(err) {
+			t.Errorf("%s: %v, want it forbidden", name, err)
+		}
+	}
+}
+
+// TestAdmissionPolicyFitsTheKind: its expressions are of fields that there are, and
+// it says something of each field of the spec.
+func TestAdmissionPolicyFitsTheKind(t *testing.T) {
+	t.Parallel()
+	eventually(t, func() error {
+		var policy admissionv1.ValidatingAdmissionPolicy
+		if err := admin.Get(t.Context(), client.ObjectKey{Name: "node-termination-watcher"}, &policy); err != nil {
+			return err
+		}
+		if policy.Status.ObservedGeneration != policy.Generation || policy.Status.TypeChecking == nil {
+			return fmt.Errorf("its expressions were not checked yet")
+		}
+		for _, warning := range policy.Status.TypeChecking.ExpressionWarnings {
+			t.Errorf("%s: %s", warning.FieldRef, warning.Warning)
+		}
+		return nil
+	})
+	var fields []string
+	for field := range reflect.TypeFor[v1alpha1.NodeTerminationSpec]().Fields() {
+		name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
+		fields = append(fields, name)
+	}
+	slices.Sort(fields)
+	if known := []string{"events", "instance", "instanceID", "nodeName", "suspend"}; !slices.Equal(fields, known) {
+		t.Errorf("the spec has the fields %v, and config/watcher/admission_policy.yaml says something of %v", fields, known)
+	}
+}

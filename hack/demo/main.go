@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Command demo shows on this machine, within a minute, how a spot interruption in an SQS queue
+// becomes a drained node. Kubernetes and the operator are real; AWS and the machines under the nodes
+// are simulated. Everything ends with it.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/go-logr/logr"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+)
+
+func main() {
+	keep := flag.Bool("keep", os.Getenv("KEEP") != "", "leave everything up until Ctrl-C, to look around and to send more events (default with KEEP=1)")
+	flag.Parse()
+	if flag.NArg() > 0 {
+		fmt.Fprintf(os.Stderr, "demo: unexpected argument %q: the only flag is --keep\n", flag.Arg(0))
+		os.Exit(2)
+	}
+	if err := run(newTerminal(os.Stdout), *keep); err != nil {
+		fmt.Fprintln(os.Stderr, "\ndemo:", err)
+		os.Exit(1)
+	}
+}
+
+func run(t *terminal, keep bool) (err error) {
+	// "go run", our parent, does not pass a SIGTERM on: have the kernel tell us that it is gone.
+	_, _, _ = syscall.RawSyscall(syscall.SYS_PRCTL, syscall.PR_SET_PDEATHSIG, uintptr(syscall.SIGTERM), 0)
+	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	defer cancel()
+	defer func() {
+		if err != nil && ctx.Err() != nil { // whatever failed, it failed for that
+			err = errors.New("interrupted")
+		}
+	}()
+	log.SetLogger(logr.Discard()) // of the libraries; what matters is returned as an error
+
+	p := &playground{terminal: t}
+	defer p.stop()
+	if err := p.start(ctx); err != nil {
+		return err
+	}
+	s, err := newStory(p)
+	if err != nil {
+		return err
+	}
+	if err := s.tell(ctx); err != nil {
+		return err
+	}
+	if !keep {
+		t.printf("\nTo look around and send more events: make demo KEEP=1\n")
+		return nil
+	}
+	s.invite()
+	return p.wait(ctx)
+}

@@ -37,8 +37,8 @@ help: ## Show this help.
 ##@ Try it
 
 .PHONY: demo
-demo: $(CONTROLPLANE) build ## Watch a spot interruption become a drained node. KEEP=1 leaves it running.
-	@KEEP=$(KEEP) go run ./hack/demo
+demo: $(CONTROLPLANE) ## Watch a spot interruption become a drained node. KEEP=1 leaves it running.
+	@go build -o $(BIN)/demo ./hack/demo && exec $(BIN)/demo $(if $(KEEP),--keep)
 
 .PHONY: cluster-up
 cluster-up: $(CONTROLPLANE) ## Start a local control plane in the background and print its KUBECONFIG.

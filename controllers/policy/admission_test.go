@@ -124,7 +124,7 @@ func newWatching(t *testing.T) watching {
 		object := heard(w.other, entry("probe", "IMDS", nil))
 		_, err := patch(t.Context(), w.watcher, object, types.ApplyYAMLPatchType, object, client.FieldOwner("probe"), client.DryRunAll)
 		if !apierrors.IsInvalid(err) && !apierrors.IsForbidden(err) {
-			return fmt.Errorf("the admission policy is not in force: %v", err)
+			return fmt.Errorf("the admission policy is not in force: %w", err)
 		}
 		return nil
 	})
@@ -171,9 +171,13 @@ func TestWatcherWritesAboutItsNode(t *testing.T) {
 	nt := must(merge(ctx, w.watcher, first, applied{})) // its way to read
 	got := map[string]string{}
 	for _, e := range nt.Spec.Events {
-		got[e.ID] = fmt.Sprintf("%s %t %t", e.Source, e.LifecycleHook != nil, ptr.Deref(e.Cancelled, false))
+		got[e.ID] = fmt.Sprintf("%s, hook %t, cancelled %t", e.Source, e.LifecycleHook != nil, ptr.Deref(e.Cancelled, false))
 	}
-	want := map[string]string{"first": "IMDS false true", "queue": "SQS true false", "second": "IMDS false false"}
+	want := map[string]string{
+		"first":  "IMDS, hook false, cancelled true",
+		"queue":  "SQS, hook true, cancelled false",
+		"second": "IMDS, hook false, cancelled false",
+	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("events (-want +got):\n%s", diff)
 	}
@@ -248,14 +252,15 @@ func TestWatcherWritesNothingElse(t *testing.T) {
 		"SQS's hook removed":                  {nil, mine, applied{"spec": applied{"events": []applied{entry("queue", "SQS", nil), entry("mine", "IMDS", nil)}}}, "of source IMDS only"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			as, err := test.as, error(nil)
+			as := test.as
 			if as == nil {
 				as = w.watcher
 			}
-			if test.merge != nil {
-				_, err = merge(t.Context(), as, test.object, test.merge)
-			} else {
+			var err error
+			if test.merge == nil {
 				_, err = apply(t.Context(), as, test.object, "more")
+			} else {
+				_, err = merge(t.Context(), as, test.object, test.merge)
 			}
 			if err == nil || !strings.Contains(err.Error(), test.says) {
 				t.Errorf("got %v, want it refused with %q", err, test.says)

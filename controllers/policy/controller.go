@@ -79,6 +79,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, _ ctrl.Request) (ctrl.Result
 	for i := range v.policies {
 		errs = append(errs, r.writeStatus(ctx, &v.policies[i], v))
 	}
+	if errors.Is(ctx.Err(), context.Canceled) {
+		return ctrl.Result{}, nil // the process ends, and that is what the errors say
+	}
 	var result ctrl.Result
 	if len(r.diagnoses) > 0 {
 		result.RequeueAfter = diagnoseEvery

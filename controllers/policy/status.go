@@ -219,7 +219,7 @@ func (v *view) watcherStatus(name string, policy *v1alpha1.NodeTerminationPolicy
 			status.LastEventTime = before.LastEventTime
 		}
 	}
-	if heard, found := v.heard[policy.UID]; found && status.LastEventTime.Before(&heard) {
+	if heard, found := v.heard[policy.UID]; found && (status.LastEventTime == nil || status.LastEventTime.Before(&heard)) {
 		status.LastEventTime = &heard
 	}
 	return status

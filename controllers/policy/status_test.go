@@ -139,3 +139,41 @@ func TestDescribe(t *testing.T) {
 		t.Errorf("status %+v", status)
 	}
 }
+
+// TestLastEventOfWatchers comes from NodeTerminations and is kept when they are gone.
+func TestLastEventOfWatchers(t *testing.T) {
+	at := func(minute int) metav1.Time { return metav1.Date(2026, 11, 22, 5, minute, 0, 0, time.UTC) }
+	policy := newPolicy("spot", 0, "spot")
+	heard := func(v *view, governing types.UID, source v1alpha1.EventSource, when metav1.Time) {
+		nt := &v1alpha1.NodeTermination{}
+		nt.Spec.Events = []v1alpha1.Event{{Source: source, Time: when}}
+		nt.Status.PolicyRef = &v1alpha1.PolicyReference{UID: governing}
+		v.seeTermination(nt)
+	}
+	for _, test := range []struct {
+		name  string
+		hears func(*view)
+		want  *metav1.Time
+	}{
+		{"nothing", func(*view) {}, nil},
+		{"others", func(v *view) {
+			heard(v, policy.UID, v1alpha1.SourceSQS, at(1))
+			heard(v, "another", v1alpha1.SourceIMDS, at(1))
+		}, nil},
+		{"two", func(v *view) {
+			heard(v, policy.UID, v1alpha1.SourceIMDS, at(3))
+			heard(v, policy.UID, v1alpha1.SourceIMDS, at(2))
+		}, ptr.To(at(3))},
+		{"gone", func(*view) {}, ptr.To(at(3))},
+		{"older", func(v *view) { heard(v, policy.UID, v1alpha1.SourceIMDS, at(2)) }, ptr.To(at(3))},
+		{"newer", func(v *view) { heard(v, policy.UID, v1alpha1.SourceIMDS, at(4)) }, ptr.To(at(4))},
+	} {
+		v := newView(nil)
+		test.hears(v)
+		status := v.watcherStatus("metadata", &policy)
+		if !status.LastEventTime.Equal(test.want) {
+			t.Errorf("%s: last heard at %v, want %v", test.name, status.LastEventTime, test.want)
+		}
+		policy.Status.Sources = []v1alpha1.SourceStatus{status}
+	}
+}

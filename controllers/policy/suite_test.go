@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"log"
+	"maps"
 	"os"
 	"strings"
 	"testing"
@@ -122,9 +123,7 @@ func labelOf(t *testing.T) map[string]string {
 func newNodes(t *testing.T, n int, change ...func(*corev1.Node)) []*corev1.Node {
 	t.Helper()
 	return cluster.CreateNodes(t, n, append(change, func(node *corev1.Node) {
-		for key, value := range labelOf(t) {
-			node.Labels[key] = value
-		}
+		maps.Copy(node.Labels, labelOf(t))
 	})...)
 }
 

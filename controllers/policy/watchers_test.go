@@ -222,10 +222,10 @@ func untilGone(t *testing.T, policy string) {
 	t.Helper()
 	eventually(t, func() error {
 		if _, err := getDaemonSet(t, policy); !apierrors.IsNotFound(err) {
-			return fmt.Errorf("the DaemonSet is still there: %v", err)
+			return fmt.Errorf("the DaemonSet is still there: %w", err)
 		}
 		if pods, err := podsOf(t, policy); err != nil || len(pods) > 0 {
-			return fmt.Errorf("%d pods are still there: %v", len(pods), err)
+			return fmt.Errorf("%d pods are still there: %w", len(pods), err)
 		}
 		return nil
 	})
@@ -281,7 +281,7 @@ func TestDriftIsCorrected(t *testing.T) {
 	eventually(t, func() error {
 		err := admin.Get(t.Context(), client.ObjectKeyFromObject(stray), stray)
 		if !apierrors.IsNotFound(err) {
-			return fmt.Errorf("a DaemonSet that no policy asks for is still there: %v", err)
+			return fmt.Errorf("a DaemonSet that no policy asks for is still there: %w", err)
 		}
 		return nil
 	})

@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/nodetermination/operator/api/v1alpha1"
+	ac "github.com/nodetermination/operator/api/v1alpha1/applyconfiguration/api/v1alpha1"
+	"github.com/nodetermination/operator/controllers/policy"
+	"github.com/nodetermination/operator/hack/operator"
+)
+
+// TestWatchersAndQueue: a node with the watchers of two policies, whose end is heard from its
+// metadata and from the queue, is drained once.
+func TestWatchersAndQueue(t *testing.T) {
+	const image = "registry.example.com/node-termination-operator:v1"
+	own := managerPod(t, image)
+	startManager(t, func(opts *operator.Options) {
+		opts.Env = append(opts.Env, "POD_NAMESPACE="+own.Namespace, "POD_NAME="+own.Name)
+	})
+	metadata := v1alpha1.Source{Name: "metadata", IMDS: &v1alpha1.IMDSSource{}}
+	w := newWorld(t, func(spec *v1alpha1.NodeTerminationPolicySpec) {
+		spec.Priority = ptr.To[int32](1)
+		spec.Sources = append(spec.Sources, metadata)
+	})
+	lower := &v1alpha1.NodeTerminationPolicy{ObjectMeta: metav1.ObjectMeta{Name: w.policy.Name + "-lower"}}
+	lower.Spec.NodeSelector = w.policy.Spec.NodeSelector
+	lower.Spec.Sources = []v1alpha1.Source{metadata}
+	w.create(lower)
+	node := w.nodes(1)[0]
+	pods := w.pods(node, 5, stopsIn(3*time.Second))
+	watchers := map[types.UID]bool{}
+	for _, p := range []*v1alpha1.NodeTerminationPolicy{w.policy, lower} {
+		watchers[untilWatched(t, p, node, image).UID] = true
+	}
+
+	heard := metav1.Time{Time: time.Now().UTC().Truncate(time.Second)}
+	hearMetadata(t, node, heard)
+	w.interrupt(node)
+	w.untilQueueEmpty()
+	nt := w.until(node, v1alpha1.StateCompleted)
+	if len(nt.Spec.Events) != 2 || nt.Status.PolicyRef == nil || nt.Status.PolicyRef.UID != w.policy.UID {
+		t.Errorf("events %+v, governed by %+v; want two, and %s", nt.Spec.Events, nt.Status.PolicyRef, w.policy.Name)
+	}
+	w.checkToldOnce(pods...)
+	for _, pod := range watchersOn(t, node) {
+		if !watchers[pod.UID] || pod.DeletionTimestamp != nil {
+			t.Errorf("watcher %s did not stay as it was", pod.Name)
+		}
+	}
+
+	for _, p := range []*v1alpha1.NodeTerminationPolicy{w.policy, lower} {
+		if c := untilOverlaps(t, p); c.Reason != v1alpha1.ReasonPolicies {
+			t.Errorf("policy %s: %s: %s", p.Name, c.Reason, c.Message)
+		}
+	}
+	w.untilStatus(func(status *v1alpha1.NodeTerminationPolicyStatus) error {
+		if last := status.Sources[1].LastEventTime; last == nil || !last.Time.Equal(heard.Time) {
+			return fmt.Errorf("the metadata was last heard at %v, want %s", last, heard)
+		}
+		return nil
+	})
+
+	eventually(t, func() error {
+		if err := admin.Get(t.Context(), client.ObjectKeyFromObject(w.policy), w.policy); err != nil {
+			return err
+		}
+		w.policy.Spec.Sources = w.policy.Spec.Sources[:1]
+		return admin.Update(t.Context(), w.policy)
+	})
+	eventually(t, func() error {
+		if _, err := daemonSetOf(t, w.policy); !apierrors.IsNotFound(err) {
+			return fmt.Errorf("the watchers are still there: %w", err)
+		}
+		return nil
+	})
+}
+
+// TestWatchersWithoutImage: the policy says how to give the manager one.
+func TestWatchersWithoutImage(t *testing.T) {
+	startManager(t)
+	w := emptyWorld(t, aws)
+	w.apply(func(spec *v1alpha1.NodeTerminationPolicySpec) {
+		spec.Sources = []v1alpha1.Source{{Name: "metadata", IMDS: &v1alpha1.IMDSSource{}}}
+	})
+	eventually(t, func() error {
+		c, err := w.policyCondition(v1alpha1.ConditionSourcesReady)
+		if err == nil && (c.Reason != v1alpha1.ReasonWatchersNotReady || !strings.Contains(c.Message, "--watcher-image")) {
+			err = fmt.Errorf("%s: %s", c.Reason, c.Message)
+		}
+		return err
+	})
+}
+
+// managerPod stands for the pod that a manager would run in.
+func managerPod(t *testing.T, image string) *corev1.Pod {
+	t.Helper()
+	node := cluster.CreateNodes(t, 1)[0]
+	return cluster.CreatePods(t, operator.Namespace, node.Name, 1, func(pod *corev1.Pod) {
+		pod.Spec.SecurityContext = &corev1.PodSecurityContext{
+			RunAsNonRoot:   ptr.To(true),
+			SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
+		}
+		pod.Spec.Containers = []corev1.Container{{Name: "manager", Image: image, SecurityContext: &corev1.SecurityContext{
+			AllowPrivilegeEscalation: ptr.To(false),
+			Capabilities:             &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
+		}}}
+	})[0]
+}
+
+// hearMetadata stores a spot notice as the node's watcher does.
+func hearMetadata(t *testing.T, node *corev1.Node, heard metav1.Time) {
+	t.Helper()
+	const id = "spot-notice-of-the-metadata"
+	nt := ac.NodeTermination(instanceOf(node)).WithSpec(ac.NodeTerminationSpec().
+		WithInstanceID(instanceOf(node)).
+		WithNodeName(node.Name).
+		WithEvents(ac.Event().WithID(id).WithKind(v1alpha1.SpotInterruption).WithSource(v1alpha1.SourceIMDS).
+			WithTime(heard).WithDeadline(metav1.Time{Time: heard.Add(2 * time.Minute)}).WithInstanceAction("terminate")))
+	if err := admin.Apply(t.Context(), nt, client.FieldOwner(v1alpha1.EventFieldManager(id)), client.ForceOwnership); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func daemonSetOf(t *testing.T, p *v1alpha1.NodeTerminationPolicy) (*appsv1.DaemonSet, error) {
+	t.Helper()
+	ds := &appsv1.DaemonSet{}
+	return ds, admin.Get(t.Context(), client.ObjectKey{Namespace: policy.WatcherNamespace, Name: "imds-watcher-" + p.Name}, ds)
+}
+
+func watchersOn(t *testing.T, node *corev1.Node) []corev1.Pod {
+	t.Helper()
+	var pods corev1.PodList
+	err := admin.List(t.Context(), &pods, client.InNamespace(policy.WatcherNamespace), client.MatchingFields{"spec.nodeName": node.Name})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pods.Items
+}
+
+// untilWatched waits until a policy says that its watchers listen, and returns the one on a node.
+func untilWatched(t *testing.T, p *v1alpha1.NodeTerminationPolicy, node *corev1.Node, image string) *corev1.Pod {
+	t.Helper()
+	var watcher *corev1.Pod
+	eventually(t, func() error {
+		if err := admin.Get(t.Context(), client.ObjectKeyFromObject(p), p); err != nil {
+			return err
+		}
+		ds, err := daemonSetOf(t, p)
+		if err != nil {
+			return err
+		}
+		if got := ds.Spec.Template.Spec.Containers[0].Image; got != image {
+			t.Fatalf("watchers run %s, want the manager's %s", got, image)
+		}
+		for _, pod := range watchersOn(t, node) {
+			if metav1.IsControlledBy(&pod, ds) {
+				watcher = &pod
+			}
+		}
+		source := p.Status.Sources
+		if watcher == nil || len(source) == 0 || ptr.Deref(source[len(source)-1].WatchersReady, 0) != 1 {
+			return fmt.Errorf("policy %s has no watcher on node %s: %s", p.Name, node.Name, describe(p.Status.Conditions))
+		}
+		return nil
+	})
+	return watcher
+}
+
+// untilOverlaps waits until a policy says that it overlaps.
+func untilOverlaps(t *testing.T, p *v1alpha1.NodeTerminationPolicy) *metav1.Condition {
+	t.Helper()
+	var c *metav1.Condition
+	eventually(t, func() error {
+		if err := admin.Get(t.Context(), client.ObjectKeyFromObject(p), p); err != nil {
+			return err
+		}
+		c = meta.FindStatusCondition(p.Status.Conditions, v1alpha1.ConditionOverlapping)
+		if c == nil || c.Status != metav1.ConditionTrue {
+			return fmt.Errorf("policy %s does not overlap: %s", p.Name, describe(p.Status.Conditions))
+		}
+		return nil
+	})
+	return c
+}

@@ -48,7 +48,7 @@ func (r *Reconciler) ensureWatchers(ctx context.Context, v *view) error {
 		wanted[daemonSetName(policy.Name)] = true
 		status, err := r.ensureWatcher(ctx, v, policy, source, last[policy.UID])
 		if err != nil {
-			status.Message = err.Error()
+			status.Message = short(err.Error())
 		}
 		v.watchers[policy.UID] = status
 		errs = append(errs, err)
@@ -81,12 +81,12 @@ func (r *Reconciler) ensureWatcher(
 ) (v1alpha1.SourceStatus, error) {
 	failed := v1alpha1.SourceStatus{Name: source.Name, Ready: ptr.To(false), Reason: v1alpha1.ReasonWatchersNotReady}
 	if _, err := policy.Selects(&corev1.Node{}); err != nil {
-		failed.Message = fmt.Sprintf("no watchers are started: %v", err)
+		failed.Message = short(fmt.Sprintf("no watchers are started: %v", err))
 		return failed, nil
 	}
 	image, err := r.image(ctx)
 	if errors.Is(err, errNoImage) {
-		failed.Message = err.Error()
+		failed.Message = short(err.Error())
 		return failed, nil
 	}
 	if err != nil {

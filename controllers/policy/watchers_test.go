@@ -338,7 +338,11 @@ func TestStatusSaysWhatIsWrong(t *testing.T) {
 	untilSource(t, policy, listens(2))
 
 	change(t, policy, func() {
-		policy.Spec.Sources[0].IMDS.PodTemplate = &v1alpha1.WatcherPodTemplate{Labels: map[string]string{"not a label": "x"}}
+		labels := map[string]string{"not a label": "x"}
+		for i := range 20 { // each of which makes the API server's message longer
+			labels[fmt.Sprintf("not a label either: %d", i)] = "x"
+		}
+		policy.Spec.Sources[0].IMDS.PodTemplate = &v1alpha1.WatcherPodTemplate{Labels: labels}
 	})
 	untilSource(t, policy, says(v1alpha1.ReasonWatchersNotReady, "not a label", daemonSetName(policy.Name)))
 

@@ -25,10 +25,13 @@ import (
 
 const usage = `awssim simulates SQS, EC2, Auto Scaling and STS for the AWS SDK.
 
-  awssim serve [--addr 127.0.0.1:0] [--region R] [--queue NAME]... [--until-stdin-closes]
-      Prints {"endpoint": ..., "queues": {NAME: URL}} on one line and serves until SIGTERM or SIGINT.
+  awssim serve [--addr 127.0.0.1:0] [--region R] [--queue NAME]... [--metadata i-...]... [--until-stdin-closes]
+      Prints {"endpoint": ..., "queues": {NAME: URL}, "metadata": {i-...: URL}} on one line and serves
+      until SIGTERM or SIGINT.
   awssim send --endpoint URL --queue-url URL KIND [--instance i-...]... [flags]
       Sends the message AWS would. KIND: %s.
+  awssim say --endpoint METADATA-URL KIND [flags]
+      Makes an instance's metadata say what AWS would. KIND: %s.
   awssim calls --endpoint URL [--service S] [--action A] [--clear]
       Prints the calls received, one JSON object a line.
   awssim fault --endpoint URL [flags] | --clear
@@ -49,13 +52,13 @@ func main() {
 
 // run carries out one command line.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) error {
-	commands := map[string]func(context.Context, *command) error{"serve": serve, "send": send, "calls": calls, "fault": fault}
+	commands := map[string]func(context.Context, *command) error{"serve": serve, "send": send, "say": say, "calls": calls, "fault": fault}
 	if len(args) == 0 || commands[args[0]] == nil {
-		_, _ = fmt.Fprintf(stderr, usage, strings.Join(awssim.Kinds(), ", "))
+		_, _ = fmt.Fprintf(stderr, usage, strings.Join(awssim.Kinds(), ", "), strings.Join(awssim.MetadataKinds(), ", "))
 		if len(args) > 0 && slices.Contains([]string{"help", "-help", "--help", "-h"}, args[0]) {
 			return flag.ErrHelp
 		}
-		return errors.New("name a command: serve, send, calls or fault")
+		return errors.New("name a command: serve, send, say, calls or fault")
 	}
 	flags := flag.NewFlagSet("awssim "+args[0], flag.ContinueOnError)
 	flags.SetOutput(stderr)
@@ -110,12 +113,13 @@ func (m *moment) Set(value string) error {
 }
 
 //nolint:contextcheck // the server ends by its Close, after the context
-func serve(ctx context.Context, c *command) error {
+func serve(ctx context.Context, c *command) (err error) {
 	addr := c.String("addr", "127.0.0.1:0", "loopback `address` to listen on")
 	region := c.String("region", "us-east-1", "`region` to be")
 	untilStdinCloses := c.Bool("until-stdin-closes", false, "end when standard input ends as well")
-	var queues list
+	var queues, instances list
 	c.Var(&queues, "queue", "`name` of a queue to create; may be repeated")
+	c.Var(&instances, "metadata", "`ID` of an instance whose metadata to serve on a port of its own; may be repeated")
 	if words, err := c.parse(); err != nil || len(words) > 0 {
 		return errors.Join(err, unexpected(words))
 	}
@@ -123,17 +127,27 @@ func serve(ctx context.Context, c *command) error {
 	if err != nil {
 		return err
 	}
+	defer func() { err = errors.Join(err, server.Close()) }()
 	ready := struct {
 		Endpoint string            `json:"endpoint"`
 		Queues   map[string]string `json:"queues"`
-	}{server.URL(), map[string]string{}}
+		Metadata map[string]string `json:"metadata,omitempty"`
+	}{server.URL(), map[string]string{}, map[string]string{}}
 	for _, name := range queues {
 		if ready.Queues[name], err = server.CreateQueue(name, nil); err != nil {
-			return errors.Join(fmt.Errorf("queue %q: %w", name, err), server.Close())
+			return fmt.Errorf("queue %q: %w", name, err)
 		}
 	}
+	for _, id := range instances {
+		metadata, err := awssim.StartMetadata(awssim.MetadataOptions{Instance: awssim.MetadataInstance{ID: id}})
+		if err != nil {
+			return fmt.Errorf("metadata of %q: %w", id, err)
+		}
+		defer func() { err = errors.Join(err, metadata.Close()) }()
+		ready.Metadata[id] = metadata.URL()
+	}
 	if err := json.NewEncoder(c.stdout).Encode(ready); err != nil {
-		return errors.Join(err, server.Close())
+		return err
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -144,7 +158,7 @@ func serve(ctx context.Context, c *command) error {
 		}()
 	}
 	<-ctx.Done()
-	return server.Close()
+	return nil
 }
 
 func unexpected(words []string) error {
@@ -183,6 +197,30 @@ func send(ctx context.Context, c *command) error {
 	}
 	n.Kind, n.Time, n.NotBefore = words[0], at.Time, notBefore.Time
 	return c.control(ctx, *endpoint, http.MethodPost, "notices", url.Values{"queueURL": {*queueURL}}, n)
+}
+
+func say(ctx context.Context, c *command) error {
+	endpoint := c.String("endpoint", "", "`URL` of the instance's metadata, as awssim serve printed it")
+	var e awssim.MetadataEvent
+	var at, notBefore moment
+	c.Var(&at, "time", "spot: `time` of the action; rebalance: of the notice; or a duration from now")
+	c.StringVar(&e.Action, "instance-action", "", "spot: terminate, stop or hibernate")
+	c.StringVar(&e.EventID, "event-id", "", "maintenance: `ID` of the event")
+	c.StringVar(&e.Code, "code", "", "maintenance: `code` such as system-reboot or instance-retirement")
+	c.StringVar(&e.State, "state", "", "maintenance: active, completed or canceled; target-state: the `state`")
+	c.Var(&notBefore, "not-before", "maintenance: `time` it begins, or a duration from now")
+	c.StringVar(&e.Description, "description", "", "maintenance: `text` for people")
+	c.StringVar(&e.Path, "path", "", "document: its `path` below /latest/")
+	c.StringVar(&e.Body, "body", "", "document: what it says; without it the document is taken away")
+	words, err := c.parse()
+	if err != nil {
+		return err
+	}
+	if len(words) != 1 {
+		return fmt.Errorf("name one kind of event: %s", strings.Join(awssim.MetadataKinds(), ", "))
+	}
+	e.Kind, e.Time, e.NotBefore = words[0], at.Time, notBefore.Time
+	return c.control(ctx, *endpoint, http.MethodPost, "events", nil, e)
 }
 
 func calls(ctx context.Context, c *command) error {

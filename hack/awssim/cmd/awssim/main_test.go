@@ -27,6 +27,7 @@ func awssimOut(t *testing.T, args ...string) (string, error) {
 type ready struct {
 	Endpoint string
 	Queues   map[string]string
+	Metadata map[string]string
 }
 
 // startServe runs serve and returns what it announces and how it ends.
@@ -88,6 +89,22 @@ func TestServeSendFaultCalls(t *testing.T) {
 	ended(t, done)
 }
 
+func TestServeSay(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	r, done := startServe(ctx, t, strings.NewReader(""), "--metadata", "i-11111111", "--metadata", "i-22222222")
+	if len(r.Metadata) != 2 || r.Metadata["i-11111111"] == r.Metadata["i-22222222"] {
+		t.Errorf("metadata %v", r.Metadata)
+	}
+	for _, kind := range awssim.MetadataKinds() {
+		if out, err := awssimOut(t, "say", "--endpoint", r.Metadata["i-22222222"], kind, "--time", "2m", "--not-before", "2h", "--path", "x"); err != nil || out != "{}" {
+			t.Errorf("say %s: %q, %v", kind, out, err)
+		}
+	}
+	cancel()
+	ended(t, done)
+}
+
 func TestServeUntilStdinCloses(t *testing.T) {
 	stdin, write := io.Pipe()
 	_, done := startServe(t.Context(), t, stdin, "--until-stdin-closes")
@@ -107,6 +124,8 @@ func TestMistakes(t *testing.T) {
 		{"send --endpoint http://127.0.0.1:1", "name one kind"},
 		{"send spot", "--endpoint is missing"},
 		{"send spot --time yesterday", "2026-03-01T12:00:00Z"},
+		{"say --endpoint http://127.0.0.1:1", "name one kind"},
+		{"say spot", "--endpoint is missing"},
 		{"calls", "--endpoint is missing"},
 		{"fault --code throttle", "--endpoint is missing"},
 	} {

@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"context"
 	"errors"
 	"net"
 	"os"
@@ -21,7 +22,7 @@ func TestBadStarts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer taken.Close()
+	t.Cleanup(func() { _ = taken.Close() })
 	nobody, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -48,14 +49,16 @@ func TestBadStarts(t *testing.T) {
 		{"log level", cluster.Kubeconfig(), []string{"--log-level=loud"}, []string{`"loud"`, "debug, info or error"}},
 		{"bad address", cluster.Kubeconfig(), []string{inCluster, "--health-probe-bind-address=nowhere"}, []string{"nowhere"}},
 		{"address taken", cluster.Kubeconfig(), []string{inCluster, "--health-probe-bind-address=" + taken.Addr().String()}, []string{"address already in use"}},
-		{"no namespace", cluster.Kubeconfig(), nil, []string{"leader-election-namespace"}},
+		{"no namespace", cluster.Kubeconfig(), nil, []string{"--leader-election-namespace", "write the namespace"}},
 		{"no kubeconfig", "", nil, []string{"cannot find a cluster"}},
-		{"kubeconfig missing", filepath.Join(dir, "none"), nil, []string{"cannot find a cluster", "none"}},
+		{"kubeconfig missing", "", []string{"--kubeconfig=" + filepath.Join(dir, "none")}, []string{"cannot find a cluster", "none"}},
 		{"no API server", away, []string{inCluster}, []string{"connection refused"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			cmd := exec.CommandContext(t.Context(), binary, append(test.args, "--metrics-bind-address=0")...)
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			defer cancel()
+			cmd := exec.CommandContext(ctx, binary, append([]string{"--metrics-bind-address=0", "--health-probe-bind-address=0"}, test.args...)...)
 			cmd.Env = []string{"HOME=" + dir, "KUBECONFIG=" + test.kubeconfig}
 			output, err := cmd.CombinedOutput()
 			var exit *exec.ExitError

@@ -20,7 +20,7 @@ type decision struct {
 	cause v1alpha1.EventKind
 	// deadline is when AWS takes the instance; zero if no active event says.
 	deadline time.Time
-	// drainAt is when the pods begin to be told to go.
+	// drainAt is when the pods begin to be told to go; zero is at once.
 	drainAt time.Time
 }
 
@@ -73,6 +73,7 @@ func (r *Reconciler) decide(_ context.Context, s *scope) (bool, error) {
 func decisionFor(events []v1alpha1.Event, policy *v1alpha1.NodeTerminationPolicy) decision {
 	d := decision{action: v1alpha1.ActionIgnore}
 	var causeDeadline time.Time
+	drains := false
 	for _, e := range events {
 		action := policy.Spec.ActionFor(e.Kind)
 		if action == v1alpha1.ActionIgnore {
@@ -92,9 +93,10 @@ func decisionFor(events []v1alpha1.Event, policy *v1alpha1.NodeTerminationPolicy
 			d.deadline = deadline
 		}
 		if action == v1alpha1.ActionCordonAndDrain {
-			if at := drainTime(e, policy); d.drainAt.IsZero() || at.Before(d.drainAt) {
+			if at := drainTime(e, policy); !drains || at.Before(d.drainAt) {
 				d.drainAt = at
 			}
+			drains = true
 		}
 	}
 	return d
@@ -116,13 +118,14 @@ func (s *scope) liftCordons() {
 	}
 }
 
-// drainTime is when the drain for an event begins: at once, but for a
+// drainTime is when the drain for an event begins: at once (zero, and not the
+// event's time, which a clock that is behind AWS's takes for the future), but for a
 // maintenance some time before it.
 func drainTime(e v1alpha1.Event, policy *v1alpha1.NodeTerminationPolicy) time.Time {
 	if e.Kind == v1alpha1.ScheduledMaintenance && e.NotBefore != nil {
 		return e.NotBefore.Add(-policy.Spec.StartBefore(e.Kind))
 	}
-	return e.Time.Time
+	return time.Time{}
 }
 
 func strength(action v1alpha1.EventAction) int {

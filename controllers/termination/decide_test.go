@@ -28,7 +28,7 @@ func TestDecision(t *testing.T) {
 	}{
 		"a spot notice drains at once": {
 			events: []v1alpha1.Event{spot("a", 0)}, policy: policyWith(),
-			want: decision{action: v1alpha1.ActionCordonAndDrain, cause: v1alpha1.SpotInterruption, deadline: t0.Add(2 * time.Minute), drainAt: t0},
+			want: decision{action: v1alpha1.ActionCordonAndDrain, cause: v1alpha1.SpotInterruption, deadline: t0.Add(2 * time.Minute)},
 		},
 		"a rebalance only cordons": {
 			events: []v1alpha1.Event{rebalance("r", 0)}, policy: policyWith(),
@@ -36,11 +36,15 @@ func TestDecision(t *testing.T) {
 		},
 		"the strongest action wins, whatever came first": {
 			events: []v1alpha1.Event{rebalance("r", 0), spot("a", time.Minute)}, policy: policyWith(),
-			want: decision{action: v1alpha1.ActionCordonAndDrain, cause: v1alpha1.SpotInterruption, deadline: t0.Add(3 * time.Minute), drainAt: t0.Add(time.Minute)},
+			want: decision{action: v1alpha1.ActionCordonAndDrain, cause: v1alpha1.SpotInterruption, deadline: t0.Add(3 * time.Minute)},
 		},
 		"the nearest deadline wins": {
 			events: []v1alpha1.Event{maintenance("m", day), spot("a", 0)}, policy: policyWith(),
-			want: decision{action: v1alpha1.ActionCordonAndDrain, cause: v1alpha1.SpotInterruption, deadline: t0.Add(2 * time.Minute), drainAt: t0},
+			want: decision{action: v1alpha1.ActionCordonAndDrain, cause: v1alpha1.SpotInterruption, deadline: t0.Add(2 * time.Minute)},
+		},
+		"what drains at once does not wait for what drains later": {
+			events: []v1alpha1.Event{spot("a", 0), maintenance("m", 3*day)}, policy: policyWith(),
+			want: decision{action: v1alpha1.ActionCordonAndDrain, cause: v1alpha1.SpotInterruption, deadline: t0.Add(2 * time.Minute)},
 		},
 		"a maintenance drains a day before": {
 			events: []v1alpha1.Event{maintenance("m", 3*day)}, policy: policyWith(),

@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package imds
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"maps"
+	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"k8s.io/client-go/rest"
+
+	"github.com/nodetermination/operator/api/v1alpha1"
+	"github.com/nodetermination/operator/hack/awssim"
+)
+
+// timeout is what net/http says when there is no answer in time.
+type timeout struct{ error }
+
+func (timeout) Timeout() bool   { return true }
+func (timeout) Temporary() bool { return true }
+
+// answer is how a request for metadata goes wrong.
+type answer func(*http.Response) (*http.Response, error)
+
+func status(code int) answer {
+	return func(r *http.Response) (*http.Response, error) {
+		r.StatusCode = code
+		r.Body = io.NopCloser(strings.NewReader(http.StatusText(code)))
+		return r, nil
+	}
+}
+
+func body(change func([]byte) []byte) answer {
+	return func(r *http.Response) (*http.Response, error) {
+		content, err := io.ReadAll(r.Body)
+		r.Body = io.NopCloser(bytes.NewReader(change(content)))
+		return r, err
+	}
+}
+
+func lost(err error) answer {
+	return func(*http.Response) (*http.Response, error) { return nil, err }
+}
+
+// brokenReader ends in the middle, as net/http tells of it.
+type brokenReader struct{ io.Reader }
+
+func (b brokenReader) Read(p []byte) (int, error) {
+	n, err := b.Reader.Read(p)
+	if errors.Is(err, io.EOF) {
+		err = io.ErrUnexpectedEOF
+	}
+	return n, err
+}
+
+// mishaps are all there is of them.
+var mishaps = map[string]answer{
+	"400":       status(http.StatusBadRequest),
+	"401":       status(http.StatusUnauthorized),
+	"403":       status(http.StatusForbidden),
+	"404":       status(http.StatusNotFound),
+	"429":       status(http.StatusTooManyRequests),
+	"500":       status(http.StatusInternalServerError),
+	"503":       status(http.StatusServiceUnavailable),
+	"timeout":   lost(timeout{errors.New("timeout awaiting response headers")}),
+	"dropped":   lost(io.EOF),
+	"truncated": body(func(b []byte) []byte { return b[:len(b)/2] }),
+	"broken": func(r *http.Response) (*http.Response, error) {
+		r.Body = io.NopCloser(brokenReader{r.Body})
+		return r, nil
+	},
+	"garbage": body(func([]byte) []byte { return []byte("\x00<garbage>") }),
+	"empty":   body(func([]byte) []byte { return nil }),
+}
+
+// mishap makes every one of them happen to a share of the requests, without a network.
+func mishap(sim *awssim.Metadata, share float64, met map[string]int) http.RoundTripper {
+	random := rand.New(rand.NewPCG(1, 2))
+	names := slices.Sorted(maps.Keys(mishaps))
+	return roundTripper(func(request *http.Request) (*http.Response, error) {
+		if err := request.Context().Err(); err != nil {
+			return nil, err
+		}
+		recorder := httptest.NewRecorder()
+		received := request.Clone(request.Context())
+		received.Body = http.NoBody
+		sim.ServeHTTP(recorder, received)
+		response := recorder.Result()
+		response.Request = request
+		for _, name := range names {
+			if random.Float64() < share {
+				met[name]++
+				return mishaps[name](response)
+			}
+		}
+		return response, nil
+	})
+}
+
+// TestDay: a day of polls, in which every mishap happens to one request in a
+// hundred, and one spot interruption.
+func TestDay(t *testing.T) {
+	const day = 24 * time.Hour
+	r := idleRig(t)
+	met := map[string]int{}
+	r.faults = mishap(r.sim, 0.01, met)
+	r.change = func(config *rest.Config) { // the API server has bad days too
+		random := rand.New(rand.NewPCG(3, 4))
+		config.Wrap(func(next http.RoundTripper) http.RoundTripper {
+			return roundTripper(func(request *http.Request) (*http.Response, error) {
+				if random.Float64() < 0.3 {
+					return nil, timeout{errors.New("no answer")}
+				}
+				return next.RoundTrip(request)
+			})
+		})
+	}
+	w, err := r.watcher()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Watcher = w
+	w.opts.Clock = hasty{}
+	if err := w.begin(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	w.opts.Clock = r.clock
+
+	r.pass(day / 2)
+	if nt := r.stored(); nt != nil {
+		t.Fatalf("half a day without a notice, and stored is %+v", nt.Spec)
+	}
+	if n := r.requests.Load(); n != 0 {
+		t.Errorf("%d requests to the API server, want none", n)
+	}
+	r.say(awssim.MetadataEvent{Kind: awssim.MetadataKindSpot})
+	said := r.clock.Now()
+	r.pass(time.Minute)
+	if e := r.one(); e.Kind != v1alpha1.SpotInterruption || !e.Deadline.Time.Equal(said.Add(2*time.Minute)) {
+		t.Errorf("stored is %+v", e)
+	}
+	first := r.stored()
+	r.pass(day/2 - time.Minute)
+	if last := r.stored(); last.UID != first.UID || last.Generation != 1 {
+		t.Errorf("stored is %+v, was %+v", last, first)
+	}
+	var all v1alpha1.NodeTerminationList
+	if err := admin.List(t.Context(), &all); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(all.Items); n != 1 {
+		t.Errorf("%d NodeTerminations, want one", n)
+	}
+	for name := range mishaps {
+		if met[name] < 500 {
+			t.Errorf("%s happened %d times", name, met[name])
+		}
+	}
+	if len(r.log) > 500 {
+		t.Errorf("the log has %d lines, the last of which is %s", len(r.log), r.log[len(r.log)-1])
+	}
+	t.Logf("%d requests for metadata, %d lines in the log", r.sim.Requests(""), len(r.log))
+}

@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// The watcher of node-termination-operator, which runs on every node: it hears
+// from the instance metadata service that the node's instance is about to go
+// away, and stores that as a NodeTermination.
+//
+// "imds-watcher probe" is for the kubelet: its exit code is 0 while all is well.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime"
+	"runtime/debug"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/go-logr/zapr"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/utils/clock"
+
+	"github.com/nodetermination/operator/controllers/source/imds"
+)
+
+const (
+	// nodeNameEnv comes from the downward API.
+	nodeNameEnv = "NODE_NAME"
+	bootIDFile  = "/proc/sys/kernel/random/boot_id"
+	// maxTerminationMessage is what the kubelet takes, in bytes.
+	// https://kubernetes.io/docs/tasks/debug/debug-application/determine-reason-pod-failure/
+	maxTerminationMessage = 4096
+)
+
+type options struct {
+	policy, source      string
+	pollInterval        time.Duration
+	endpoint            string
+	heartbeat           string
+	terminationMessage  string
+	logFormat, logLevel string
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
+	err := run(ctx, os.Args[1:], os.Stderr)
+	stop()
+	if err != nil && !errors.Is(err, flag.ErrHelp) {
+		os.Exit(1)
+	}
+}
+
+// run carries out one command line.
+func run(ctx context.Context, args []string, stderr io.Writer) error {
+	probe := len(args) > 0 && args[0] == "probe"
+	if probe {
+		args = args[1:]
+	}
+	o, err := parseFlags(args, stderr)
+	if errors.Is(err, flag.ErrHelp) {
+		return err
+	}
+	if err == nil && probe {
+		err = imds.Probe(o.heartbeat)
+	} else if err == nil {
+		err = watch(ctx, o)
+	}
+	if err == nil {
+		return nil
+	}
+	_, _ = fmt.Fprintln(stderr, "imds-watcher:", err)
+	if !probe {
+		leaveMessage(o.terminationMessage, err)
+	}
+	return err
+}
+
+func parseFlags(args []string, stderr io.Writer) (options, error) {
+	var o options
+	flags := flag.NewFlagSet("imds-watcher", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	flags.StringVar(&o.policy, "policy", "", "`name` of the NodeTerminationPolicy that it watches for, for the log")
+	flags.StringVar(&o.source, "source", "", "`name` of the policy's source, for the log")
+	flags.DurationVar(&o.pollInterval, "poll-interval", 2*time.Second, "how often to ask the metadata service, from 1s to 60s")
+	flags.StringVar(&o.endpoint, "endpoint", "", "`URL` of the metadata service; that of the SDK's environment variables if empty")
+	flags.StringVar(&o.heartbeat, "heartbeat-file", "/run/imds-watcher/heartbeat", "`file` that the probe looks at, or empty for none")
+	flags.StringVar(&o.terminationMessage, "termination-message-path", "/dev/termination-log", "existing `file` for the reason why it ends with an error")
+	flags.StringVar(&o.logFormat, "log-format", "json", "json, or console for people")
+	flags.StringVar(&o.logLevel, "log-level", "info", "debug, info or error")
+	if err := flags.Parse(args); err != nil {
+		return o, err
+	}
+	switch {
+	case flags.NArg() > 0:
+		return o, fmt.Errorf("unexpected %q: there are flags, and the command probe as the first word", flags.Arg(0))
+	case o.pollInterval < time.Second || o.pollInterval > time.Minute:
+		return o, fmt.Errorf("--poll-interval %s: write a duration from 1s to 60s", o.pollInterval)
+	}
+	return o, nil
+}
+
+func watch(ctx context.Context, o options) error {
+	beSmall()
+	nodeName := os.Getenv(nodeNameEnv)
+	if nodeName == "" {
+		return fmt.Errorf("%s is not set: give the container the node's name by the downward API (fieldRef: spec.nodeName)", nodeNameEnv)
+	}
+	log, err := newLogger(o.logFormat, o.logLevel)
+	if err != nil {
+		return err
+	}
+	config, err := clusterConfig()
+	if err != nil {
+		return fmt.Errorf("cannot find a cluster: %w", err)
+	}
+	bootID, err := os.ReadFile(bootIDFile)
+	if err != nil {
+		return fmt.Errorf("cannot tell the machine's boots apart: %w", err)
+	}
+	watcher, err := imds.New(imds.Options{
+		NodeName:     nodeName,
+		BootID:       strings.TrimSpace(string(bootID)),
+		PollInterval: o.pollInterval,
+		Endpoint:     o.endpoint,
+		Heartbeat:    o.heartbeat,
+		Config:       config,
+		Log:          log.WithValues("policy", o.policy, "source", o.source),
+		Clock:        clock.RealClock{},
+	})
+	if err != nil {
+		return err
+	}
+	return watcher.Run(ctx)
+}
+
+// beSmall trades a little of the time that is spent at the start for memory:
+// there is next to nothing on the heap. The environment's GOMAXPROCS and GOGC win.
+func beSmall() {
+	if os.Getenv("GOMAXPROCS") == "" {
+		runtime.GOMAXPROCS(1)
+	}
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(50)
+	}
+}
+
+// clusterConfig is that of KUBECONFIG where it is set, else that of the pod.
+func clusterConfig() (*rest.Config, error) {
+	if file := os.Getenv(clientcmd.RecommendedConfigPathEnvVar); file != "" {
+		return clientcmd.BuildConfigFromFlags("", file)
+	}
+	return rest.InClusterConfig()
+}
+
+// newLogger logs as the manager does.
+func newLogger(format, level string) (logr.Logger, error) {
+	config := zap.NewProductionConfig()
+	config.Sampling = nil
+	config.EncoderConfig.EncodeTime = zapcore.RFC3339NanoTimeEncoder
+	config.DisableStacktrace = true
+	switch format {
+	case "json":
+	case "console":
+		config.Encoding = "console"
+		config.EncoderConfig.EncodeTime = zapcore.TimeEncoderOfLayout("15:04:05.000")
+		config.DisableCaller = true
+	default:
+		return logr.Logger{}, fmt.Errorf("--log-format %q: write json or console", format)
+	}
+	switch level {
+	case "debug", "info", "error":
+	default:
+		return logr.Logger{}, fmt.Errorf("--log-level %q: write debug, info or error", level)
+	}
+	parsed, err := zap.ParseAtomicLevel(level)
+	if err != nil {
+		return logr.Logger{}, fmt.Errorf("--log-level %q: %w", level, err)
+	}
+	config.Level = parsed
+	logger, err := config.Build()
+	if err != nil {
+		return logr.Logger{}, fmt.Errorf("cannot set up logging: %w", err)
+	}
+	return zapr.NewLogger(logger), nil
+}
+
+// leaveMessage tells the kubelet, and through the pod's status the policy, why
+// the watcher ends. Outside of a container there is no such file, and none is made.
+func leaveMessage(path string, reason error) {
+	file, err := os.OpenFile(path, os.O_WRONLY|os.O_TRUNC, 0)
+	if err != nil {
+		return
+	}
+	message := reason.Error()
+	_, _ = file.WriteString(message[:min(len(message), maxTerminationMessage)])
+	_ = file.Close()
+}

@@ -1,0 +1,269 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package imds
+
+import (
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"k8s.io/utils/clock"
+
+	"github.com/nodetermination/operator/api/v1alpha1"
+	"github.com/nodetermination/operator/controllers/source/event"
+	"github.com/nodetermination/operator/hack/awssim"
+)
+
+// TestProblems: every path has to say what is wrong with it, once, and neither
+// it nor the others may miss anything because of it.
+func TestProblems(t *testing.T) {
+	for name, c := range map[string]struct {
+		fault awssim.MetadataFault
+		want  string
+	}{
+		"503":     {awssim.MetadataFault{Status: 503}, "answers 503 Service Unavailable."},
+		"403":     {awssim.MetadataFault{Status: 403}, "is disabled (403 Forbidden): set HttpEndpoint to enabled"},
+		"401":     {awssim.MetadataFault{Status: 401}, "does not take the token that it has given (401 Unauthorized)."},
+		"garbage": {awssim.MetadataFault{Body: "<html>"}, "The document cannot be read: "},
+		"endless": {awssim.MetadataFault{Body: strings.Repeat("x", 2*maxDocument)}, "cannot be read: http: request body too large."},
+		"dropped": {awssim.MetadataFault{Drop: true}, "cannot be read: EOF."},
+		"cut":     {awssim.MetadataFault{Truncate: true}, "An answer of the instance metadata service cannot be read: unexpected EOF."},
+		"slow":    {awssim.MetadataFault{Delay: time.Hour}, "does not answer in time."},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t)
+			r.pass(time.Minute)
+			said := len(r.log)
+			c.fault.Path = awssim.MetadataSpotAction
+			if err := r.sim.AddFault(c.fault); err != nil {
+				t.Fatal(err)
+			}
+			r.say(awssim.MetadataEvent{Kind: awssim.MetadataKindSpot})
+			r.say(awssim.MetadataEvent{Kind: awssim.MetadataKindRebalance})
+			r.pass(20 * time.Second)
+			if e := r.one(); e.Kind != v1alpha1.RebalanceRecommendation {
+				t.Errorf("stored is %+v, want what the other path says", e)
+			}
+			if len(r.log) != said+2 || !strings.Contains(r.log[said+1], c.want) || !strings.Contains(r.log[said+1], event.PathSpotInstanceAction) {
+				t.Errorf("the log should say %q, once:\n%s", c.want, strings.Join(r.log, "\n"))
+			}
+			r.sim.ClearFaults()
+			r.pass(maxRetry)
+			if n := len(r.stored().Spec.Events); n != 2 {
+				t.Errorf("%d events once it works again, want two", n)
+			}
+			if last := r.log[len(r.log)-2]; !strings.Contains(last, "can be read again") {
+				t.Errorf("the log says %s", last)
+			}
+		})
+	}
+}
+
+// hasty is a clock whose timers have run out.
+type hasty struct{ clock.RealClock }
+
+func (h hasty) NewTimer(time.Duration) clock.Timer { return h.RealClock.NewTimer(0) }
+
+// TestStart: what keeps a watcher from beginning is what the policy is to show.
+func TestStart(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(*testing.T, *rig)
+		want   string
+	}{
+		"disabled":  {func(_ *testing.T, r *rig) { _ = r.sim.SetAccess(awssim.AccessDisabled) }, "The instance metadata service is disabled (403 Forbidden): set HttpEndpoint to enabled in the instance's metadata options and in its launch template."},
+		"hop limit": {func(_ *testing.T, r *rig) { _ = r.sim.SetAccess(awssim.AccessHopLimit) }, "The instance metadata service does not answer requests for a token, as with a hop limit of 1: let the watcher's pods use the host's network, or set HttpPutResponseHopLimit to 2 in the instance's metadata options and in its launch template."},
+		"version 1": {func(_ *testing.T, r *rig) {
+			_ = r.sim.AddFault(awssim.MetadataFault{Path: awssim.MetadataToken, Status: 404})
+		}, "The instance metadata service gives no tokens (404 Not Found): it has to be version 2."},
+		"not EC2":     {func(_ *testing.T, r *rig) { r.sim.Set(awssim.MetadataIdentity, `{"instanceId": "vm-1"}`) }, `The instance identity document names the instance "vm-1": this is not EC2.`},
+		"no JSON":     {func(_ *testing.T, r *rig) { r.sim.Set(awssim.MetadataIdentity, "<html>") }, "An answer of the instance metadata service cannot be read: invalid character '<' looking for beginning of value."},
+		"no document": {func(_ *testing.T, r *rig) { r.sim.Set(awssim.MetadataIdentity, "") }, "The instance metadata service answers 404 Not Found."},
+		"no life-cycle": {func(t *testing.T, r *rig) {
+			if err := r.sim.AddFault(awssim.MetadataFault{Path: "meta-data/" + pathLifeCycle, Status: 500}); err != nil {
+				t.Error(err)
+			}
+		}, "The instance metadata service answers 500 Internal Server Error."},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := idleRig(t)
+			c.change(t, r)
+			w, err := r.watcher()
+			if err != nil {
+				t.Fatal(err)
+			}
+			w.opts.Clock = hasty{}
+			if err := w.Run(t.Context()); err == nil || err.Error() != c.want {
+				t.Errorf("error %v\nwant  %s", err, c.want)
+			}
+			if len(r.log) != startAttempts-1 {
+				t.Errorf("%d attempts were told of, want %d", len(r.log), startAttempts-1)
+			}
+			if err := Probe(r.beats); err == nil {
+				t.Error("the probe says that all is well")
+			}
+		})
+	}
+}
+
+func TestNothingListens(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := listener.Addr().String()
+	listener.Close()
+	m, err := newMetadata("http://"+address, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := "No connection to the instance metadata service (dial " + address + ": connection refused): let the watcher's pods use the host's network, and look for firewall rules and network policies against it."
+	if _, err = m.identify(t.Context()); err == nil || err.Error() != want {
+		t.Errorf("error %v\nwant  %s", err, want)
+	}
+}
+
+// TestStartAgain: what goes over by itself does not keep the watcher from beginning.
+func TestStartAgain(t *testing.T) {
+	r := idleRig(t)
+	if err := r.sim.AddFault(awssim.MetadataFault{Status: 503, Times: 4}); err != nil {
+		t.Fatal(err)
+	}
+	w, err := r.watcher()
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.opts.Clock = hasty{}
+	if err := w.begin(t.Context()); err != nil || w.machine.InstanceID != r.id {
+		t.Errorf("%v, instance %q", err, w.machine.InstanceID)
+	}
+}
+
+// TestEnvironment: the SDK's own variables count, where there is no flag.
+func TestEnvironment(t *testing.T) {
+	v4, err := awssim.StartMetadata(awssim.MetadataOptions{Instance: awssim.MetadataInstance{ID: "i-44444444"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer v4.Close()
+	for name, c := range map[string]struct {
+		env            map[string]string
+		endpoint, want string // an error, or an instance
+	}{
+		"flag":               {nil, v4.URL(), "i-44444444"},
+		"variable":           {map[string]string{"AWS_EC2_METADATA_SERVICE_ENDPOINT": v4.URL()}, "", "i-44444444"},
+		"flag over variable": {map[string]string{"AWS_EC2_METADATA_SERVICE_ENDPOINT": "http://127.0.0.1:1"}, v4.URL(), "i-44444444"},
+		"proxy":              {map[string]string{"HTTP_PROXY": "http://127.0.0.1:1", "http_proxy": "http://127.0.0.1:1"}, v4.URL(), "i-44444444"},
+		"disabled":           {map[string]string{"AWS_EC2_METADATA_DISABLED": "TRUE"}, v4.URL(), "AWS_EC2_METADATA_DISABLED is true, so there is nothing to watch: unset it"},
+		"mode":               {map[string]string{"AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE": "ipv6"}, v4.URL(), "i-44444444"},
+		"unknown mode":       {map[string]string{"AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE": "IPv5"}, "", `AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE is "IPv5": write IPv4 or IPv6`},
+		"no URL":             {nil, "169.254.169.254", `the endpoint of the metadata service is "169.254.169.254": write a URL such as http://169.254.169.254 or http://[fd00:ec2::254]`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for key, value := range c.env {
+				t.Setenv(key, value)
+			}
+			m, err := newMetadata(c.endpoint, nil)
+			got := ""
+			if err == nil {
+				var i identity
+				if i, err = m.identify(t.Context()); err == nil {
+					got = i.instanceID
+				}
+			}
+			if err != nil {
+				got = err.Error()
+			}
+			if got != c.want {
+				t.Errorf("got  %s\nwant %s", got, c.want)
+			}
+		})
+	}
+}
+
+// TestEndpoints: where the requests go by default.
+func TestEndpoints(t *testing.T) {
+	for mode, want := range map[string]string{"": "169.254.169.254", "IPv4": "169.254.169.254", "IPv6": "[fd00:ec2::254]"} {
+		t.Setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE", mode)
+		asked := ""
+		m, err := newMetadata("", roundTripper(func(r *http.Request) (*http.Response, error) {
+			asked = r.URL.Host
+			return nil, net.ErrClosed
+		}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := m.identify(t.Context()); err == nil || asked != want {
+			t.Errorf("mode %q: %q was asked (%v), want %s", mode, asked, err, want)
+		}
+	}
+}
+
+func TestIPv6(t *testing.T) {
+	sim, err := awssim.StartMetadata(awssim.MetadataOptions{Addr: "[::1]:0"})
+	if err != nil {
+		t.Skipf("this machine has no IPv6: %v", err)
+	}
+	defer sim.Close()
+	m, err := newMetadata(sim.URL(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if i, err := m.identify(t.Context()); err != nil || i.instanceID == "" {
+		t.Errorf("%+v, %v", i, err)
+	}
+}
+
+// TestTokens: a token is asked for when the last has expired, and not for every document.
+func TestTokens(t *testing.T) {
+	r := newRig(t)
+	r.pass(4 * time.Minute)
+	if n := r.sim.Requests(awssim.MetadataToken); n != 1 {
+		t.Errorf("%d tokens, want one", n)
+	}
+	r.pass(time.Hour)
+	if n := r.sim.Requests(awssim.MetadataToken); n < 10 || n > 14 {
+		t.Errorf("%d tokens in an hour, want one every five minutes", n)
+	}
+	r.say(awssim.MetadataEvent{Kind: awssim.MetadataKindSpot})
+	r.pass(2 * time.Second)
+	r.one()
+	if len(r.log) != 2 {
+		t.Errorf("an expired token is nothing to tell of:\n%s", strings.Join(r.log, "\n"))
+	}
+}
+
+func TestIdentity(t *testing.T) {
+	r := idleRig(t)
+	long := strings.Repeat("x", 65)
+	r.sim.Set(awssim.MetadataIdentity, `{"instanceId": "`+r.id+`", "instanceType": "`+long+`", "region": "us-east-1"}`)
+	r.sim.Set("meta-data/"+pathLifeCycle, "")
+	m, err := newMetadata(r.sim.URL(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := m.identify(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := identity{r.id, &v1alpha1.Instance{Region: "us-east-1"}}
+	if diff := cmp.Diff(want, got, cmp.AllowUnexported(identity{})); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+	r.sim.Set(awssim.MetadataIdentity, `{"instanceId": "`+r.id+`"}`)
+	if got, err = m.identify(t.Context()); err != nil || got != (identity{instanceID: r.id}) {
+		t.Errorf("%+v, %v", got, err)
+	}
+}
+
+func TestRetryAfter(t *testing.T) {
+	for failures, want := range map[int]time.Duration{1: time.Second, 2: 2 * time.Second, 3: 4 * time.Second, 4: maxRetry, 1 << 40: maxRetry} {
+		if got := retryAfter(failures); got != want {
+			t.Errorf("%d failures: %s, want %s", failures, got, want)
+		}
+	}
+}

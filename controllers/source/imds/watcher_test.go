@@ -1,0 +1,336 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package imds
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/nodetermination/operator/api/v1alpha1"
+	"github.com/nodetermination/operator/controllers/source/event"
+	"github.com/nodetermination/operator/hack/awssim"
+)
+
+// event ids are tested where they are made.
+var ignoreID = cmpopts.IgnoreFields(v1alpha1.Event{}, "ID")
+
+func at(d time.Duration) *metav1.Time { return &metav1.Time{Time: epoch.Add(d)} }
+
+// TestDocuments: each row of the table of events, from the metadata to the NodeTermination.
+func TestDocuments(t *testing.T) {
+	for name, c := range map[string]struct {
+		say  awssim.MetadataEvent
+		want v1alpha1.Event
+	}{
+		"spot interruption": {
+			awssim.MetadataEvent{Kind: awssim.MetadataKindSpot},
+			v1alpha1.Event{Kind: v1alpha1.SpotInterruption, Time: *at(0), Deadline: at(2 * time.Minute), InstanceAction: "terminate"},
+		},
+		"spot hibernation": {
+			awssim.MetadataEvent{Kind: awssim.MetadataKindSpot, Action: "hibernate", Time: epoch},
+			v1alpha1.Event{Kind: v1alpha1.SpotInterruption, Time: *at(0), Deadline: at(0), InstanceAction: "hibernate"},
+		},
+		"rebalance recommendation": {
+			awssim.MetadataEvent{Kind: awssim.MetadataKindRebalance},
+			v1alpha1.Event{Kind: v1alpha1.RebalanceRecommendation, Time: *at(0)},
+		},
+		"scheduled maintenance": {
+			awssim.MetadataEvent{Kind: awssim.MetadataKindMaintenance, Code: "instance-retirement", NotBefore: epoch.Add(48 * time.Hour)},
+			v1alpha1.Event{
+				Kind: v1alpha1.ScheduledMaintenance, Time: *at(5 * time.Second), // when it was heard
+				Deadline: at(48 * time.Hour), NotBefore: at(48 * time.Hour), Description: "scheduled reboot", InstanceAction: "instance-retirement",
+			},
+		},
+		"termination by the group": {
+			awssim.MetadataEvent{Kind: awssim.MetadataKindTargetState},
+			v1alpha1.Event{Kind: v1alpha1.AutoScalingTermination, Time: *at(5 * time.Second), InstanceAction: "terminate"},
+		},
+		"back to the warm pool": {
+			awssim.MetadataEvent{Kind: awssim.MetadataKindTargetState, State: "Warmed:Stopped"},
+			v1alpha1.Event{Kind: v1alpha1.AutoScalingTermination, Time: *at(5 * time.Second), InstanceAction: "stop"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			r.say(c.say)
+			r.clock.SetTime(epoch.Add(5 * time.Second))
+			r.pass(0)
+			c.want.Source = v1alpha1.SourceIMDS
+			nt := r.stored()
+			if nt == nil {
+				t.Fatalf("nothing was stored: %s", r.log)
+			}
+			if diff := cmp.Diff([]v1alpha1.Event{c.want}, nt.Spec.Events, ignoreID); diff != "" {
+				t.Errorf("events -want +got:\n%s", diff)
+			}
+			want := v1alpha1.NodeTerminationSpec{
+				InstanceID: r.id, NodeName: r.node,
+				Instance: &v1alpha1.Instance{Type: "m6i.large", LifeCycle: "spot", AvailabilityZone: "us-east-1a", Region: "us-east-1", AccountID: awssim.Account},
+			}
+			nt.Spec.Events = nil
+			if diff := cmp.Diff(want, nt.Spec); diff != "" {
+				t.Errorf("spec -want +got:\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestQuiet: while nothing is announced, the API server does not hear of the watcher.
+func TestQuiet(t *testing.T) {
+	r := newRig(t)
+	r.say(awssim.MetadataEvent{Kind: awssim.MetadataKindTargetState, State: "InService"})
+	before := r.sim.Requests("")
+	r.pass(time.Hour)
+	if n := r.requests.Load(); n != 0 {
+		t.Errorf("%d requests to the API server, want none", n)
+	}
+	for _, path := range []string{event.PathSpotInstanceAction, event.PathRebalance, event.PathTargetLifecycleState} {
+		if n := r.sim.Requests("meta-data/" + path); n < 1700 || n > 1900 {
+			t.Errorf("%s was read %d times in an hour, want 1800 or so", path, n)
+		}
+	}
+	for _, path := range []string{event.PathMaintenance, event.PathMaintenanceHistory} {
+		if n := r.sim.Requests("meta-data/" + path); n < 110 || n > 135 {
+			t.Errorf("%s was read %d times in an hour, want 120 or so", path, n)
+		}
+	}
+	if n := r.sim.Requests("") - before; n > 6000 {
+		t.Errorf("%d requests to the metadata service, want at most 6000", n)
+	}
+}
+
+// TestAgain: what was heard before, by this process or one before it, changes nothing.
+func TestAgain(t *testing.T) {
+	r := newRig(t)
+	for _, e := range []awssim.MetadataEvent{
+		{Kind: awssim.MetadataKindSpot},
+		{Kind: awssim.MetadataKindRebalance},
+		{Kind: awssim.MetadataKindTargetState},
+		{Kind: awssim.MetadataKindMaintenance},
+	} {
+		r.say(e)
+	}
+	r.pass(time.Minute)
+	before := r.stored()
+	if before == nil || len(before.Spec.Events) != 4 {
+		t.Fatalf("stored is %+v, want four events", before)
+	}
+	if n := r.requests.Load(); n > 6 {
+		t.Errorf("%d requests, want at most one for each event, and one more where it does not say since when", n)
+	}
+	for range 3 {
+		r.restart()
+		r.pass(time.Minute)
+	}
+	if after := r.stored(); after.ResourceVersion != before.ResourceVersion {
+		t.Errorf("stored again:\n%s", cmp.Diff(before, after))
+	}
+}
+
+// TestSiblings: what others have heard stays.
+func TestSiblings(t *testing.T) {
+	r := newRig(t)
+	other := v1alpha1.Event{ID: "1e5527d7", Kind: v1alpha1.SpotInterruption, Source: v1alpha1.SourceSQS, Time: *at(0), Deadline: at(2 * time.Minute)}
+	err := admin.Create(t.Context(), &v1alpha1.NodeTermination{
+		ObjectMeta: metav1.ObjectMeta{Name: r.id},
+		Spec:       v1alpha1.NodeTerminationSpec{InstanceID: r.id, NodeName: r.node, Events: []v1alpha1.Event{other}},
+	}, client.FieldOwner("nto-1e5527d7"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.say(awssim.MetadataEvent{Kind: awssim.MetadataKindSpot})
+	r.say(awssim.MetadataEvent{Kind: awssim.MetadataKindRebalance})
+	r.pass(0)
+	nt := r.stored()
+	if len(nt.Spec.Events) != 3 || nt.Spec.Events[0].ID != other.ID || nt.Spec.Instance == nil {
+		t.Errorf("stored is %+v, want three events and the instance", nt.Spec)
+	}
+}
+
+// TestMaintenance: a maintenance is rescheduled, called off, and heard of for long after.
+func TestMaintenance(t *testing.T) {
+	r := newRig(t)
+	say := func(state string, notBefore time.Duration) {
+		r.say(awssim.MetadataEvent{Kind: awssim.MetadataKindMaintenance, State: state, NotBefore: epoch.Add(notBefore)})
+		r.pass(time.Minute)
+	}
+	say("active", 48*time.Hour)
+	first := r.one()
+	say("active", 72*time.Hour)
+	second := r.one()
+	if first.ID != second.ID || !second.NotBefore.Equal(at(72*time.Hour)) || !second.Time.Equal(&first.Time) {
+		t.Errorf("rescheduled: %+v, was %+v", second, first)
+	}
+	say("canceled", 72*time.Hour)
+	want := second
+	want.Cancelled = ptr.To(true)
+	if diff := cmp.Diff(want, r.one()); diff != "" {
+		t.Fatalf("called off, -want +got:\n%s", diff)
+	}
+	called := r.stored()
+	n := r.requests.Load()
+	r.pass(time.Hour)
+	if r.requests.Load() != n {
+		t.Errorf("%d more requests", r.requests.Load()-n)
+	}
+	r.restart()
+	r.pass(time.Hour)
+	say("active", 72*time.Hour) // and the metadata contradicts itself
+	say("completed", 72*time.Hour)
+	if diff := cmp.Diff(want, r.one()); diff != "" {
+		t.Errorf("after a restart, -want +got:\n%s", diff)
+	}
+	if called.UID != r.stored().UID {
+		t.Error("it is another NodeTermination")
+	}
+}
+
+// TestHistoryAlone: what is over makes no NodeTermination, and no entry of one that is about something else.
+func TestHistoryAlone(t *testing.T) {
+	r := newRig(t)
+	r.say(awssim.MetadataEvent{Kind: awssim.MetadataKindMaintenance, State: "completed"})
+	r.pass(time.Hour)
+	if nt := r.stored(); nt != nil {
+		t.Fatalf("stored is %+v, want nothing", nt)
+	}
+	if n := r.requests.Load(); n != 1 {
+		t.Errorf("%d requests, want one that finds nothing", n)
+	}
+	r.say(awssim.MetadataEvent{Kind: awssim.MetadataKindSpot})
+	r.pass(time.Minute)
+	r.restart()
+	r.pass(time.Minute)
+	if e := r.one(); e.Kind != v1alpha1.SpotInterruption {
+		t.Errorf("stored is %+v", e)
+	}
+}
+
+// TestHealth: what AWS Health has announced is called off by the metadata, once.
+func TestHealth(t *testing.T) {
+	r := newRig(t)
+	health := v1alpha1.Event{ID: "health", Kind: v1alpha1.ScheduledMaintenance, Source: v1alpha1.SourceSQS, Time: *at(0), NotBefore: at(48 * time.Hour)}
+	err := admin.Create(t.Context(), &v1alpha1.NodeTermination{
+		ObjectMeta: metav1.ObjectMeta{Name: r.id},
+		Spec:       v1alpha1.NodeTerminationSpec{InstanceID: r.id, NodeName: r.node, Events: []v1alpha1.Event{health}},
+	}, client.FieldOwner("nto-health"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.say(awssim.MetadataEvent{Kind: awssim.MetadataKindMaintenance, State: "canceled", NotBefore: epoch.Add(48 * time.Hour)})
+	r.pass(time.Minute)
+	nt := r.stored()
+	if len(nt.Spec.Events) != 2 {
+		t.Fatalf("events %+v, want two", nt.Spec.Events)
+	}
+	if e := nt.Spec.Events[1]; !ptr.Deref(e.Cancelled, false) || !e.NotBefore.Equal(health.NotBefore) || e.Source != v1alpha1.SourceIMDS {
+		t.Errorf("it is called off by %+v", e)
+	}
+	r.restart()
+	r.pass(time.Minute)
+	if after := r.stored(); after.ResourceVersion != nt.ResourceVersion {
+		t.Errorf("called off again:\n%s", cmp.Diff(nt, after))
+	}
+}
+
+// TestDeleted: a NodeTermination that somebody deletes while its event is called off is not made again.
+func TestDeleted(t *testing.T) {
+	r := newRig(t)
+	r.say(awssim.MetadataEvent{Kind: awssim.MetadataKindMaintenance})
+	r.pass(time.Minute)
+	if err := admin.Delete(t.Context(), r.stored()); err != nil {
+		t.Fatal(err)
+	}
+	r.say(awssim.MetadataEvent{Kind: awssim.MetadataKindMaintenance, State: "canceled"})
+	r.pass(time.Minute)
+	if nt := r.stored(); nt != nil {
+		t.Errorf("stored is %+v, want nothing", nt)
+	}
+}
+
+// TestKilledBeforeStored: the process has heard of it and dies.
+func TestKilledBeforeStored(t *testing.T) {
+	r := newRig(t)
+	r.say(awssim.MetadataEvent{Kind: awssim.MetadataKindSpot})
+	r.poll(t.Context())
+	if len(r.unstored()) != 1 || r.stored() != nil {
+		t.Fatalf("heard: %+v", r.unstored())
+	}
+	r.clock.Step(5 * time.Second)
+	r.restart()
+	r.pass(0)
+	if e := r.one(); e.Kind != v1alpha1.SpotInterruption || !e.Deadline.Equal(at(2*time.Minute)) {
+		t.Errorf("stored is %+v", e)
+	}
+}
+
+// TestAPIServerAway: the notice comes while the API server is away for half a minute.
+func TestAPIServerAway(t *testing.T) {
+	r := newRig(t)
+	r.pass(10 * time.Second)
+	cluster.StopAPIServer(t)
+	r.say(awssim.MetadataEvent{Kind: awssim.MetadataKindSpot})
+	deadline := r.clock.Now().Add(2 * time.Minute)
+	r.pass(30 * time.Second)
+	tried := r.requests.Load()
+	if tried < 5 || tried > 30 {
+		t.Errorf("%d attempts in half a minute, want some but not many", tried)
+	}
+	if err := Probe(r.beats); err == nil {
+		t.Error("the probe says that all is well")
+	}
+	cluster.StartAPIServer(t)
+	r.pass(maxRetry)
+	if e := r.one(); !e.Deadline.Time.Equal(deadline) {
+		t.Errorf("stored is %+v", e)
+	}
+	n := r.requests.Load()
+	r.pass(time.Minute)
+	if r.requests.Load() != n {
+		t.Errorf("%d more requests once it was stored", r.requests.Load()-n)
+	}
+	complaints := 0
+	for _, line := range r.log {
+		if strings.Contains(line, "could not be stored") {
+			complaints++
+		}
+	}
+	if complaints != 1 {
+		t.Errorf("%d complaints in the log, want one:\n%s", complaints, strings.Join(r.log, "\n"))
+	}
+}
+
+// TestRefused: what the API server does not take is tried again, seldom, and does not hold up the rest.
+func TestRefused(t *testing.T) {
+	r := newRig(t)
+	err := admin.Create(t.Context(), &v1alpha1.NodeTermination{
+		ObjectMeta: metav1.ObjectMeta{Name: r.id},
+		Spec: v1alpha1.NodeTerminationSpec{InstanceID: r.id, NodeName: "another", Events: []v1alpha1.Event{
+			{ID: "x", Kind: v1alpha1.SpotInterruption, Source: v1alpha1.SourceIMDS, Time: *at(0)},
+		}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.say(awssim.MetadataEvent{Kind: awssim.MetadataKindSpot})
+	r.pass(time.Minute)
+	if n := r.requests.Load(); n < 10 || n > 20 {
+		t.Errorf("%d attempts in a minute, want one every %s", n, maxRetry)
+	}
+	if len(r.log) != 2 || !strings.Contains(r.log[1], "nodeName cannot change") {
+		t.Errorf("the log says:\n%s", strings.Join(r.log, "\n"))
+	}
+	if err := admin.Delete(t.Context(), r.stored()); err != nil {
+		t.Fatal(err)
+	}
+	r.pass(maxRetry)
+	if e := r.one(); e.Kind != v1alpha1.SpotInterruption || r.stored().Spec.NodeName != r.node {
+		t.Errorf("stored is %+v", r.stored().Spec)
+	}
+}

@@ -81,7 +81,7 @@ func (r *Reconciler) ensureWatcher(
 ) (v1alpha1.SourceStatus, error) {
 	failed := v1alpha1.SourceStatus{Name: source.Name, Ready: ptr.To(false), Reason: v1alpha1.ReasonWatchersNotReady}
 	if _, err := policy.Selects(&corev1.Node{}); err != nil {
-		failed.Message = short(fmt.Sprintf("no watchers are started: %v", err))
+		failed.Message = short(fmt.Sprintf("watchers stay as they are: %v", err))
 		return failed, nil
 	}
 	image, err := r.image(ctx)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/utils/ptr"
 
 	"github.com/nodetermination/operator/api/v1alpha1"
 )
@@ -50,6 +51,13 @@ func TestBlockedNodesDelayNobody(t *testing.T) {
 			return err
 		})
 	}
+	w.untilStatus(func(status *v1alpha1.NodeTerminationPolicyStatus) error {
+		if ptr.Deref(status.Nodes, -1) != blocked+6 || ptr.Deref(status.ActiveTerminations, -1) != blocked {
+			return fmt.Errorf("the policy counts %d nodes and %d terminations, want %d and %d",
+				ptr.Deref(status.Nodes, -1), ptr.Deref(status.ActiveTerminations, -1), blocked+6, blocked)
+		}
+		return nil
+	})
 	crowded := w.measure(nodes[3:])
 
 	t.Logf("cordoned after %s alone, %s beside %d blocked nodes; the last pod told to go after %s and %s",

@@ -34,15 +34,14 @@ type line struct {
 // stopped, which has to go well, and its log is checked.
 func startManager(t *testing.T, change ...func(*operator.Options)) *manager {
 	t.Helper()
-	m, err := tryManager(t, change...)
+	m, err := tryManager(t, &manager{}, change...)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return m
 }
 
-func tryManager(t *testing.T, change ...func(*operator.Options)) (*manager, error) {
-	m := &manager{}
+func tryManager(t *testing.T, m *manager, change ...func(*operator.Options)) (*manager, error) {
 	opts := operator.Options{
 		Binary: binary, Kubeconfig: cluster.Kubeconfig(), Dir: t.TempDir(), Env: aws.Env(), OnLine: m.note,
 	}

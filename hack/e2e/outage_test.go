@@ -26,16 +26,15 @@ func keepManager(t *testing.T) {
 				return
 			case <-running.Done():
 			}
-			next, err := tryManager(t)
+			next, err := tryManager(t, &manager{mayEnd: true})
 			for err != nil {
 				select {
 				case <-ctx.Done():
 					return
 				case <-time.After(250 * time.Millisecond):
 				}
-				next, err = tryManager(t)
+				next, err = tryManager(t, &manager{mayEnd: true})
 			}
-			next.mayEnd = true
 			running = next
 		}
 	})

@@ -70,7 +70,7 @@ func TestMainRoad(t *testing.T) {
 		source := status.Sources[0]
 		switch {
 		case ptr.Deref(status.Nodes, -1) != 2 || ptr.Deref(status.ActiveTerminations, -1) != 0:
-			return fmt.Errorf("the policy counts %v nodes and %v terminations, want 2 and 0", *status.Nodes, *status.ActiveTerminations)
+			return fmt.Errorf("the policy counts %d nodes and %d terminations, want 2 and 0", ptr.Deref(status.Nodes, -1), ptr.Deref(status.ActiveTerminations, -1))
 		case !meta.IsStatusConditionTrue(status.Conditions, v1alpha1.ConditionReady),
 			!meta.IsStatusConditionTrue(status.Conditions, v1alpha1.ConditionSourcesReady):
 			return fmt.Errorf("the policy is not ready: %s", describe(status.Conditions))

@@ -5,6 +5,7 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"maps"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -92,11 +93,7 @@ func (w *world) remove(object client.Object) {
 // nodes makes n nodes that the policy selects. Their NodeTerminations are deleted at the end.
 func (w *world) nodes(n int) []*corev1.Node {
 	w.t.Helper()
-	nodes := cluster.CreateNodes(w.t, n, func(node *corev1.Node) {
-		for key, value := range w.label {
-			node.Labels[key] = value
-		}
-	})
+	nodes := cluster.CreateNodes(w.t, n, func(node *corev1.Node) { maps.Copy(node.Labels, w.label) })
 	for _, node := range nodes {
 		w.t.Cleanup(func() { w.remove(&v1alpha1.NodeTermination{ObjectMeta: metav1.ObjectMeta{Name: instanceOf(node)}}) })
 	}

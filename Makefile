@@ -51,8 +51,9 @@ cluster-down: $(CONTROLPLANE) ## Stop what cluster-up started.
 ##@ Build
 
 .PHONY: build
-build: ## Build bin/manager.
+build: ## Build bin/manager and bin/imds-watcher.
 	go build -o $(BIN)/manager .
+	go build -o $(BIN)/imds-watcher ./controllers/source/imds/imds-watcher
 
 .PHONY: docker-build
 docker-build: ## Build the image IMG; needs a container engine.

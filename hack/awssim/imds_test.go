@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -119,7 +120,7 @@ func TestMetadataMaintenance(t *testing.T) {
 			t.Fatal(err)
 		}
 		scheduled, past := list(MetadataMaintenance), list(MetadataMaintenanceHistory)
-		all := append(scheduled, past...)
+		all := slices.Concat(scheduled, past)
 		if (len(scheduled) == 1) != (state == "active") || len(all) != 1 {
 			t.Fatalf("%s: scheduled %+v, history %+v", state, scheduled, past)
 		}

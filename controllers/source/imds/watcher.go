@@ -180,7 +180,7 @@ func (w *Watcher) storeAll(ctx context.Context) {
 			continue
 		}
 		w.stored[keyOf(e)] = e
-		w.opts.Log.Info("event stored", "kind", e.Kind, "eventID", e.ID, "deadline", e.Deadline, "cancelled", ptr.Deref(e.Cancelled, false))
+		w.logOf(e).Info("event stored")
 	}
 	if !failed {
 		w.failures, w.retry, w.said = 0, time.Time{}, ""
@@ -194,11 +194,19 @@ func (w *Watcher) storeAll(ctx context.Context) {
 func (w *Watcher) failed(ctx context.Context, e v1alpha1.Event, err error) {
 	why := cause(err)
 	if ctx.Err() != nil || why == w.said {
-		w.opts.Log.V(1).Info("event not stored", "eventID", e.ID, "error", err.Error())
+		w.logOf(e).V(1).Info("event not stored", "error", err.Error())
 		return
 	}
 	w.said = why
-	w.opts.Log.Error(err, "event could not be stored and is tried again", "kind", e.Kind, "eventID", e.ID, "deadline", e.Deadline)
+	w.logOf(e).Error(err, "event could not be stored and is tried again")
+}
+
+func (w *Watcher) logOf(e v1alpha1.Event) logr.Logger {
+	log := w.opts.Log.WithValues("kind", e.Kind, "eventID", e.ID, "cancelled", ptr.Deref(e.Cancelled, false))
+	if e.Deadline != nil {
+		log = log.WithValues("deadline", e.Deadline.Time)
+	}
+	return log
 }
 
 // unstored are the events that the documents have and the API server has not.

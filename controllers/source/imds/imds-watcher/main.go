@@ -52,26 +52,26 @@ type options struct {
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
-	err := run(ctx, os.Args[1:], os.Stderr)
+	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	stop()
-	if err != nil && !errors.Is(err, flag.ErrHelp) {
+	if err != nil {
 		os.Exit(1)
 	}
 }
 
 // run carries out one command line.
-func run(ctx context.Context, args []string, stderr io.Writer) error {
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	probe := len(args) > 0 && args[0] == "probe"
 	if probe {
 		args = args[1:]
 	}
-	o, err := parseFlags(args, stderr)
-	if errors.Is(err, flag.ErrHelp) {
-		return err
-	}
-	if err == nil && probe {
+	o, err := parseFlags(args, stdout)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		return nil
+	case err == nil && probe:
 		err = imds.Probe(o.heartbeat)
-	} else if err == nil {
+	case err == nil:
 		err = watch(ctx, o)
 	}
 	if err == nil {
@@ -84,10 +84,11 @@ func run(ctx context.Context, args []string, stderr io.Writer) error {
 	return err
 }
 
-func parseFlags(args []string, stderr io.Writer) (options, error) {
+// parseFlags reads the command line. The error is flag.ErrHelp if help was asked for, and given.
+func parseFlags(args []string, stdout io.Writer) (options, error) {
 	var o options
 	flags := flag.NewFlagSet("imds-watcher", flag.ContinueOnError)
-	flags.SetOutput(stderr)
+	flags.SetOutput(io.Discard) // an error is one line, without all flags after it
 	flags.StringVar(&o.policy, "policy", "", "`name` of the NodeTerminationPolicy that it watches for, for the log")
 	flags.StringVar(&o.source, "source", "", "`name` of the policy's source, for the log")
 	flags.DurationVar(&o.pollInterval, "poll-interval", 2*time.Second, "how often to ask the metadata service, from 1s to 60s")
@@ -96,16 +97,20 @@ func parseFlags(args []string, stderr io.Writer) (options, error) {
 	flags.StringVar(&o.terminationMessage, "termination-message-path", "/dev/termination-log", "existing `file` for the reason why it ends with an error")
 	flags.StringVar(&o.logFormat, "log-format", "json", "json, or console for people")
 	flags.StringVar(&o.logLevel, "log-level", "info", "debug, info or error")
-	if err := flags.Parse(args); err != nil {
-		return o, err
-	}
+	err := flags.Parse(args)
 	switch {
+	case errors.Is(err, flag.ErrHelp):
+		_, _ = fmt.Fprintln(stdout, "Flags of imds-watcher; \"imds-watcher probe\" takes --heartbeat-file:")
+		flags.SetOutput(stdout)
+		flags.PrintDefaults()
+	case err != nil:
+		err = fmt.Errorf("%w: imds-watcher -help lists the flags", err)
 	case flags.NArg() > 0:
-		return o, fmt.Errorf("unexpected %q: there are flags, and the command probe as the first word", flags.Arg(0))
+		err = fmt.Errorf("argument %q: there are flags, and probe as the first word; imds-watcher -help lists them", flags.Arg(0))
 	case o.pollInterval < time.Second || o.pollInterval > time.Minute:
-		return o, fmt.Errorf("--poll-interval %s: write a duration from 1s to 60s", o.pollInterval)
+		err = fmt.Errorf("--poll-interval %s: write a duration from 1s to 60s", o.pollInterval)
 	}
-	return o, nil
+	return o, err
 }
 
 func watch(ctx context.Context, o options) error {
@@ -196,7 +201,7 @@ func newLogger(format, level string) (logr.Logger, error) {
 // leaveMessage tells the kubelet, and through the pod's status the policy, why
 // the watcher ends. Outside of a container there is no such file, and none is made.
 func leaveMessage(path string, reason error) {
-	file, err := os.OpenFile(path, os.O_WRONLY|os.O_TRUNC, 0)
+	file, err := os.OpenFile(path, os.O_WRONLY|os.O_TRUNC, 0) //nolint:gosec // its own flag names it
 	if err != nil {
 		return
 	}

@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -48,7 +49,7 @@ func TestMistakes(t *testing.T) {
 		"interval":          {"--poll-interval 500ms", nil, "--poll-interval 500ms: write a duration from 1s to 60s"},
 		"long interval":     {"--poll-interval 61s", nil, "write a duration from 1s to 60s"},
 		"interval, no unit": {"--poll-interval 2", nil, `invalid value "2" for flag -poll-interval`},
-		"word":              {"watch", nil, `unexpected "watch"`},
+		"word":              {"watch", nil, `argument "watch": there are flags, and probe as the first word`},
 		"flag":              {"--verbose", nil, "not defined: -verbose"},
 		"log format":        {"--log-format xml", nil, `--log-format "xml": write json or console`},
 		"log level":         {"--log-level loud", nil, `--log-level "loud": write debug, info or error`},
@@ -62,7 +63,7 @@ func TestMistakes(t *testing.T) {
 				t.Setenv(key, value)
 			}
 			var stderr strings.Builder
-			err := run(t.Context(), append([]string{"--termination-message-path", message}, strings.Fields(c.args)...), &stderr)
+			err := run(t.Context(), append([]string{"--termination-message-path", message}, strings.Fields(c.args)...), io.Discard, &stderr)
 			if err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(stderr.String(), "imds-watcher: "+err.Error()) {
 				t.Errorf("error %v, printed %q, want %q", err, stderr.String(), c.want)
 			}
@@ -79,7 +80,7 @@ func TestStopped(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	args := []string{"--termination-message-path", message, "--heartbeat-file", "", "--endpoint", "http://127.0.0.1:1"}
-	if err := run(ctx, args, &strings.Builder{}); err != nil {
+	if err := run(ctx, args, io.Discard, io.Discard); err != nil {
 		t.Error(err)
 	}
 	if got, _ := os.ReadFile(message); string(got) != "old" {
@@ -100,8 +101,15 @@ func TestNoTerminationMessage(t *testing.T) {
 func TestProbe(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "heartbeat")
 	t.Setenv(nodeNameEnv, "")
-	if err := run(t.Context(), []string{"probe", "--heartbeat-file", file}, &strings.Builder{}); err == nil {
+	if err := run(t.Context(), []string{"probe", "--heartbeat-file", file}, io.Discard, io.Discard); err == nil {
 		t.Error("there is no watcher, and all is well")
+	}
+}
+
+func TestHelp(t *testing.T) {
+	var out strings.Builder
+	if err := run(t.Context(), []string{"-help"}, &out, io.Discard); err != nil || !strings.Contains(out.String(), "-poll-interval") {
+		t.Errorf("%v, printed %q", err, out.String())
 	}
 }
 

@@ -138,13 +138,19 @@ func serve(ctx context.Context, c *command) (err error) {
 			return fmt.Errorf("queue %q: %w", name, err)
 		}
 	}
+	var services []*awssim.Metadata
+	defer func() {
+		for _, service := range services {
+			err = errors.Join(err, service.Close())
+		}
+	}()
 	for _, id := range instances {
-		metadata, err := awssim.StartMetadata(awssim.MetadataOptions{Instance: awssim.MetadataInstance{ID: id}})
+		service, err := awssim.StartMetadata(awssim.MetadataOptions{Instance: awssim.MetadataInstance{ID: id}})
 		if err != nil {
 			return fmt.Errorf("metadata of %q: %w", id, err)
 		}
-		defer func() { err = errors.Join(err, metadata.Close()) }()
-		ready.Metadata[id] = metadata.URL()
+		services = append(services, service)
+		ready.Metadata[id] = service.URL()
 	}
 	if err := json.NewEncoder(c.stdout).Encode(ready); err != nil {
 		return err

@@ -50,24 +50,28 @@ func (c *cluster) arguments(ctx context.Context) ([]string, error) {
 	return pod.Containers[0].Args, nil
 }
 
-// writeKubeconfig writes a kubeconfig that has a token of the service account and nothing else.
-func (c *cluster) writeKubeconfig(ctx context.Context, path string) error {
-	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: Namespace, Name: ServiceAccount}}
+// kubeconfig has a token of a service account and nothing else. The token is bound to the pod, as
+// those are that a kubelet asks for, unless there is none.
+func (c *cluster) kubeconfig(ctx context.Context, namespace, serviceAccount string, pod *corev1.Pod) (clientcmdapi.Config, error) {
+	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: serviceAccount}}
 	request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{
 		ExpirationSeconds: ptr.To(int64(tokenLifetime / time.Second)),
 	}}
+	if pod != nil {
+		request.Spec.BoundObjectRef = &authenticationv1.BoundObjectReference{APIVersion: "v1", Kind: "Pod", Name: pod.Name, UID: pod.UID}
+	}
 	if err := c.client.SubResource("token").Create(ctx, account, request); err != nil {
-		return fmt.Errorf("getting a token of service account %s/%s: %w", Namespace, ServiceAccount, err)
+		return clientcmdapi.Config{}, fmt.Errorf("getting a token of service account %s/%s: %w", namespace, serviceAccount, err)
 	}
 	config := rest.CopyConfig(c.config)
 	if err := rest.LoadTLSFiles(config); err != nil {
-		return err
+		return clientcmdapi.Config{}, err
 	}
-	const name = "manager"
-	return clientcmd.WriteToFile(clientcmdapi.Config{
+	const name = "operator"
+	return clientcmdapi.Config{
 		Clusters:       map[string]*clientcmdapi.Cluster{name: {Server: config.Host, CertificateAuthorityData: config.CAData}},
 		AuthInfos:      map[string]*clientcmdapi.AuthInfo{name: {Token: request.Status.Token}},
 		Contexts:       map[string]*clientcmdapi.Context{name: {Cluster: name, AuthInfo: name}},
 		CurrentContext: name,
-	}, path)
+	}, nil
 }

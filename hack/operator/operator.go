@@ -38,6 +38,15 @@ const installTimeout = 2 * time.Minute
 // Build compiles the manager of this repository to path. If the file there is up to date, it is
 // left alone. Not to be called by several processes for one path at a time.
 func Build(ctx context.Context, path string) error {
+	return build(ctx, path, ".")
+}
+
+// BuildWatcher compiles the watcher to path, like Build.
+func BuildWatcher(ctx context.Context, path string) error {
+	return build(ctx, path, "./controllers/source/imds/imds-watcher")
+}
+
+func build(ctx context.Context, path, program string) error {
 	root, err := Root()
 	if err != nil {
 		return err
@@ -45,7 +54,7 @@ func Build(ctx context.Context, path string) error {
 	if path, err = filepath.Abs(path); err != nil {
 		return err
 	}
-	return run(ctx, "go", "build", "-C", root, "-o", path, ".")
+	return run(ctx, "go", "build", "-C", root, "-o", path, program)
 }
 
 // Install applies config/default to the cluster as "kubectl apply -k" would, with a Deployment of no

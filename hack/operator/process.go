@@ -14,6 +14,9 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"k8s.io/client-go/tools/clientcmd"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 )
 
 // stopTimeout is how long Stop waits, the default of a pod's terminationGracePeriodSeconds.
@@ -39,9 +42,10 @@ type Options struct {
 	OnLine func(line string)
 }
 
-// Process is a manager that was started. It dies with the process that started it. Its methods may
+// Process is a manager or a watcher that was started. It dies with the process that started it. Its methods may
 // be called from any goroutine.
 type Process struct {
+	name string
 	cmd  *exec.Cmd
 	log  string
 	done chan struct{}
@@ -51,14 +55,6 @@ type Process struct {
 // Start starts the manager. It returns once the process runs, which is before it leads or listens.
 // ctx is for Start itself; the process goes on when it ends.
 func Start(ctx context.Context, opts Options) (*Process, error) {
-	binary, err := filepath.Abs(opts.Binary)
-	if err != nil {
-		return nil, err
-	}
-	dir, err := filepath.Abs(opts.Dir)
-	if err != nil {
-		return nil, err
-	}
 	cluster, err := connect(opts.Kubeconfig)
 	if err != nil {
 		return nil, err
@@ -67,24 +63,40 @@ func Start(ctx context.Context, opts Options) (*Process, error) {
 	if err != nil {
 		return nil, err
 	}
-	kubeconfig := filepath.Join(dir, "manager.kubeconfig")
-	if err := cluster.writeKubeconfig(ctx, kubeconfig); err != nil {
+	kubeconfig, err := cluster.kubeconfig(ctx, Namespace, ServiceAccount, nil)
+	if err != nil {
 		return nil, err
 	}
-
 	// The last of several flags of a name counts.
 	args = append(args,
 		"--metrics-bind-address=127.0.0.1:0",
 		"--health-probe-bind-address=127.0.0.1:0",
 	)
+	return launch(ctx, "manager", opts, args, kubeconfig)
+}
+
+// launch starts a program of the operator, named for messages and its files in opts.Dir.
+func launch(ctx context.Context, name string, opts Options, args []string, kubeconfig clientcmdapi.Config) (*Process, error) {
+	binary, err := filepath.Abs(opts.Binary)
+	if err != nil {
+		return nil, err
+	}
+	dir, err := filepath.Abs(opts.Dir)
+	if err != nil {
+		return nil, err
+	}
+	file := filepath.Join(dir, name+".kubeconfig")
+	if err := clientcmd.WriteToFile(kubeconfig, file); err != nil {
+		return nil, err
+	}
 	cmd := exec.CommandContext(context.WithoutCancel(ctx), binary, append(args, opts.Args...)...)
 	cmd.Dir = dir
-	cmd.Env = append([]string{"HOME=" + dir, "KUBECONFIG=" + kubeconfig}, opts.Env...)
+	cmd.Env = append([]string{"HOME=" + dir, "KUBECONFIG=" + file}, opts.Env...)
 	// A process group of its own: Ctrl-C at a terminal is not for it.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	p := &Process{cmd: cmd, log: filepath.Join(dir, "manager.log"), done: make(chan struct{})}
+	p := &Process{name: name, cmd: cmd, log: filepath.Join(dir, name+".log"), done: make(chan struct{})}
 	if err := p.start(opts.OnLine); err != nil {
-		return nil, fmt.Errorf("starting the manager: %w", err)
+		return nil, fmt.Errorf("starting the %s: %w", name, err)
 	}
 	return p, nil
 }
@@ -168,10 +180,10 @@ func (p *Process) Stop() error {
 	case <-p.done:
 	case <-time.After(stopTimeout):
 		p.Kill()
-		return fmt.Errorf("the manager was still there %s after SIGTERM and was killed", stopTimeout)
+		return fmt.Errorf("the %s was still there %s after SIGTERM and was killed", p.name, stopTimeout)
 	}
 	if p.err != nil {
-		return fmt.Errorf("the manager ended with an error: %w\n%s", p.err, p.LogTail(20))
+		return fmt.Errorf("the %s ended with an error: %w\n%s", p.name, p.err, p.LogTail(20))
 	}
 	return nil
 }

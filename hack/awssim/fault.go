@@ -144,7 +144,7 @@ type activeFault struct {
 }
 
 func (fs *faults) seed(seed uint64) {
-	fs.random = rand.New(rand.NewPCG(seed, seed)) //nolint:gosec // its numbers are to come again with the seed
+	fs.random = rand.New(rand.NewPCG(seed, seed))
 }
 
 func (fs *faults) add(f Fault) int {

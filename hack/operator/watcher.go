@@ -4,6 +4,7 @@ package operator
 
 import (
 	"context"
+	"slices"
 	"errors"
 	"fmt"
 
@@ -36,10 +37,10 @@ func StartWatcher(ctx context.Context, policy, node string, opts Options) (*Proc
 		return nil, err
 	}
 	// The last of several flags of a name counts.
-	args := append(pod.Spec.Containers[0].Args,
+	args := slices.Concat(pod.Spec.Containers[0].Args, []string{
 		"--heartbeat-file=heartbeat", // in its directory
 		"--termination-message-path=termination-log",
-	)
+	})
 	opts.Env = append([]string{"NODE_NAME=" + node}, opts.Env...)
 	return launch(ctx, "imds-watcher", opts, args, kubeconfig)
 }

@@ -4,9 +4,9 @@ package operator
 
 import (
 	"context"
-	"slices"
 	"errors"
 	"fmt"
+	"slices"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"

@@ -457,6 +457,71 @@ func TestFinishedTerminationHearsOfANewEvent(t *testing.T) {
 	}
 }
 
+// TestInstanceComesBack: the three ways in which an event that came to pass is
+// resolved. Each makes the node schedulable again, once: a fact that is still told
+// afterwards, as the metadata service may do, changes nothing.
+func TestInstanceComesBack(t *testing.T) {
+	t.Parallel()
+	for name, comeBack := range map[string]func(s *setting, nt *v1alpha1.NodeTermination){
+		"another boot": func(s *setting, _ *v1alpha1.NodeTermination) {
+			s.changeNodeStatus(func(node *corev1.Node) { node.Status.NodeInfo.BootID = "second-boot" })
+		},
+		"not ready and ready": func(s *setting, _ *v1alpha1.NodeTermination) {
+			for i, status := range []corev1.ConditionStatus{corev1.ConditionFalse, corev1.ConditionTrue} {
+				s.changeNodeStatus(func(node *corev1.Node) {
+					for c := range node.Status.Conditions {
+						if condition := &node.Status.Conditions[c]; condition.Type == corev1.NodeReady {
+							condition.Status, condition.LastTransitionTime = status, now(time.Duration(i)*time.Second)
+						}
+					}
+				})
+			}
+		},
+		"running again": func(s *setting, nt *v1alpha1.NodeTermination) {
+			running := v1alpha1.Event{
+				ID: "r", Kind: v1alpha1.InstanceStateChange, Source: v1alpha1.SourceSQS, Time: now(0), InstanceAction: "running",
+			}
+			s.change(nt, func(spec *v1alpha1.NodeTerminationSpec) { spec.Events = append(spec.Events, running) })
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newSetting(t, 1, nil)
+			cluster.CreatePods(t, s.ns, s.nodes[0].Name, 1)
+			nt := s.until(s.terminate(0, notice("a", time.Second)), v1alpha1.StateCompleted)
+			testcluster.Eventually(t, patience, func() error {
+				if left := time.Until(nt.Spec.Events[0].Deadline.Time); left > -time.Second {
+					return fmt.Errorf("the deadline is not a second past, but %s ahead", left)
+				}
+				return nil
+			})
+			comeBack(s, nt)
+			nt = s.untilHolds(nt, func(nt *v1alpha1.NodeTermination) error {
+				if state := nt.Status.Events[0].State; state != v1alpha1.EventResolved {
+					return fmt.Errorf("event is %s", state)
+				}
+				return nil
+			})
+			s.untilNode(0, untouched)
+			s.nudge(nt) // the same fact, told once more
+			if err := untouched(s.node(0)); err != nil {
+				t.Error(err)
+			}
+			s.until(nt, v1alpha1.StateCompleted)
+		})
+	}
+}
+
+// changeNodeStatus changes the status of the first node as its kubelet does.
+func (s *setting) changeNodeStatus(change func(*corev1.Node)) {
+	s.t.Helper()
+	testcluster.Eventually(s.t, patience, func() error {
+		node := s.node(0)
+		change(node)
+		return admin.Status().Update(s.t.Context(), node)
+	})
+}
+
 func TestSecondEventOfADrainedNodeKeepsTheRecord(t *testing.T) {
 	t.Parallel()
 	s := newSetting(t, 1, nil)

@@ -9,13 +9,14 @@ import (
 	"time"
 
 	"github.com/nodetermination/operator/api/v1alpha1"
+	"github.com/nodetermination/operator/hack/operator"
 )
 
 // keepManager keeps a manager running until the test ends, as a kubelet does: whenever one ends by
 // itself, another is started at once. While the API server is away, none can be.
-func keepManager(t *testing.T) {
+func keepManager(t *testing.T, change ...func(*operator.Options)) {
 	t.Helper()
-	first := startManager(t)
+	first := startManager(t, change...)
 	first.mayEnd = true
 	ctx, cancel := context.WithCancel(t.Context())
 	var keeping sync.WaitGroup
@@ -26,14 +27,14 @@ func keepManager(t *testing.T) {
 				return
 			case <-running.Done():
 			}
-			next, err := tryManager(t, &manager{mayEnd: true})
+			next, err := tryManager(t, &manager{mayEnd: true}, change...)
 			for err != nil {
 				select {
 				case <-ctx.Done():
 					return
 				case <-time.After(250 * time.Millisecond):
 				}
-				next, err = tryManager(t, &manager{mayEnd: true})
+				next, err = tryManager(t, &manager{mayEnd: true}, change...)
 			}
 			running = next
 		}

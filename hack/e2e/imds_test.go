@@ -1,0 +1,326 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/nodetermination/operator/api/v1alpha1"
+	"github.com/nodetermination/operator/hack/awssim"
+	"github.com/nodetermination/operator/hack/operator"
+)
+
+// withWatchers lets a manager make watchers' DaemonSets, whose pods kwok plays.
+func withWatchers(opts *operator.Options) {
+	opts.Args = append(opts.Args, "--watcher-image=registry.example.com/node-termination-operator:v1")
+}
+
+// watcherBinary is bin/imds-watcher, built by the first test that needs it.
+var watcherBinary = sync.OnceValues(func() (string, error) {
+	path := filepath.Join(filepath.Dir(binary), "imds-watcher")
+	return path, operator.BuildWatcher(context.Background(), path)
+})
+
+// watchedWorld is a world with a second source, the metadata.
+func watchedWorld(t *testing.T) *world {
+	t.Helper()
+	w := emptyWorld(t, aws)
+	w.apply(func(spec *v1alpha1.NodeTerminationPolicySpec) {
+		spec.Sources = append(spec.Sources, v1alpha1.Source{Name: "metadata", IMDS: &v1alpha1.IMDSSource{PollIntervalSeconds: ptr.To[int32](1)}})
+	})
+	return w
+}
+
+// metadata is a node's metadata service, and the watcher that listens to it.
+type metadata struct {
+	*awssim.Metadata
+	w       *world
+	node    *corev1.Node
+	watcher *operator.Process
+
+	mu    sync.Mutex
+	lines []string
+}
+
+// metadataOf gives a node a metadata service, without a watcher.
+func (w *world) metadataOf(node *corev1.Node) *metadata {
+	w.t.Helper()
+	sim, err := awssim.StartMetadata(awssim.MetadataOptions{Instance: awssim.MetadataInstance{ID: instanceOf(node)}})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(func() { _ = sim.Close() })
+	return &metadata{Metadata: sim, w: w, node: node}
+}
+
+// watch starts a watcher, with the rights and the flags of the pod that it stands for.
+func (m *metadata) watch() {
+	m.w.t.Helper()
+	binary, err := watcherBinary()
+	if err != nil {
+		m.w.t.Fatal(err)
+	}
+	m.lines = nil
+	opts := operator.Options{Binary: binary, Kubeconfig: cluster.Kubeconfig(), Dir: m.w.t.TempDir(), Env: m.Env(), OnLine: m.note}
+	eventually(m.w.t, func() error { // until its pod is there
+		m.watcher, err = operator.StartWatcher(m.w.t.Context(), m.w.policy.Name, m.node.Name, opts)
+		return err
+	})
+	watcher := m.watcher
+	m.w.t.Cleanup(func() {
+		watcher.Kill()
+		if m.w.t.Failed() {
+			m.w.t.Logf("the log of the watcher on %s:\n%s", m.node.Name, watcher.LogTail(50))
+		}
+	})
+	m.untilSays(`"watching"`)
+}
+
+func (m *metadata) note(line string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.lines = append(m.lines, line)
+}
+
+// untilSays waits until the watcher that runs has said something.
+func (m *metadata) untilSays(text string) {
+	m.w.t.Helper()
+	eventually(m.w.t, func() error {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		if !slices.ContainsFunc(m.lines, func(line string) bool { return strings.Contains(line, text) }) {
+			return fmt.Errorf("the watcher has not said %s", text)
+		}
+		return nil
+	})
+}
+
+func (m *metadata) say(e awssim.MetadataEvent) {
+	m.w.t.Helper()
+	if err := m.Say(e); err != nil {
+		m.w.t.Fatal(err)
+	}
+}
+
+// TestMetadata: what becomes of every kind of document of the metadata service.
+func TestMetadata(t *testing.T) {
+	startManager(t, withWatchers)
+	for name, test := range map[string]func(*testing.T, *world, *metadata){
+		"spot interruption":         testMetadataDrains(awssim.MetadataEvent{Kind: awssim.MetadataKindSpot}, v1alpha1.SpotInterruption),
+		"spot hibernation":          testMetadataDrains(awssim.MetadataEvent{Kind: awssim.MetadataKindSpot, Action: "hibernate"}, v1alpha1.SpotInterruption),
+		"maintenance today":         testMetadataDrains(awssim.MetadataEvent{Kind: awssim.MetadataKindMaintenance}, v1alpha1.ScheduledMaintenance),
+		"termination by the group":  testMetadataDrains(awssim.MetadataEvent{Kind: awssim.MetadataKindTargetState}, v1alpha1.AutoScalingTermination),
+		"rebalance recommendation":  testMetadataRebalance,
+		"maintenance, called off":   testMetadataMaintenance("canceled"),
+		"maintenance, then over":    testMetadataMaintenance("completed"),
+		"heard from the queue, too": testMetadataAndQueue,
+		"killed around the notice":  testWatcherKilled,
+		"old notice after a reboot": testOldNotice,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := watchedWorld(t)
+			m := w.metadataOf(w.nodes(1)[0])
+			test(t, w, m)
+		})
+	}
+}
+
+func testMetadataDrains(e awssim.MetadataEvent, kind v1alpha1.EventKind) func(*testing.T, *world, *metadata) {
+	return func(t *testing.T, w *world, m *metadata) {
+		pods := w.pods(m.node, 3)
+		if e.Action == "hibernate" { // begins at once
+			e.Time = time.Now()
+		}
+		m.say(e)
+		m.watch()
+		nt := w.until(m.node, v1alpha1.StateCompleted)
+		got := checkKind(t, nt, kind, time.Time{})
+		if got.Source != v1alpha1.SourceIMDS || nt.Spec.Instance == nil || nt.Spec.Instance.LifeCycle != "spot" {
+			t.Errorf("heard is %+v of the instance %+v", got, nt.Spec.Instance)
+		}
+		w.untilNode(m.node, cordoned)
+		w.checkToldOnce(pods...)
+	}
+}
+
+func testMetadataRebalance(t *testing.T, w *world, m *metadata) {
+	pod := w.pods(m.node, 1)[0]
+	m.watch()
+	m.say(awssim.MetadataEvent{Kind: awssim.MetadataKindRebalance})
+	checkKind(t, w.until(m.node, v1alpha1.StateCordoned), v1alpha1.RebalanceRecommendation, time.Time{})
+	w.untilNode(m.node, cordoned)
+	if got := w.podsOn(m.node); !slices.Contains(got, pod.Name) {
+		t.Errorf("pods %v are left on the node, want %s", got, pod.Name)
+	}
+	w.checkToldOnce()
+}
+
+// testMetadataMaintenance: the drain would begin a day before; until then it can be called off.
+func testMetadataMaintenance(state string) func(*testing.T, *world, *metadata) {
+	return func(_ *testing.T, w *world, m *metadata) {
+		w.pods(m.node, 1)
+		notBefore := time.Now().Add(72 * time.Hour)
+		m.say(awssim.MetadataEvent{Kind: awssim.MetadataKindMaintenance, NotBefore: notBefore})
+		m.watch()
+		w.until(m.node, v1alpha1.StateScheduled)
+		w.untilNode(m.node, cordoned)
+		m.say(awssim.MetadataEvent{Kind: awssim.MetadataKindMaintenance, NotBefore: notBefore, State: state})
+		w.until(m.node, v1alpha1.StateCancelled)
+		w.untilNode(m.node, schedulable)
+		w.checkToldOnce()
+	}
+}
+
+func testMetadataAndQueue(t *testing.T, w *world, m *metadata) {
+	pods := w.pods(m.node, 5, stopsIn(3*time.Second))
+	m.watch()
+	m.say(awssim.MetadataEvent{Kind: awssim.MetadataKindSpot})
+	w.interrupt(m.node)
+	m.untilSays(`"event stored"`)
+	w.untilQueueEmpty()
+	nt := w.until(m.node, v1alpha1.StateCompleted)
+	sources := map[v1alpha1.EventSource]int{}
+	for _, e := range nt.Spec.Events {
+		sources[e.Source]++
+	}
+	if len(nt.Spec.Events) != 2 || sources[v1alpha1.SourceIMDS] != 1 || sources[v1alpha1.SourceSQS] != 1 {
+		t.Errorf("events %+v, want one of each source", nt.Spec.Events)
+	}
+	w.checkToldOnce(pods...)
+}
+
+// testWatcherKilled: the watcher is gone when the notice comes, and once more after it was stored.
+func testWatcherKilled(t *testing.T, w *world, m *metadata) {
+	pods := w.pods(m.node, 3, stopsIn(2*time.Second))
+	m.watch()
+	m.watcher.Kill()
+	m.say(awssim.MetadataEvent{Kind: awssim.MetadataKindSpot})
+	m.watch()
+	m.untilSays(`"event stored"`)
+	m.watcher.Kill()
+	before, err := w.termination(m.node)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.watch()
+	m.untilSays(`"event stored"`)
+	nt := w.until(m.node, v1alpha1.StateCompleted)
+	if nt.UID != before.UID || nt.Generation != before.Generation {
+		t.Errorf("the NodeTermination is another one, or was changed: %s, generation %d, want %s, generation %d",
+			nt.UID, nt.Generation, before.UID, before.Generation)
+	}
+	w.checkToldOnce(pods...)
+}
+
+// testOldNotice: the instance was stopped and started again, and its metadata still says why.
+func testOldNotice(t *testing.T, w *world, m *metadata) {
+	pods := w.pods(m.node, 2)
+	over := time.Now().Add(5 * time.Second)
+	m.say(awssim.MetadataEvent{Kind: awssim.MetadataKindSpot, Action: "stop", Time: over})
+	m.watch()
+	w.until(m.node, v1alpha1.StateCompleted)
+	w.checkToldOnce(pods...)
+
+	m.watcher.Kill()
+	eventually(t, func() error {
+		if !time.Now().After(over.Add(2 * time.Second)) {
+			return fmt.Errorf("the instance is not to be taken before %s", over)
+		}
+		return nil
+	})
+	w.reboot(m.node)
+	w.untilNode(m.node, schedulable)
+	m.watch()
+	m.untilSays(`"event stored"`)
+	pods = append(pods, w.pods(m.node, 1)...)
+	w.untilResolved(m.node, v1alpha1.EventResolved)
+
+	m.watcher.Kill()
+	nt, err := w.termination(m.node)
+	if err == nil {
+		err = admin.Delete(t.Context(), nt)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.watch()
+	m.untilSays(`"event stored"`)
+	w.untilResolved(m.node, v1alpha1.EventStale)
+	w.untilNode(m.node, schedulable)
+	if got := w.podsOn(m.node); !slices.Contains(got, pods[2].Name) {
+		t.Errorf("pods %v are left on the node, want %s", got, pods[2].Name)
+	}
+	w.checkToldOnce(pods[:2]...)
+}
+
+// reboot makes a node one that has booted just now.
+func (w *world) reboot(node *corev1.Node) {
+	w.t.Helper()
+	eventually(w.t, func() error {
+		if err := admin.Get(w.t.Context(), client.ObjectKeyFromObject(node), node); err != nil {
+			return err
+		}
+		node.Status.NodeInfo.BootID = "00000000-0000-4000-9000-000000000002"
+		for i := range node.Status.Conditions {
+			if c := &node.Status.Conditions[i]; c.Type == corev1.NodeReady {
+				c.LastTransitionTime = metav1.Now()
+			}
+		}
+		return admin.Status().Update(w.t.Context(), node)
+	})
+}
+
+// untilResolved waits until the one event of a node's NodeTermination no longer counts.
+func (w *world) untilResolved(node *corev1.Node, state v1alpha1.EventState) {
+	w.t.Helper()
+	eventually(w.t, func() error {
+		nt, err := w.termination(node)
+		if err != nil {
+			return err
+		}
+		if len(nt.Status.Events) != 1 || nt.Status.Events[0].State != state {
+			return fmt.Errorf("the states of the events are %+v, want %s", nt.Status.Events, state)
+		}
+		return nil
+	})
+}
+
+// TestWatcherWithoutAPIServer: the notice comes while the API server is away for half a minute.
+func TestWatcherWithoutAPIServer(t *testing.T) {
+	const away = 30 * time.Second
+	keepManager(t, withWatchers)
+	w := watchedWorld(t)
+	m := w.metadataOf(w.nodes(1)[0])
+	pods := w.pods(m.node, 3)
+	m.watch()
+	cluster.StopAPIServer(t)
+	back := time.After(away)
+	m.say(awssim.MetadataEvent{Kind: awssim.MetadataKindSpot})
+	m.untilSays("could not be stored")
+	<-back
+	if _, err := w.termination(m.node); err == nil || apierrors.IsNotFound(err) {
+		t.Fatalf("the API server was to be away, and says %v", err)
+	}
+	cluster.StartAPIServer(t)
+	m.untilSays(`"event stored"`)
+	nt := w.until(m.node, v1alpha1.StateCompleted)
+	checkKind(t, nt, v1alpha1.SpotInterruption, time.Time{})
+	if !nt.Status.CompletionTime.Before(nt.Status.Deadline) {
+		t.Errorf("drained at %s, and the deadline was %s", nt.Status.CompletionTime, nt.Status.Deadline)
+	}
+	w.checkToldOnce(pods...)
+}

@@ -78,7 +78,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	}
 	s := &scope{now: r.Clock.Now(), nt: before.DeepCopy(), policies: policies.Items}
 	err := r.run(ctx, s)
-	if !s.draining {
+	if err == nil && !s.draining {
 		r.stopDrain(s.nt.Name)
 	}
 	s.sumUp(err)

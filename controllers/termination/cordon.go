@@ -33,7 +33,7 @@ func (r *Reconciler) cordon(ctx context.Context, s *scope) (bool, error) {
 		return mark(node, s.nt.Spec.InstanceID, taint)
 	})
 	if apierrors.IsNotFound(err) {
-		return false, nil // the node went in this moment; its deletion brings us back
+		return true, nil // the node went in this moment; its deletion brings us back
 	}
 	if err != nil {
 		return false, fmt.Errorf("cannot cordon node %s: %w", s.node.Name, err)

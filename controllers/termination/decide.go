@@ -61,6 +61,9 @@ func (r *Reconciler) decide(_ context.Context, s *scope) (bool, error) {
 	}
 	s.liftCordons()
 	s.decision = decisionFor(s.active(), s.policy)
+	if len(s.active()) == 0 {
+		return false, nil // cause and deadline stay as a record
+	}
 	s.nt.Status.Cause = s.decision.cause
 	s.nt.Status.Deadline = nil
 	if !s.decision.deadline.IsZero() {
@@ -103,11 +106,12 @@ func decisionFor(events []v1alpha1.Event, policy *v1alpha1.NodeTerminationPolicy
 }
 
 // liftCordons resolves the events whose cordon is to be lifted by now, and looks
-// again when the next one's is.
+// again when the next one's is. Ignored events go the same way, or they would
+// fill the list in the course of time.
 func (s *scope) liftCordons() {
 	for _, e := range s.active() {
 		after, lifts := s.policy.Spec.UncordonAfter(e.Kind)
-		if !lifts || s.policy.Spec.ActionFor(e.Kind) != v1alpha1.ActionCordon {
+		if !lifts || s.policy.Spec.ActionFor(e.Kind) == v1alpha1.ActionCordonAndDrain {
 			continue
 		}
 		if at := e.Time.Add(after); s.now.Before(at) {

@@ -57,20 +57,20 @@ func (r *Reconciler) drainAgain(ctx context.Context, s *scope) error {
 		return err
 	}
 	if !plan.Done {
-		s.nt.Status.DrainStartTime = nil
 		return r.evict(ctx, s)
 	}
 	drained := meta.FindStatusCondition(s.nt.Status.Conditions, v1alpha1.ConditionDrained)
-	ready := meta.FindStatusCondition(s.nt.Status.Conditions, v1alpha1.ConditionReady)
 	s.nt.Status.CompletionTime = drained.LastTransitionTime.DeepCopy()
-	s.settle(v1alpha1.StateCompleted, ready.Message)
+	s.settle(v1alpha1.StateCompleted, drained.Message)
 	return nil
 }
 
 // evict plans what to do about the pods now and hands it to the executor.
 func (r *Reconciler) evict(ctx context.Context, s *scope) error {
 	s.draining = true
-	if s.nt.Status.DrainStartTime == nil {
+	ready := meta.FindStatusCondition(s.nt.Status.Conditions, v1alpha1.ConditionReady)
+	if s.nt.Status.DrainStartTime == nil || ready == nil || ready.Reason != v1alpha1.StateDraining {
+		// Also after a suspension or another end: the time that a drain may take begins anew.
 		s.nt.Status.DrainStartTime = &metav1.Time{Time: s.now}
 	}
 	s.settle(v1alpha1.StateDraining, "finding the pods of the node")
@@ -79,19 +79,17 @@ func (r *Reconciler) evict(ctx context.Context, s *scope) error {
 	r.Watches.Ensure(s.node.Name) //nolint:contextcheck // the watch outlives this reconcile
 	pods, synced := r.Watches.Pods(s.node.Name)
 	if !synced {
-		if news {
-			s.unsettled = true
-			s.lookAgain(s.now.Add(settleTime))
-		}
+		s.unsettled = news
+		s.lookAgain(s.now.Add(settleTime))
 		return r.Watches.Err(s.node.Name)
 	}
 	plan, err := r.plan(s, pods)
 	if err != nil {
 		return err
 	}
-	if plan.Done {
-		// The watch may lag behind: a drain is over only when a look at the API
-		// server itself finds nothing more.
+	if plan.Done || plan.TimedOut {
+		// The watch may lag behind: a drain is over, well or not, only by a look at
+		// the API server itself.
 		if pods, err = r.Watches.Look(ctx, s.node.Name); err != nil {
 			return err
 		}
@@ -103,8 +101,9 @@ func (r *Reconciler) evict(ctx context.Context, s *scope) error {
 	s.nt.Status.Blocked = plan.Blocked
 	switch {
 	case plan.Done:
-		s.condition(v1alpha1.ConditionDrained, true, v1alpha1.ReasonPodsGone, "every pod that has to go is gone")
-		s.finish(v1alpha1.StateCompleted, s.farewell())
+		farewell := s.farewell()
+		s.condition(v1alpha1.ConditionDrained, true, v1alpha1.ReasonPodsGone, farewell)
+		s.finish(v1alpha1.StateCompleted, farewell)
 	case plan.TimedOut:
 		s.giveUp(plan)
 	default:
@@ -129,8 +128,11 @@ func (r *Reconciler) plan(s *scope, pods []drain.Pod) (drain.Plan, error) {
 
 // stopDrain calls off what the executor was to do and stops following the pods.
 func (r *Reconciler) stopDrain(name string) {
-	if node := r.memory.drained(name); node != "" {
+	node, was := r.memory.drained(name)
+	if was {
 		r.Executor.Set(name, nil)
+	}
+	if node != "" {
 		r.Watches.Drop(node)
 	}
 }

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/utils/ptr"
 
 	"github.com/nodetermination/operator/api/v1alpha1"
@@ -57,9 +56,6 @@ func (s *scope) begin(before, after map[string]v1alpha1.EventState) {
 	case !news:
 	case stands:
 		s.nt.Status.CompletionTime = nil
-		if !meta.IsStatusConditionTrue(s.nt.Status.Conditions, v1alpha1.ConditionDrained) {
-			s.nt.Status.DrainStartTime = nil // the time a drain may take begins anew
-		}
 	default:
 		s.nt.Status = v1alpha1.NodeTerminationStatus{ObservedGeneration: s.nt.Status.ObservedGeneration}
 		if s.node != nil {
@@ -116,16 +112,17 @@ func resolvedByState(e v1alpha1.Event, all []v1alpha1.Event) bool {
 }
 
 // cameBack is whether the node is known to have started after the event had come
-// to pass: it booted again, or became Ready later. An instance held by a
-// termination hook may well become NotReady and Ready while it waits, so for
-// hooks only a boot counts.
+// to pass: it booted again, or became Ready later. An instance that its group
+// terminates may well become NotReady and Ready while it waits at a hook, so for
+// those only a boot counts.
 func cameBack(e v1alpha1.Event, known *v1alpha1.NodeReference, node *corev1.Node, now time.Time) bool {
 	over := event.Over(e)
-	booted := known != nil && known.BootID != node.Status.NodeInfo.BootID
+	boot := node.Status.NodeInfo.BootID
+	booted := known != nil && known.BootID != "" && boot != "" && known.BootID != boot
 	if booted && now.After(over) {
 		return true
 	}
-	if e.LifecycleHook != nil {
+	if e.Kind == v1alpha1.AutoScalingTermination {
 		return false
 	}
 	since, ready := v1alpha1.ReadySince(node)

@@ -35,6 +35,9 @@ func (r *Reconciler) identify(ctx context.Context, s *scope) (bool, error) {
 		return true, nil
 	case known == nil:
 		s.nt.Status.Node = referenceTo(node)
+	case s.finished() && instance == s.nt.Spec.InstanceID:
+		// The same instance has registered anew since: what it hears now is about this node.
+		known.UID = node.UID
 	case known.UID != node.UID || instance != s.nt.Spec.InstanceID:
 		// Another node took the name: the one this is about is gone.
 		s.replaced = true
@@ -52,6 +55,12 @@ func referenceTo(node *corev1.Node) *v1alpha1.NodeReference {
 func (r *Reconciler) mourn(ctx context.Context, s *scope) (bool, error) {
 	if s.node != nil || s.finished() || len(s.active()) == 0 {
 		return false, nil
+	}
+	if s.nt.Status.Node == nil {
+		if there, err := r.exists(ctx, s.nt.Spec.NodeName); there || err != nil {
+			s.lookAgain(s.now.Add(conflictRetry)) // the cache will know it soon
+			return true, err
+		}
 	}
 	s.condition(v1alpha1.ConditionCordoned, false, v1alpha1.ReasonNodeGone, "the node is gone")
 	if s.policy == nil {
@@ -75,6 +84,15 @@ func (r *Reconciler) mourn(ctx context.Context, s *scope) (bool, error) {
 		s.end(v1alpha1.StateCompleted, "every pod that had to go was gone before the node")
 	}
 	return true, nil
+}
+
+// exists asks the API server itself for a node.
+func (r *Reconciler) exists(ctx context.Context, nodeName string) (bool, error) {
+	err := r.Live.Get(ctx, types.NamespacedName{Name: nodeName}, &corev1.Node{})
+	if err != nil && !apierrors.IsNotFound(err) {
+		return false, fmt.Errorf("cannot read node %s: %w", nodeName, err)
+	}
+	return err == nil, nil
 }
 
 // countLeft counts the pods that are still bound to a node that is gone. If

@@ -30,13 +30,19 @@ func (m *memory) draining(name, node string) (news bool) {
 	return news
 }
 
-// drained forgets what draining noted, and returns it; empty if it was not.
-func (m *memory) drained(name string) (node string) {
+// drained forgets what draining noted, and is whether it had. The node is empty
+// if another termination follows its pods too: a node's name comes back.
+func (m *memory) drained(name string) (node string, was bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	node = m.drains[name]
+	node, was = m.drains[name]
 	delete(m.drains, name)
-	return node
+	for _, other := range m.drains {
+		if other == node {
+			return "", was
+		}
+	}
+	return node, was
 }
 
 // wrote notes when a termination's status was written.

@@ -4,6 +4,7 @@ package termination
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -85,7 +86,7 @@ func (r *Reconciler) ofNode(ctx context.Context, node *corev1.Node) []string {
 	if m, marked := marksOn(node); marked {
 		names = append(names, m.InstanceID)
 	}
-	if id, ok := v1alpha1.InstanceID(node); ok && !slices.Contains(names, id) && r.exists(ctx, id) {
+	if id, ok := v1alpha1.InstanceID(node); ok && !slices.Contains(names, id) && r.known(ctx, id) {
 		names = append(names, id)
 	}
 	return names
@@ -107,7 +108,7 @@ func (r *Reconciler) ofPolicy(ctx context.Context, _ *v1alpha1.NodeTerminationPo
 	return names
 }
 
-func (r *Reconciler) exists(ctx context.Context, name string) bool {
+func (r *Reconciler) known(ctx context.Context, name string) bool {
 	return r.Client.Get(ctx, types.NamespacedName{Name: name}, &v1alpha1.NodeTermination{}) == nil
 }
 
@@ -120,6 +121,7 @@ var nodeChanges = predicate.TypedFuncs[*corev1.Node]{
 		return e.ObjectOld.UID != e.ObjectNew.UID ||
 			e.ObjectOld.Spec.Unschedulable != e.ObjectNew.Spec.Unschedulable ||
 			e.ObjectOld.Spec.ProviderID != e.ObjectNew.Spec.ProviderID ||
+			!maps.Equal(e.ObjectOld.Labels, e.ObjectNew.Labels) ||
 			e.ObjectOld.Annotations[v1alpha1.AnnotationApplied] != e.ObjectNew.Annotations[v1alpha1.AnnotationApplied] ||
 			e.ObjectOld.Status.NodeInfo.BootID != e.ObjectNew.Status.NodeInfo.BootID ||
 			!before.Equal(after) || beforeReady != afterReady
@@ -135,7 +137,12 @@ func byDeadline[T client.Object](r *Reconciler, concerned func(context.Context, 
 	}
 	return handler.TypedFuncs[T, reconcile.Request]{
 		CreateFunc: func(ctx context.Context, e event.TypedCreateEvent[T], q queue) { enqueue(ctx, e.Object, q) },
-		UpdateFunc: func(ctx context.Context, e event.TypedUpdateEvent[T], q queue) { enqueue(ctx, e.ObjectNew, q) },
+		UpdateFunc: func(ctx context.Context, e event.TypedUpdateEvent[T], q queue) {
+			enqueue(ctx, e.ObjectNew, q)
+			if e.ObjectOld.GetUID() != e.ObjectNew.GetUID() {
+				enqueue(ctx, e.ObjectOld, q) // a deletion that was seen only by what came after it
+			}
+		},
 		DeleteFunc: func(ctx context.Context, e event.TypedDeleteEvent[T], q queue) { enqueue(ctx, e.Object, q) },
 	}
 }
@@ -178,7 +185,7 @@ func (r *Reconciler) priorityOf(ctx context.Context, name string) int {
 	if r.Client.Get(ctx, types.NamespacedName{Name: name}, nt) != nil {
 		return 0
 	}
-	return priority(nearestDeadline(nt.Spec.Events), r.Clock.Now())
+	return priority(nearestDeadline(nt), r.Clock.Now())
 }
 
 // maxClasses bounds the distinct priorities: more than 25 make the metrics of
@@ -194,10 +201,16 @@ func priority(deadline, now time.Time) int {
 	return maxClasses - min(minutes, maxClasses-1)
 }
 
-func nearestDeadline(events []v1alpha1.Event) time.Time {
+// nearestDeadline is that of the events that may count; zero once all is done.
+func nearestDeadline(nt *v1alpha1.NodeTermination) time.Time {
 	var nearest time.Time
-	for _, e := range events {
-		if e.Deadline != nil && nearer(e.Deadline.Time, nearest) {
+	if nt.Status.CompletionTime != nil && nt.Status.ObservedGeneration == nt.Generation {
+		return nearest
+	}
+	states := eventStates(nt.Status.Events)
+	for _, e := range nt.Spec.Events {
+		state, known := states[e.ID]
+		if e.Deadline != nil && (!known || state == v1alpha1.EventActive) && nearer(e.Deadline.Time, nearest) {
 			nearest = e.Deadline.Time
 		}
 	}

@@ -13,25 +13,36 @@ import (
 	"github.com/nodetermination/operator/api/v1alpha1"
 )
 
-// restore is the phase that undoes what was done to the node once no event counts any more.
+// restore is the phase that undoes what was done to the node once no event that
+// counts asks for anything any more.
 func (r *Reconciler) restore(ctx context.Context, s *scope) (bool, error) {
-	if len(s.active()) > 0 {
+	over := len(s.active()) == 0
+	if !over && s.decision.action != v1alpha1.ActionIgnore {
 		return false, nil
 	}
 	if s.node != nil {
 		if err := r.unmarkNode(ctx, s.node, s.nt.Spec.InstanceID); err != nil {
 			return true, err
 		}
+		s.uncordoned()
 	}
-	if s.nt.Status.StartTime != nil {
-		s.condition(v1alpha1.ConditionCordoned, false, v1alpha1.ReasonUncordoned, "what was done to the node is undone")
-	}
-	if s.finished() {
-		return true, nil
+	if !over || s.finished() {
+		return s.finished(), nil
 	}
 	s.nt.Status.Blocked = nil
 	s.finish(v1alpha1.StateCancelled, "no event counts any more: "+fate(s.nt.Status.Events))
 	return true, nil
+}
+
+// uncordoned says that nothing of ours is on the node any more.
+func (s *scope) uncordoned() {
+	switch {
+	case s.nt.Status.StartTime == nil: // and nothing ever was
+	case s.node.Spec.Unschedulable:
+		s.condition(v1alpha1.ConditionCordoned, true, v1alpha1.ReasonCordonedBefore, "what was done to the node is undone; somebody else keeps it unschedulable")
+	default:
+		s.condition(v1alpha1.ConditionCordoned, false, v1alpha1.ReasonUncordoned, "what was done to the node is undone")
+	}
 }
 
 // fate says in words what became of the events.

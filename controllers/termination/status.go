@@ -69,12 +69,17 @@ func (s *scope) sumUp(err error) {
 			s.settle(ready.Reason, ready.Message)
 		}
 	}
-	if err != nil {
+	var trouble string
+	switch {
+	case err == nil:
+	case s.finished():
+		trouble = err.Error() // the record of how it ended stays
+	default:
 		s.message = err.Error()
 	}
 	o := outlooks[s.state]
 	s.condition(v1alpha1.ConditionReady, o.ready && err == nil, s.state, s.message)
-	s.condition(v1alpha1.ConditionReconciling, o.reconciling || err != nil, s.state, "")
+	s.condition(v1alpha1.ConditionReconciling, o.reconciling || err != nil, s.state, trouble)
 	s.condition(v1alpha1.ConditionStalled, o.stalled && err == nil, s.state, "")
 	s.nt.Status.ObservedGeneration = s.nt.Generation
 }

@@ -27,8 +27,8 @@ const (
 	// a token, and one more attempt. The service is on the machine itself and
 	// answers within milliseconds.
 	readTimeout = 3 * time.Second
-	// dialTimeout and answerTimeout bound the parts of one attempt.
-	dialTimeout, answerTimeout = 500 * time.Millisecond, time.Second
+	// dialTimeout bounds the making of a connection.
+	dialTimeout = time.Second
 	// attempts is how often the SDK tries: once more, at once, with a new token or
 	// on a new connection. All else can wait for the next poll.
 	attempts = 2
@@ -61,11 +61,10 @@ func newMetadata(endpoint string, next http.RoundTripper) (*metadata, error) {
 	}
 	if next == nil {
 		next = &http.Transport{ // and no proxy, whatever the environment says
-			DialContext:           (&net.Dialer{Timeout: dialTimeout}).DialContext,
-			ResponseHeaderTimeout: answerTimeout,
-			MaxIdleConns:          1,
-			IdleConnTimeout:       2 * time.Minute, // longer than any poll interval
-			DisableCompression:    true,
+			DialContext:        (&net.Dialer{Timeout: dialTimeout}).DialContext,
+			MaxIdleConns:       1,
+			IdleConnTimeout:    2 * time.Minute, // longer than any poll interval
+			DisableCompression: true,
 		}
 	}
 	if endpoint == "" {

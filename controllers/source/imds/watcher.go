@@ -21,9 +21,10 @@ import (
 const (
 	// startAttempts is how often the instance is asked for before the watcher gives up.
 	startAttempts = 5
-	// maintenanceEvery is how often the lists of maintenance are read at the most:
-	// they tell of what is days ahead.
-	maintenanceEvery = 30 * time.Second
+	// rebalanceEvery and maintenanceEvery are how often documents are read at the
+	// most that announce nothing by a deadline, or what is days ahead. To wake up
+	// and ask is nearly all that a watcher does.
+	rebalanceEvery, maintenanceEvery = 10 * time.Second, 30 * time.Second
 	// jitter is the part of the poll interval that is random, so that the nodes
 	// of a cluster do not all find the same thing at once.
 	jitter = 0.2
@@ -38,8 +39,8 @@ type Options struct {
 	NodeName string
 	// BootID tells the machine's boots apart: /proc/sys/kernel/random/boot_id.
 	BootID string
-	// PollInterval is how often the documents are read, on average; those about
-	// maintenance every 30 s if it is shorter.
+	// PollInterval is how often the documents are read, on average; the one about
+	// rebalancing at most every 10 s, those about maintenance every 30 s.
 	PollInterval time.Duration
 	// Endpoint of the metadata service, such as http://[fd00:ec2::254]. Empty: as
 	// AWS_EC2_METADATA_SERVICE_ENDPOINT and AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE
@@ -97,11 +98,11 @@ func newWatcher(opts Options, transport http.RoundTripper) (*Watcher, error) {
 		heartbeat: heartbeat(opts.Heartbeat),
 		stored:    map[key]v1alpha1.Event{},
 	}
-	maintenance := max(opts.PollInterval, maintenanceEvery)
+	rebalance, maintenance := max(opts.PollInterval, rebalanceEvery), max(opts.PollInterval, maintenanceEvery)
 	for _, d := range []document{
 		{path: event.PathSpotInstanceAction, every: opts.PollInterval},
 		{path: event.PathTargetLifecycleState, every: opts.PollInterval},
-		{path: event.PathRebalance, every: opts.PollInterval},
+		{path: event.PathRebalance, every: rebalance},
 		{path: event.PathMaintenance, every: maintenance},
 		{path: event.PathMaintenanceHistory, every: maintenance},
 	} {
@@ -151,12 +152,13 @@ func (w *Watcher) begin(ctx context.Context) error {
 	}
 }
 
-// poll reads the documents that are due. Those that work stay together.
+// poll reads the documents that are due, or soon would be, so that they stay together.
 func (w *Watcher) poll(ctx context.Context) {
 	now := w.opts.Clock.Now()
+	soon := now.Add(w.opts.PollInterval / 2)
 	factor := 1 + jitter*(rand.Float64()-0.5)
 	for _, d := range w.documents {
-		if now.Before(d.due) {
+		if soon.Before(d.due) {
 			continue
 		}
 		d.read(ctx, w.metadata, w.machine)

@@ -6,7 +6,8 @@
 // refused. It can be told to fail (Fault) and keeps a log of the calls it received (Call).
 //
 // One server, one port: it tells the services apart as AWS's own clients mark them, SQS by the
-// X-Amz-Target header and the query services by the Version parameter of the form.
+// X-Amz-Target header and the query services by the Version parameter of the form. The metadata
+// service (Metadata) is another server for every instance.
 package awssim
 
 import (

@@ -24,7 +24,7 @@ func (s *story) invite() {
 		{"everything about this one", "kubectl describe nt " + s.instance},
 		{"the policy, and whether its queue is heard", "kubectl describe ntp"},
 		{"what runs where", "kubectl get pods -n " + namespace + " -o wide"},
-		{"what the operator does", "tail -f " + s.manager.Log()},
+		{"what the operator does, and what the watcher", "tail -f " + s.manager.Log() + " " + s.watcher.Log()},
 		{"another spot interruption: cordon and drain", s.sendCommand(awssim.SpotInterruption, next[0])},
 		{"a rebalance recommendation: cordon, as the policy says", s.sendCommand(awssim.RebalanceRecommendation, next[1])},
 		{"a maintenance in two hours: less than a day, so drain", s.sendCommand(awssim.Health, next[2])},
@@ -39,7 +39,7 @@ func (s *story) invite() {
 func (s *story) others() []string {
 	var nodes []*corev1.Node
 	for i := range s.nodes {
-		if s.nodes[i].Name != s.node.Name {
+		if s.nodes[i].Name != s.node.Name && !s.nodes[i].Spec.Unschedulable {
 			nodes = append(nodes, &s.nodes[i])
 		}
 	}

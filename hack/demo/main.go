@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command demo shows on this machine, within a minute, how a spot interruption in an SQS queue
-// becomes a drained node. Kubernetes and the operator are real; AWS and the machines under the nodes
-// are simulated. Everything ends with it.
+// Command demo shows on this machine, within a minute or so, how a spot interruption in an SQS queue
+// becomes a drained node, and then one in an instance's metadata. Kubernetes and the operator are
+// real; AWS and the machines under the nodes are simulated. Everything ends with it.
 package main
 
 import (
@@ -48,11 +48,16 @@ func run(t *terminal, keep bool) (err error) {
 	if err := p.start(ctx); err != nil {
 		return err
 	}
-	s, err := newStory(p)
-	if err != nil {
-		return err
+	var s *story
+	for _, announce := range []func(*story, context.Context) error{(*story).sendToQueue, (*story).sayInMetadata} {
+		if s, err = newStory(p); err != nil {
+			return err
+		}
+		if err := s.tell(ctx, announce); err != nil {
+			return err
+		}
 	}
-	if err := s.tell(ctx); err != nil {
+	if err := s.showAfterwards(ctx); err != nil {
 		return err
 	}
 	if !keep {

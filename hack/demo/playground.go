@@ -40,6 +40,10 @@ type playground struct {
 	endpoint  string // what AWS_ENDPOINT_URL is set to
 
 	manager *operator.Process
+
+	// Of the second story only.
+	metadata *child
+	watcher  *operator.Process
 }
 
 // start starts everything and returns when the policy is followed.
@@ -47,14 +51,14 @@ func (p *playground) start(ctx context.Context) (err error) {
 	if p.root, err = operator.Root(); err != nil {
 		return err
 	}
-	p.heading("A spot interruption, from the queue to an empty node")
+	p.heading("Two spot interruptions, from the queue and from the metadata, to an empty node")
 	p.printf("  Kubernetes and the operator are real; AWS and the machines under the nodes are simulated.\n\n")
 	started := time.Now()
 	for _, step := range []struct {
 		what, details string
 		do            func(context.Context) error
 	}{
-		{"build", "bin/manager, bin/awssim and, once per machine, the control plane", p.build},
+		{"build", "bin/manager, bin/imds-watcher, bin/awssim and, once per machine, the control plane", p.build},
 		{"start", "etcd, kube-apiserver, kube-controller-manager, kube-scheduler; kwok for the kubelets", p.startControlPlane},
 		{"start", "awssim with the SQS queue " + queueName, p.startSimulator},
 		{"install", "config/default, with no replicas: the manager runs beside the cluster, not in it", p.install},
@@ -72,10 +76,12 @@ func (p *playground) start(ctx context.Context) (err error) {
 
 // stop ends everything, what others depend on last.
 func (p *playground) stop() {
-	if p.manager != nil {
-		_ = p.manager.Stop() // its errors were shown if they mattered
+	for _, process := range []*operator.Process{p.watcher, p.manager} {
+		if process != nil {
+			_ = process.Stop() // its errors were shown if they mattered
+		}
 	}
-	for _, c := range []*child{p.simulator, p.controlPlane} {
+	for _, c := range []*child{p.metadata, p.simulator, p.controlPlane} {
 		if c != nil {
 			c.stop()
 		}
@@ -90,6 +96,10 @@ func (p *playground) wait(ctx context.Context) error {
 		return nil
 	case <-p.manager.Done():
 		return p.managerEnded()
+	case <-p.watcherDone():
+		return p.watcherEnded()
+	case <-p.metadata.done:
+		return p.metadata.ended()
 	case <-p.simulator.done:
 		return p.simulator.ended()
 	case <-p.controlPlane.done:
@@ -113,6 +123,9 @@ func (p *playground) bin(name string) string { return filepath.Join(p.root, "bin
 
 func (p *playground) build(ctx context.Context) (err error) {
 	if err := operator.Build(ctx, p.bin("manager")); err != nil {
+		return err
+	}
+	if err := operator.BuildWatcher(ctx, p.bin("imds-watcher")); err != nil {
 		return err
 	}
 	if _, err := output(ctx, p.root, "go", "build", "-o", p.bin("awssim"), "./hack/awssim/cmd/awssim"); err != nil {
@@ -164,7 +177,8 @@ func (p *playground) startManager(ctx context.Context) (err error) {
 			"AWS_SECRET_ACCESS_KEY=wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
 			"AWS_EC2_METADATA_DISABLED=true",
 		},
-		Args: []string{"--log-format=console"},
+		// kwok plays the watchers' pods too.
+		Args: []string{"--log-format=console", "--watcher-image=example.com/node-termination-operator"},
 	})
 	return err
 }

@@ -63,8 +63,8 @@ func newStory(p *playground) (*story, error) {
 	return &story{playground: p, client: c, pods: map[types.UID]*corev1.Pod{}, blocked: map[types.NamespacedName]bool{}}, err
 }
 
-// tell sends the interruption and returns when the node is drained and the workloads are whole again.
-func (s *story) tell(ctx context.Context) error {
+// tell has an interruption announced and returns when the node is drained and the workloads are whole again.
+func (s *story) tell(ctx context.Context, announce func(*story, context.Context) error) error {
 	watching, cancel := context.WithCancel(ctx)
 	defer cancel()
 	changes, err := s.look(watching)
@@ -76,18 +76,29 @@ func (s *story) tell(ctx context.Context) error {
 	if err := s.readPolicy(ctx); err != nil {
 		return err
 	}
+	if err := announce(s, ctx); err != nil {
+		return err
+	}
+	return s.follow(ctx, changes)
+}
 
+// sendToQueue announces it as EventBridge does.
+func (s *story) sendToQueue(ctx context.Context) error {
 	s.heading(fmt.Sprintf("EC2 takes back the spot instance %s in two minutes and says so in the queue", s.instance))
-	send := s.sendCommand(awssim.SpotInterruption, s.instance)
-	s.command(send, "")
+	return s.awssim(ctx, s.sendCommand(awssim.SpotInterruption, s.instance))
+}
+
+// awssim runs a command of the simulator, for everybody to see, from which the story's time counts.
+func (s *story) awssim(ctx context.Context, command string) error {
+	s.command(command, "")
 	s.printf("\n")
 	s.sent = time.Now()
-	if _, err := output(ctx, filepath.Join(s.root, "bin"), "/bin/sh", "-c", "./"+send); err != nil {
-		return err
-	}
-	if err := s.follow(ctx, changes); err != nil {
-		return err
-	}
+	_, err := output(ctx, filepath.Join(s.root, "bin"), "/bin/sh", "-c", "./"+command)
+	return err
+}
+
+// showAfterwards shows how everything stands once the stories are told.
+func (s *story) showAfterwards(ctx context.Context) error {
 	// The policy's counts follow within a second.
 	if _, err := s.kubectl(ctx, "wait", "--for=jsonpath={.status.activeTerminations}=0", "--timeout=10s", "nodeterminationpolicy", "--all"); err != nil {
 		return err
@@ -221,6 +232,8 @@ func (s *story) follow(ctx context.Context, c *changes) error {
 			return s.late(drained)
 		case <-s.manager.Done():
 			return s.managerEnded()
+		case <-s.watcherDone():
+			return s.watcherEnded()
 		case <-s.controlPlane.done:
 			return s.controlPlane.ended()
 		case <-ctx.Done():

@@ -108,6 +108,10 @@ test: controlplane ## Run every test; builds the control plane if need be.
 	go test $(GO_TEST_FLAGS) ./...
 	go -C hack/controlplane test -timeout 20m ./...
 
+.PHONY: bench
+bench: ## Measure what a watcher uses at rest, in two minutes.
+	@go run ./hack/bench watcher
+
 .PHONY: fuzz
 fuzz: ## Run each fuzz test for FUZZTIME.
 	@grep -rho --include='*_test.go' '^func Fuzz[A-Za-z0-9]*' api controllers hack --with-filename | while IFS=: read -r file func; do \

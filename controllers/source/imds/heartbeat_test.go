@@ -3,10 +3,13 @@
 package imds
 
 import (
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/nodetermination/operator/hack/awssim"
 )
 
 func TestProbe(t *testing.T) {
@@ -47,20 +50,31 @@ func TestProbe(t *testing.T) {
 // TestHeartbeat: some failures in a row are nothing, a path that stays silent is.
 func TestHeartbeat(t *testing.T) {
 	r := newRig(t)
-	r.clock.SetTime(time.Now())
-	r.pass(0)
-	if err := Probe(r.beats); err != nil {
-		t.Errorf("at the start: %v", err)
+	valid := func() time.Duration {
+		info, err := os.Stat(r.beats)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return info.ModTime().Sub(r.clock.Now())
 	}
-	r.clock.SetTime(time.Now().Add(-time.Hour))
-	r.documents[0].failures = 1
-	r.beat()
-	if err := Probe(r.beats); err != nil {
-		t.Errorf("after one failure: %v", err)
+	r.pass(time.Minute)
+	if d := valid(); d < grace-beatEvery || d > grace+beatEvery {
+		t.Errorf("at rest the heartbeat counts for %s more, want about %s", d, grace)
 	}
-	r.documents[0].failures = 0
-	r.beat() // an hour ago
-	if err := Probe(r.beats); err == nil {
-		t.Error("nothing was heard for an hour, and all is well")
+	if err := r.sim.AddFault(awssim.MetadataFault{Path: awssim.MetadataSpotAction, Status: 503}); err != nil {
+		t.Fatal(err)
+	}
+	r.pass(15 * time.Second)
+	if d := valid(); d <= 0 {
+		t.Errorf("after a quarter of a minute of failures the heartbeat is over for %s", -d)
+	}
+	r.pass(time.Minute)
+	if d := valid(); d > 0 {
+		t.Errorf("after a minute of failures the heartbeat counts for %s more", d)
+	}
+	r.sim.ClearFaults()
+	r.pass(maxRetry)
+	if d := valid(); d <= 0 {
+		t.Error("the heart does not beat again")
 	}
 }

@@ -21,16 +21,18 @@ import (
 const (
 	// startAttempts is how often the instance is asked for before the watcher gives up.
 	startAttempts = 5
-	// rebalanceEvery and maintenanceEvery are how often documents are read at the
-	// most that announce nothing by a deadline, or what is days ahead. To wake up
-	// and ask is nearly all that a watcher does.
-	rebalanceEvery, maintenanceEvery = 10 * time.Second, 30 * time.Second
+	// calmEvery is how often documents are read at the most that announce nothing
+	// by a near deadline: a recommendation has none, and a hook waits for half a
+	// minute at the least. To ask is nearly all that a watcher does.
+	calmEvery = 10 * time.Second
+	// maintenanceEvery is the same for what is days ahead.
+	maintenanceEvery = 30 * time.Second
 	// jitter is the part of the poll interval that is random, so that the nodes
 	// of a cluster do not all find the same thing at once.
 	jitter = 0.2
-	// grace is for how long a heartbeat counts beyond the next poll: some failures
-	// in a row are nothing to worry about.
-	grace = 30 * time.Second
+	// beatEvery is how often the heart beats at the most, and grace for how long it
+	// counts beyond the next poll: some failures in a row are nothing to worry about.
+	beatEvery, grace = 10 * time.Second, 40 * time.Second
 )
 
 // Options of a Watcher. None of them may be left out but Endpoint and Heartbeat.
@@ -39,8 +41,9 @@ type Options struct {
 	NodeName string
 	// BootID tells the machine's boots apart: /proc/sys/kernel/random/boot_id.
 	BootID string
-	// PollInterval is how often the documents are read, on average; the one about
-	// rebalancing at most every 10 s, those about maintenance every 30 s.
+	// PollInterval is how often the notice of a spot interruption is looked for, on
+	// average. Other documents are read at most every 10 s, those about maintenance
+	// every 30 s.
 	PollInterval time.Duration
 	// Endpoint of the metadata service, such as http://[fd00:ec2::254]. Empty: as
 	// AWS_EC2_METADATA_SERVICE_ENDPOINT and AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE
@@ -65,6 +68,7 @@ type Watcher struct {
 	machine   event.Machine
 	documents []*document
 
+	beaten   time.Time              // the heart, last
 	stored   map[key]v1alpha1.Event // as the documents have them
 	failures int                    // to store, in a row
 	retry    time.Time              // not to be stored before
@@ -98,11 +102,11 @@ func newWatcher(opts Options, transport http.RoundTripper) (*Watcher, error) {
 		heartbeat: heartbeat(opts.Heartbeat),
 		stored:    map[key]v1alpha1.Event{},
 	}
-	rebalance, maintenance := max(opts.PollInterval, rebalanceEvery), max(opts.PollInterval, maintenanceEvery)
+	calm, maintenance := max(opts.PollInterval, calmEvery), max(opts.PollInterval, maintenanceEvery)
 	for _, d := range []document{
 		{path: event.PathSpotInstanceAction, every: opts.PollInterval},
-		{path: event.PathTargetLifecycleState, every: opts.PollInterval},
-		{path: event.PathRebalance, every: rebalance},
+		{path: event.PathTargetLifecycleState, every: calm},
+		{path: event.PathRebalance, every: calm},
 		{path: event.PathMaintenance, every: maintenance},
 		{path: event.PathMaintenanceHistory, every: maintenance},
 	} {
@@ -239,9 +243,10 @@ func (w *Watcher) next() time.Time {
 	return next
 }
 
-// beat tells the probe that everything was heard and stored.
+// beat tells the probe now and then that everything was heard and stored.
 func (w *Watcher) beat() {
-	if w.failures > 0 {
+	now := w.opts.Clock.Now()
+	if w.failures > 0 || now.Sub(w.beaten) < beatEvery {
 		return
 	}
 	for _, d := range w.documents {
@@ -249,8 +254,8 @@ func (w *Watcher) beat() {
 			return
 		}
 	}
-	until := w.opts.Clock.Now().Add(w.opts.PollInterval + grace)
-	if err := w.heartbeat.beat(until); err != nil {
+	w.beaten = now
+	if err := w.heartbeat.beat(now.Add(w.opts.PollInterval + grace)); err != nil {
 		w.opts.Log.V(1).Info("no heartbeat", "error", err.Error())
 	}
 }

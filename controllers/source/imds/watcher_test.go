@@ -92,15 +92,15 @@ func TestQuiet(t *testing.T) {
 		t.Errorf("%d requests to the API server, want none", n)
 	}
 	for path, want := range map[string]int{
-		event.PathSpotInstanceAction: 1800, event.PathTargetLifecycleState: 1800,
-		event.PathRebalance: 360, event.PathMaintenance: 120, event.PathMaintenanceHistory: 120,
+		event.PathSpotInstanceAction: 1800, event.PathTargetLifecycleState: 360, event.PathRebalance: 360,
+		event.PathMaintenance: 120, event.PathMaintenanceHistory: 120,
 	} {
 		if n := r.sim.Requests("meta-data/" + path); n < want*9/10 || n > want*12/10 {
 			t.Errorf("%s was read %d times in an hour, want %d or so", path, n, want)
 		}
 	}
-	if n := r.sim.Requests("") - before; n > 5000 {
-		t.Errorf("%d requests to the metadata service, want at most 5000", n)
+	if n := r.sim.Requests("") - before; n > 3500 {
+		t.Errorf("%d requests to the metadata service, want at most 3500", n)
 	}
 }
 

@@ -45,7 +45,7 @@ type atRest struct {
 // watcher measures a watcher at rest.
 func watcher(ctx context.Context, args []string, out io.Writer) error {
 	flags := flag.NewFlagSet("bench watcher", flag.ContinueOnError)
-	length := flags.Duration("for", 5*time.Minute, "how long to measure")
+	length := flags.Duration("for", 2*time.Minute, "how long to measure")
 	interval := flags.Duration("poll-interval", 2*time.Second, "of the watcher")
 	if err := flags.Parse(args); err != nil {
 		return err

@@ -78,6 +78,10 @@ func (s *store) end(ctx context.Context, fact event.Fact, nodeName string) (outc
 	if ptr.Deref(fact.Event.Cancelled, false) {
 		owner += cancellerSuffix
 		for _, e := range existing.Spec.Events {
+			if e.ID == fact.Event.ID && ptr.Deref(e.Cancelled, false) {
+				// Said again with less, it would take the notBefore by which others are closed.
+				return stored, nil
+			}
 			if e.ID == fact.Event.ID { // own no more of the event than has to be said
 				fact.Event = v1alpha1.Event{ID: e.ID, Kind: e.Kind, Source: e.Source, Time: e.Time, Cancelled: new(true)}
 			}

@@ -157,6 +157,12 @@ func TestStoreCancelled(t *testing.T) {
 	}
 
 	mustStore(t, s, cancelled("b"), "node") // overtook what it calls off
+	mustStore(t, s, cancelled("b"), "node") // heard again
+	for _, e := range get(t, c, instance).Spec.Events {
+		if e.NotBefore == nil {
+			t.Errorf("event %s lost its notBefore", e.ID)
+		}
+	}
 	mustStore(t, s, fact("b"), "node")
 	for _, e := range get(t, c, instance).Spec.Events {
 		if e.Cancelled == nil || e.NotBefore == nil {

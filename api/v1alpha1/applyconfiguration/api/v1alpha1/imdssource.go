@@ -10,7 +10,8 @@ package v1alpha1
 // IMDSSource is the instance metadata service of the nodes themselves.
 // https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/configuring-instance-metadata-service.html
 type IMDSSourceApplyConfiguration struct {
-	// pollIntervalSeconds is how often a watcher asks. Unset: 2.
+	// pollIntervalSeconds is how often a watcher asks for a spot notice. It asks for
+	// what leaves more time at most every 10 seconds, for maintenance every 30. Unset: 2.
 	PollIntervalSeconds *int32 `json:"pollIntervalSeconds,omitempty"`
 	// podTemplate changes the watchers' pods. Unset: every field's default.
 	PodTemplate *WatcherPodTemplateApplyConfiguration `json:"podTemplate,omitempty"`

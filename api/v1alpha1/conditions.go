@@ -66,8 +66,6 @@ const (
 
 // Reasons of the Cordoned and Drained conditions.
 const (
-	// ReasonPending: it was not begun.
-	ReasonPending = "Pending"
 	// ReasonCordoned: this operator made the node unschedulable.
 	ReasonCordoned = "Cordoned"
 	// ReasonCordonedBefore: somebody else had; it stays so.

@@ -76,7 +76,7 @@ func (r *Reconciler) evict(ctx context.Context, s *scope) error {
 	s.settle(v1alpha1.StateDraining, "finding the pods of the node")
 	s.condition(v1alpha1.ConditionDrained, false, v1alpha1.ReasonDraining, s.message)
 	news := r.memory.draining(s.nt.Name, s.node.Name)
-	r.Watches.Ensure(s.node.Name) //nolint:contextcheck // the watch outlives this reconcile
+	r.Watches.Ensure(s.node.Name)
 	pods, synced := r.Watches.Pods(s.node.Name)
 	if !synced {
 		s.unsettled = news

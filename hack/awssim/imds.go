@@ -3,10 +3,7 @@
 package awssim
 
 import (
-	"context"
-	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"strconv"
 	"strings"
@@ -64,11 +61,8 @@ type MetadataInstance struct {
 // Metadata is a running instance metadata service (IMDSv2), that of one instance: start one for
 // each. Its methods may be called from any goroutine.
 type Metadata struct {
+	*endpoint
 	opts   MetadataOptions
-	url    string
-	http   *http.Server
-	cancel context.CancelFunc
-	served chan struct{}
 	offset atomic.Int64
 	routes *http.ServeMux
 
@@ -83,7 +77,6 @@ type Metadata struct {
 
 // StartMetadata listens and serves until Close. It fails if the address is taken or not loopback.
 func StartMetadata(opts MetadataOptions) (*Metadata, error) {
-	opts.Addr = orElse(opts.Addr, "127.0.0.1:0")
 	opts.Instance.ID = orElse(opts.Instance.ID, "i-1234567890abcdef0")
 	opts.Instance.Type = orElse(opts.Instance.Type, "m6i.large")
 	opts.Instance.LifeCycle = orElse(opts.Instance.LifeCycle, "spot")
@@ -91,22 +84,13 @@ func StartMetadata(opts MetadataOptions) (*Metadata, error) {
 	if opts.Now == nil {
 		opts.Now = time.Now
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", opts.Addr)
+	endpoint, err := listen(opts.Addr)
 	if err != nil {
-		cancel()
 		return nil, err
 	}
-	if addr, ok := listener.Addr().(*net.TCPAddr); !ok || !addr.IP.IsLoopback() {
-		cancel()
-		_ = listener.Close()
-		return nil, fmt.Errorf("address %s is not loopback: use 127.0.0.1:0 or [::1]:0", opts.Addr)
-	}
 	m := &Metadata{
+		endpoint:  endpoint,
 		opts:      opts,
-		url:       "http://" + listener.Addr().String(),
-		cancel:    cancel,
-		served:    make(chan struct{}),
 		access:    AccessEnabled,
 		documents: opts.Instance.documents(),
 		tokens:    map[string]time.Time{},
@@ -114,15 +98,7 @@ func StartMetadata(opts MetadataOptions) (*Metadata, error) {
 		faults:    newMetadataFaults(opts.Seed),
 	}
 	m.routes = m.controlRoutes()
-	m.http = &http.Server{
-		Handler:           m,
-		ReadHeaderTimeout: 10 * time.Second,
-		BaseContext:       func(net.Listener) context.Context { return ctx },
-	}
-	go func() {
-		defer close(m.served)
-		_ = m.http.Serve(listener) // always ErrServerClosed, after Close
-	}()
+	m.serve(m)
 	return m, nil
 }
 
@@ -135,15 +111,7 @@ func orElse(value, otherwise string) string {
 
 // Close ends requests that hang and returns when all is answered.
 func (m *Metadata) Close() error {
-	m.cancel()
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-	defer cancel()
-	err := m.http.Shutdown(ctx)
-	if err != nil {
-		err = errors.Join(err, m.http.Close())
-	}
-	<-m.served
-	return err
+	return m.close()
 }
 
 // URL is the endpoint, for AWS_EC2_METADATA_SERVICE_ENDPOINT.

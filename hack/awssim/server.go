@@ -14,7 +14,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"strings"
 	"sync"
@@ -43,11 +42,8 @@ type Options struct {
 
 // Server is a running simulator. Its methods may be called from any goroutine.
 type Server struct {
+	*endpoint
 	opts   Options
-	url    string
-	http   *http.Server
-	cancel context.CancelFunc
-	served chan struct{}
 	under  sync.WaitGroup // calls under way; Shutdown does not wait for those whose connection is dropped
 	offset atomic.Int64
 
@@ -63,61 +59,30 @@ type Server struct {
 
 // Start listens and serves until Close. It fails if the address is taken or not loopback.
 func Start(opts Options) (*Server, error) {
-	if opts.Addr == "" {
-		opts.Addr = "127.0.0.1:0"
-	}
 	if opts.Region == "" {
 		opts.Region = "us-east-1"
 	}
 	if opts.Now == nil {
 		opts.Now = time.Now
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", opts.Addr)
+	endpoint, err := listen(opts.Addr)
 	if err != nil {
-		cancel()
 		return nil, err
 	}
-	if addr, ok := listener.Addr().(*net.TCPAddr); !ok || !addr.IP.IsLoopback() {
-		cancel()
-		_ = listener.Close()
-		return nil, fmt.Errorf("address %s is not loopback: use 127.0.0.1:0, awssim accepts any credentials", opts.Addr)
-	}
-
-	s := &Server{
-		opts:   opts,
-		url:    "http://" + listener.Addr().String(),
-		cancel: cancel,
-		served: make(chan struct{}),
-	}
+	s := &Server{endpoint: endpoint, opts: opts}
 	s.faults.seed(opts.Seed)
 	s.sqs = newSQS(s)
 	s.ec2 = newEC2(s)
 	s.asg = newAutoScaling(s)
 	s.sts = newSTS(s)
 	s.control = s.controlHandler()
-	s.http = &http.Server{
-		Handler:           s,
-		ReadHeaderTimeout: 10 * time.Second,
-		BaseContext:       func(net.Listener) context.Context { return ctx },
-	}
-	go func() {
-		defer close(s.served)
-		_ = s.http.Serve(listener) // always ErrServerClosed, after Close
-	}()
+	s.serve(s)
 	return s, nil
 }
 
 // Close ends waiting receives, answers what is under way and returns when all of it has ended.
 func (s *Server) Close() error {
-	s.cancel()
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-	defer cancel()
-	err := s.http.Shutdown(ctx)
-	if err != nil {
-		err = errors.Join(err, s.http.Close())
-	}
-	<-s.served
+	err := s.close()
 	s.under.Wait()
 	return err
 }

@@ -112,7 +112,6 @@ func (m *moment) Set(value string) error {
 	return nil
 }
 
-//nolint:contextcheck // the server ends by its Close, after the context
 func serve(ctx context.Context, c *command) (err error) {
 	addr := c.String("addr", "127.0.0.1:0", "loopback `address` to listen on")
 	region := c.String("region", "us-east-1", "`region` to be")

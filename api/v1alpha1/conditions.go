@@ -24,6 +24,9 @@ const (
 	ConditionCordoned = "Cordoned"
 	// ConditionDrained is True once no pod that has to go is left on the node.
 	ConditionDrained = "Drained"
+	// ConditionLifecycleHookCompleted is True once no Auto Scaling hook waits for this
+	// termination any more. Absent: none ever did.
+	ConditionLifecycleHookCompleted = "LifecycleHookCompleted"
 )
 
 // Conditions of a NodeTerminationPolicy besides Ready.
@@ -48,17 +51,25 @@ const (
 	StateCordoned = "Cordoned"
 	// StateScheduled: the node is unschedulable and the drain begins later.
 	StateScheduled = "Scheduled"
+	// StateWaiting: the node is unschedulable and waits for others to be drained first,
+	// or for load balancers or EC2.
+	StateWaiting = "Waiting"
 	// StateDraining: pods are being told to go.
 	StateDraining = "Draining"
+	// StateCompleting: the pods are gone, and the instance's lifecycle hook is yet to be completed.
+	StateCompleting = "Completing"
 	// StateCompleted: the pods are gone.
 	StateCompleted = "Completed"
 	// StateFailed: it ended before the pods were gone; the message says what kept them.
 	StateFailed = "Failed"
 	// StateCancelled: every event was called off or resolved, and what was done is undone.
 	StateCancelled = "Cancelled"
+	// StateDryRun: the policy is in mode DryRun: the message says what would be done.
+	StateDryRun = "DryRun"
 	// StateSuspended: spec.suspend is true.
 	StateSuspended = "Suspended"
-	// StatePolicyGone: the policy that governs it was deleted: it stays where it is.
+	// StatePolicyGone: the policy that governs it was deleted, or turned to DryRun in
+	// the middle of it: it stays where it is.
 	StatePolicyGone = "PolicyGone"
 	// StateRefused: the instance and the node do not belong together.
 	StateRefused = "Refused"
@@ -88,6 +99,20 @@ const (
 	ReasonNotRequested = "NotRequested"
 	// ReasonScheduled: the drain begins later.
 	ReasonScheduled = "Scheduled"
+	// ReasonWaiting: the drain waits for something else first.
+	ReasonWaiting = "Waiting"
+)
+
+// Reasons of the LifecycleHookCompleted condition.
+const (
+	// ReasonHookWaiting: the group waits at the hook for the drain.
+	ReasonHookWaiting = "Waiting"
+	// ReasonHookFailing: Auto Scaling refused the last call, or did not answer.
+	ReasonHookFailing = "CallFailed"
+	// ReasonHookCompleted: every hook was completed, or its group waits no more.
+	ReasonHookCompleted = "Completed"
+	// ReasonHookLeft: a hook is left to its own timeout.
+	ReasonHookLeft = "Left"
 )
 
 // Reasons of a policy's Ready, SourcesReady and Overlapping conditions, and of its sources.

@@ -3,8 +3,10 @@
 package v1alpha1
 
 import (
+	"slices"
 	"time"
 
+	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/utils/ptr"
 )
 
@@ -17,10 +19,15 @@ const (
 	defaultRebalanceUncordon = time.Hour
 	defaultStartBefore       = 24 * time.Hour
 	defaultPollInterval      = 2 * time.Second
+	defaultTTL               = 24 * time.Hour
 	// systemPriority is where the priorities reserved for Kubernetes' own pods begin.
 	// https://kubernetes.io/docs/concepts/scheduling-eviction/pod-priority-preemption/
 	systemPriority = 2_000_000_000
 )
+
+// managedNodeGroupHooks are those that EKS completes by itself.
+// https://docs.aws.amazon.com/eks/latest/userguide/managed-node-groups.html
+var managedNodeGroupHooks = []string{"Launch-LC-Hook", "Terminate-LC-Hook"}
 
 func seconds(value *int32, unset time.Duration) time.Duration {
 	if value == nil {
@@ -67,6 +74,88 @@ func (s *NodeTerminationPolicySpec) StartBefore(kind EventKind) time.Duration {
 	return defaultStartBefore
 }
 
+// DryRun is whether the policy changes nothing.
+func (s *NodeTerminationPolicySpec) DryRun() bool {
+	return s.Mode == ModeDryRun
+}
+
+// TTL is how long a NodeTermination that has ended is kept after its node is gone.
+// It can be asked of no policy.
+func (s *NodeTerminationPolicySpec) TTL() time.Duration {
+	if s == nil {
+		return defaultTTL
+	}
+	return seconds(s.TTLSecondsAfterFinished, defaultTTL)
+}
+
+// ExcludesFromLoadBalancers is whether a node whose drain begins is taken out of
+// load balancers, and how long before the first pod is told to go.
+func (s *NodeTerminationPolicySpec) ExcludesFromLoadBalancers() (delay time.Duration, excludes bool) {
+	if s.Node == nil || s.Node.LoadBalancers != LoadBalancersExclude {
+		return 0, false
+	}
+	return seconds(s.Node.LoadBalancerDelaySeconds, 0), true
+}
+
+// DeclaresOutOfService is whether the node of an instance that has stopped gets the
+// out-of-service taint.
+func (s *NodeTerminationPolicySpec) DeclaresOutOfService() bool {
+	return s.Node != nil && s.Node.OutOfServiceTaint == OutOfServiceWhenStopped
+}
+
+// MaxWait is how long a hook is kept waiting; zero leaves it to the hook's own timeout.
+func (h *LifecycleHookSpec) MaxWait() time.Duration {
+	if h == nil {
+		return 0
+	}
+	return seconds(h.MaxWaitSeconds, 0)
+}
+
+// CompletionDelay is how long after the drain the hook is completed.
+func (h *LifecycleHookSpec) CompletionDelay() time.Duration {
+	if h == nil {
+		return 0
+	}
+	return seconds(h.CompletionDelaySeconds, 0)
+}
+
+// AtTimeout is what is done to a hook whose deadline has come.
+func (h *LifecycleHookSpec) AtTimeout() OnTimeout {
+	if h == nil || h.OnTimeout == "" {
+		return OnTimeoutContinue
+	}
+	return h.OnTimeout
+}
+
+// Ignores is whether a hook of this name is somebody else's to complete.
+func (h *LifecycleHookSpec) Ignores(name string) bool {
+	if h == nil || h.Ignore == nil {
+		return slices.Contains(managedNodeGroupHooks, name)
+	}
+	return slices.Contains(h.Ignore, name)
+}
+
+// Adopts is whether the policy completes this hook although no node of its waits there.
+func (h *LifecycleHookSpec) Adopts(group, name string) bool {
+	return h != nil && slices.Contains(h.Adopt, AdoptedHook{AutoScalingGroupName: group, Name: name})
+}
+
+// HeartbeatInterval is the time between heartbeats for a hook of this heartbeat
+// timeout; zero for none.
+func (h *LifecycleHookSpec) HeartbeatInterval(timeout time.Duration) time.Duration {
+	if h == nil || h.Heartbeat == nil {
+		return timeout / 3
+	}
+	switch h.Heartbeat.Mode {
+	case HeartbeatDisabled:
+		return 0
+	case HeartbeatInterval:
+		return seconds(h.Heartbeat.IntervalSeconds, timeout/3)
+	default:
+		return timeout / 3
+	}
+}
+
 // PollInterval is how often a watcher asks the metadata service.
 func (s *IMDSSource) PollInterval() time.Duration {
 	return seconds(s.PollIntervalSeconds, defaultPollInterval)
@@ -94,6 +183,28 @@ func (d *DrainSpec) SkipRules() []PodRule {
 		return nil
 	}
 	return d.Skip
+}
+
+// HonorsPodAnnotations is whether pods may ask for themselves.
+func (d *DrainSpec) HonorsPodAnnotations() bool {
+	return d == nil || d.PodAnnotations != PodAnnotationsIgnore
+}
+
+// WaitsForVolumes is whether a hook waits until volumes are detached.
+func (d *DrainSpec) WaitsForVolumes() bool {
+	return d == nil || d.Volumes != VolumesIgnore
+}
+
+// MaxNodes is how many of so many nodes may be drained at one time; false: all of them.
+func (d *DrainSpec) MaxNodes(nodes int) (limit int, limited bool) {
+	if d == nil || d.Budget == nil || d.Budget.MaxNodes == nil {
+		return 0, false
+	}
+	limit, err := intstr.GetScaledValueFromIntOrPercent(d.Budget.MaxNodes, nodes, false)
+	if err != nil {
+		return 1, true // the schema lets nothing else through
+	}
+	return max(1, limit), true
 }
 
 // WaveList is the waves in order; the last one takes every pod that is left.

@@ -6,7 +6,7 @@ import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 // EventKind says what is happening to an EC2 instance.
 //
-// +kubebuilder:validation:Enum=SpotInterruption;RebalanceRecommendation;ScheduledMaintenance;AutoScalingTermination;InstanceStateChange;CapacityReservationInterruption
+// +kubebuilder:validation:Enum=SpotInterruption;RebalanceRecommendation;ScheduledMaintenance;AutoScalingTermination;InstanceStateChange;CapacityReservationInterruption;Manual
 type EventKind string
 
 // The kinds of event, with the AWS document each is described in.
@@ -29,11 +29,13 @@ const (
 	// CapacityReservationInterruption: an interruptible capacity reservation is reclaimed.
 	// https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/interruptible-capacity-reservations.html
 	CapacityReservationInterruption EventKind = "CapacityReservationInterruption"
+	// Manual: somebody annotated the Node with nodetermination.dev/drain.
+	Manual EventKind = "Manual"
 )
 
 // EventSource says through which road an event reached the cluster.
 //
-// +kubebuilder:validation:Enum=SQS;IMDS
+// +kubebuilder:validation:Enum=SQS;IMDS;Manual
 type EventSource string
 
 // The roads an event can come by.
@@ -42,6 +44,8 @@ const (
 	SourceSQS EventSource = "SQS"
 	// SourceIMDS: heard from the instance metadata service by the node's watcher.
 	SourceIMDS EventSource = "IMDS"
+	// SourceManual: an annotation on the Node.
+	SourceManual EventSource = "Manual"
 )
 
 // Event is one fact about the instance, as a source heard it. Sources only

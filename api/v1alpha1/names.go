@@ -12,6 +12,11 @@ const (
 	// JSON and says what was done, so that any replica can undo just that.
 	AnnotationApplied = "nodetermination.dev/applied"
 
+	// AnnotationDrain on a Node asks for its drain; its value says why, for people.
+	// Taking it away calls the drain off. On a Pod its value is skip (stay on the
+	// node), last (go after all others) or wait-for-completion (let it finish).
+	AnnotationDrain = "nodetermination.dev/drain"
+
 	// FieldManager owns what the manager applies: statuses and node annotations.
 	FieldManager = "node-termination-operator"
 

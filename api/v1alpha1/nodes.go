@@ -26,7 +26,7 @@ const ComputeTypeLabel = "eks.amazonaws.com/compute-type"
 // ec2ProviderID is the cloud provider's name for an EC2 node. Fargate's and
 // hybrid nodes' names have another form.
 // https://github.com/kubernetes/cloud-provider-aws
-var ec2ProviderID = regexp.MustCompile(`^aws:///[a-z0-9-]+/(i-[0-9a-f]{8,17})$`)
+var ec2ProviderID = regexp.MustCompile(`^aws:///([a-z0-9-]+)/(i-[0-9a-f]{8,17})$`)
 
 // InstanceID is the EC2 instance a node runs on; false for Fargate, hybrid and
 // Auto Mode nodes, which are not this operator's.
@@ -35,7 +35,15 @@ func InstanceID(node *corev1.Node) (string, bool) {
 	if match == nil || node.Labels[ComputeTypeLabel] == "auto" {
 		return "", false
 	}
-	return match[1], true
+	return match[2], true
+}
+
+// Zone is the availability zone that a node's providerID names, empty if none.
+func Zone(node *corev1.Node) string {
+	if match := ec2ProviderID.FindStringSubmatch(node.Spec.ProviderID); match != nil {
+		return match[1]
+	}
+	return ""
 }
 
 // IndexByInstanceID gives the values of NodeInstanceIDIndex. It takes the place of
@@ -125,8 +133,10 @@ func TrimNode(object any) (any, error) {
 			Taints:        node.Spec.Taints,
 		},
 	}
-	if applied, found := node.Annotations[AnnotationApplied]; found {
-		trimmed.Annotations = map[string]string{AnnotationApplied: applied}
+	for _, key := range []string{AnnotationApplied, AnnotationDrain} {
+		if value, found := node.Annotations[key]; found {
+			metav1.SetMetaDataAnnotation(&trimmed.ObjectMeta, key, value)
+		}
 	}
 	for _, condition := range node.Status.Conditions {
 		if condition.Type == corev1.NodeReady {

@@ -128,7 +128,7 @@ type Instance struct {
 // NodeTerminationStatus is what was done about the events.
 type NodeTerminationStatus struct {
 	// conditions tell the state: Ready (its reason is the state in one word),
-	// Reconciling, Stalled, Cordoned and Drained.
+	// Reconciling, Stalled, Cordoned, Drained and LifecycleHookCompleted.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
@@ -182,6 +182,15 @@ type NodeTerminationStatus struct {
 	// pods counts the pods that have to go. Unset: no drain has begun.
 	// +optional
 	Pods *PodCounts `json:"pods,omitempty"`
+
+	// lifecycleHooks tell how it stands with the Auto Scaling hooks that wait for the
+	// instance. Unset: none was heard of.
+	// +optional
+	// +listType=map
+	// +listMapKey=autoScalingGroupName
+	// +listMapKey=name
+	// +kubebuilder:validation:MaxItems=16
+	LifecycleHooks []HookStatus `json:"lifecycleHooks,omitempty"`
 
 	// blocked names pods that something keeps from being evicted, at most ten of them.
 	// +optional
@@ -251,6 +260,16 @@ type NodeReference struct {
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=64
 	BootID string `json:"bootID,omitempty"`
+
+	// zone is the availability zone that the node's providerID names. Unset: it names none.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=64
+	Zone string `json:"zone,omitempty"`
+
+	// goneTime is when the Node object was seen to be gone. Unset: it is there.
+	// +optional
+	GoneTime *metav1.Time `json:"goneTime,omitempty"`
 }
 
 // PodCounts counts the pods that have to leave the node. DaemonSet pods, mirror

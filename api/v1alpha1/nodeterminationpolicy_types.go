@@ -62,6 +62,20 @@ type NodeTerminationPolicySpec struct {
 	// +kubebuilder:validation:Maximum=1000000
 	Priority *int32 `json:"priority,omitempty"`
 
+	// mode is Enforce, or DryRun: record and report what would be done, and change
+	// nothing. Turned to DryRun in the middle of a drain, node and pods are left as
+	// they are. Unset: Enforce.
+	// +optional
+	Mode Mode `json:"mode,omitempty"`
+
+	// instanceTag is an EC2 tag's key: only instances that have the tag, with
+	// whatever value, are acted on. The manager then needs ec2:DescribeInstances, and
+	// does nothing to an instance while EC2 does not answer. Unset: EC2 is not asked.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=128
+	InstanceTag string `json:"instanceTag,omitempty"`
+
 	// sources say where to listen.
 	// +required
 	// +listType=map
@@ -86,7 +100,32 @@ type NodeTerminationPolicySpec struct {
 	// drain says how the pods are made to leave. Unset: every field's default.
 	// +optional
 	Drain *DrainSpec `json:"drain,omitempty"`
+
+	// lifecycleHook says how Auto Scaling lifecycle hooks are kept waiting and
+	// completed. Unset: every field's default.
+	// +optional
+	LifecycleHook *LifecycleHookSpec `json:"lifecycleHook,omitempty"`
+
+	// ttlSecondsAfterFinished is how long a NodeTermination that has ended is kept
+	// after its Node is gone. Unset: 86400.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=31536000
+	TTLSecondsAfterFinished *int32 `json:"ttlSecondsAfterFinished,omitempty"`
 }
+
+// Mode says whether a policy acts.
+//
+// +kubebuilder:validation:Enum=Enforce;DryRun
+type Mode string
+
+// Whether a policy acts.
+const (
+	// ModeEnforce: nodes are cordoned and drained.
+	ModeEnforce Mode = "Enforce"
+	// ModeDryRun: what would be done is recorded, and nothing is changed.
+	ModeDryRun Mode = "DryRun"
+)
 
 // Source is one place to listen at.
 //
@@ -196,6 +235,14 @@ type SQSSource struct {
 	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z]{2,}(-[a-z]+)+-[0-9]+$')",message="region is an AWS region's code, such as us-east-1"
 	Region string `json:"region,omitempty"`
 
+	// roleARN is a role to assume for this queue, for one in another account.
+	// Unset: the manager's own credentials are used.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=2048
+	// +kubebuilder:validation:XValidation:rule="self.matches('^arn:aws[a-z-]*:iam::[0-9]{12}:role/[a-zA-Z0-9+=,.@_/-]+$')",message="roleARN is a role's whole ARN, such as arn:aws:iam::123456789012:role/queue-reader"
+	RoleARN string `json:"roleARN,omitempty"`
+
 	// unknownInstances says what becomes of a message about an instance that is
 	// no node of this cluster: Retain gives it back to the queue for up to 15
 	// minutes, Discard deletes it. Unset: Retain.
@@ -250,11 +297,60 @@ type EventRule struct {
 // NodeActions say what to set on a node besides the cordon.
 //
 // +kubebuilder:validation:MinProperties=1
+// +kubebuilder:validation:XValidation:rule="!has(self.loadBalancerDelaySeconds) || (has(self.loadBalancers) && self.loadBalancers == 'Exclude')",message="loadBalancerDelaySeconds is for loadBalancers Exclude: without it there is nothing to wait for"
 type NodeActions struct {
 	// taint is set on the node together with the cordon. Unset: none.
 	// +optional
 	Taint *NodeTaint `json:"taint,omitempty"`
+
+	// loadBalancers is Exclude, to label a node whose drain begins with
+	// node.kubernetes.io/exclude-from-external-load-balancers so that load balancers
+	// send it nothing more, or Keep. Unset: Keep.
+	// https://kubernetes.io/docs/reference/labels-annotations-taints/#node-kubernetes-io-exclude-from-external-load-balancers
+	// +optional
+	LoadBalancers LoadBalancers `json:"loadBalancers,omitempty"`
+
+	// loadBalancerDelaySeconds is how long after that label the first pod is told to
+	// go, and at most half of the time that is left before a hard deadline. Unset: 0.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=3600
+	LoadBalancerDelaySeconds *int32 `json:"loadBalancerDelaySeconds,omitempty"`
+
+	// outOfServiceTaint is WhenStopped, to set the taint
+	// node.kubernetes.io/out-of-service once EC2 says that the instance is stopped or
+	// terminated, so that Kubernetes deletes its pods by force and detaches their
+	// volumes at once, or Never. The manager then needs ec2:DescribeInstances. Unset: Never.
+	// https://kubernetes.io/docs/concepts/cluster-administration/node-shutdown/#non-graceful-node-shutdown
+	// +optional
+	OutOfServiceTaint OutOfServiceTaint `json:"outOfServiceTaint,omitempty"`
 }
+
+// LoadBalancers says whether load balancers go on sending to a node that is drained.
+//
+// +kubebuilder:validation:Enum=Exclude;Keep
+type LoadBalancers string
+
+// Whether load balancers go on sending to a node.
+const (
+	// LoadBalancersExclude takes the node out of them.
+	LoadBalancersExclude LoadBalancers = "Exclude"
+	// LoadBalancersKeep leaves it to them.
+	LoadBalancersKeep LoadBalancers = "Keep"
+)
+
+// OutOfServiceTaint says whether a dead node is declared out of service.
+//
+// +kubebuilder:validation:Enum=Never;WhenStopped
+type OutOfServiceTaint string
+
+// Whether a dead node is declared out of service.
+const (
+	// OutOfServiceNever leaves it to others.
+	OutOfServiceNever OutOfServiceTaint = "Never"
+	// OutOfServiceWhenStopped does so once EC2 says stopped or terminated.
+	OutOfServiceWhenStopped OutOfServiceTaint = "WhenStopped"
+)
 
 // TaintEffect is a taint's effect on pods that do not tolerate it.
 //
@@ -268,111 +364,6 @@ type NodeTaint struct {
 	// offered: it deletes pods past every disruption budget.
 	// +required
 	Effect TaintEffect `json:"effect,omitempty"`
-}
-
-// DrainSpec says how the pods are made to leave.
-//
-// +kubebuilder:validation:MinProperties=1
-type DrainSpec struct {
-	// timeoutSeconds ends a drain without a hard deadline as Failed when it takes
-	// longer; nothing is deleted past a budget for its sake. Unset: 120.
-	// +optional
-	// +kubebuilder:validation:Minimum=1
-	// +kubebuilder:validation:Maximum=604800
-	TimeoutSeconds *int32 `json:"timeoutSeconds,omitempty"`
-
-	// podGracePeriodSeconds overrides the pods' own terminationGracePeriodSeconds.
-	// Either is cut to the time left before a hard deadline. Unset: the pods' own.
-	// +optional
-	// +kubebuilder:validation:Minimum=1
-	// +kubebuilder:validation:Maximum=86400
-	PodGracePeriodSeconds *int32 `json:"podGracePeriodSeconds,omitempty"`
-
-	// waves order the pods: a wave is told to go when the last pod of the wave
-	// before is gone. A pod belongs to the first wave that takes its priority.
-	// Unset: pods of priority below 2000000000, then the rest (the system's own).
-	// +optional
-	// +listType=atomic
-	// +kubebuilder:validation:MinItems=1
-	// +kubebuilder:validation:MaxItems=8
-	// +kubebuilder:validation:XValidation:rule="self.all(i, w, i == size(self) - 1 || has(w.priorityBelow))",message="only the last wave may leave priorityBelow out: it takes every pod that is left"
-	// +kubebuilder:validation:XValidation:rule="!has(self[size(self)-1].priorityBelow)",message="the last wave takes every pod that is left: leave its priorityBelow out"
-	// +kubebuilder:validation:XValidation:rule="self.all(i, w, i == 0 || !has(w.priorityBelow) || !has(self[i-1].priorityBelow) || w.priorityBelow > self[i-1].priorityBelow)",message="priorityBelow rises from wave to wave"
-	Waves []Wave `json:"waves,omitempty"` //nolint:kubeapilinter // {} is the wave of every pod that is left
-
-	// skip names pods that are left on the node.
-	// +optional
-	// +listType=atomic
-	// +kubebuilder:validation:MinItems=1
-	// +kubebuilder:validation:MaxItems=16
-	Skip []PodRule `json:"skip,omitempty"` //nolint:kubeapilinter // a rule on PodRule refuses {}
-
-	// blockedPods says what to do about pods that a disruption budget still
-	// blocks shortly before a hard deadline. Unset: Delete, 30 seconds before.
-	// +optional
-	BlockedPods *BlockedPods `json:"blockedPods,omitempty"`
-}
-
-// Wave is a share of the pods that is told to go together.
-type Wave struct {
-	// priorityBelow takes pods whose priority is lower. Unset: every pod that is left.
-	// +optional
-	PriorityBelow *int32 `json:"priorityBelow,omitempty"`
-
-	// reserveSeconds starts the wave at the latest this long before a hard
-	// deadline, even if pods of the wave before are still there.
-	// Unset: 30 for the last wave, none for the others.
-	// +optional
-	// +kubebuilder:validation:Minimum=1
-	// +kubebuilder:validation:Maximum=86400
-	ReserveSeconds *int32 `json:"reserveSeconds,omitempty"`
-}
-
-// PodRule selects pods by namespace and labels; both must match where both are given.
-//
-// +kubebuilder:validation:XValidation:rule="(has(self.namespaces) && size(self.namespaces) > 0) || (has(self.podSelector) && ((has(self.podSelector.matchLabels) && size(self.podSelector.matchLabels) > 0) || (has(self.podSelector.matchExpressions) && size(self.podSelector.matchExpressions) > 0)))",message="an empty rule would skip every pod: give namespaces, podSelector or both"
-type PodRule struct {
-	// namespaces the pod may be in. Unset: any.
-	// +optional
-	// +listType=set
-	// +kubebuilder:validation:MinItems=1
-	// +kubebuilder:validation:MaxItems=64
-	// +kubebuilder:validation:items:MinLength=1
-	// +kubebuilder:validation:items:MaxLength=63
-	Namespaces []string `json:"namespaces,omitempty"`
-
-	// podSelector selects pods by their labels. Unset: all pods of the namespaces.
-	// +optional
-	PodSelector *LabelSelector `json:"podSelector,omitempty"`
-}
-
-// BlockedPodAction is what to do about pods that a budget still blocks.
-//
-// +kubebuilder:validation:Enum=Delete;Wait
-type BlockedPodAction string
-
-// What can be done about blocked pods.
-const (
-	// BlockedDelete deletes them, so that they still get their SIGTERM.
-	BlockedDelete BlockedPodAction = "Delete"
-	// BlockedWait goes on asking until the instance is gone.
-	BlockedWait BlockedPodAction = "Wait"
-)
-
-// BlockedPods says what to do about pods that a disruption budget still blocks
-// shortly before a hard deadline.
-//
-// +kubebuilder:validation:XValidation:rule="self.action == 'Delete' || !has(self.beforeSeconds)",message="beforeSeconds is for action Delete: Wait never deletes"
-type BlockedPods struct {
-	// action is Delete, so that they still get their SIGTERM, or Wait.
-	// +required
-	Action BlockedPodAction `json:"action,omitempty"`
-
-	// beforeSeconds is how long before the deadline they are deleted. Unset: 30.
-	// +optional
-	// +kubebuilder:validation:Minimum=1
-	// +kubebuilder:validation:Maximum=86400
-	BeforeSeconds *int32 `json:"beforeSeconds,omitempty"`
 }
 
 // NodeTerminationPolicyStatus says how it goes.

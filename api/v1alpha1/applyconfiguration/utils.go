@@ -18,10 +18,14 @@ import (
 func ForKind(kind schema.GroupVersionKind) interface{} {
 	switch kind {
 	// Group=nodetermination.dev, Version=v1alpha1
+	case v1alpha1.SchemeGroupVersion.WithKind("AdoptedHook"):
+		return &apiv1alpha1.AdoptedHookApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("BlockedPod"):
 		return &apiv1alpha1.BlockedPodApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("BlockedPods"):
 		return &apiv1alpha1.BlockedPodsApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("DrainBudget"):
+		return &apiv1alpha1.DrainBudgetApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("DrainSpec"):
 		return &apiv1alpha1.DrainSpecApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Event"):
@@ -30,6 +34,10 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.EventRuleApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("EventStatus"):
 		return &apiv1alpha1.EventStatusApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("Heartbeat"):
+		return &apiv1alpha1.HeartbeatApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("HookStatus"):
+		return &apiv1alpha1.HookStatusApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("IMDSSource"):
 		return &apiv1alpha1.IMDSSourceApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Instance"):
@@ -40,6 +48,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.LabelSelectorRequirementApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("LifecycleHook"):
 		return &apiv1alpha1.LifecycleHookApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("LifecycleHookSpec"):
+		return &apiv1alpha1.LifecycleHookSpecApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("NodeActions"):
 		return &apiv1alpha1.NodeActionsApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("NodeReference"):

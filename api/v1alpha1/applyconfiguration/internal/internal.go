@@ -25,6 +25,15 @@ func Parser() *typed.Parser {
 var parserOnce sync.Once
 var parser *typed.Parser
 var schemaYAML = typed.YAMLObject(`types:
+- name: com.github.nodetermination.operator.api.v1alpha1.AdoptedHook
+  map:
+    fields:
+    - name: autoScalingGroupName
+      type:
+        scalar: string
+    - name: name
+      type:
+        scalar: string
 - name: com.github.nodetermination.operator.api.v1alpha1.BlockedPod
   map:
     fields:
@@ -48,12 +57,27 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: beforeSeconds
       type:
         scalar: numeric
+- name: com.github.nodetermination.operator.api.v1alpha1.DrainBudget
+  map:
+    fields:
+    - name: maxNodes
+      type:
+        namedType: io.k8s.apimachinery.pkg.util.intstr.IntOrString
+    - name: topologyKey
+      type:
+        scalar: string
 - name: com.github.nodetermination.operator.api.v1alpha1.DrainSpec
   map:
     fields:
     - name: blockedPods
       type:
         namedType: com.github.nodetermination.operator.api.v1alpha1.BlockedPods
+    - name: budget
+      type:
+        namedType: com.github.nodetermination.operator.api.v1alpha1.DrainBudget
+    - name: podAnnotations
+      type:
+        namedType: com.github.nodetermination.operator.api.v1alpha1.PodAnnotations
     - name: podGracePeriodSeconds
       type:
         scalar: numeric
@@ -66,6 +90,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: timeoutSeconds
       type:
         scalar: numeric
+    - name: volumes
+      type:
+        namedType: com.github.nodetermination.operator.api.v1alpha1.Volumes
     - name: waves
       type:
         list:
@@ -137,6 +164,58 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: state
       type:
         namedType: com.github.nodetermination.operator.api.v1alpha1.EventState
+- name: com.github.nodetermination.operator.api.v1alpha1.Heartbeat
+  map:
+    fields:
+    - name: intervalSeconds
+      type:
+        scalar: numeric
+    - name: mode
+      type:
+        namedType: com.github.nodetermination.operator.api.v1alpha1.HeartbeatMode
+- name: com.github.nodetermination.operator.api.v1alpha1.HeartbeatMode
+  scalar: string
+- name: com.github.nodetermination.operator.api.v1alpha1.HookState
+  scalar: string
+- name: com.github.nodetermination.operator.api.v1alpha1.HookStatus
+  map:
+    fields:
+    - name: autoScalingGroupName
+      type:
+        scalar: string
+    - name: deadline
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+    - name: failures
+      type:
+        scalar: numeric
+    - name: globalTimeoutSeconds
+      type:
+        scalar: numeric
+    - name: heartbeatTimeoutSeconds
+      type:
+        scalar: numeric
+    - name: lastHeartbeatTime
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+    - name: message
+      type:
+        scalar: string
+    - name: name
+      type:
+        scalar: string
+    - name: retryTime
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+    - name: startTime
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+    - name: state
+      type:
+        namedType: com.github.nodetermination.operator.api.v1alpha1.HookState
+    - name: token
+      type:
+        scalar: string
 - name: com.github.nodetermination.operator.api.v1alpha1.IMDSSource
   map:
     fields:
@@ -208,9 +287,52 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: token
       type:
         scalar: string
+- name: com.github.nodetermination.operator.api.v1alpha1.LifecycleHookSpec
+  map:
+    fields:
+    - name: adopt
+      type:
+        list:
+          elementType:
+            namedType: com.github.nodetermination.operator.api.v1alpha1.AdoptedHook
+          elementRelationship: associative
+          keys:
+          - autoScalingGroupName
+          - name
+    - name: completionDelaySeconds
+      type:
+        scalar: numeric
+    - name: heartbeat
+      type:
+        namedType: com.github.nodetermination.operator.api.v1alpha1.Heartbeat
+    - name: ignore
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: associative
+    - name: maxWaitSeconds
+      type:
+        scalar: numeric
+    - name: onTimeout
+      type:
+        namedType: com.github.nodetermination.operator.api.v1alpha1.OnTimeout
+- name: com.github.nodetermination.operator.api.v1alpha1.LoadBalancers
+  scalar: string
+- name: com.github.nodetermination.operator.api.v1alpha1.Mode
+  scalar: string
 - name: com.github.nodetermination.operator.api.v1alpha1.NodeActions
   map:
     fields:
+    - name: loadBalancerDelaySeconds
+      type:
+        scalar: numeric
+    - name: loadBalancers
+      type:
+        namedType: com.github.nodetermination.operator.api.v1alpha1.LoadBalancers
+    - name: outOfServiceTaint
+      type:
+        namedType: com.github.nodetermination.operator.api.v1alpha1.OutOfServiceTaint
     - name: taint
       type:
         namedType: com.github.nodetermination.operator.api.v1alpha1.NodeTaint
@@ -220,9 +342,15 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: bootID
       type:
         scalar: string
+    - name: goneTime
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
     - name: uid
       type:
         namedType: io.k8s.apimachinery.pkg.types.UID
+    - name: zone
+      type:
+        scalar: string
 - name: com.github.nodetermination.operator.api.v1alpha1.NodeTaint
   map:
     fields:
@@ -279,6 +407,15 @@ var schemaYAML = typed.YAMLObject(`types:
           elementRelationship: associative
           keys:
           - kind
+    - name: instanceTag
+      type:
+        scalar: string
+    - name: lifecycleHook
+      type:
+        namedType: com.github.nodetermination.operator.api.v1alpha1.LifecycleHookSpec
+    - name: mode
+      type:
+        namedType: com.github.nodetermination.operator.api.v1alpha1.Mode
     - name: node
       type:
         namedType: com.github.nodetermination.operator.api.v1alpha1.NodeActions
@@ -296,6 +433,9 @@ var schemaYAML = typed.YAMLObject(`types:
           elementRelationship: associative
           keys:
           - name
+    - name: ttlSecondsAfterFinished
+      type:
+        scalar: numeric
 - name: com.github.nodetermination.operator.api.v1alpha1.NodeTerminationPolicyStatus
   map:
     fields:
@@ -387,6 +527,15 @@ var schemaYAML = typed.YAMLObject(`types:
           elementRelationship: associative
           keys:
           - id
+    - name: lifecycleHooks
+      type:
+        list:
+          elementType:
+            namedType: com.github.nodetermination.operator.api.v1alpha1.HookStatus
+          elementRelationship: associative
+          keys:
+          - autoScalingGroupName
+          - name
     - name: node
       type:
         namedType: com.github.nodetermination.operator.api.v1alpha1.NodeReference
@@ -402,6 +551,12 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: startTime
       type:
         namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+- name: com.github.nodetermination.operator.api.v1alpha1.OnTimeout
+  scalar: string
+- name: com.github.nodetermination.operator.api.v1alpha1.OutOfServiceTaint
+  scalar: string
+- name: com.github.nodetermination.operator.api.v1alpha1.PodAnnotations
+  scalar: string
 - name: com.github.nodetermination.operator.api.v1alpha1.PodCounts
   map:
     fields:
@@ -456,6 +611,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: region
       type:
         scalar: string
+    - name: roleARN
+      type:
+        scalar: string
     - name: unknownInstances
       type:
         namedType: com.github.nodetermination.operator.api.v1alpha1.UnknownInstances
@@ -498,6 +656,8 @@ var schemaYAML = typed.YAMLObject(`types:
 - name: com.github.nodetermination.operator.api.v1alpha1.TaintEffect
   scalar: string
 - name: com.github.nodetermination.operator.api.v1alpha1.UnknownInstances
+  scalar: string
+- name: com.github.nodetermination.operator.api.v1alpha1.Volumes
   scalar: string
 - name: com.github.nodetermination.operator.api.v1alpha1.WatcherPodTemplate
   map:
@@ -750,6 +910,16 @@ var schemaYAML = typed.YAMLObject(`types:
   scalar: untyped
 - name: io.k8s.apimachinery.pkg.types.UID
   scalar: string
+- name: io.k8s.apimachinery.pkg.util.intstr.IntOrString
+  scalar: untyped
+  list:
+    elementType:
+      namedType: __untyped_atomic_
+    elementRelationship: atomic
+  map:
+    elementType:
+      namedType: __untyped_deduced_
+    elementRelationship: separable
 - name: __untyped_atomic_
   scalar: untyped
   list:

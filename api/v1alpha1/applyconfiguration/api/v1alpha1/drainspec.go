@@ -4,6 +4,10 @@
 
 package v1alpha1
 
+import (
+	apiv1alpha1 "github.com/nodetermination/operator/api/v1alpha1"
+)
+
 // DrainSpecApplyConfiguration represents a declarative configuration of the DrainSpec type for use
 // with apply.
 //
@@ -24,6 +28,18 @@ type DrainSpecApplyConfiguration struct {
 	// blockedPods says what to do about pods that a disruption budget still
 	// blocks shortly before a hard deadline. Unset: Delete, 30 seconds before.
 	BlockedPods *BlockedPodsApplyConfiguration `json:"blockedPods,omitempty"`
+	// podAnnotations is Honor, to let pods ask for themselves, or Ignore. The
+	// annotation nodetermination.dev/drain is skip, last or wait-for-completion;
+	// karpenter.sh/do-not-disrupt "true" and cluster-autoscaler.kubernetes.io/safe-to-evict
+	// "false" keep a pod like a disruption budget: until blockedPods says. Unset: Honor.
+	PodAnnotations *apiv1alpha1.PodAnnotations `json:"podAnnotations,omitempty"`
+	// volumes is WaitForDetach, to complete a lifecycle hook only when the volumes of
+	// the pods that left are detached, until the hook's deadline, or Ignore.
+	// Unset: WaitForDetach.
+	Volumes *apiv1alpha1.Volumes `json:"volumes,omitempty"`
+	// budget limits how many nodes of the policy are drained at one time, where there
+	// is time to wait. Unset: no limit.
+	Budget *DrainBudgetApplyConfiguration `json:"budget,omitempty"`
 }
 
 // DrainSpecApplyConfiguration constructs a declarative configuration of the DrainSpec type for use with
@@ -79,5 +95,29 @@ func (b *DrainSpecApplyConfiguration) WithSkip(values ...*PodRuleApplyConfigurat
 // If called multiple times, the BlockedPods field is set to the value of the last call.
 func (b *DrainSpecApplyConfiguration) WithBlockedPods(value *BlockedPodsApplyConfiguration) *DrainSpecApplyConfiguration {
 	b.BlockedPods = value
+	return b
+}
+
+// WithPodAnnotations sets the PodAnnotations field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the PodAnnotations field is set to the value of the last call.
+func (b *DrainSpecApplyConfiguration) WithPodAnnotations(value apiv1alpha1.PodAnnotations) *DrainSpecApplyConfiguration {
+	b.PodAnnotations = &value
+	return b
+}
+
+// WithVolumes sets the Volumes field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Volumes field is set to the value of the last call.
+func (b *DrainSpecApplyConfiguration) WithVolumes(value apiv1alpha1.Volumes) *DrainSpecApplyConfiguration {
+	b.Volumes = &value
+	return b
+}
+
+// WithBudget sets the Budget field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Budget field is set to the value of the last call.
+func (b *DrainSpecApplyConfiguration) WithBudget(value *DrainBudgetApplyConfiguration) *DrainSpecApplyConfiguration {
+	b.Budget = value
 	return b
 }

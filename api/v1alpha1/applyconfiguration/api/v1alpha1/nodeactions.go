@@ -4,6 +4,10 @@
 
 package v1alpha1
 
+import (
+	apiv1alpha1 "github.com/nodetermination/operator/api/v1alpha1"
+)
+
 // NodeActionsApplyConfiguration represents a declarative configuration of the NodeActions type for use
 // with apply.
 //
@@ -11,6 +15,20 @@ package v1alpha1
 type NodeActionsApplyConfiguration struct {
 	// taint is set on the node together with the cordon. Unset: none.
 	Taint *NodeTaintApplyConfiguration `json:"taint,omitempty"`
+	// loadBalancers is Exclude, to label a node whose drain begins with
+	// node.kubernetes.io/exclude-from-external-load-balancers so that load balancers
+	// send it nothing more, or Keep. Unset: Keep.
+	// https://kubernetes.io/docs/reference/labels-annotations-taints/#node-kubernetes-io-exclude-from-external-load-balancers
+	LoadBalancers *apiv1alpha1.LoadBalancers `json:"loadBalancers,omitempty"`
+	// loadBalancerDelaySeconds is how long after that label the first pod is told to
+	// go, and at most half of the time that is left before a hard deadline. Unset: 0.
+	LoadBalancerDelaySeconds *int32 `json:"loadBalancerDelaySeconds,omitempty"`
+	// outOfServiceTaint is WhenStopped, to set the taint
+	// node.kubernetes.io/out-of-service once EC2 says that the instance is stopped or
+	// terminated, so that Kubernetes deletes its pods by force and detaches their
+	// volumes at once, or Never. The manager then needs ec2:DescribeInstances. Unset: Never.
+	// https://kubernetes.io/docs/concepts/cluster-administration/node-shutdown/#non-graceful-node-shutdown
+	OutOfServiceTaint *apiv1alpha1.OutOfServiceTaint `json:"outOfServiceTaint,omitempty"`
 }
 
 // NodeActionsApplyConfiguration constructs a declarative configuration of the NodeActions type for use with
@@ -24,5 +42,29 @@ func NodeActions() *NodeActionsApplyConfiguration {
 // If called multiple times, the Taint field is set to the value of the last call.
 func (b *NodeActionsApplyConfiguration) WithTaint(value *NodeTaintApplyConfiguration) *NodeActionsApplyConfiguration {
 	b.Taint = value
+	return b
+}
+
+// WithLoadBalancers sets the LoadBalancers field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the LoadBalancers field is set to the value of the last call.
+func (b *NodeActionsApplyConfiguration) WithLoadBalancers(value apiv1alpha1.LoadBalancers) *NodeActionsApplyConfiguration {
+	b.LoadBalancers = &value
+	return b
+}
+
+// WithLoadBalancerDelaySeconds sets the LoadBalancerDelaySeconds field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the LoadBalancerDelaySeconds field is set to the value of the last call.
+func (b *NodeActionsApplyConfiguration) WithLoadBalancerDelaySeconds(value int32) *NodeActionsApplyConfiguration {
+	b.LoadBalancerDelaySeconds = &value
+	return b
+}
+
+// WithOutOfServiceTaint sets the OutOfServiceTaint field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the OutOfServiceTaint field is set to the value of the last call.
+func (b *NodeActionsApplyConfiguration) WithOutOfServiceTaint(value apiv1alpha1.OutOfServiceTaint) *NodeActionsApplyConfiguration {
+	b.OutOfServiceTaint = &value
 	return b
 }

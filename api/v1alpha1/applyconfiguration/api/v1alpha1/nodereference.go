@@ -5,6 +5,7 @@
 package v1alpha1
 
 import (
+	v1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	types "k8s.io/apimachinery/pkg/types"
 )
 
@@ -17,6 +18,10 @@ type NodeReferenceApplyConfiguration struct {
 	UID *types.UID `json:"uid,omitempty"`
 	// bootID of the machine when the first event was acted on. Unset: the node did not say.
 	BootID *string `json:"bootID,omitempty"`
+	// zone is the availability zone that the node's providerID names. Unset: it names none.
+	Zone *string `json:"zone,omitempty"`
+	// goneTime is when the Node object was seen to be gone. Unset: it is there.
+	GoneTime *v1.Time `json:"goneTime,omitempty"`
 }
 
 // NodeReferenceApplyConfiguration constructs a declarative configuration of the NodeReference type for use with
@@ -38,5 +43,21 @@ func (b *NodeReferenceApplyConfiguration) WithUID(value types.UID) *NodeReferenc
 // If called multiple times, the BootID field is set to the value of the last call.
 func (b *NodeReferenceApplyConfiguration) WithBootID(value string) *NodeReferenceApplyConfiguration {
 	b.BootID = &value
+	return b
+}
+
+// WithZone sets the Zone field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Zone field is set to the value of the last call.
+func (b *NodeReferenceApplyConfiguration) WithZone(value string) *NodeReferenceApplyConfiguration {
+	b.Zone = &value
+	return b
+}
+
+// WithGoneTime sets the GoneTime field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the GoneTime field is set to the value of the last call.
+func (b *NodeReferenceApplyConfiguration) WithGoneTime(value v1.Time) *NodeReferenceApplyConfiguration {
+	b.GoneTime = &value
 	return b
 }

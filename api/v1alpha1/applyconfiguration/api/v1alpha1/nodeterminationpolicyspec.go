@@ -4,6 +4,10 @@
 
 package v1alpha1
 
+import (
+	apiv1alpha1 "github.com/nodetermination/operator/api/v1alpha1"
+)
+
 // NodeTerminationPolicySpecApplyConfiguration represents a declarative configuration of the NodeTerminationPolicySpec type for use
 // with apply.
 //
@@ -14,6 +18,14 @@ type NodeTerminationPolicySpecApplyConfiguration struct {
 	// priority decides where several policies select a node: the highest wins,
 	// then the oldest policy, then the name. Unset: 0.
 	Priority *int32 `json:"priority,omitempty"`
+	// mode is Enforce, or DryRun: record and report what would be done, and change
+	// nothing. Turned to DryRun in the middle of a drain, node and pods are left as
+	// they are. Unset: Enforce.
+	Mode *apiv1alpha1.Mode `json:"mode,omitempty"`
+	// instanceTag is an EC2 tag's key: only instances that have the tag, with
+	// whatever value, are acted on. The manager then needs ec2:DescribeInstances, and
+	// does nothing to an instance while EC2 does not answer. Unset: EC2 is not asked.
+	InstanceTag *string `json:"instanceTag,omitempty"`
 	// sources say where to listen.
 	Sources []SourceApplyConfiguration `json:"sources,omitempty"`
 	// events say what to do for a kind of event. Kinds that are not listed keep
@@ -23,6 +35,12 @@ type NodeTerminationPolicySpecApplyConfiguration struct {
 	Node *NodeActionsApplyConfiguration `json:"node,omitempty"`
 	// drain says how the pods are made to leave. Unset: every field's default.
 	Drain *DrainSpecApplyConfiguration `json:"drain,omitempty"`
+	// lifecycleHook says how Auto Scaling lifecycle hooks are kept waiting and
+	// completed. Unset: every field's default.
+	LifecycleHook *LifecycleHookSpecApplyConfiguration `json:"lifecycleHook,omitempty"`
+	// ttlSecondsAfterFinished is how long a NodeTermination that has ended is kept
+	// after its Node is gone. Unset: 86400.
+	TTLSecondsAfterFinished *int32 `json:"ttlSecondsAfterFinished,omitempty"`
 }
 
 // NodeTerminationPolicySpecApplyConfiguration constructs a declarative configuration of the NodeTerminationPolicySpec type for use with
@@ -44,6 +62,22 @@ func (b *NodeTerminationPolicySpecApplyConfiguration) WithNodeSelector(value *La
 // If called multiple times, the Priority field is set to the value of the last call.
 func (b *NodeTerminationPolicySpecApplyConfiguration) WithPriority(value int32) *NodeTerminationPolicySpecApplyConfiguration {
 	b.Priority = &value
+	return b
+}
+
+// WithMode sets the Mode field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Mode field is set to the value of the last call.
+func (b *NodeTerminationPolicySpecApplyConfiguration) WithMode(value apiv1alpha1.Mode) *NodeTerminationPolicySpecApplyConfiguration {
+	b.Mode = &value
+	return b
+}
+
+// WithInstanceTag sets the InstanceTag field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the InstanceTag field is set to the value of the last call.
+func (b *NodeTerminationPolicySpecApplyConfiguration) WithInstanceTag(value string) *NodeTerminationPolicySpecApplyConfiguration {
+	b.InstanceTag = &value
 	return b
 }
 
@@ -86,5 +120,21 @@ func (b *NodeTerminationPolicySpecApplyConfiguration) WithNode(value *NodeAction
 // If called multiple times, the Drain field is set to the value of the last call.
 func (b *NodeTerminationPolicySpecApplyConfiguration) WithDrain(value *DrainSpecApplyConfiguration) *NodeTerminationPolicySpecApplyConfiguration {
 	b.Drain = value
+	return b
+}
+
+// WithLifecycleHook sets the LifecycleHook field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the LifecycleHook field is set to the value of the last call.
+func (b *NodeTerminationPolicySpecApplyConfiguration) WithLifecycleHook(value *LifecycleHookSpecApplyConfiguration) *NodeTerminationPolicySpecApplyConfiguration {
+	b.LifecycleHook = value
+	return b
+}
+
+// WithTTLSecondsAfterFinished sets the TTLSecondsAfterFinished field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the TTLSecondsAfterFinished field is set to the value of the last call.
+func (b *NodeTerminationPolicySpecApplyConfiguration) WithTTLSecondsAfterFinished(value int32) *NodeTerminationPolicySpecApplyConfiguration {
+	b.TTLSecondsAfterFinished = &value
 	return b
 }

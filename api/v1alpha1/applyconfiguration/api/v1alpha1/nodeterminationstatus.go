@@ -16,7 +16,7 @@ import (
 // NodeTerminationStatus is what was done about the events.
 type NodeTerminationStatusApplyConfiguration struct {
 	// conditions tell the state: Ready (its reason is the state in one word),
-	// Reconciling, Stalled, Cordoned and Drained.
+	// Reconciling, Stalled, Cordoned, Drained and LifecycleHookCompleted.
 	Conditions []v1.ConditionApplyConfiguration `json:"conditions,omitempty"`
 	// observedGeneration is the generation of the spec that this status is about.
 	ObservedGeneration *int64 `json:"observedGeneration,omitempty"`
@@ -42,6 +42,9 @@ type NodeTerminationStatusApplyConfiguration struct {
 	Node *NodeReferenceApplyConfiguration `json:"node,omitempty"`
 	// pods counts the pods that have to go. Unset: no drain has begun.
 	Pods *PodCountsApplyConfiguration `json:"pods,omitempty"`
+	// lifecycleHooks tell how it stands with the Auto Scaling hooks that wait for the
+	// instance. Unset: none was heard of.
+	LifecycleHooks []HookStatusApplyConfiguration `json:"lifecycleHooks,omitempty"`
 	// blocked names pods that something keeps from being evicted, at most ten of them.
 	Blocked []BlockedPodApplyConfiguration `json:"blocked,omitempty"`
 }
@@ -147,6 +150,19 @@ func (b *NodeTerminationStatusApplyConfiguration) WithNode(value *NodeReferenceA
 // If called multiple times, the Pods field is set to the value of the last call.
 func (b *NodeTerminationStatusApplyConfiguration) WithPods(value *PodCountsApplyConfiguration) *NodeTerminationStatusApplyConfiguration {
 	b.Pods = value
+	return b
+}
+
+// WithLifecycleHooks adds the given value to the LifecycleHooks field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the LifecycleHooks field.
+func (b *NodeTerminationStatusApplyConfiguration) WithLifecycleHooks(values ...*HookStatusApplyConfiguration) *NodeTerminationStatusApplyConfiguration {
+	for i := range values {
+		if values[i] == nil {
+			panic("nil value passed to WithLifecycleHooks")
+		}
+		b.LifecycleHooks = append(b.LifecycleHooks, *values[i])
+	}
 	return b
 }
 

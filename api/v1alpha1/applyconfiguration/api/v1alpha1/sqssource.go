@@ -20,6 +20,9 @@ type SQSSourceApplyConfiguration struct {
 	// region is the queue's AWS region. Unset: taken from queueURL, then from
 	// the environment as every AWS SDK does.
 	Region *string `json:"region,omitempty"`
+	// roleARN is a role to assume for this queue, for one in another account.
+	// Unset: the manager's own credentials are used.
+	RoleARN *string `json:"roleARN,omitempty"`
 	// unknownInstances says what becomes of a message about an instance that is
 	// no node of this cluster: Retain gives it back to the queue for up to 15
 	// minutes, Discard deletes it. Unset: Retain.
@@ -45,6 +48,14 @@ func (b *SQSSourceApplyConfiguration) WithQueueURL(value string) *SQSSourceApply
 // If called multiple times, the Region field is set to the value of the last call.
 func (b *SQSSourceApplyConfiguration) WithRegion(value string) *SQSSourceApplyConfiguration {
 	b.Region = &value
+	return b
+}
+
+// WithRoleARN sets the RoleARN field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the RoleARN field is set to the value of the last call.
+func (b *SQSSourceApplyConfiguration) WithRoleARN(value string) *SQSSourceApplyConfiguration {
+	b.RoleARN = &value
 	return b
 }
 

@@ -235,8 +235,9 @@ type SQSSource struct {
 	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z]{2,}(-[a-z]+)+-[0-9]+$')",message="region is an AWS region's code, such as us-east-1"
 	Region string `json:"region,omitempty"`
 
-	// roleARN is a role to assume for this queue, for one in another account.
-	// Unset: the manager's own credentials are used.
+	// roleARN is a role to assume for this queue, for one in another account. The
+	// manager's AWS identity needs sts:AssumeRole on it, and the role must trust that
+	// identity. Unset: the manager's own credentials are used.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=2048

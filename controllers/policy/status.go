@@ -161,7 +161,7 @@ func queuesOf(policy *v1alpha1.NodeTerminationPolicy) []sqs.Queue {
 
 func unique(queues []sqs.Queue) []sqs.Queue {
 	slices.SortFunc(queues, func(a, b sqs.Queue) int {
-		return cmp.Or(strings.Compare(a.URL, b.URL), strings.Compare(a.Region, b.Region))
+		return cmp.Or(strings.Compare(a.URL, b.URL), strings.Compare(a.Region, b.Region), strings.Compare(a.RoleARN, b.RoleARN))
 	})
 	return slices.Compact(queues)
 }
@@ -275,7 +275,7 @@ func (v *view) differing(policy *v1alpha1.NodeTerminationPolicy) []string {
 		choices := map[v1alpha1.UnknownInstances][]string{}
 		for i := range v.policies {
 			for _, source := range v.policies[i].Spec.Sources {
-				if source.SQS != nil && sqs.QueueOf(source.SQS) == queue {
+				if source.SQS != nil && sqs.QueueOf(source.SQS).Same(queue) {
 					choice := cmp.Or(source.SQS.UnknownInstances, v1alpha1.UnknownRetain)
 					choices[choice] = append(choices[choice], v.policies[i].Name)
 				}

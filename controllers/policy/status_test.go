@@ -3,6 +3,7 @@
 package policy
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -63,6 +64,8 @@ func TestNodesAreCountedForThePolicyThatGovernsThem(t *testing.T) {
 func TestOverlapping(t *testing.T) {
 	differs := newPolicy("differs", 0, "batch")
 	differs.Spec.Sources[0].SQS.UnknownInstances = v1alpha1.UnknownDiscard
+	differsWithRole := *differs.DeepCopy()
+	differsWithRole.Spec.Sources[0].SQS.RoleARN = "arn:aws:iam::123456789012:role/queue"
 	leaving := newPolicy("leaving", 0, "")
 	leaving.DeletionTimestamp = &metav1.Time{Time: time.Now()}
 	for name, tc := range map[string]struct {
@@ -77,6 +80,7 @@ func TestOverlapping(t *testing.T) {
 		"Karpenter":                     {node: newNode("spot", "karpenter.sh/nodepool"), reason: v1alpha1.ReasonOtherManagers, says: "Karpenter"},
 		"a managed node group":          {node: newNode("spot", "eks.amazonaws.com/nodegroup"), reason: v1alpha1.ReasonOtherManagers, says: "managed node group"},
 		"unknown instances":             {others: []v1alpha1.NodeTerminationPolicy{differs}, node: newNode("spot"), reason: v1alpha1.ReasonUnknownInstancesDiffer, says: "differs"},
+		"unknown instances, by a role":  {others: []v1alpha1.NodeTerminationPolicy{differsWithRole}, node: newNode("spot"), reason: v1alpha1.ReasonUnknownInstancesDiffer, says: "differs"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			policies := append([]v1alpha1.NodeTerminationPolicy{newPolicy("spot", 10, "spot")}, tc.others...)
@@ -92,13 +96,18 @@ func TestOverlapping(t *testing.T) {
 }
 
 func TestQueuesAreSharedAndEndWithTheirPolicies(t *testing.T) {
+	role := newPolicy("role", 0, "")
+	role.Spec.Sources[0].SQS.RoleARN = "arn:aws:iam::123456789012:role/queue"
 	leaving := newPolicy("leaving", 0, "")
 	leaving.Spec.Sources[0].SQS.QueueURL = "https://sqs.us-east-1.amazonaws.com/123456789012/other"
 	leaving.DeletionTimestamp = &metav1.Time{Time: time.Now()}
-	policies := []v1alpha1.NodeTerminationPolicy{newPolicy("a", 0, ""), newPolicy("b", 0, ""), leaving}
+	policies := []v1alpha1.NodeTerminationPolicy{newPolicy("a", 0, ""), role, newPolicy("b", 0, ""), leaving}
 	got := viewOf(policies).queues()
-	if len(got) != 1 || got[0] != (sqs.Queue{URL: queueURL, Region: "us-east-1"}) {
-		t.Errorf("queues %v, want the one that two policies share", got)
+	shared := sqs.Queue{URL: queueURL, Region: "us-east-1"}
+	withRole := shared
+	withRole.RoleARN = role.Spec.Sources[0].SQS.RoleARN
+	if want := []sqs.Queue{shared, withRole}; !slices.Equal(got, want) {
+		t.Errorf("queues %v, want the one that two policies share, and the same with a role", got)
 	}
 }
 

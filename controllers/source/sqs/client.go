@@ -12,12 +12,14 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/credentials/stscreds"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
 )
 
 const (
-	// appID is in the user agent of every call.
+	// appID is in the user agent of every call, and the name of the sessions of roles.
 	appID = "node-termination-operator"
 	// batchSize is the most messages that SQS takes or gives in one call.
 	// https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html
@@ -33,6 +35,8 @@ const (
 	// attempts and retryDelay bound the SDK's own retries of one call.
 	attempts   = 3
 	retryDelay = time.Second
+	// renewBefore is how long before they expire a role's credentials are asked for anew.
+	renewBefore = time.Minute
 )
 
 // LoadAWSConfig loads the AWS configuration, such as config.LoadDefaultConfig.
@@ -47,11 +51,18 @@ type credentialsError struct{ err error }
 func (e *credentialsError) Error() string { return "no AWS credentials: " + e.err.Error() }
 func (e *credentialsError) Unwrap() error { return e.err }
 
+// roleError is why a role cannot be assumed.
+type roleError struct{ err error }
+
+func (e *roleError) Error() string { return "the role cannot be assumed: " + e.err.Error() }
+func (e *roleError) Unwrap() error { return e.err }
+
 // queueClient makes the calls about one queue, each with a timeout.
 type queueClient struct {
-	sqs         *sqs.Client
-	url         string
-	credentials aws.CredentialsProvider
+	sqs *sqs.Client
+	url string
+	// own are the manager's credentials, role those of the queue's role, if it has one.
+	own, role aws.CredentialsProvider
 }
 
 // newQueueClient makes no call. Its error is errNoRegion or what is wrong with the configuration.
@@ -69,21 +80,59 @@ func newQueueClient(ctx context.Context, load LoadAWSConfig, queue Queue) (*queu
 	if cfg.Region == "" {
 		return nil, errNoRegion
 	}
-	api := sqs.NewFromConfig(cfg, func(o *sqs.Options) {
+	c := &queueClient{url: queue.URL, own: cfg.Credentials}
+	if queue.RoleARN != "" {
+		c.role = assumed(cfg, queue.RoleARN)
+		cfg.Credentials = c.role
+	}
+	c.sqs = sqs.NewFromConfig(cfg, func(o *sqs.Options) {
 		if endpoint := endpointOf(queue.URL); endpoint != "" {
 			o.BaseEndpoint = &endpoint
 		}
 	})
-	return &queueClient{sqs: api, url: queue.URL, credentials: cfg.Credentials}, nil
+	return c, nil
+}
+
+// assumed are the credentials of a role, kept until shortly before they expire.
+func assumed(cfg aws.Config, roleARN string) aws.CredentialsProvider {
+	provider := roleProvider{stscreds.NewAssumeRoleProvider(sts.NewFromConfig(cfg), roleARN, func(o *stscreds.AssumeRoleOptions) {
+		o.RoleSessionName = appID
+	})}
+	return aws.NewCredentialsCache(provider, func(o *aws.CredentialsCacheOptions) { o.ExpiryWindow = renewBefore })
+}
+
+// roleProvider makes every error a roleError, so that it is told from the
+// queue's in whichever call it comes up.
+type roleProvider struct{ provider aws.CredentialsProvider }
+
+// Retrieve assumes the role.
+func (p roleProvider) Retrieve(ctx context.Context) (aws.Credentials, error) {
+	credentials, err := p.provider.Retrieve(ctx)
+	if err != nil {
+		return aws.Credentials{}, &roleError{err}
+	}
+	return credentials, nil
+}
+
+// authenticate gets the credentials, which are cached. They are asked for by
+// themselves, so that their errors are told from the queue's.
+func (c *queueClient) authenticate(ctx context.Context) error {
+	if _, err := c.own.Retrieve(ctx); err != nil {
+		return &credentialsError{err}
+	}
+	if c.role == nil {
+		return nil
+	}
+	_, err := c.role.Retrieve(ctx)
+	return err
 }
 
 // receive waits for up to ten messages, which are then hidden for the visibility timeout.
 func (c *queueClient) receive(ctx context.Context, wait time.Duration) ([]types.Message, error) {
 	ctx, cancel := context.WithTimeout(ctx, wait+callTimeout)
 	defer cancel()
-	// Cached. Asked for by themselves, so that their errors are told from the queue's.
-	if _, err := c.credentials.Retrieve(ctx); err != nil {
-		return nil, &credentialsError{err}
+	if err := c.authenticate(ctx); err != nil {
+		return nil, err
 	}
 	out, err := c.sqs.ReceiveMessage(ctx, &sqs.ReceiveMessageInput{
 		QueueUrl:            &c.url,

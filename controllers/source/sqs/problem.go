@@ -27,7 +27,14 @@ const (
 	receiving operation = "sqs:ReceiveMessage"
 	removing  operation = "sqs:DeleteMessage"
 	hiding    operation = "sqs:ChangeMessageVisibility"
+	assuming  operation = "sts:AssumeRole"
 )
+
+// service is whose operation it is.
+func (op operation) service() string {
+	service, _, _ := strings.Cut(string(op), ":")
+	return strings.ToUpper(service)
+}
 
 // problem is what keeps an operation from working: one of v1alpha1's reasons,
 // and a message that says what to do. The same cause always reads the same, so
@@ -41,6 +48,7 @@ const (
 	// a status takes 1024 characters.
 	maxMessage, maxCause = 1000, 400
 
+	ownIdentity   = "the manager's AWS identity"
 	haveIdentity  = "Give the manager's service account an AWS identity (EKS Pod Identity or an IAM role for service accounts)"
 	renewIdentity = "renew them, or correct the role that the manager's service account has"
 )
@@ -66,11 +74,14 @@ func problemOf(op operation, queue Queue, err error) problem {
 	if _, ok := errors.AsType[*credentialsError](err); ok {
 		return problem{v1alpha1.ReasonNoCredentials, fmt.Sprintf("%s: %s.", haveIdentity, cause(err))}
 	}
+	if _, ok := errors.AsType[*roleError](err); ok {
+		op = assuming // whichever call needed the role
+	}
 	if answer, ok := errors.AsType[smithy.APIError](err); ok {
 		return answered(op, queue, answer)
 	}
 	if unreachable(err) {
-		return problem{v1alpha1.ReasonUnreachable, fmt.Sprintf("No connection to SQS (%s): check network policies, the way to AWS (NAT gateway or VPC endpoint) and the proxy.", cause(err))}
+		return problem{v1alpha1.ReasonUnreachable, fmt.Sprintf("No connection to %s (%s): check network policies, the way to AWS (NAT gateway or VPC endpoint) and the proxy.", op.service(), cause(err))}
 	}
 	return problem{v1alpha1.ReasonSourceError, fmt.Sprintf("%s does not work and is tried again: %s.", op, cause(err))}
 }
@@ -86,18 +97,31 @@ func answered(op operation, queue Queue, answer smithy.APIError) problem {
 		return problem{v1alpha1.ReasonQueueNotFound, fmt.Sprintf("There is no queue %s%s: create it, or correct queueURL or region.", queue.URL, where)}
 	}
 	if _, ok := answer.(*types.KmsAccessDenied); ok {
-		return problem{v1alpha1.ReasonAccessDenied, fmt.Sprintf("Allow kms:Decrypt on the queue's key to the manager's AWS identity: %s.", cause(answer))}
+		return problem{v1alpha1.ReasonAccessDenied, fmt.Sprintf("Allow kms:Decrypt on the queue's key to %s: %s.", queue.caller(), cause(answer))}
 	}
 	if _, ok := retry.DefaultThrottleErrorCodes[code]; ok {
 		return problem{v1alpha1.ReasonThrottled, fmt.Sprintf("AWS asks to slow down (%s); this is done, and nothing is lost by it. If it lasts, see what else uses the queue or its key.", code)}
 	}
 	switch {
+	case notAccepted[code] && queue.RoleARN != "" && op != assuming:
+		return problem{v1alpha1.ReasonNoCredentials, fmt.Sprintf("AWS does not accept the credentials of %s; others are asked for within 15 minutes: %s.", queue.caller(), cause(answer))}
 	case notAccepted[code]:
 		return problem{v1alpha1.ReasonNoCredentials, fmt.Sprintf("AWS does not accept the manager's credentials: %s: %s.", renewIdentity, cause(answer))}
+	case strings.HasPrefix(code, "AccessDenied") && op == assuming:
+		return problem{v1alpha1.ReasonAccessDenied, fmt.Sprintf(
+			"Cannot assume the source's roleARN: allow sts:AssumeRole on %s to %s, and trust that identity in the role's trust policy: %s.", queue.RoleARN, ownIdentity, cause(answer))}
 	case strings.HasPrefix(code, "AccessDenied"):
-		return problem{v1alpha1.ReasonAccessDenied, fmt.Sprintf("Allow %s on the queue to the manager's AWS identity: %s.", op, cause(answer))}
+		return problem{v1alpha1.ReasonAccessDenied, fmt.Sprintf("Allow %s on the queue to %s: %s.", op, queue.caller(), cause(answer))}
 	}
-	return problem{v1alpha1.ReasonSourceError, fmt.Sprintf("SQS refuses %s, which is tried again: %s.", op, cause(answer))}
+	return problem{v1alpha1.ReasonSourceError, fmt.Sprintf("%s refuses %s, which is tried again: %s.", op.service(), op, cause(answer))}
+}
+
+// caller is who makes the queue's calls.
+func (q Queue) caller() string {
+	if q.RoleARN != "" {
+		return "role " + q.RoleARN
+	}
+	return ownIdentity
 }
 
 // unreachable is whether there was no answer at all.

@@ -11,17 +11,24 @@ import (
 	"github.com/nodetermination/operator/api/v1alpha1"
 )
 
-// Queue is what two policies must agree on to share a consumer.
+// Queue is what two policies must agree on to share a consumer. Two that differ
+// in the role alone name the same queue, which then has two consumers.
 type Queue struct {
 	// URL is the queue's address as the policy gives it.
 	URL string
 	// Region is the queue's AWS region. Empty: whatever the SDK's own chain says.
 	Region string
+	// RoleARN is the role that the queue's calls are made with. Empty: the manager's own identity.
+	RoleARN string
 }
 
 // QueueOf is the queue that a source names. Its region is the source's, else the one in the URL.
 func QueueOf(source *v1alpha1.SQSSource) Queue {
-	return Queue{URL: source.QueueURL, Region: cmp.Or(source.Region, RegionOf(source.QueueURL))}
+	return Queue{
+		URL:     source.QueueURL,
+		Region:  cmp.Or(source.Region, RegionOf(source.QueueURL)),
+		RoleARN: source.RoleARN,
+	}
 }
 
 // regionCode is the form of every AWS region's code, such as us-gov-west-1.
@@ -75,12 +82,13 @@ func endpointOf(queueURL string) string {
 	return u.Scheme + "://" + u.Host
 }
 
-// same is whether two ways of naming a queue mean the same one: the same
+// Same is whether two ways of naming a queue mean the same one: the same
 // account and name, at the same host or, by whatever host, in the same region.
-func (q Queue) same(other Queue) bool {
+// The role is none of it: whoever reads the queue gets every policy's messages.
+func (q Queue) Same(other Queue) bool {
 	a, err := url.Parse(q.URL)
 	if err != nil {
-		return q == other
+		return q.URL == other.URL && q.Region == other.Region
 	}
 	b, err := url.Parse(other.URL)
 	if err != nil || a.Path != b.Path {
@@ -107,7 +115,7 @@ func audienceOf(policies []v1alpha1.NodeTerminationPolicy, queue Queue) audience
 		}
 		names := false
 		for _, source := range policy.Spec.Sources {
-			if source.SQS == nil || !QueueOf(source.SQS).same(queue) {
+			if source.SQS == nil || !QueueOf(source.SQS).Same(queue) {
 				continue
 			}
 			names = true

@@ -56,36 +56,41 @@ func TestRegionAndEndpoint(t *testing.T) {
 
 func TestQueueOf(t *testing.T) {
 	const url = "https://sqs.us-east-1.amazonaws.com/123456789012/q"
-	if got, want := QueueOf(&v1alpha1.SQSSource{QueueURL: url}), (Queue{url, "us-east-1"}); got != want {
+	if got, want := QueueOf(&v1alpha1.SQSSource{QueueURL: url}), (Queue{URL: url, Region: "us-east-1"}); got != want {
 		t.Errorf("got %v, want %v", got, want)
 	}
-	if got, want := QueueOf(&v1alpha1.SQSSource{QueueURL: url, Region: "eu-west-1"}), (Queue{url, "eu-west-1"}); got != want {
+	const role = "arn:aws:iam::123456789012:role/queue"
+	if got, want := QueueOf(&v1alpha1.SQSSource{QueueURL: url, RoleARN: role}), (Queue{URL: url, Region: "us-east-1", RoleARN: role}); got != want {
+		t.Errorf("got %v, want %v", got, want)
+	}
+	if got, want := QueueOf(&v1alpha1.SQSSource{QueueURL: url, Region: "eu-west-1"}), (Queue{URL: url, Region: "eu-west-1"}); got != want {
 		t.Errorf("got %v, want %v", got, want)
 	}
 }
 
 func TestSameQueue(t *testing.T) {
-	public := Queue{"https://sqs.us-east-1.amazonaws.com/123456789012/q", "us-east-1"}
-	simulated := Queue{"http://127.0.0.1:1/123456789012/q", ""}
+	public := Queue{URL: "https://sqs.us-east-1.amazonaws.com/123456789012/q", Region: "us-east-1"}
+	simulated := Queue{URL: "http://127.0.0.1:1/123456789012/q", Region: ""}
 	for _, test := range []struct {
 		name string
 		a, b Queue
 		want bool
 	}{
 		{"itself", public, public, true},
-		{"through a VPC endpoint", public, Queue{"https://vpce-0a.sqs.us-east-1.vpce.amazonaws.com/123456789012/q", "us-east-1"}, true},
-		{"by the old host", public, Queue{"https://queue.amazonaws.com/123456789012/q", "us-east-1"}, true},
-		{"with a region written out", simulated, Queue{simulated.URL, "us-east-1"}, true},
-		{"in another region", public, Queue{"https://sqs.us-east-2.amazonaws.com/123456789012/q", "us-east-2"}, false},
-		{"in another account", public, Queue{"https://sqs.us-east-1.amazonaws.com/210987654321/q", "us-east-1"}, false},
-		{"another queue", public, Queue{"https://sqs.us-east-1.amazonaws.com/123456789012/p", "us-east-1"}, false},
-		{"at another host, no region known", simulated, Queue{"http://127.0.0.1:2/123456789012/q", ""}, false},
-		{"not a URL", public, Queue{"://", "us-east-1"}, false},
+		{"through a VPC endpoint", public, Queue{URL: "https://vpce-0a.sqs.us-east-1.vpce.amazonaws.com/123456789012/q", Region: "us-east-1"}, true},
+		{"by the old host", public, Queue{URL: "https://queue.amazonaws.com/123456789012/q", Region: "us-east-1"}, true},
+		{"with a region written out", simulated, Queue{URL: simulated.URL, Region: "us-east-1"}, true},
+		{"in another region", public, Queue{URL: "https://sqs.us-east-2.amazonaws.com/123456789012/q", Region: "us-east-2"}, false},
+		{"in another account", public, Queue{URL: "https://sqs.us-east-1.amazonaws.com/210987654321/q", Region: "us-east-1"}, false},
+		{"another queue", public, Queue{URL: "https://sqs.us-east-1.amazonaws.com/123456789012/p", Region: "us-east-1"}, false},
+		{"at another host, no region known", simulated, Queue{URL: "http://127.0.0.1:2/123456789012/q", Region: ""}, false},
+		{"with another role", public, Queue{URL: public.URL, Region: "us-east-1", RoleARN: "arn:aws:iam::123456789012:role/queue"}, true},
+		{"not a URL", public, Queue{URL: "://", Region: "us-east-1"}, false},
 	} {
-		if got := test.a.same(test.b); got != test.want {
+		if got := test.a.Same(test.b); got != test.want {
 			t.Errorf("%s: %v", test.name, got)
 		}
-		if got := test.b.same(test.a); got != test.want {
+		if got := test.b.Same(test.a); got != test.want {
 			t.Errorf("%s, the other way round: %v", test.name, got)
 		}
 	}
@@ -100,6 +105,8 @@ func TestAudience(t *testing.T) {
 	}
 	deleted := source(url, v1alpha1.UnknownDiscard)
 	deleted.DeletionTimestamp = &metav1.Time{}
+	role := source(url, v1alpha1.UnknownDiscard)
+	role.Spec.Sources[0].SQS.RoleARN = "arn:aws:iam::123456789012:role/queue"
 	both := source(url, v1alpha1.UnknownDiscard)
 	both.Spec.Sources = append(both.Spec.Sources, source(url, v1alpha1.UnknownRetain).Spec.Sources...)
 	for _, test := range []struct {
@@ -116,9 +123,10 @@ func TestAudience(t *testing.T) {
 		{"they differ", []v1alpha1.NodeTerminationPolicy{source(url, v1alpha1.UnknownDiscard), source(url, "")}, v1alpha1.UnknownRetain, 2},
 		{"two against one", []v1alpha1.NodeTerminationPolicy{source(url, ""), source(url, v1alpha1.UnknownDiscard), source(url, v1alpha1.UnknownDiscard)}, v1alpha1.UnknownRetain, 3},
 		{"one policy differs from itself", []v1alpha1.NodeTerminationPolicy{both}, v1alpha1.UnknownRetain, 1},
+		{"one reads it with a role", []v1alpha1.NodeTerminationPolicy{source(url, ""), role}, v1alpha1.UnknownRetain, 2},
 		{"one on its way out", []v1alpha1.NodeTerminationPolicy{source(url, ""), deleted}, v1alpha1.UnknownRetain, 1},
 	} {
-		a := audienceOf(test.policies, Queue{url, "us-east-1"})
+		a := audienceOf(test.policies, Queue{URL: url, Region: "us-east-1"})
 		if a.unknown != test.choice || len(a.policies) != test.names {
 			t.Errorf("%s: %q of %d policies, want %q of %d", test.name, a.unknown, len(a.policies), test.choice, test.names)
 		}

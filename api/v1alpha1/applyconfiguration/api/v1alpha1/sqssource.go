@@ -20,8 +20,9 @@ type SQSSourceApplyConfiguration struct {
 	// region is the queue's AWS region. Unset: taken from queueURL, then from
 	// the environment as every AWS SDK does.
 	Region *string `json:"region,omitempty"`
-	// roleARN is a role to assume for this queue, for one in another account.
-	// Unset: the manager's own credentials are used.
+	// roleARN is a role to assume for this queue, for one in another account. The
+	// manager's AWS identity needs sts:AssumeRole on it, and the role must trust that
+	// identity. Unset: the manager's own credentials are used.
 	RoleARN *string `json:"roleARN,omitempty"`
 	// unknownInstances says what becomes of a message about an instance that is
 	// no node of this cluster: Retain gives it back to the queue for up to 15

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+
+	"github.com/nodetermination/operator/controllers/source/store"
 )
 
 const (
@@ -26,7 +28,7 @@ type consumer struct {
 	opts   Options
 	log    logr.Logger
 	health *health
-	store  store
+	store  store.Store
 	told   told
 
 	stop      context.CancelFunc // nil until it runs
@@ -42,7 +44,7 @@ func newConsumer(queue Queue, opts Options, changed func()) *consumer {
 		opts:   opts,
 		log:    log,
 		health: newHealth(queue, opts.Clock, log, changed),
-		store:  store{live: opts.Live, client: opts.Client, log: log},
+		store:  store.Store{Live: opts.Live, Client: opts.Client, Log: log},
 	}
 }
 

@@ -10,10 +10,8 @@
 //
 // From the outside in: Consumers keeps a consumer per queue; its receivers
 // (consumer.go), as many as crew.go says, take batches from the queue; handle.go
-// carries out what judge.go says becomes of each message; store.go writes. What
+// carries out what judge.go says becomes of each message, with source/store. What
 // goes wrong with a queue, and what to do about it, is its Health.
 //
-// +kubebuilder:rbac:groups="",resources=nodes,verbs=list;watch
 // +kubebuilder:rbac:groups=nodetermination.dev,resources=nodeterminationpolicies,verbs=list;watch
-// +kubebuilder:rbac:groups=nodetermination.dev,resources=nodeterminations,verbs=get;create;patch;delete
 package sqs

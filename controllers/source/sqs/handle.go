@@ -12,13 +12,15 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
 	corev1 "k8s.io/api/core/v1"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/nodetermination/operator/api/v1alpha1"
 	"github.com/nodetermination/operator/controllers/source/event"
+	"github.com/nodetermination/operator/controllers/source/store"
 )
 
 const (
+	// apiTimeout bounds one read of the policies.
+	apiTimeout = 10 * time.Second
 	// handleTimeout bounds the storing of one message, which may be about many instances.
 	handleTimeout = time.Minute
 	// minRetain and maxRetain bound for how long a message about an unknown
@@ -149,13 +151,13 @@ func (c *consumer) storeMessage(ctx context.Context, m *message, readers audienc
 		result := failed
 		err := err
 		if err == nil {
-			node, err = c.node(ctx, fact.InstanceID)
+			node, err = store.NodeOf(ctx, c.opts.Cache, fact.InstanceID)
 		}
 		if err == nil {
 			result, err = readers.judge(fact.Event, node, age)
 		}
 		if err == nil && result == stored {
-			result, err = c.store.store(ctx, fact, node.Name)
+			result, err = c.put(ctx, fact, node.Name)
 		}
 		if err != nil {
 			result = failed
@@ -165,22 +167,17 @@ func (c *consumer) storeMessage(ctx context.Context, m *message, readers audienc
 	}
 }
 
-// node is the Node of an instance, nil if there is none: of several the newest,
-// as a machine that registers anew under another name leaves the old Node behind.
-func (c *consumer) node(ctx context.Context, instanceID string) (*corev1.Node, error) {
-	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
-	defer cancel()
-	var nodes corev1.NodeList
-	if err := c.opts.Cache.List(ctx, &nodes, client.MatchingFields{v1alpha1.NodeInstanceIDIndex: instanceID}); err != nil {
-		return nil, err
+// put stores a fact.
+func (c *consumer) put(ctx context.Context, fact event.Fact, nodeName string) (outcome, error) {
+	fact.Event.Source = v1alpha1.SourceSQS
+	done, err := c.store.Put(ctx, fact, nodeName)
+	switch {
+	case err != nil:
+		return failed, err
+	case !done:
+		return nothingToEnd, nil
 	}
-	var newest *corev1.Node
-	for i := range nodes.Items {
-		if node := &nodes.Items[i]; newest == nil || newest.CreationTimestamp.Before(&node.CreationTimestamp) {
-			newest = node
-		}
-	}
-	return newest, nil
+	return stored, nil
 }
 
 // record counts and logs what became of one fact.
@@ -192,7 +189,6 @@ func (c *consumer) record(m *message, fact event.Fact, node *corev1.Node, result
 	}
 	switch {
 	case result == stored:
-		eventsTotal.WithLabelValues(string(fact.Event.Kind), string(v1alpha1.SourceSQS)).Inc()
 		log.Info("event stored")
 	case result == failed && c.told.first(m.id, c.opts.Clock.Now()):
 		log.Error(err, "event could not be stored, its message is given back to the queue")

@@ -12,10 +12,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus/testutil"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/nodetermination/operator/api/v1alpha1"
 	"github.com/nodetermination/operator/hack/awssim"
 )
 
@@ -244,22 +242,15 @@ func TestDeleteFails(t *testing.T) {
 	}
 }
 
-func TestEventIsLoggedAndCounted(t *testing.T) {
+func TestEventIsLogged(t *testing.T) {
 	f := newFixture(t, node("a", instance))
 	f.policy("all")
-	counted := func() float64 {
-		return testutil.ToFloat64(eventsTotal.WithLabelValues(string(v1alpha1.SpotInterruption), string(v1alpha1.SourceSQS)))
-	}
-	before := counted()
 	id := f.send(awssim.Notice{Kind: awssim.SpotInterruption, InstanceIDs: []string{instance}, ID: "1e5527d7-bb36-4607-3370-4164db56a40e"})
 	f.run()
 	f.handled(1)
 	if got := f.logged.with("event stored", id, f.url, `"instance"="`+instance+`"`, `"node"="a"`,
 		`"kind"="SpotInterruption"`, `"eventID"="1e5527d7-bb36-4607-3370-4164db56a40e"`); len(got) != 1 {
 		t.Errorf("the event is not in the log: %q", f.logged.with(""))
-	}
-	if got := counted() - before; got != 1 {
-		t.Errorf("counted %v events", got)
 	}
 	if got := f.Health(f.queue).LastEventTime; !got.Equal(f.clock.Now()) {
 		t.Errorf("last event at %s, want %s", got, f.clock.Now())

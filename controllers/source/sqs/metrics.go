@@ -7,22 +7,15 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 )
 
-var (
-	messagesTotal = prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "node_termination_queue_messages_total",
-		Help: "Messages taken from SQS queues, each time they are, by what became of them: " +
-			"stored, passed, not_governed, stale, nothing_to_end and discarded ones are deleted, " +
-			"retained (unknown instance) and failed ones given back, unreadable ones left alone.",
-	}, []string{"outcome"})
-
-	eventsTotal = prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "node_termination_events_total",
-		Help: "Events stored in NodeTerminations, by kind and source.",
-	}, []string{"kind", "source"})
-)
+var messagesTotal = prometheus.NewCounterVec(prometheus.CounterOpts{
+	Name: "node_termination_queue_messages_total",
+	Help: "Messages taken from SQS queues, each time they are, by what became of them: " +
+		"stored, passed, not_governed, stale, nothing_to_end and discarded ones are deleted, " +
+		"retained (unknown instance) and failed ones given back, unreadable ones left alone.",
+}, []string{"outcome"})
 
 func init() {
-	metrics.Registry.MustRegister(messagesTotal, eventsTotal)
+	metrics.Registry.MustRegister(messagesTotal)
 	for o := passed; o <= unreadable; o++ {
 		messagesTotal.WithLabelValues(o.String()) // zero from the start, so that a rate sees the first one
 	}

@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package sqs
+package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"log"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -12,51 +15,72 @@ import (
 
 	"github.com/go-logr/logr"
 	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	clocktesting "k8s.io/utils/clock/testing"
-	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"k8s.io/apimachinery/pkg/runtime"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	crlog "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/nodetermination/operator/api/v1alpha1"
 	"github.com/nodetermination/operator/controllers/source/event"
-	"github.com/nodetermination/operator/hack/awssim"
 	"github.com/nodetermination/operator/hack/testcluster"
 )
 
-// live is a client for the control plane, whose NodeTerminations and policies
-// are deleted at the end of the test.
-func live(t *testing.T) client.WithWatch {
-	t.Helper()
-	cluster.Do(func() {
-		if cluster.Cluster, cluster.err = testcluster.Start(); cluster.err == nil {
-			cluster.err = cluster.InstallCRDs(filepath.Join("..", "..", "..", "config", "crd", "bases"))
-		}
-	})
-	if cluster.err != nil {
-		t.Fatal(cluster.err)
+const instance = "i-0abc1234def567890"
+
+var (
+	cluster *testcluster.Cluster
+	scheme  = runtime.NewScheme()
+	epoch   = time.Date(2026, 11, 22, 5, 8, 0, 0, time.UTC)
+)
+
+func TestMain(m *testing.M) {
+	code, err := runSuite(m)
+	if err != nil {
+		log.Fatal(err)
 	}
-	c, err := client.NewWithWatch(cluster.Config(), client.Options{Scheme: newScheme(t)})
+	os.Exit(code)
+}
+
+func runSuite(m *testing.M) (code int, err error) {
+	crlog.SetLogger(logr.Discard()) // or controller-runtime complains
+	utilruntime.Must(corev1.AddToScheme(scheme))
+	utilruntime.Must(v1alpha1.AddToScheme(scheme))
+	if cluster, err = testcluster.Start(); err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, cluster.Stop()) }()
+	if err := cluster.InstallCRDs(filepath.Join("..", "..", "..", "config", "crd", "bases")); err != nil {
+		return 0, err
+	}
+	return m.Run(), nil
+}
+
+// live is a client for the control plane, whose NodeTerminations are deleted at the end of the test.
+func live(t *testing.T) client.Client {
+	t.Helper()
+	c, err := client.New(cluster.Config(), client.Options{Scheme: scheme})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		for _, kind := range []client.Object{&v1alpha1.NodeTermination{}, &v1alpha1.NodeTerminationPolicy{}} {
-			if err := c.DeleteAllOf(context.Background(), kind); err != nil {
-				t.Errorf("cleaning up: %v", err)
-			}
+		if err := c.DeleteAllOf(context.Background(), &v1alpha1.NodeTermination{}); err != nil {
+			t.Errorf("cleaning up: %v", err)
 		}
 	})
 	return c
 }
 
-func newStore(c client.Client) *store { return &store{live: c, client: c, log: logr.Discard()} }
+func newStore(c client.Client) *Store { return &Store{Live: c, Client: c, Log: logr.Discard()} }
 
 // fact is a spot interruption with every field that a queue can fill.
 func fact(id string) event.Fact {
 	at := func(d time.Duration) *metav1.Time { return &metav1.Time{Time: epoch.Add(d)} }
 	return event.Fact{InstanceID: instance, Event: v1alpha1.Event{
-		ID: id, Kind: v1alpha1.SpotInterruption, Time: *at(0), Deadline: at(time.Minute), NotBefore: at(time.Hour),
+		ID: id, Kind: v1alpha1.SpotInterruption, Source: v1alpha1.SourceSQS, Time: *at(0), Deadline: at(time.Minute), NotBefore: at(time.Hour),
 		Description: "about to go", InstanceAction: "terminate",
 		LifecycleHook: &v1alpha1.LifecycleHook{AutoScalingGroupName: "g", Name: "h", Token: "t", Destination: "EC2"},
 	}}
@@ -69,10 +93,10 @@ func cancelled(id string) event.Fact {
 	return f
 }
 
-func mustStore(t *testing.T, s *store, f event.Fact, nodeName string) {
+func mustStore(t *testing.T, s *Store, f event.Fact, nodeName string) {
 	t.Helper()
-	if got, err := s.store(t.Context(), f, nodeName); err != nil || got != stored {
-		t.Fatalf("%s: %s, %v", f.Event.ID, got, err)
+	if stored, err := s.Put(t.Context(), f, nodeName); err != nil || !stored {
+		t.Fatalf("%s: %v, %v", f.Event.ID, stored, err)
 	}
 }
 
@@ -89,7 +113,6 @@ func TestStoreKeepsEveryField(t *testing.T) {
 	c := live(t)
 	mustStore(t, newStore(c), fact("a"), "node")
 	want := v1alpha1.NodeTerminationSpec{InstanceID: instance, NodeName: "node", Events: []v1alpha1.Event{fact("a").Event}}
-	want.Events[0].Source = v1alpha1.SourceSQS
 	if diff := cmp.Diff(want, get(t, c, instance).Spec); diff != "" {
 		t.Error(diff)
 	}
@@ -102,7 +125,7 @@ func TestStoreManyFacts(t *testing.T) {
 	errs := make(chan error)
 	for i := range 4 {
 		go func() {
-			_, err := s.store(t.Context(), fact(fmt.Sprint("e", i)), "node")
+			_, err := s.Put(t.Context(), fact(fmt.Sprint("e", i)), "node")
 			errs <- err
 		}()
 	}
@@ -139,14 +162,14 @@ func TestStoreManyFacts(t *testing.T) {
 func TestStoreCancelled(t *testing.T) {
 	c := live(t)
 	s := newStore(c)
-	if got, err := s.store(t.Context(), cancelled("a"), "node"); err != nil || got != nothingToEnd {
-		t.Fatalf("%s, %v", got, err)
+	if stored, err := s.Put(t.Context(), cancelled("a"), "node"); err != nil || stored {
+		t.Fatalf("%v, %v", stored, err)
 	}
 	mustStore(t, s, fact("a"), "node")
 	mustStore(t, s, cancelled("a"), "node")
 	mustStore(t, s, fact("a"), "node") // heard once more
 	want := fact("a").Event
-	want.Source, want.Cancelled = v1alpha1.SourceSQS, new(true)
+	want.Cancelled = new(true)
 	if diff := cmp.Diff([]v1alpha1.Event{want}, get(t, c, instance).Spec.Events); diff != "" {
 		t.Error(diff)
 	}
@@ -181,15 +204,14 @@ func TestEndCreatesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	f := cancelled("a")
-	f.Event.Source = v1alpha1.SourceSQS
 	if err := s.apply(t.Context(), f, "node", "canceller", uid); err == nil {
 		t.Error("it was created anew")
 	}
 	running := event.Fact{InstanceID: instance, Event: v1alpha1.Event{
-		ID: "r", Kind: v1alpha1.InstanceStateChange, InstanceAction: "running", Time: metav1.NewTime(epoch),
+		ID: "r", Kind: v1alpha1.InstanceStateChange, Source: v1alpha1.SourceSQS, InstanceAction: "running", Time: metav1.NewTime(epoch),
 	}}
-	if got, err := s.store(t.Context(), running, "node"); err != nil || got != nothingToEnd {
-		t.Errorf("%s, %v", got, err)
+	if stored, err := s.Put(t.Context(), running, "node"); err != nil || stored {
+		t.Errorf("%v, %v", stored, err)
 	}
 	mustStore(t, s, fact("a"), "node")
 	mustStore(t, s, running, "node")
@@ -209,8 +231,8 @@ func TestStoreReplacesWrongPair(t *testing.T) {
 	if nt.Spec.NodeName != "right" || len(nt.Spec.Events) != 1 || nt.Spec.Events[0].ID != "true" || nt.UID == forged {
 		t.Errorf("%+v", nt.Spec)
 	}
-	if got, err := s.store(t.Context(), cancelled("true"), "another"); err != nil || got != nothingToEnd {
-		t.Errorf("%s, %v", got, err)
+	if stored, err := s.Put(t.Context(), cancelled("true"), "another"); err != nil || stored {
+		t.Errorf("%v, %v", stored, err)
 	}
 	if err := c.Get(t.Context(), client.ObjectKey{Name: instance}, nt); client.IgnoreNotFound(err) != nil || err == nil {
 		t.Errorf("the wrong pair is still there: %v", err)
@@ -223,7 +245,7 @@ func TestStoreFull(t *testing.T) {
 	for i := range maxEvents {
 		mustStore(t, s, fact(fmt.Sprint("e", i)), "node")
 	}
-	_, err := s.store(t.Context(), fact("one-more"), "node")
+	_, err := s.Put(t.Context(), fact("one-more"), "node")
 	if err == nil || !strings.Contains(err.Error(), "is full with 32 events") {
 		t.Errorf("error %v", err)
 	}
@@ -235,90 +257,40 @@ func TestStoreInvalid(t *testing.T) {
 	c := live(t)
 	bad := fact("a")
 	bad.Event.Description = strings.Repeat("x", 2000)
-	if _, err := newStore(c).store(t.Context(), bad, "node"); err == nil || !strings.Contains(err.Error(), "description") {
+	if _, err := newStore(c).Put(t.Context(), bad, "node"); err == nil || !strings.Contains(err.Error(), "description") {
 		t.Errorf("error %v", err)
 	}
 }
 
-// newLiveFixture is a fixture on the control plane, with n nodes and a cache like the manager's.
-func newLiveFixture(t *testing.T, n int) (*fixture, []*corev1.Node) {
-	t.Helper()
-	c := live(t)
-	nodes := cluster.CreateNodes(t, n)
-	cached, err := cache.New(cluster.Config(), cache.Options{Scheme: newScheme(t)})
-	if err != nil {
-		t.Fatal(err)
+// What is counted is what was stored.
+func TestStoreCounts(t *testing.T) {
+	s := newStore(live(t))
+	counter := eventsTotal.WithLabelValues(string(v1alpha1.SpotInterruption), string(v1alpha1.SourceSQS))
+	before := testutil.ToFloat64(counter)
+	if stored, err := s.Put(t.Context(), cancelled("a"), "node"); err != nil || stored {
+		t.Fatalf("%v, %v", stored, err)
 	}
-	byInstance := func(node client.Object) []string { return v1alpha1.IndexByInstanceID(node) }
-	if err := cached.IndexField(t.Context(), &corev1.Node{}, v1alpha1.NodeInstanceIDIndex, byInstance); err != nil {
-		t.Fatal(err)
-	}
-	ended := make(chan struct{})
-	ctx, stop := context.WithCancel(context.Background())
-	go func() {
-		defer close(ended)
-		if err := cached.Start(ctx); err != nil {
-			t.Error(err)
-		}
-	}()
-	t.Cleanup(func() { stop(); <-ended })
-	f := &fixture{t: t, clock: clocktesting.NewFakeClock(time.Now().Truncate(time.Second)), done: make(chan struct{}), stop: func() {}, kube: c}
-	f.connect(cached)
-	f.policy("all")
-	for _, object := range []client.Object{&corev1.Node{}, &v1alpha1.NodeTerminationPolicy{}} {
-		if _, err := cached.GetInformer(ctx, object); err != nil { // waits until it is in sync
-			t.Fatal(err)
-		}
-	}
-	f.waitFor("the policy in the cache", func() bool {
-		return cached.Get(ctx, client.ObjectKey{Name: "all"}, &v1alpha1.NodeTerminationPolicy{}) == nil
-	})
-	return f, nodes
-}
-
-// The same interruption five times, and the state change that follows it, are one NodeTermination.
-func TestOnePerInstance(t *testing.T) {
-	f, nodes := newLiveFixture(t, 3)
-	for _, n := range nodes {
-		id, _ := v1alpha1.InstanceID(n)
-		for range 5 {
-			f.send(awssim.Notice{Kind: awssim.SpotInterruption, InstanceIDs: []string{id}, ID: "spot-" + n.Name})
-		}
-		f.send(awssim.Notice{Kind: awssim.StateChange, State: "stopping", InstanceIDs: []string{id}})
-	}
-	f.run()
-	f.handled(18)
-	if messages := f.messages(); len(messages) != 0 {
-		t.Errorf("messages are left: %+v", messages)
-	}
-	for _, n := range nodes {
-		id, _ := v1alpha1.InstanceID(n)
-		if nt := f.termination(id); nt == nil || nt.Spec.NodeName != n.Name || len(nt.Spec.Events) != 2 {
-			t.Errorf("node %s: %+v", n.Name, nt)
-		}
+	mustStore(t, s, fact("a"), "node")
+	if got := testutil.ToFloat64(counter) - before; got != 1 {
+		t.Errorf("counted %v, want 1", got)
 	}
 }
 
-// While the API server is away, messages wait in the queue.
-func TestAPIServerAway(t *testing.T) {
-	f, nodes := newLiveFixture(t, 1)
-	id, _ := v1alpha1.InstanceID(nodes[0])
-	f.run()
-	f.waitForHealth(v1alpha1.ReasonReady)
-	cluster.StopAPIServer(t)
-	message := f.spot(id)
-	for range 4 {
-		f.handled(1)
-		f.step(f.hiddenFor())
+// A machine that registered anew is its newest node.
+func TestNodeOf(t *testing.T) {
+	node := func(name, instance string, age time.Duration) *corev1.Node {
+		return &corev1.Node{
+			ObjectMeta: metav1.ObjectMeta{Name: name, CreationTimestamp: metav1.NewTime(epoch.Add(-age))},
+			Spec:       corev1.NodeSpec{ProviderID: "aws:///us-east-1a/" + instance},
+		}
 	}
-	f.handled(1)
-	cluster.StartAPIServer(t)
-	f.step(f.hiddenFor())
-	f.handled(1)
-	if f.termination(id) == nil || len(f.messages()) != 0 {
-		t.Error("the message was not stored once it could be")
+	cache := fake.NewClientBuilder().WithScheme(scheme).
+		WithIndex(&corev1.Node{}, v1alpha1.NodeInstanceIDIndex, func(o client.Object) []string { return v1alpha1.IndexByInstanceID(o) }).
+		WithObjects(node("old", instance, time.Hour), node("new", instance, time.Minute), node("other", "i-0abc1234def567891", 0)).Build()
+	if got, err := NodeOf(t.Context(), cache, instance); err != nil || got == nil || got.Name != "new" {
+		t.Errorf("%+v, %v", got, err)
 	}
-	if lines := f.logged.with(message, "could not be stored"); len(lines) != 1 {
-		t.Errorf("logged %d times", len(lines))
+	if got, err := NodeOf(t.Context(), cache, "i-0abc1234def567892"); err != nil || got != nil {
+		t.Errorf("%+v, %v", got, err)
 	}
 }

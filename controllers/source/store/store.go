@@ -1,6 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package sqs
+// Package store writes the facts that the manager's sources have heard into NodeTerminations. Storing the
+// same fact again changes nothing, and no source drops what another has stored.
+//
+// +kubebuilder:rbac:groups="",resources=nodes,verbs=list;watch
+// +kubebuilder:rbac:groups=nodetermination.dev,resources=nodeterminations,verbs=get;create;patch;delete
+package store
 
 import (
 	"context"
@@ -8,6 +13,7 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
@@ -28,51 +34,65 @@ const (
 	cancellerSuffix = "-cancelled"
 )
 
-// store writes facts into NodeTerminations.
-type store struct {
-	live   client.Reader
-	client client.Writer
-	log    logr.Logger
+// Store writes facts into NodeTerminations. All of its fields are required.
+type Store struct {
+	// Live reads NodeTerminations from the API server, past every cache.
+	Live client.Reader
+	// Client writes NodeTerminations.
+	Client client.Writer
+	// Log gets a line for each NodeTermination that is deleted as it names a wrong node.
+	Log logr.Logger
 }
 
-// store writes a fact about the instance of a node. The outcome is stored, or
-// nothingToEnd for a fact that only ends others when there are none.
-func (s *store) store(ctx context.Context, fact event.Fact, nodeName string) (outcome, error) {
-	fact.Event.Source = v1alpha1.SourceSQS
+// Put stores a fact about the instance that the named node runs on. The caller has set the event's source.
+// False without an error: the fact only ends others, and there are none. The error says what keeps the fact
+// out; to try again does no harm.
+func (s *Store) Put(ctx context.Context, fact event.Fact, nodeName string) (stored bool, err error) {
 	if ptr.Deref(fact.Event.Cancelled, false) || event.Resolves(fact.Event) {
-		return s.end(ctx, fact, nodeName)
+		stored, err = s.end(ctx, fact, nodeName)
+	} else {
+		err = s.add(ctx, fact, nodeName)
+		stored = err == nil
 	}
+	if stored {
+		eventsTotal.WithLabelValues(string(fact.Event.Kind), string(fact.Event.Source)).Inc()
+	}
+	return stored, err
+}
+
+// add stores a fact, in a NodeTermination that is made if need be.
+func (s *Store) add(ctx context.Context, fact event.Fact, nodeName string) error {
 	owner := v1alpha1.EventFieldManager(fact.Event.ID)
 	err := s.apply(ctx, fact, nodeName, owner)
 	if !apierrors.IsInvalid(err) {
-		return stored, err
+		return err
 	}
 	existing, getErr := s.get(ctx, fact.InstanceID)
 	switch {
 	case getErr != nil:
-		return failed, err
+		return err
 	case existing != nil && existing.Spec.NodeName != nodeName:
 		if err := s.deleteMismatched(ctx, existing, nodeName); err != nil {
-			return failed, err
+			return err
 		}
-		return stored, s.apply(ctx, fact, nodeName, owner)
+		return s.apply(ctx, fact, nodeName, owner)
 	case existing != nil && len(existing.Spec.Events) >= maxEvents:
-		return failed, fmt.Errorf("NodeTermination %s is full with %d events: delete it to make room: %w", existing.Name, maxEvents, err)
+		return fmt.Errorf("NodeTermination %s is full with %d events: delete it to make room: %w", existing.Name, maxEvents, err)
 	}
-	return failed, err
+	return err
 }
 
 // end stores a fact that calls off or resolves others, if there is a
 // NodeTermination for it: none is made for its sake.
-func (s *store) end(ctx context.Context, fact event.Fact, nodeName string) (outcome, error) {
+func (s *Store) end(ctx context.Context, fact event.Fact, nodeName string) (stored bool, err error) {
 	existing, err := s.get(ctx, fact.InstanceID)
 	switch {
 	case err != nil:
-		return failed, err
+		return false, err
 	case existing == nil:
-		return nothingToEnd, nil
+		return false, nil
 	case existing.Spec.NodeName != nodeName:
-		return nothingToEnd, s.deleteMismatched(ctx, existing, nodeName)
+		return false, s.deleteMismatched(ctx, existing, nodeName)
 	}
 	owner := v1alpha1.EventFieldManager(fact.Event.ID)
 	if ptr.Deref(fact.Event.Cancelled, false) {
@@ -80,7 +100,7 @@ func (s *store) end(ctx context.Context, fact event.Fact, nodeName string) (outc
 		for _, e := range existing.Spec.Events {
 			if e.ID == fact.Event.ID && ptr.Deref(e.Cancelled, false) {
 				// Said again with less, it would take the notBefore by which others are closed.
-				return stored, nil
+				return true, nil
 			}
 			if e.ID == fact.Event.ID { // own no more of the event than has to be said
 				fact.Event = v1alpha1.Event{ID: e.ID, Kind: e.Kind, Source: e.Source, Time: e.Time, Cancelled: new(true)}
@@ -89,13 +109,13 @@ func (s *store) end(ctx context.Context, fact event.Fact, nodeName string) (outc
 	}
 	// The UID keeps it from being created anew if it was deleted meanwhile.
 	if err := s.apply(ctx, fact, nodeName, owner, existing.UID); err != nil {
-		return failed, err
+		return false, err
 	}
-	return stored, nil
+	return true, nil
 }
 
 // apply makes the event one of the NodeTermination's, which is created if need be.
-func (s *store) apply(ctx context.Context, fact event.Fact, nodeName, owner string, uid ...types.UID) error {
+func (s *Store) apply(ctx context.Context, fact event.Fact, nodeName, owner string, uid ...types.UID) error {
 	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
 	defer cancel()
 	termination := ac.NodeTermination(fact.InstanceID).WithSpec(ac.NodeTerminationSpec().
@@ -105,15 +125,15 @@ func (s *store) apply(ctx context.Context, fact event.Fact, nodeName, owner stri
 	for _, id := range uid {
 		termination.WithUID(id)
 	}
-	return s.client.Apply(ctx, termination, client.FieldOwner(owner), client.ForceOwnership)
+	return s.Client.Apply(ctx, termination, client.FieldOwner(owner), client.ForceOwnership)
 }
 
 // get is the NodeTermination of an instance, nil if there is none.
-func (s *store) get(ctx context.Context, instanceID string) (*v1alpha1.NodeTermination, error) {
+func (s *Store) get(ctx context.Context, instanceID string) (*v1alpha1.NodeTermination, error) {
 	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
 	defer cancel()
 	var termination v1alpha1.NodeTermination
-	err := s.live.Get(ctx, client.ObjectKey{Name: instanceID}, &termination)
+	err := s.Live.Get(ctx, client.ObjectKey{Name: instanceID}, &termination)
 	if apierrors.IsNotFound(err) {
 		return nil, nil
 	}
@@ -122,17 +142,36 @@ func (s *store) get(ctx context.Context, instanceID string) (*v1alpha1.NodeTermi
 
 // deleteMismatched deletes a NodeTermination that pairs an instance with a node
 // that does not run on it: while it is there, true facts cannot be stored.
-func (s *store) deleteMismatched(ctx context.Context, termination *v1alpha1.NodeTermination, nodeName string) error {
+func (s *Store) deleteMismatched(ctx context.Context, termination *v1alpha1.NodeTermination, nodeName string) error {
 	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
 	defer cancel()
-	err := s.client.Delete(ctx, termination, client.Preconditions{UID: &termination.UID})
+	err := s.Client.Delete(ctx, termination, client.Preconditions{UID: &termination.UID})
 	if client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("deleting NodeTermination %s, which names node %s instead of %s: %w",
 			termination.Name, termination.Spec.NodeName, nodeName, err)
 	}
-	s.log.Info("NodeTermination deleted, as it named a wrong node",
+	s.Log.Info("NodeTermination deleted, as it named a wrong node",
 		"instance", termination.Name, "node", nodeName, "wrongNode", termination.Spec.NodeName)
 	return nil
+}
+
+// NodeOf is the Node of an instance as a cache has it, nil if there is none: of several the newest, as a machine
+// that registers anew under another name leaves the old Node behind. The cache has Nodes indexed by
+// v1alpha1.NodeInstanceIDIndex.
+func NodeOf(ctx context.Context, cache client.Reader, instanceID string) (*corev1.Node, error) {
+	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
+	defer cancel()
+	var nodes corev1.NodeList
+	if err := cache.List(ctx, &nodes, client.MatchingFields{v1alpha1.NodeInstanceIDIndex: instanceID}); err != nil {
+		return nil, fmt.Errorf("cannot find the node of instance %s: %w", instanceID, err)
+	}
+	var newest *corev1.Node
+	for i := range nodes.Items {
+		if node := &nodes.Items[i]; newest == nil || newest.CreationTimestamp.Before(&node.CreationTimestamp) {
+			newest = node
+		}
+	}
+	return newest, nil
 }
 
 // eventOf is what is set of an event. What is not set is left out, as an owner

@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package sqs
+
+import (
+	"context"
+	"path/filepath"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	clocktesting "k8s.io/utils/clock/testing"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/nodetermination/operator/api/v1alpha1"
+	"github.com/nodetermination/operator/hack/awssim"
+	"github.com/nodetermination/operator/hack/testcluster"
+)
+
+// live is a client for the control plane, whose NodeTerminations and policies
+// are deleted at the end of the test.
+func live(t *testing.T) client.WithWatch {
+	t.Helper()
+	cluster.Do(func() {
+		if cluster.Cluster, cluster.err = testcluster.Start(); cluster.err == nil {
+			cluster.err = cluster.InstallCRDs(filepath.Join("..", "..", "..", "config", "crd", "bases"))
+		}
+	})
+	if cluster.err != nil {
+		t.Fatal(cluster.err)
+	}
+	c, err := client.NewWithWatch(cluster.Config(), client.Options{Scheme: newScheme(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		for _, kind := range []client.Object{&v1alpha1.NodeTermination{}, &v1alpha1.NodeTerminationPolicy{}} {
+			if err := c.DeleteAllOf(context.Background(), kind); err != nil {
+				t.Errorf("cleaning up: %v", err)
+			}
+		}
+	})
+	return c
+}
+
+// newLiveFixture is a fixture on the control plane, with n nodes and a cache like the manager's.
+func newLiveFixture(t *testing.T, n int) (*fixture, []*corev1.Node) {
+	t.Helper()
+	c := live(t)
+	nodes := cluster.CreateNodes(t, n)
+	cached, err := cache.New(cluster.Config(), cache.Options{Scheme: newScheme(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	byInstance := func(node client.Object) []string { return v1alpha1.IndexByInstanceID(node) }
+	if err := cached.IndexField(t.Context(), &corev1.Node{}, v1alpha1.NodeInstanceIDIndex, byInstance); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan struct{})
+	ctx, stop := context.WithCancel(context.Background())
+	go func() {
+		defer close(ended)
+		if err := cached.Start(ctx); err != nil {
+			t.Error(err)
+		}
+	}()
+	t.Cleanup(func() { stop(); <-ended })
+	f := &fixture{t: t, clock: clocktesting.NewFakeClock(time.Now().Truncate(time.Second)), done: make(chan struct{}), stop: func() {}, kube: c}
+	f.connect(cached)
+	f.policy("all")
+	for _, object := range []client.Object{&corev1.Node{}, &v1alpha1.NodeTerminationPolicy{}} {
+		if _, err := cached.GetInformer(ctx, object); err != nil { // waits until it is in sync
+			t.Fatal(err)
+		}
+	}
+	f.waitFor("the policy in the cache", func() bool {
+		return cached.Get(ctx, client.ObjectKey{Name: "all"}, &v1alpha1.NodeTerminationPolicy{}) == nil
+	})
+	return f, nodes
+}
+
+// The same interruption five times, and the state change that follows it, are one NodeTermination.
+func TestOnePerInstance(t *testing.T) {
+	f, nodes := newLiveFixture(t, 3)
+	for _, n := range nodes {
+		id, _ := v1alpha1.InstanceID(n)
+		for range 5 {
+			f.send(awssim.Notice{Kind: awssim.SpotInterruption, InstanceIDs: []string{id}, ID: "spot-" + n.Name})
+		}
+		f.send(awssim.Notice{Kind: awssim.StateChange, State: "stopping", InstanceIDs: []string{id}})
+	}
+	f.run()
+	f.handled(18)
+	if messages := f.messages(); len(messages) != 0 {
+		t.Errorf("messages are left: %+v", messages)
+	}
+	for _, n := range nodes {
+		id, _ := v1alpha1.InstanceID(n)
+		if nt := f.termination(id); nt == nil || nt.Spec.NodeName != n.Name || len(nt.Spec.Events) != 2 {
+			t.Errorf("node %s: %+v", n.Name, nt)
+		}
+	}
+}
+
+// While the API server is away, messages wait in the queue.
+func TestAPIServerAway(t *testing.T) {
+	f, nodes := newLiveFixture(t, 1)
+	id, _ := v1alpha1.InstanceID(nodes[0])
+	f.run()
+	f.waitForHealth(v1alpha1.ReasonReady)
+	cluster.StopAPIServer(t)
+	message := f.spot(id)
+	for range 4 {
+		f.handled(1)
+		f.step(f.hiddenFor())
+	}
+	f.handled(1)
+	cluster.StartAPIServer(t)
+	f.step(f.hiddenFor())
+	f.handled(1)
+	if f.termination(id) == nil || len(f.messages()) != 0 {
+		t.Error("the message was not stored once it could be")
+	}
+	if lines := f.logged.with(message, "could not be stored"); len(lines) != 1 {
+		t.Errorf("logged %d times", len(lines))
+	}
+}

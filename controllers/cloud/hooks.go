@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cloud
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/autoscaling"
+)
+
+// hooksAge is for how long the hooks of a group are remembered.
+const hooksAge = 5 * time.Minute
+
+// Action is a lifecycle action: one wait of an instance at a lifecycle hook.
+// https://docs.aws.amazon.com/autoscaling/ec2/userguide/lifecycle-hooks.html
+type Action struct {
+	// Region of the group. Empty: the SDK's own chain, such as AWS_REGION.
+	Region string
+	// Group and Hook are names.
+	Group, Hook string
+	// Token and InstanceID say which action it is: one of them is enough, and
+	// both are sent if both are there.
+	Token, InstanceID string
+}
+
+// Result is how a lifecycle action ends.
+// https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_CompleteLifecycleAction.html
+type Result string
+
+// How a lifecycle action ends. A termination goes on with either; Abandon also
+// ends the instance's other actions, and terminates an instance that is launched.
+const (
+	Continue Result = "CONTINUE"
+	Abandon  Result = "ABANDON"
+)
+
+// Hook is a lifecycle hook of a group.
+// https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_LifecycleHook.html
+type Hook struct {
+	Name string
+	// Launching: instances wait at it when they are launched, otherwise when they are terminated.
+	Launching bool
+	// HeartbeatTimeout is how long the group waits after the action's start or a
+	// heartbeat, GlobalTimeout how long it waits in all. Zero: AWS did not say.
+	HeartbeatTimeout, GlobalTimeout time.Duration
+}
+
+type hookKey struct{ region, group string }
+
+// knownHooks are the hooks of a group, as they were at a time.
+type knownHooks struct {
+	hooks     []Hook
+	at, asked time.Time
+}
+
+// Hooks are the group's hooks, as they were at most five minutes ago. Its error
+// is ErrNoAction if there is no such group, ErrBusy, or says what to do.
+func (c *Client) Hooks(ctx context.Context, region, group string) ([]Hook, error) {
+	key, now := hookKey{region, group}, c.opts.Clock.Now()
+	if hooks, ok := c.remembered(key, now); ok {
+		return hooks, nil
+	}
+	var hooks []Hook
+	err := c.call(ctx, region, describingHooks, func(ctx context.Context, to *connection) error {
+		out, err := to.autoScaling.DescribeLifecycleHooks(ctx, &autoscaling.DescribeLifecycleHooksInput{AutoScalingGroupName: &group})
+		if err != nil {
+			return err
+		}
+		for _, hook := range out.LifecycleHooks {
+			hooks = append(hooks, Hook{
+				Name:             aws.ToString(hook.LifecycleHookName),
+				Launching:        aws.ToString(hook.LifecycleTransition) == "autoscaling:EC2_INSTANCE_LAUNCHING",
+				HeartbeatTimeout: seconds(hook.HeartbeatTimeout),
+				GlobalTimeout:    seconds(hook.GlobalTimeout),
+			})
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.hooks[key] = &knownHooks{hooks: hooks, at: now, asked: now}
+	return slices.Clone(hooks), nil
+}
+
+func (c *Client) remembered(key hookKey, now time.Time) (hooks []Hook, ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.forget(now)
+	known := c.hooks[key]
+	if known == nil || now.Sub(known.at) >= hooksAge {
+		return nil, false
+	}
+	known.asked = now
+	return slices.Clone(known.hooks), true
+}
+
+func seconds(n *int32) time.Duration {
+	return time.Duration(aws.ToInt32(n)) * time.Second
+}
+
+// TerminatingIn is the name of the group in which the instance waits at a
+// termination hook; empty if it waits at none. Its error is ErrBusy or says what to do.
+// https://docs.aws.amazon.com/autoscaling/ec2/userguide/ec2-auto-scaling-lifecycle.html
+func (c *Client) TerminatingIn(ctx context.Context, region, instanceID string) (group string, err error) {
+	err = c.call(ctx, region, describingMembers, func(ctx context.Context, to *connection) error {
+		out, err := to.autoScaling.DescribeAutoScalingInstances(ctx, &autoscaling.DescribeAutoScalingInstancesInput{InstanceIds: []string{instanceID}})
+		if err != nil {
+			return err
+		}
+		for _, instance := range out.AutoScalingInstances {
+			// Warmed:Terminating:Wait is the same in a warm pool.
+			if aws.ToString(instance.InstanceId) == instanceID && strings.HasSuffix(aws.ToString(instance.LifecycleState), "Terminating:Wait") {
+				group = aws.ToString(instance.AutoScalingGroupName)
+			}
+		}
+		return nil
+	})
+	return group, err
+}
+
+// Heartbeat makes the group wait for the hook's heartbeat timeout from now on,
+// but not past its global timeout. Its error is ErrNoAction, ErrBusy, or says what to do.
+// https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_RecordLifecycleActionHeartbeat.html
+func (c *Client) Heartbeat(ctx context.Context, action Action) error {
+	if err := action.validate(); err != nil {
+		return err
+	}
+	return c.call(ctx, action.Region, sendingHeartbeat, func(ctx context.Context, to *connection) error {
+		_, err := to.autoScaling.RecordLifecycleActionHeartbeat(ctx, &autoscaling.RecordLifecycleActionHeartbeatInput{
+			AutoScalingGroupName: &action.Group, LifecycleHookName: &action.Hook,
+			LifecycleActionToken: unlessEmpty(action.Token), InstanceId: unlessEmpty(action.InstanceID),
+		})
+		return err
+	})
+}
+
+// Complete ends the group's wait. Its error is ErrNoAction, ErrBusy, or says what
+// to do. ErrNoAction may follow a call that was carried out and whose answer was lost.
+// https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_CompleteLifecycleAction.html
+func (c *Client) Complete(ctx context.Context, action Action, result Result) error {
+	if err := action.validate(); err != nil {
+		return err
+	}
+	return c.call(ctx, action.Region, completing, func(ctx context.Context, to *connection) error {
+		_, err := to.autoScaling.CompleteLifecycleAction(ctx, &autoscaling.CompleteLifecycleActionInput{
+			AutoScalingGroupName: &action.Group, LifecycleHookName: &action.Hook, LifecycleActionResult: aws.String(string(result)),
+			LifecycleActionToken: unlessEmpty(action.Token), InstanceId: unlessEmpty(action.InstanceID),
+		})
+		return err
+	})
+}
+
+func (a Action) validate() error {
+	if a.Group == "" || a.Hook == "" || a.Token == "" && a.InstanceID == "" {
+		return fmt.Errorf("group %q, hook %q, token %q, instance %q name no lifecycle action: give the group, the hook, and the token or the instance",
+			a.Group, a.Hook, a.Token, a.InstanceID)
+	}
+	return nil
+}
+
+func unlessEmpty(s string) *string {
+	if s == "" {
+		return nil
+	}
+	return &s
+}

@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cloud
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+)
+
+const (
+	// gatherFor is how long instances are gathered for one call.
+	gatherFor = 100 * time.Millisecond
+	// batchSize is how many instances a call asks about. A filter takes 200 values.
+	// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeInstances.html
+	batchSize = 100
+	// pageSize is the most that EC2 returns at once.
+	pageSize = 1000
+	// minAge is how old an answer may always be: who asks again when notified
+	// must find it.
+	minAge = 5 * time.Second
+	// minBackoff is how long EC2 is left alone about an instance after it did not
+	// answer; it doubles every time, up to maxBackoff.
+	minBackoff, maxBackoff = time.Second, time.Minute
+)
+
+// Instance is what EC2 says of an instance.
+type Instance struct {
+	// Found is whether EC2 knows it. It forgets an instance about an hour after
+	// its termination, and may not know one yet that was launched seconds ago.
+	Found bool
+	// State: pending, running, stopping, stopped, shutting-down or terminated.
+	// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_InstanceState.html
+	State string
+	// TagKeys are the keys of its tags, sorted. A terminated instance may have lost them.
+	TagKeys []string
+}
+
+type instanceKey struct{ region, id string }
+
+// knownInstance is what is known of an instance.
+type knownInstance struct {
+	instance Instance
+	at       time.Time // when EC2 said so; zero: it has not
+	asked    time.Time // when somebody last asked for it
+	pending  bool      // EC2 is being asked
+
+	err      error     // why EC2 last did not answer
+	failures int       // how often in a row
+	retry    time.Time // not before this is EC2 asked again
+}
+
+var instanceID = regexp.MustCompile(`^i-[0-9a-f]+$`)
+
+// Instance is what EC2 said of the instance at most maxAge ago, or five seconds
+// if that is longer. It answers at once: what is not known is asked for in the
+// background, and Options.Notify is called when it makes sense to look again. err
+// is why EC2 last did not answer; it is asked again when Instance is called
+// again, at first after a second and at last every minute. An ID that is none is an
+// error at once.
+func (c *Client) Instance(region, id string, maxAge time.Duration) (in Instance, known bool, err error) {
+	if !instanceID.MatchString(id) {
+		return Instance{}, false, fmt.Errorf("%q is no ID of an EC2 instance, such as i-0abc1234def567890", id)
+	}
+	key, now := instanceKey{region, id}, c.opts.Clock.Now()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.forget(now)
+	entry := c.instances[key]
+	if entry == nil {
+		entry = &knownInstance{}
+		c.instances[key] = entry
+	}
+	entry.asked = now
+	if !entry.at.IsZero() && now.Sub(entry.at) < max(maxAge, minAge) {
+		answer := entry.instance
+		answer.TagKeys = slices.Clone(answer.TagKeys)
+		return answer, true, nil
+	}
+	if !entry.pending && !now.Before(entry.retry) {
+		entry.pending = true
+		c.wanted = append(c.wanted, key)
+		select {
+		case c.wake <- struct{}{}:
+		default:
+		}
+	}
+	return Instance{}, false, entry.err
+}
+
+// NeedLeaderElection tells the manager that one replica acts, and so asks.
+func (c *Client) NeedLeaderElection() bool { return true }
+
+// Start asks EC2 about instances until ctx ends. It is to be called once; until
+// then no instance is known.
+func (c *Client) Start(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-c.wake:
+		}
+		timer := c.opts.Clock.NewTimer(gatherFor)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return nil
+		case <-timer.C():
+		}
+		c.ask(ctx)
+	}
+}
+
+// ask asks EC2 about the instances that are wanted, in batches side by side, and
+// returns when all of them have an answer or an error.
+func (c *Client) ask(ctx context.Context) {
+	c.mu.Lock()
+	wanted := map[string][]string{}
+	for _, key := range c.wanted {
+		wanted[key.region] = append(wanted[key.region], key.id)
+	}
+	c.wanted = nil
+	c.mu.Unlock()
+	var batches sync.WaitGroup
+	for region, ids := range wanted {
+		for batch := range slices.Chunk(ids, batchSize) {
+			batches.Go(func() { c.askAbout(ctx, region, batch) })
+		}
+	}
+	batches.Wait()
+}
+
+// askAbout asks EC2 about a batch of instances. Nobody waits for it, so it waits for a slot.
+func (c *Client) askAbout(ctx context.Context, region string, ids []string) {
+	select {
+	case c.slots <- struct{}{}:
+	case <-ctx.Done():
+		return
+	}
+	found := map[string]Instance{}
+	err := c.send(ctx, region, describingInstances, func(ctx context.Context, to *connection) error {
+		return describe(ctx, to.ec2, ids, found)
+	})
+	<-c.slots
+	if ctx.Err() != nil {
+		return
+	}
+	if err != nil {
+		c.opts.Log.Info("EC2 does not answer about instances", "region", region, "instances", len(ids), "error", err.Error())
+	}
+	c.learn(region, ids, found, err)
+	for _, id := range ids {
+		c.opts.Notify(id)
+	}
+}
+
+// describe fills found with the instances that EC2 knows. They are a filter: an
+// ID that EC2 does not know would fail the call for all of them otherwise.
+func describe(ctx context.Context, api *ec2.Client, ids []string, found map[string]Instance) error {
+	pages := ec2.NewDescribeInstancesPaginator(api, &ec2.DescribeInstancesInput{
+		Filters:    []types.Filter{{Name: aws.String("instance-id"), Values: ids}},
+		MaxResults: aws.Int32(pageSize),
+	})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return err
+		}
+		for _, reservation := range page.Reservations {
+			for _, instance := range reservation.Instances {
+				found[aws.ToString(instance.InstanceId)] = instanceOf(instance)
+			}
+		}
+	}
+	return nil
+}
+
+func instanceOf(instance types.Instance) Instance {
+	in := Instance{Found: true}
+	if instance.State != nil {
+		in.State = string(instance.State.Name)
+	}
+	for _, tag := range instance.Tags {
+		in.TagKeys = append(in.TagKeys, aws.ToString(tag.Key))
+	}
+	slices.Sort(in.TagKeys)
+	return in
+}
+
+// learn remembers what EC2 said of a batch, or why it did not.
+func (c *Client) learn(region string, ids []string, found map[string]Instance, err error) {
+	now := c.opts.Clock.Now()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, id := range ids {
+		entry := c.instances[instanceKey{region, id}] // pending, so it is there
+		entry.pending = false
+		if err == nil {
+			entry.instance, entry.at = found[id], now
+			entry.err, entry.failures, entry.retry = nil, 0, time.Time{}
+			continue
+		}
+		entry.err = err
+		entry.retry = now.Add(min(minBackoff<<min(entry.failures, 6), maxBackoff))
+		entry.failures++
+	}
+}

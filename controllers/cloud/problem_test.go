@@ -131,6 +131,9 @@ func TestThrottlingSaysWhose(t *testing.T) {
 
 func TestServersThatStall(t *testing.T) {
 	f := newFixture(t)
+	if _, err := f.TerminatingIn(t.Context(), region, instance); err != nil { // there are credentials now
+		t.Fatal(err)
+	}
 	f.fault(awssim.Fault{Delay: time.Hour})
 	f.timeout = 50 * time.Millisecond
 	for op, do := range f.operations() {

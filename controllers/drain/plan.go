@@ -6,10 +6,11 @@
 // +kubebuilder:rbac:groups="",resources=pods,verbs=list;watch;delete
 // +kubebuilder:rbac:groups="",resources=pods/eviction,verbs=create
 // +kubebuilder:rbac:groups=policy,resources=poddisruptionbudgets,verbs=list;watch
+// +kubebuilder:rbac:groups=storage.k8s.io,resources=volumeattachments,verbs=list;watch
+// +kubebuilder:rbac:groups="",resources=persistentvolumeclaims,verbs=get
 package drain
 
 import (
-	"slices"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -35,6 +36,13 @@ type Input struct {
 	Now time.Time
 	// Refusals are the pods that the Executor could not make go, by UID.
 	Refusals map[types.UID]Refusal
+	// Own is whether a pod is one of the operator's own, which go last of all: who
+	// is told to go cannot see to the others. Nil: none is.
+	Own func(Pod) bool
+	// NodeDead: the instance is stopped or terminated, so that no kubelet says that
+	// a pod has ended. All pods are told to go at once, whatever their annotations
+	// ask for, and none is waited for past its grace period.
+	NodeDead bool
 }
 
 // Plan says what to do now.
@@ -48,22 +56,28 @@ type Plan struct {
 	// Counts count the pods that have to go and are still there.
 	Counts Counts
 	// Blocked are the first ten, by name, of the pods that cannot be evicted for
-	// now; when TimedOut, of all that are left, and why.
+	// now; when TimedOut or Lost, of all that are left, and why.
 	Blocked []v1alpha1.BlockedPod
 	// TimedOut: the drain took too long and is over. Nothing more is done.
 	TimedOut bool
+	// Lost: nothing is left but pods that a dead node cannot end. The drain is over
+	// and has failed, unless somebody else removes them.
+	Lost bool
 	// Done: no pod that has to go is left.
 	Done bool
 }
 
 // Counts count pods that have to go. DaemonSet pods, mirror pods, finished pods
-// and those the policy skips are in none of them.
+// and those that the policy or their annotation skips are in none of them.
 type Counts struct {
 	// Remaining is how many are still there; the others are part of it.
 	Remaining int
 	// Terminating is how many were told to go.
 	Terminating int
-	// Blocked is how many cannot be evicted for now.
+	// Lost is how many of the terminating ones a dead node cannot end: their grace
+	// period is over.
+	Lost int
+	// Blocked is how many cannot be evicted for now, or are kept by an annotation.
 	Blocked int
 	// Waiting is how many are in a later wave.
 	Waiting int
@@ -103,43 +117,74 @@ func Make(in Input) (Plan, error) {
 	if len(pods) == 0 {
 		return Plan{Done: true}, nil
 	}
-	waves := in.Drain.WaveList()
-	started := in.startedWave(waves, pods)
-	end := in.end()
+	waves, end := in.waves(), in.end()
+	started := waves.started(&in, pods)
 
 	plan := Plan{Counts: Counts{Remaining: len(pods)}, TimedOut: !in.Now.Before(end)}
 	plan.lookAt(in.Now, end)
-	for _, pod := range pods {
-		wave := waveOf(waves, pod)
-		_, refused := in.Refusals[pod.UID]
-		switch {
-		case pod.Terminating():
-			plan.Counts.Terminating++
-			if action, shorter := in.shorten(pod); shorter {
-				plan.Actions = append(plan.Actions, action)
-			}
-		case wave > started:
+	for i := range pods {
+		if wave := waves.of(&pods[i]); wave > started && !pods[i].Terminating() {
 			plan.Counts.Waiting++
-			for i := wave; i < len(waves) && in.hard(); i++ {
-				plan.lookAt(in.Now, in.Deadline.Add(-waves[i].Reserve())) // a later wave takes this one along
-			}
-		default:
-			if refused {
-				plan.Counts.Blocked++
-			}
-			plan.Actions = append(plan.Actions, in.action(pod))
-			if from, ok := in.deletesFrom(); ok {
-				plan.lookAt(in.Now, from)
-			}
+			waves.lookAtReserves(&in, &plan, wave)
+		} else {
+			in.see(&plan, &pods[i])
 		}
-		if plan.TimedOut || (refused && !pod.Terminating() && wave <= started) {
-			plan.block(pod, in.reason(pod, wave > started))
+	}
+	plan.Lost = plan.Counts.Lost == len(pods)
+	if plan.TimedOut || plan.Lost {
+		plan.Blocked = nil
+		for i := range pods {
+			plan.block(&pods[i], in.reason(&pods[i], waves.of(&pods[i]) > started))
 		}
 	}
 	if plan.TimedOut {
 		plan.Actions, plan.NextLook = nil, time.Time{}
 	}
 	return plan, nil
+}
+
+// see adds to the plan what is to be done about a pod that waits for no wave.
+func (in *Input) see(plan *Plan, pod *Pod) {
+	if pod.Terminating() {
+		in.await(plan, pod)
+		return
+	}
+	if from, ok := in.deletesFrom(); ok {
+		plan.lookAt(in.Now, from)
+	}
+	kept := in.kept(pod)
+	if !kept {
+		plan.Actions = append(plan.Actions, in.action(*pod))
+	}
+	if _, refused := in.Refusals[pod.UID]; kept || refused {
+		plan.Counts.Blocked++
+		plan.block(pod, in.reason(pod, false))
+	}
+}
+
+// await adds to the plan a pod that was told to go.
+func (in *Input) await(plan *Plan, pod *Pod) {
+	plan.Counts.Terminating++
+	if in.lost(pod) {
+		plan.Counts.Lost++
+		return
+	}
+	if action, shorter := in.shorten(*pod); shorter {
+		plan.Actions = append(plan.Actions, action)
+	}
+	if in.NodeDead {
+		plan.lookAt(in.Now, lostFrom(pod))
+	}
+}
+
+// lost is whether a pod should have ended, and nobody will say that it has.
+func (in *Input) lost(pod *Pod) bool {
+	return in.NodeDead && pod.Terminating() && !in.Now.Before(lostFrom(pod))
+}
+
+// lostFrom is from when on a terminating pod on a dead node is not waited for.
+func lostFrom(pod *Pod) time.Time {
+	return pod.DeletionTimestamp.Add(clockTolerance)
 }
 
 // hard is whether the instance is taken at a known time.
@@ -154,35 +199,6 @@ func (in *Input) end() time.Time {
 		from = in.Deadline
 	}
 	return from.Add(in.Drain.Timeout())
-}
-
-// startedWave is the last wave whose pods are told to go: it is the wave's turn
-// when the waves before it are gone, or when its reserve of time before a hard
-// deadline has come. So a deadline that is past, or too near for more than one
-// wave, makes one wave of all.
-func (in *Input) startedWave(waves []v1alpha1.Wave, pods []Pod) int {
-	started := len(waves) - 1
-	for _, pod := range pods {
-		started = min(started, waveOf(waves, pod))
-	}
-	if in.hard() {
-		for i := range waves {
-			if !in.Now.Before(in.Deadline.Add(-waves[i].Reserve())) {
-				started = max(started, i)
-			}
-		}
-	}
-	return started
-}
-
-// waveOf is the first wave that takes the pod; the last takes every pod.
-func waveOf(waves []v1alpha1.Wave, pod Pod) int {
-	for i := range waves {
-		if waves[i].Takes(pod.Priority) {
-			return i
-		}
-	}
-	return len(waves) - 1
 }
 
 // action tells a pod to go that was not told yet.
@@ -217,39 +233,30 @@ func (p *Plan) lookAt(now, t time.Time) {
 	}
 }
 
-func (p *Plan) block(pod Pod, reason string) {
+func (p *Plan) block(pod *Pod, reason string) {
 	if len(p.Blocked) < maxBlocked {
 		p.Blocked = append(p.Blocked, v1alpha1.BlockedPod{Namespace: pod.Namespace, Name: pod.Name, Reason: reason})
 	}
 }
 
 // reason says why a pod is still there.
-func (in *Input) reason(pod Pod, waiting bool) string {
+func (in *Input) reason(pod *Pod, waiting bool) string {
 	refusal, refused := in.Refusals[pod.UID]
+	reason := "could not be told to go yet"
 	switch {
+	case in.lost(pod):
+		return "was told to go, but its instance is not running any more"
 	case pod.Terminating():
 		return "is still shutting down"
 	case waiting:
-		return "waits for the wave before it"
+		reason = "waits for the wave before it"
+	case in.kept(pod):
+		reason = in.keptReason(pod)
 	case refused:
-		return refusal.Reason
-	default:
-		return "could not be told to go yet"
+		reason = refusal.Reason
 	}
-}
-
-// leaving are the pods that have to go, by name.
-func leaving(pods []Pod, drain *v1alpha1.DrainSpec) ([]Pod, error) {
-	skip, err := newSkipRules(drain.SkipRules())
-	if err != nil {
-		return nil, err
+	if pod.Asks.anyOf(AsksUnknown) {
+		return cut(reason, maxReason-len(misspelt)) + misspelt
 	}
-	var left []Pod
-	for _, pod := range pods {
-		if !pod.Mirror && !pod.DaemonSet && !pod.Finished && !skip.match(pod) {
-			left = append(left, pod)
-		}
-	}
-	slices.SortFunc(left, byName)
-	return left, nil
+	return reason
 }

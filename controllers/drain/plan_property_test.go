@@ -22,6 +22,10 @@ func randomInput(r *rand.Rand) Input {
 	if r.IntN(2) == 0 {
 		in.Deadline = after(r.IntN(400) - 100)
 	}
+	if r.IntN(3) == 0 {
+		in.Own = own
+	}
+	in.NodeDead = r.IntN(5) == 0
 	kinds := []RefusalKind{RefusedByBudget, RefusedByServer, RefusedByTimeout, RefusedByNamespace}
 	priorities := []int32{-5, 0, 9, 10, 500, 2_000_000_000}
 	chance := func(f func(*Pod)) func(*Pod) {
@@ -34,7 +38,8 @@ func randomInput(r *rand.Rand) Input {
 		pod := newPod(fmt.Sprintf("pod-%d", i), priority(priorities[r.IntN(len(priorities))]),
 			chance(func(p *Pod) { p.Mirror = true }), chance(func(p *Pod) { p.DaemonSet = true }),
 			chance(func(p *Pod) { p.Finished = true }), chance(inNamespace("skipped")),
-			chance(labelled("app", "skipped")), chance(terminating(after(-r.IntN(100)), int64(r.IntN(400)))))
+			chance(labelled("app", "skipped")), chance(labelled("app", "own")), chance(asking(Asks(1<<r.IntN(7)-1))),
+			chance(asking(1<<r.IntN(6))), chance(terminating(after(-r.IntN(100)), int64(r.IntN(400)))))
 		pod.GracePeriodSeconds = int64(r.IntN(300))
 		if r.IntN(3) == 0 {
 			in.Refusals[pod.UID] = Refusal{Kind: kinds[r.IntN(len(kinds))], Reason: "says no"}
@@ -63,6 +68,11 @@ func randomInput(r *rand.Rand) Input {
 	}
 	if r.IntN(2) == 0 {
 		in.Drain.BlockedPods = &v1alpha1.BlockedPods{Action: v1alpha1.BlockedWait}
+	} else if r.IntN(2) == 0 {
+		in.Drain.BlockedPods = &v1alpha1.BlockedPods{Action: v1alpha1.BlockedDelete, BeforeSeconds: maybe(200)}
+	}
+	if r.IntN(3) == 0 {
+		in.Drain.PodAnnotations = v1alpha1.PodAnnotationsIgnore
 	}
 	return in
 }
@@ -91,12 +101,45 @@ func TestMakeProperties(t *testing.T) {
 	}
 }
 
+// asked is what a pod asks for, if the policy honours it.
+func asked(in Input, pod Pod) Asks {
+	if !in.Drain.HonorsPodAnnotations() {
+		return 0
+	}
+	return pod.Asks
+}
+
+func stays(in Input, pod Pod) bool {
+	skipped := in.Drain != nil && (pod.Namespace == "skipped" || pod.Labels["app"] == "skipped")
+	return pod.Mirror || pod.DaemonSet || pod.Finished || skipped || asked(in, pod)&AsksSkip != 0
+}
+
+// kept is whether a pod is to be left alone now, as its annotations ask.
+func kept(in Input, pod Pod) bool {
+	before, deletes := in.Drain.DeletesBlocked()
+	over := in.NodeDead || (deletes && !in.Deadline.IsZero() && !in.Now.Before(in.Deadline.Add(-before)))
+	return !over && asked(in, pod)&(AsksCompletion|AsksNoDisruption|AsksNoEviction) != 0
+}
+
+// rank orders pods: one of a higher rank never goes before one of a lower.
+func rank(in Input, pod Pod) int64 {
+	switch {
+	case in.Own != nil && own(pod):
+		return 1 << 42
+	case asked(in, pod)&AsksLast != 0:
+		return 1 << 41
+	}
+	return int64(pod.Priority)
+}
+
+// reserveHasCome is whether it is the time for the last wave and all after it.
+func reserveHasCome(in Input) bool {
+	waves := in.Drain.WaveList()
+	return in.NodeDead || (!in.Deadline.IsZero() && !in.Now.Before(in.Deadline.Add(-waves[len(waves)-1].Reserve())))
+}
+
 func violates(in Input, plan Plan) string {
 	hard := !in.Deadline.IsZero()
-	stays := func(p Pod) bool {
-		skipped := in.Drain != nil && (p.Namespace == "skipped" || p.Labels["app"] == "skipped")
-		return p.Mirror || p.DaemonSet || p.Finished || skipped
-	}
 	if !plan.NextLook.IsZero() && !plan.NextLook.After(in.Now) {
 		return "NextLook is not in the future"
 	}
@@ -107,8 +150,10 @@ func violates(in Input, plan Plan) string {
 		refusal, refused := in.Refusals[pod.UID]
 		grace := action.graceAt(in.Now)
 		switch {
-		case stays(pod):
+		case stays(in, pod):
 			return "acts on a pod that stays: " + pod.Name
+		case kept(in, pod) && !pod.Terminating():
+			return "acts on a pod that its annotation keeps: " + pod.Name
 		case !action.Deadline.Equal(in.Deadline):
 			return "another deadline than the drain's"
 		case !hard && action.Verb == Delete && refusal.Kind != RefusedByNamespace:
@@ -126,45 +171,66 @@ func violates(in Input, plan Plan) string {
 		}
 	}
 	var counts Counts
+	keptPods := 0 // they are blocked, or wait for their wave
 	for _, pod := range in.Pods {
-		if stays(pod) {
+		if stays(in, pod) {
 			continue
 		}
 		counts.Remaining++
 		_, told := acted[pod.Name]
 		_, refused := in.Refusals[pod.UID]
+		for _, other := range acted {
+			if rank(in, other.Pod) >= 1<<41 && rank(in, other.Pod) > rank(in, pod) && !other.Pod.Terminating() && !reserveHasCome(in) {
+				return "goes after all others, and yet before one: " + other.Pod.Name
+			}
+		}
 		switch {
 		case pod.Terminating():
 			counts.Terminating++
+			if in.NodeDead && !in.Now.Before(pod.DeletionTimestamp.Add(5*time.Second)) {
+				counts.Lost++
+			}
 		case plan.TimedOut:
 			counts.Blocked, counts.Waiting = plan.Counts.Blocked, plan.Counts.Waiting
+		case kept(in, pod):
+			keptPods++
 		case told && refused:
 			counts.Blocked++
+		case !told && reserveHasCome(in):
+			return "is not told to go although the time for all has come: " + pod.Name
 		case !told:
 			counts.Waiting++
 			for _, other := range acted {
-				if !other.Pod.Terminating() && other.Pod.Priority > pod.Priority {
+				if !other.Pod.Terminating() && rank(in, other.Pod) > rank(in, pod) {
 					return "a later wave goes before an earlier one"
 				}
 			}
 		}
 	}
 	over := plan.TimedOut || plan.Done
+	waitingKept := plan.Counts.Waiting - counts.Waiting
+	counts.Waiting, counts.Blocked = counts.Waiting+waitingKept, counts.Blocked+keptPods-waitingKept
 	switch {
-	case counts != plan.Counts:
+	case counts != plan.Counts || waitingKept < 0 || waitingKept > keptPods:
 		return fmt.Sprintf("counted %+v", counts)
+	case waitingKept > 0 && reserveHasCome(in):
+		return "a pod that is kept waits for its wave although it has come"
 	case plan.Done != (counts.Remaining == 0):
 		return "done is wrong"
+	case plan.Lost != (counts.Lost > 0 && counts.Lost == counts.Remaining):
+		return "lost is wrong"
 	case plan.TimedOut && len(plan.Actions) > 0:
 		return "acts after it timed out"
 	case over != plan.NextLook.IsZero():
 		return "looks again although it is over, or never again although it is not"
-	case !over && len(acted) == 0 && counts.Terminating == 0:
+	case !over && len(acted) == 0 && counts.Terminating+counts.Blocked == 0:
 		return "nothing is done and nothing awaited"
 	case hard && !over && !in.Now.Before(in.Deadline) && counts.Waiting > 0:
 		return "a wave waits past the deadline"
-	case plan.TimedOut && len(plan.Blocked) != min(counts.Remaining, maxBlocked):
-		return "timed out, and does not name what is left"
+	case !over && !plan.Lost && len(plan.Blocked) != min(counts.Blocked, maxBlocked):
+		return "does not name what is blocked"
+	case (plan.TimedOut || plan.Lost) && len(plan.Blocked) != min(counts.Remaining, maxBlocked):
+		return "is over, and does not name what is left"
 	}
 	return ""
 }
@@ -178,7 +244,7 @@ func TestMakeNextLook(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		words := []string{fmt.Sprint(plan.TimedOut, plan.Done, plan.Counts)}
+		words := []string{fmt.Sprint(plan.TimedOut, plan.Done, plan.Lost, plan.Counts)}
 		for _, action := range plan.Actions {
 			if !action.Pod.Terminating() {
 				words = append(words, string(action.Verb)+" "+action.Pod.Name)

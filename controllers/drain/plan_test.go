@@ -68,6 +68,9 @@ func describe(plan Plan, now time.Time) string {
 	case plan.TimedOut:
 		words = append(words, "timed out")
 	}
+	if plan.Lost {
+		words = append(words, "lost")
+	}
 	if !plan.NextLook.IsZero() {
 		words = append(words, fmt.Sprintf("look at %d", int(plan.NextLook.Sub(start).Seconds())))
 	}

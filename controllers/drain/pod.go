@@ -36,6 +36,10 @@ type Pod struct {
 	Pending bool
 	// Ready: it counts as healthy for disruption budgets.
 	Ready bool
+	// Asks is what it asks for by annotations, whether the policy honours them or not.
+	Asks Asks
+	// Claims are the names of its persistent volume claims.
+	Claims []string
 }
 
 // NewPod takes from a pod what a drain has to know.
@@ -56,6 +60,8 @@ func NewPod(pod *corev1.Pod) Pod {
 		Finished:                   pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed,
 		Pending:                    pod.Status.Phase == corev1.PodPending,
 		Ready:                      ready(pod),
+		Asks:                       newAsks(pod.Annotations),
+		Claims:                     claims(pod),
 	}
 	if pod.DeletionTimestamp != nil {
 		small.DeletionTimestamp = pod.DeletionTimestamp.Time

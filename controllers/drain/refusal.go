@@ -35,12 +35,17 @@ func (r *Refusal) lasting() bool {
 }
 
 func newRefusal(kind RefusalKind, reason string) *Refusal {
-	if len(reason) > maxReason {
-		// Whatever is cut in two at the end is dropped: a status is valid UTF-8.
-		const more = "…"
-		reason = strings.ToValidUTF8(reason[:maxReason-len(more)], "") + more
+	return &Refusal{Kind: kind, Reason: cut(reason, maxReason)}
+}
+
+// cut is a text of at most so many bytes. Whatever character is cut in two at the
+// end is dropped: a status is valid UTF-8.
+func cut(text string, limit int) string {
+	if len(text) <= limit {
+		return text
 	}
-	return &Refusal{Kind: kind, Reason: reason}
+	const more = "…"
+	return strings.ToValidUTF8(text[:limit-len(more)], "") + more
 }
 
 func same(a, b *Refusal) bool {

@@ -14,6 +14,8 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/nodetermination/operator/api/v1alpha1"
 )
 
 func TestNewPod(t *testing.T) {
@@ -29,13 +31,14 @@ func TestNewPod(t *testing.T) {
 		"all said": {
 			corev1.Pod{
 				ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "web", UID: "uid", Labels: map[string]string{"a": "b"},
-					DeletionTimestamp: &at, DeletionGracePeriodSeconds: ptr.To[int64](7), OwnerReferences: owned("ReplicaSet")},
+					DeletionTimestamp: &at, DeletionGracePeriodSeconds: ptr.To[int64](7), OwnerReferences: owned("ReplicaSet"),
+					Annotations: map[string]string{v1alpha1.AnnotationDrain: "last"}},
 				Spec: corev1.PodSpec{NodeName: "node", Priority: ptr.To[int32](5), TerminationGracePeriodSeconds: ptr.To[int64](60)},
 				Status: corev1.PodStatus{Phase: corev1.PodRunning,
 					Conditions: []corev1.PodCondition{{Type: corev1.PodScheduled}, {Type: corev1.PodReady, Status: corev1.ConditionTrue}}},
 			},
 			Pod{Namespace: "default", Name: "web", UID: "uid", Node: "node", Labels: map[string]string{"a": "b"}, Priority: 5,
-				GracePeriodSeconds: 60, DeletionTimestamp: start, DeletionGracePeriodSeconds: 7, Ready: true},
+				GracePeriodSeconds: 60, DeletionTimestamp: start, DeletionGracePeriodSeconds: 7, Ready: true, Asks: AsksLast},
 		},
 		"daemon":    {corev1.Pod{ObjectMeta: metav1.ObjectMeta{OwnerReferences: owned("DaemonSet")}}, Pod{GracePeriodSeconds: 30, DaemonSet: true}},
 		"mirror":    {corev1.Pod{ObjectMeta: metav1.ObjectMeta{Annotations: map[string]string{"kubernetes.io/config.mirror": "x"}}}, Pod{GracePeriodSeconds: 30, Mirror: true}},

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package drain
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/nodetermination/operator/api/v1alpha1"
+)
+
+func TestMakeDeadNode(t *testing.T) {
+	const system = 2_000_000_000
+	gone := newPod("gone", terminating(after(-35), 30)) // its end is the tolerance ago
+	going := newPod("going", terminating(after(-20), 30))
+
+	for name, test := range map[string]struct {
+		in   Input
+		want string
+	}{
+		"not told to go yet":            {Input{Pods: []Pod{newPod("a")}}, "Evict a, look at 120"},
+		"in one wave":                   {Input{Pods: []Pod{newPod("a"), newPod("sys", priority(system)), newPod("z", asking(AsksLast))}}, "Evict a, Evict sys, Evict z, look at 120"},
+		"nothing completes there":       {Input{Pods: []Pod{newPod("a", asking(AsksCompletion)), newPod("b", asking(AsksNoDisruption))}}, "Evict a, Evict b, look at 120"},
+		"what is skipped is skipped":    {Input{Pods: []Pod{newPod("a", asking(AsksSkip))}}, "done"},
+		"within its grace":              {Input{Pods: []Pod{going}}, "look at 15"},
+		"past its grace":                {Input{Pods: []Pod{gone}}, "lost, look at 120"},
+		"one past, one within":          {Input{Pods: []Pod{going, gone}}, "look at 15"},
+		"one past, one not told":        {Input{Pods: []Pod{newPod("a"), gone}}, "Evict a, look at 120"},
+		"the API server's clock":        {Input{Pods: []Pod{newPod("a", terminating(after(-30), 30))}}, "look at 5"},
+		"hard, is shortened first":      {Input{Pods: []Pod{newPod("a", terminating(start, 300))}, Deadline: after(-1)}, "Delete a 1s, look at 120"},
+		"hard, past its grace":          {Input{Pods: []Pod{gone}, Deadline: after(-100)}, "lost, look at 120"},
+		"lost until it times out":       {Input{Pods: []Pod{gone}, Started: after(-120)}, "timed out, lost"},
+		"only pods that have to go are": {Input{Pods: []Pod{newPod("d", terminating(after(-60), 30), func(p *Pod) { p.DaemonSet = true })}}, "done"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			test.in.Now, test.in.NodeDead = start, true
+			plan, err := Make(test.in)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := describe(plan, start); got != test.want {
+				t.Errorf("got  %s\nwant %s", got, test.want)
+			}
+		})
+	}
+}
+
+func TestMakeCountsTheLost(t *testing.T) {
+	in := Input{Now: start, NodeDead: true, Pods: []Pod{newPod("a"), newPod("gone", terminating(after(-60), 30)), newPod("going", terminating(start, 30))}}
+	plan, err := Make(in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(Counts{Remaining: 3, Terminating: 2, Lost: 1}, plan.Counts); diff != "" || plan.Lost || plan.Blocked != nil {
+		t.Error("some are lost:", diff, plan.Lost, plan.Blocked)
+	}
+	in.Pods = in.Pods[1:2]
+	if plan, err = Make(in); err != nil {
+		t.Fatal(err)
+	}
+	want := []v1alpha1.BlockedPod{{Namespace: "default", Name: "gone", Reason: "was told to go, but its instance is not running any more"}}
+	if diff := cmp.Diff(want, plan.Blocked); diff != "" || !plan.Lost || plan.Counts != (Counts{Remaining: 1, Terminating: 1, Lost: 1}) {
+		t.Error("all are lost:", diff, plan)
+	}
+	// A node that lives is waited for.
+	in.NodeDead = false
+	if plan, err = Make(in); err != nil || plan.Lost || plan.Counts.Lost != 0 {
+		t.Error("lost on a node that lives:", err, plan)
+	}
+}

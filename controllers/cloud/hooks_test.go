@@ -135,11 +135,11 @@ func TestActionsThatAreNone(t *testing.T) {
 	f := newFixture(t)
 	f.hook("drain")
 	for name, action := range map[string]Action{
-		"no such group":       {Region: region, Group: "gone", Hook: "drain", InstanceID: instance},
-		"no such hook":        {Region: region, Group: group, Hook: "gone", InstanceID: instance},
-		"instance not there":  {Region: region, Group: group, Hook: "drain", InstanceID: instance},
-		"token of another":    {Region: region, Group: group, Hook: "drain", Token: "71514b9d-6a40-4b26-8523-05e7ee35fa40"},
-		"neither is known it": {Region: region, Group: group, Hook: "drain", Token: "71514b9d-6a40-4b26-8523-05e7ee35fa40", InstanceID: instance},
+		"no such group":      {Region: region, Group: "gone", Hook: "drain", InstanceID: instance},
+		"no such hook":       {Region: region, Group: group, Hook: "gone", InstanceID: instance},
+		"instance not there": {Region: region, Group: group, Hook: "drain", InstanceID: instance},
+		"token of another":   {Region: region, Group: group, Hook: "drain", Token: "71514b9d-6a40-4b26-8523-05e7ee35fa40"},
+		"both of nothing":    {Region: region, Group: group, Hook: "drain", Token: "71514b9d-6a40-4b26-8523-05e7ee35fa40", InstanceID: instance},
 	} {
 		if err := f.Complete(t.Context(), action, Continue); !errors.Is(err, ErrNoAction) {
 			t.Errorf("%s: completed with %v, want ErrNoAction", name, err)

@@ -11,6 +11,13 @@ import (
 	"github.com/nodetermination/operator/api/v1alpha1"
 )
 
+// The transitions that a group waits in.
+// https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_LifecycleHook.html
+const (
+	launching   = "autoscaling:EC2_INSTANCE_LAUNCHING"
+	terminating = "autoscaling:EC2_INSTANCE_TERMINATING"
+)
+
 // autoScalingService is how a group signs what it sends to a queue itself.
 const autoScalingService = "AWS Auto Scaling"
 
@@ -39,6 +46,15 @@ func parseTerminateLifecycleAction(b bridged) (Document, error) {
 	return a.termination("detail.", b.time)
 }
 
+// parseLaunchLifecycleAction reads a launch hook's event from EventBridge.
+func parseLaunchLifecycleAction(b bridged) (Document, error) {
+	var a lifecycleAction
+	if err := decode(b.detail, "detail.", &a); err != nil {
+		return Document{}, err
+	}
+	return a.launch("detail.")
+}
+
 // parseAutoScaling reads what a group sends to its hook's notification target itself.
 // https://docs.aws.amazon.com/autoscaling/ec2/userguide/prepare-for-lifecycle-notifications.html
 func parseAutoScaling(body []byte) (Document, error) {
@@ -51,48 +67,68 @@ func parseAutoScaling(body []byte) (Document, error) {
 	if strings.HasPrefix(a.Event, "autoscaling:") {
 		return Document{Passed: quote(a.Event) + " is no lifecycle action"}, nil
 	}
-	const terminating = "autoscaling:EC2_INSTANCE_TERMINATING"
-	if err := required("LifecycleTransition", a.Transition, terminating); err != nil {
+	if err := required("LifecycleTransition", a.Transition, terminating+" or "+launching); err != nil {
 		return Document{}, err
 	}
-	if a.Transition != terminating {
-		return Document{Passed: "lifecycle transition " + quote(a.Transition) + " is no termination"}, nil
+	switch a.Transition {
+	case terminating:
+		t, err := parseTime("Time", a.Time)
+		if err != nil {
+			return Document{}, err
+		}
+		return a.termination("", t)
+	case launching:
+		return a.launch("")
 	}
-	t, err := parseTime("Time", a.Time)
-	if err != nil {
-		return Document{}, err
-	}
-	return a.termination("", t)
+	return Document{Passed: "lifecycle transition " + quote(a.Transition) + " is neither a termination nor a launch"}, nil
 }
 
 // termination is the same fact, with the same ID, whichever way the action was
 // heard of. within is the path to the action in the document. There is no
 // deadline: the group waits as long as the hook says.
 func (a lifecycleAction) termination(within string, t time.Time) (Document, error) {
-	if err := checkInstanceID(within+"EC2InstanceId", a.InstanceID); err != nil {
-		return Document{}, err
-	}
-	if err := checkName(within+"AutoScalingGroupName", a.Group, "the group's name, of at most 255 characters", maxName); err != nil {
-		return Document{}, err
-	}
-	if err := checkName(within+"LifecycleHookName", a.Hook, "the hook's name, of at most 255 characters", maxName); err != nil {
-		return Document{}, err
-	}
-	if err := checkName(within+"LifecycleActionToken", a.Token, "the action's token, a UUID", maxToken); err != nil {
+	hook, err := a.waiting(within)
+	if err != nil {
 		return Document{}, err
 	}
 	return Document{Facts: []Fact{{
 		InstanceID: a.InstanceID,
 		Event: v1alpha1.Event{
-			ID:   hashID(a.Group, a.Hook, a.Token),
-			Kind: v1alpha1.AutoScalingTermination,
-			Time: metav1.Time{Time: t},
-			LifecycleHook: &v1alpha1.LifecycleHook{
-				AutoScalingGroupName: a.Group,
-				Name:                 a.Hook,
-				Token:                a.Token,
-				Destination:          cut(a.Destination, maxDestination),
-			},
+			ID:            hashID(a.Group, a.Hook, a.Token),
+			Kind:          v1alpha1.AutoScalingTermination,
+			Time:          metav1.Time{Time: t},
+			LifecycleHook: &hook,
 		},
 	}}}, nil
+}
+
+// launch is the same whichever way the action was heard of.
+func (a lifecycleAction) launch(within string) (Document, error) {
+	hook, err := a.waiting(within)
+	if err != nil {
+		return Document{}, err
+	}
+	return Document{Launch: &Launch{InstanceID: a.InstanceID, Hook: hook}}, nil
+}
+
+// waiting is the hook at which the instance waits.
+func (a lifecycleAction) waiting(within string) (hook v1alpha1.LifecycleHook, err error) {
+	if err := checkInstanceID(within+"EC2InstanceId", a.InstanceID); err != nil {
+		return hook, err
+	}
+	if err := checkName(within+"AutoScalingGroupName", a.Group, "the group's name, of at most 255 characters", maxName); err != nil {
+		return hook, err
+	}
+	if err := checkName(within+"LifecycleHookName", a.Hook, "the hook's name, of at most 255 characters", maxName); err != nil {
+		return hook, err
+	}
+	if err := checkName(within+"LifecycleActionToken", a.Token, "the action's token, a UUID", maxToken); err != nil {
+		return hook, err
+	}
+	return v1alpha1.LifecycleHook{
+		AutoScalingGroupName: a.Group,
+		Name:                 a.Hook,
+		Token:                a.Token,
+		Destination:          cut(a.Destination, maxDestination),
+	}, nil
 }

@@ -35,11 +35,28 @@ type Fact struct {
 	Event v1alpha1.Event
 }
 
-// Document is what a queue message said: facts, or why there are none.
+// Launch is an instance that waits at a launch hook. It is no event in the life of
+// a node, so nothing of it is stored: the hook is completed, if a policy adopts it.
+type Launch struct {
+	// InstanceID is the EC2 instance, such as i-0abc1234def567890.
+	InstanceID string
+	// Hook is where it waits. Its destination is AutoScalingGroup or WarmPool, or
+	// empty where the document does not say.
+	Hook v1alpha1.LifecycleHook
+}
+
+// WarmPool is the destination of an instance that is stopped or hibernated in a
+// warm pool once it is past its launch hook, so that it may never become a node.
+// https://docs.aws.amazon.com/autoscaling/ec2/userguide/warm-pools-eventbridge-events.html
+const WarmPool = "WarmPool"
+
+// Document is what a queue message said: facts, a launch, or why there is neither.
 type Document struct {
 	// Facts are what to store: one per instance.
 	Facts []Fact
-	// Passed says why a recognised document carries nothing to act on. Empty if there are facts.
+	// Launch is the instance that waits at a launch hook. Nil: the document is about something else.
+	Launch *Launch
+	// Passed says why a recognised document carries nothing to act on. Empty if it does.
 	Passed string
 }
 

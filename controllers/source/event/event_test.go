@@ -59,6 +59,7 @@ var samples = []struct {
 	file   string
 	source string // the page with AWS's sample
 	facts  []Fact
+	launch *Launch
 	passed string
 	err    string
 }{{
@@ -175,10 +176,14 @@ var samples = []struct {
 }, {
 	file:   "autoscaling-launch",
 	source: "https://docs.aws.amazon.com/autoscaling/ec2/userguide/ec2-auto-scaling-event-reference.html",
-	passed: `"EC2 Instance-launch Lifecycle Action" of aws.autoscaling is nothing to act on`,
+	launch: launch("AutoScalingGroup"),
 }, {
 	file:   "autoscaling-launch-queue",
-	passed: `lifecycle transition "autoscaling:EC2_INSTANCE_LAUNCHING" is no termination`,
+	launch: launch("AutoScalingGroup"), // the same
+}, {
+	file:   "autoscaling-launch-warm",
+	source: "https://docs.aws.amazon.com/autoscaling/ec2/userguide/warm-pools-eventbridge-events.html",
+	launch: launch(WarmPool),
 }, {
 	file:   "autoscaling-test",
 	source: "https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_PutLifecycleHook.html",
@@ -228,6 +233,15 @@ func termination() []Fact {
 	}}}
 }
 
+func launch(destination string) *Launch {
+	return &Launch{InstanceID: instance, Hook: v1alpha1.LifecycleHook{
+		AutoScalingGroupName: "my-asg",
+		Name:                 "my-lifecycle-hook",
+		Token:                "87654321-4321-4321-4321-210987654321",
+		Destination:          destination,
+	}}
+}
+
 func sample(t testing.TB, file string) []byte {
 	t.Helper()
 	body, err := os.ReadFile(filepath.Join("testdata", file+".json"))
@@ -268,7 +282,7 @@ func TestSamples(t *testing.T) {
 		t.Run(s.file, func(t *testing.T) {
 			doc, err := Parse(sample(t, s.file), sent)
 			checkError(t, err, s.err)
-			want := Document{Facts: s.facts, Passed: s.passed}
+			want := Document{Facts: s.facts, Launch: s.launch, Passed: s.passed}
 			if diff := cmp.Diff(want, doc); diff != "" {
 				t.Errorf("-want +got:\n%s", diff)
 			}
@@ -333,8 +347,8 @@ var (
 // of v1alpha1.Event, v1alpha1.LifecycleHook and NodeTerminationSpec.InstanceID.
 func checkDocument(t testing.TB, doc Document) {
 	t.Helper()
-	if len(doc.Facts) > 0 && doc.Passed != "" {
-		t.Errorf("facts and passed: %s", doc.Passed)
+	if len(doc.Facts) > 0 && doc.Passed != "" || doc.Launch != nil && (len(doc.Facts) > 0 || doc.Passed != "") {
+		t.Errorf("more than one of facts, a launch and passed: %+v", doc)
 	}
 	if !utf8.ValidString(doc.Passed) || len(doc.Passed) > 400 {
 		t.Errorf("passed: %q", doc.Passed)
@@ -359,6 +373,19 @@ func checkDocument(t testing.TB, doc Document) {
 			t.Errorf("%s does not survive storing: %v became %q (%v)", field, value, raw, err)
 		}
 	}
+	hook := func(h *v1alpha1.LifecycleHook) {
+		t.Helper()
+		length("autoScalingGroupName", h.AutoScalingGroupName, 1, 255)
+		length("name", h.Name, 1, 255)
+		length("token", h.Token, 1, 64)
+		length("destination", h.Destination, 0, 32)
+	}
+	if l := doc.Launch; l != nil {
+		if !apiInstanceIDs.MatchString(l.InstanceID) {
+			t.Errorf("instance ID %q", l.InstanceID)
+		}
+		hook(&l.Hook)
+	}
 	for _, f := range doc.Facts {
 		if !apiInstanceIDs.MatchString(f.InstanceID) {
 			t.Errorf("instance ID %q", f.InstanceID)
@@ -374,10 +401,7 @@ func checkDocument(t testing.TB, doc Document) {
 		moment("deadline", e.Deadline)
 		moment("notBefore", e.NotBefore)
 		if h := e.LifecycleHook; h != nil {
-			length("autoScalingGroupName", h.AutoScalingGroupName, 1, 255)
-			length("name", h.Name, 1, 255)
-			length("token", h.Token, 1, 64)
-			length("destination", h.Destination, 0, 32)
+			hook(h)
 		}
 		if e.Cancelled != nil && !*e.Cancelled {
 			t.Error("cancelled is set to false")

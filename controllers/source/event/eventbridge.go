@@ -29,6 +29,7 @@ var parsers = map[string]map[string]func(bridged) (Document, error){
 		"EC2 Interruptible Capacity Reservation Instance Interruption Warning": parseCapacityReservationInterruption,
 	},
 	sourceAutoScaling: {
+		"EC2 Instance-launch Lifecycle Action":    parseLaunchLifecycleAction,
 		"EC2 Instance-terminate Lifecycle Action": parseTerminateLifecycleAction,
 	},
 	sourceHealth: {

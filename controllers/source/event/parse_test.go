@@ -67,7 +67,10 @@ func TestErrors(t *testing.T) {
 		"no token":           {edit(t, "autoscaling-terminate-queue", `"LifecycleActionToken"`, `"Token"`), "LifecycleActionToken is missing, expected the action's token, a UUID"},
 		"no hook's instance": {edit(t, "autoscaling-terminate-queue", `"EC2InstanceId"`, `"InstanceId"`), "EC2InstanceId is missing" + id},
 		"no Time":            {edit(t, "autoscaling-terminate-queue", `"Time"`, `"When"`), "Time is missing" + date},
-		"no transition":      {edit(t, "autoscaling-terminate-queue", `"LifecycleTransition"`, `"Transition"`), "LifecycleTransition is missing, expected autoscaling:EC2_INSTANCE_TERMINATING"},
+		"no transition":      {edit(t, "autoscaling-terminate-queue", `"LifecycleTransition"`, `"Transition"`), "LifecycleTransition is missing, expected autoscaling:EC2_INSTANCE_TERMINATING or autoscaling:EC2_INSTANCE_LAUNCHING"},
+		"no launch's token":  {edit(t, "autoscaling-launch", `"LifecycleActionToken"`, `"Token"`), "detail.LifecycleActionToken is missing, expected the action's token, a UUID"},
+		"bad launch":         {edit(t, "autoscaling-launch-queue", instance, "i-1"), `EC2InstanceId is "i-1"` + id},
+		"long launch's hook": {edit(t, "autoscaling-launch", `my-lifecycle-hook`, long), "detail.LifecycleHookName is too long, expected the hook's name, of at most 255 characters"},
 
 		"empty in SNS":  {[]byte(`{"Type": "Notification"}`), "Message is missing" + known},
 		"text in SNS":   {wrap(t, []byte("hello")), "the message is not JSON (invalid character 'h' looking for beginning of value)" + known},
@@ -96,6 +99,7 @@ func TestPassed(t *testing.T) {
 		"no instance":       {edit(t, "health-retirement", "arn:aws:ec2:us-east-1:123456789012:instance/i-1234567890abcdef0", "arn:aws:ec2:us-east-1:123456789012:dedicated-host/h-0123456789abcdef0"), `"AWS_EC2_INSTANCE_RETIREMENT_SCHEDULED" affects no instance`},
 		"no entities":       {edit(t, "health-retirement", `"affectedEntities"`, `"entities"`), `"AWS_EC2_INSTANCE_RETIREMENT_SCHEDULED" affects no instance`},
 		"notification":      {edit(t, "autoscaling-test", "TEST_NOTIFICATION", "EC2_INSTANCE_TERMINATE"), `"autoscaling:EC2_INSTANCE_TERMINATE" is no lifecycle action`},
+		"transition":        {edit(t, "autoscaling-launch-queue", "LAUNCHING", "DREAMING"), `lifecycle transition "autoscaling:EC2_INSTANCE_DREAMING" is neither a termination nor a launch`},
 		"test of a hook":    {edit(t, "autoscaling-terminate-queue", `"Time"`, `"Event": "autoscaling:TEST_NOTIFICATION", "Time"`), `"autoscaling:TEST_NOTIFICATION" is no lifecycle action`},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -226,6 +230,7 @@ func TestLengths(t *testing.T) {
 	for name, body := range map[string][]byte{
 		"action":      edit(t, "spot-terminate", `"terminate"`, `"`+long+`"`),
 		"destination": edit(t, "autoscaling-terminate", `"Destination": "EC2"`, `"Destination": "`+long+`"`),
+		"launch":      edit(t, "autoscaling-launch", `"AutoScalingGroup"`, `"`+long+`"`),
 		"id":          edit(t, "rebalance", "12345678-1234-1234-1234-123456789012", long),
 		"ARN":         edit(t, "health-reboot", "4c741f55-fbc2-4791-871d-378eb307a20c", long),
 		"group":       edit(t, "autoscaling-terminate", `"my-asg"`, `"`+long[:2*255]+`"`),
@@ -299,13 +304,13 @@ func FuzzParse(f *testing.F) {
 		doc, err := Parse(body, sent)
 		if err != nil {
 			checkError(t, err, err.Error())
-			if len(err.Error()) > 1000 || len(doc.Facts) > 0 || doc.Passed != "" {
+			if len(err.Error()) > 1000 || !cmp.Equal(doc, Document{}) {
 				t.Fatalf("%v came with %v", err, doc)
 			}
 			return
 		}
-		if len(doc.Facts) == 0 && doc.Passed == "" {
-			t.Fatal("neither facts nor a reason")
+		if len(doc.Facts) == 0 && doc.Launch == nil && doc.Passed == "" {
+			t.Fatal("neither facts, nor a launch, nor a reason")
 		}
 		checkDocument(t, doc)
 		again, err := Parse(body, sent)
@@ -313,7 +318,7 @@ func FuzzParse(f *testing.F) {
 			t.Fatalf("the second time: %v %s", err, diff)
 		}
 		later, err := Parse(body, sent.Add(-time.Hour))
-		if err != nil || len(later.Facts) != len(doc.Facts) || later.Passed != doc.Passed {
+		if err != nil || len(later.Facts) != len(doc.Facts) || !cmp.Equal(later.Launch, doc.Launch) || later.Passed != doc.Passed {
 			t.Fatalf("sent an hour earlier: %v %v", later, err)
 		}
 		for i := range doc.Facts {

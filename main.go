@@ -34,6 +34,7 @@ import (
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/nodetermination/operator/api/v1alpha1"
+	"github.com/nodetermination/operator/controllers/cloud"
 	"github.com/nodetermination/operator/controllers/drain"
 	"github.com/nodetermination/operator/controllers/policy"
 	"github.com/nodetermination/operator/controllers/source/sqs"
@@ -233,6 +234,7 @@ func addTermination(manager ctrl.Manager) error {
 func addPolicy(manager ctrl.Manager, o options, log logr.Logger) error {
 	queues := sqs.NewConsumers(sqs.Options{
 		Cache: manager.GetCache(), Live: manager.GetAPIReader(), Client: manager.GetClient(), Log: log.WithName("sqs"), Clock: clock.RealClock{},
+		Nodes: manager.GetCache(), Hooks: cloud.New(cloud.Options{Log: log.WithName("cloud")}),
 	})
 	if err := manager.Add(queues); err != nil {
 		return fmt.Errorf("cannot add the queue consumers: %w", err)

@@ -46,7 +46,9 @@ type LifecycleHookSpec struct {
 
 	// adopt names hooks that are completed although no node of the policy waits at them:
 	// launch hooks, once the instance's node is Ready (at once if it goes to a warm
-	// pool), and termination hooks of instances that never became a node. Unset: none.
+	// pool), and termination hooks of instances that never became a node. They are heard
+	// from the queues of sources, and completed with CONTINUE; in mode DryRun, or with
+	// their name in ignore, they are not. Unset: none.
 	// +optional
 	// +listType=map
 	// +listMapKey=autoScalingGroupName

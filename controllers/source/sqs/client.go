@@ -61,6 +61,8 @@ func (e *roleError) Unwrap() error { return e.err }
 type queueClient struct {
 	sqs *sqs.Client
 	url string
+	// region is the queue's, and so that of the groups that write to it.
+	region string
 	// own are the manager's credentials, role those of the queue's role, if it has one.
 	own, role aws.CredentialsProvider
 }
@@ -80,7 +82,7 @@ func newQueueClient(ctx context.Context, load LoadAWSConfig, queue Queue) (*queu
 	if cfg.Region == "" {
 		return nil, errNoRegion
 	}
-	c := &queueClient{url: queue.URL, own: cfg.Credentials}
+	c := &queueClient{url: queue.URL, region: cfg.Region, own: cfg.Credentials}
 	if queue.RoleARN != "" {
 		c.role = assumed(cfg, queue.RoleARN)
 		cfg.Credentials = c.role

@@ -30,6 +30,8 @@ type consumer struct {
 	health *health
 	store  store.Store
 	told   told
+	// adoptions are the hooks in the queue's messages that policies adopt.
+	adoptions *adoptions
 
 	stop      context.CancelFunc // nil until it runs
 	client    *queueClient
@@ -45,6 +47,8 @@ func newConsumer(queue Queue, opts Options, changed func()) *consumer {
 		log:    log,
 		health: newHealth(queue, opts.Clock, log, changed),
 		store:  store.Store{Live: opts.Live, Client: opts.Client, Log: log},
+
+		adoptions: newAdoptions(),
 	}
 }
 
@@ -57,7 +61,9 @@ func (c *consumer) run(listen, work context.Context) {
 	c.crew.start()
 	c.receivers.Go(func() { c.receive(listen, work) })
 	c.receivers.Go(func() { c.watchAttributes(listen) })
+	c.receivers.Go(func() { c.completeHooks(listen, work) })
 	c.receivers.Wait()
+	c.giveBack(work, c.adoptions.handles()) // to whoever reads the queue next
 }
 
 // connect makes the client, as soon as there is a configuration to make it from.

@@ -4,14 +4,20 @@ package sqs
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/go-logr/logr"
+	corev1 "k8s.io/api/core/v1"
+	toolscache "k8s.io/client-go/tools/cache"
 	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	crevent "sigs.k8s.io/controller-runtime/pkg/event"
+
+	"github.com/nodetermination/operator/api/v1alpha1"
 )
 
 // stopTimeout is how long messages that are being handled may take when the
@@ -28,6 +34,10 @@ type Options struct {
 	Client client.Writer
 	// Log gets a line for every event and for every problem of a queue.
 	Log logr.Logger
+	// Nodes tells of nodes that become Ready.
+	Nodes cache.Informers
+	// Hooks completes the lifecycle hooks that policies adopt.
+	Hooks Hooks
 	// Clock decides about ages, and about when to try again.
 	Clock clock.Clock
 	// LoadAWSConfig loads the AWS configuration. Default config.LoadDefaultConfig.
@@ -63,8 +73,13 @@ func (c *Consumers) NeedLeaderElection() bool { return true }
 
 // Start reads the queues until ctx ends, then waits for the messages that are
 // being handled, for at most five seconds. It is to be called once, when the
-// cache is in sync.
+// cache is in sync. Its error is why nodes cannot be watched.
 func (c *Consumers) Start(ctx context.Context) error {
+	unwatch, err := c.watchNodes(ctx)
+	if err != nil {
+		return err
+	}
+	defer unwatch()
 	work, abandon := context.WithCancel(context.WithoutCancel(ctx))
 	defer abandon()
 	c.mu.Lock()
@@ -90,6 +105,38 @@ func (c *Consumers) Start(ctx context.Context) error {
 		c.opts.Log.Info("messages that are still being handled are left to come back in their queues", "after", stopTimeout)
 	}
 	return nil
+}
+
+// watchNodes has every queue told of nodes that are Ready, until unwatch is called.
+func (c *Consumers) watchNodes(ctx context.Context) (unwatch func(), err error) {
+	informer, err := c.opts.Nodes.GetInformer(ctx, &corev1.Node{})
+	if err != nil {
+		return nil, fmt.Errorf("cannot watch nodes: %w", err)
+	}
+	handler, err := informer.AddEventHandler(toolscache.ResourceEventHandlerFuncs{
+		AddFunc:    c.nodeChanged,
+		UpdateFunc: func(_, node any) { c.nodeChanged(node) },
+	})
+	if err != nil {
+		return nil, fmt.Errorf("cannot watch nodes: %w", err)
+	}
+	return func() { _ = informer.RemoveEventHandler(handler) }, nil // fails only for a handler of another informer
+}
+
+func (c *Consumers) nodeChanged(object any) {
+	node, ok := object.(*corev1.Node)
+	if !ok {
+		return
+	}
+	instanceID, ours := v1alpha1.InstanceID(node)
+	if _, ready := v1alpha1.ReadySince(node); !ours || !ready {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, consumer := range c.consumers {
+		consumer.adoptions.nodeReady(instanceID)
+	}
 }
 
 // Ensure makes the queues the ones that are read: it starts those that are new

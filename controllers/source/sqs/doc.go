@@ -8,6 +8,11 @@
 // when the process dies; storing the same fact again changes nothing, so
 // nothing is lost by hearing it twice either.
 //
+// One thing is not stored: a lifecycle hook that a policy adopts (adopt.go) is
+// completed (complete.go) when its instance's node is Ready, or at once if it is the
+// termination of an instance that never had a node. Its message stays in the queue
+// until then, so that a restart loses nothing.
+//
 // From the outside in: Consumers keeps a consumer per queue; its receivers
 // (consumer.go), as many as crew.go says, take batches from the queue; handle.go
 // carries out what judge.go says becomes of each message, with source/store. What

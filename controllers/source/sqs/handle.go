@@ -37,11 +37,17 @@ type message struct {
 	sent       time.Time
 	receives   int // this one included
 	facts      []event.Fact
+	launch     *event.Launch
+	adopted    *adopted // what waits, if that is the outcome
 	outcome    outcome
 }
 
+// says is whether there is something in it to act on.
+func (m *message) says() bool { return len(m.facts) > 0 || m.launch != nil }
+
 // handle stores what the messages say and deletes them or gives them back. No
-// message holds up another, and all of them stay hidden until it returns.
+// message holds up another, and all of them stay hidden until it returns. Adopted
+// hooks are completed beside it.
 func (c *consumer) handle(ctx context.Context, received []types.Message) {
 	messages := make([]message, len(received))
 	for i := range received {
@@ -49,6 +55,11 @@ func (c *consumer) handle(ctx context.Context, received []types.Message) {
 	}
 	c.storeAll(ctx, messages)
 	c.finish(ctx, messages)
+	for i := range messages {
+		if messages[i].outcome == waiting {
+			c.adoptions.add(messages[i].adopted)
+		}
+	}
 	c.health.handled()
 }
 
@@ -74,19 +85,19 @@ func (c *consumer) read(received *types.Message) message {
 		if c.health.unread(m.id, err) {
 			c.log.Info("message cannot be read and is left in the queue", "messageID", m.id, "error", err.Error())
 		}
-	case len(document.Facts) == 0:
+	case document.Passed != "":
 		m.outcome = passed
 		c.log.V(1).Info("message passed over", "messageID", m.id, "why", document.Passed)
 	}
-	m.facts = document.Facts
+	m.facts, m.launch = document.Facts, document.Launch
 	return m
 }
 
-// storeAll finds the outcome of every message that has facts, side by side.
+// storeAll finds the outcome of every message that says something, side by side.
 func (c *consumer) storeAll(ctx context.Context, messages []message) {
 	var held []string
 	for i := range messages {
-		if len(messages[i].facts) > 0 {
+		if messages[i].says() {
 			held = append(held, messages[i].handle)
 		}
 	}
@@ -97,7 +108,7 @@ func (c *consumer) storeAll(ctx context.Context, messages []message) {
 	readers, err := c.audience(ctx)
 	var storing sync.WaitGroup
 	for i := range messages {
-		if m := &messages[i]; len(m.facts) > 0 {
+		if m := &messages[i]; m.says() {
 			storing.Go(func() { c.storeMessage(ctx, m, readers, err) })
 		}
 	}
@@ -125,7 +136,9 @@ func (c *consumer) hold(ctx context.Context, handles []string) (release func()) 
 	}
 }
 
-// audience is the policies that name the queue; an error if there are none.
+var errNoPolicy = errors.New("no policy names the queue any more")
+
+// audience is the policies that name the queue; errNoPolicy if there are none.
 func (c *consumer) audience(ctx context.Context) (audience, error) {
 	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
 	defer cancel()
@@ -135,7 +148,7 @@ func (c *consumer) audience(ctx context.Context) (audience, error) {
 	}
 	a := audienceOf(policies.Items, c.queue)
 	if len(a.policies) == 0 {
-		return a, errors.New("no policy names the queue any more")
+		return a, errNoPolicy
 	}
 	return a, nil
 }
@@ -146,6 +159,9 @@ func (c *consumer) storeMessage(ctx context.Context, m *message, readers audienc
 	ctx, cancel := context.WithTimeout(ctx, handleTimeout)
 	defer cancel()
 	age := c.opts.Clock.Since(m.sent)
+	if m.launch != nil {
+		c.storeLaunch(m, readers, age, err)
+	}
 	for _, fact := range m.facts {
 		var node *corev1.Node
 		result := failed
@@ -155,6 +171,9 @@ func (c *consumer) storeMessage(ctx context.Context, m *message, readers audienc
 		}
 		if err == nil {
 			result, err = readers.judge(fact.Event, node, age)
+		}
+		if node == nil && fact.Event.LifecycleHook != nil {
+			c.adoptUnjoined(m, fact, readers, result)
 		}
 		if err == nil && result == stored {
 			result, err = c.put(ctx, fact, node.Name)
@@ -206,6 +225,8 @@ func (c *consumer) finish(ctx context.Context, messages []message) {
 	for _, m := range messages {
 		switch m.outcome {
 		case unreadable: // left alone
+		case waiting:
+			back = append(back, hidden{m.handle, doubled(minWait, m.receives, maxWait)})
 		case retained:
 			back = append(back, hidden{m.handle, doubled(minRetain, m.receives, maxRetain)})
 		case failed:

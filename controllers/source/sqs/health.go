@@ -140,7 +140,7 @@ func (h *health) now() Health {
 	at := h.clock.Now()
 	state := Health{Ready: true, Reason: v1alpha1.ReasonReady, LastEventTime: h.lastEvent}
 	var messages []string
-	for _, op := range []operation{receiving, removing, hiding} {
+	for _, op := range []operation{receiving, removing, hiding, completing} {
 		met, ok := h.problems[op]
 		if !ok || op != receiving && at.Sub(met.at) > problemLife {
 			continue

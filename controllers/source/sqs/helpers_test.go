@@ -25,6 +25,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	clientapply "k8s.io/client-go/applyconfigurations"
 	clocktesting "k8s.io/utils/clock/testing"
+	"sigs.k8s.io/controller-runtime/pkg/cache/informertest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
@@ -32,6 +33,7 @@ import (
 
 	"github.com/nodetermination/operator/api/v1alpha1"
 	"github.com/nodetermination/operator/api/v1alpha1/applyconfiguration"
+	"github.com/nodetermination/operator/controllers/cloud"
 	"github.com/nodetermination/operator/hack/awssim"
 	"github.com/nodetermination/operator/hack/testcluster"
 )
@@ -74,6 +76,7 @@ type fixture struct {
 	kube  client.Client
 	queue Queue
 	opts  Options
+	nodes *informertest.FakeInformers
 
 	*Consumers
 	stop context.CancelFunc // ends Start
@@ -134,7 +137,9 @@ func (f *fixture) connect(cache client.Reader) {
 		f.t.Fatal(err)
 	}
 	f.queue = Queue{URL: f.url, Region: "us-east-1"}
+	f.nodes = &informertest.FakeInformers{}
 	f.opts = Options{
+		Nodes: f.nodes, Hooks: cloud.New(cloud.Options{LoadAWSConfig: f.autoScaling}),
 		Cache: cache, Live: f.kube, Client: f.kube, Clock: f.clock, LoadAWSConfig: signed,
 		Log: funcr.New(func(_, line string) { f.logged.add(line) }, funcr.Options{}),
 	}
@@ -148,6 +153,13 @@ func signed(ctx context.Context, options ...func(*config.LoadOptions) error) (aw
 		config.WithRetryer(func() aws.Retryer { return aws.NopRetryer{} }),
 		config.WithHTTPClient(awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) { t.DisableKeepAlives = true })),
 	)...)
+}
+
+// autoScaling is signed, and leads to the simulator.
+func (f *fixture) autoScaling(ctx context.Context, options ...func(*config.LoadOptions) error) (aws.Config, error) {
+	cfg, err := signed(ctx, options...)
+	cfg.BaseEndpoint = aws.String(f.sim.URL())
+	return cfg, err
 }
 
 // run starts reading the queue, until the test ends or stop is called.
@@ -183,6 +195,11 @@ func (f *fixture) counted() (sum float64) {
 		sum += testutil.ToFloat64(messagesTotal.WithLabelValues(o.String()))
 	}
 	return sum
+}
+
+// of is how many messages have had that outcome in this process.
+func (f *fixture) of(o outcome) float64 {
+	return testutil.ToFloat64(messagesTotal.WithLabelValues(o.String()))
 }
 
 // handled waits until n more messages than before have had an outcome and been deleted or given back.

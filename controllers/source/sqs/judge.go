@@ -33,6 +33,8 @@ const (
 	discarded
 	// stored: in the API server. Deleted.
 	stored
+	// waiting: a hook that a policy adopts. Given back until the hook is completed.
+	waiting
 	// retained: an unknown instance's. Given back for a long time.
 	retained
 	// failed: could not be stored. Given back for a short time.
@@ -44,7 +46,7 @@ const (
 // String is the outcome's name in metrics and logs.
 func (o outcome) String() string {
 	return [...]string{
-		"passed", "not_governed", "stale", "nothing_to_end", "discarded", "stored", "retained", "failed", "unreadable",
+		"passed", "not_governed", "stale", "nothing_to_end", "discarded", "stored", "waiting", "retained", "failed", "unreadable",
 	}[o]
 }
 
@@ -53,6 +55,11 @@ func (o outcome) String() string {
 // The error says which policy cannot be asked.
 func (a audience) judge(e v1alpha1.Event, node *corev1.Node, age time.Duration) (outcome, error) {
 	if node == nil {
+		if e.LifecycleHook != nil && age < hookLife {
+			if adopts, _ := a.adopts(*e.LifecycleHook); adopts {
+				return waiting, nil
+			}
+		}
 		if a.unknown == v1alpha1.UnknownDiscard || age >= keepUnknown {
 			return discarded, nil
 		}

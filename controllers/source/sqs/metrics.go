@@ -11,7 +11,8 @@ var messagesTotal = prometheus.NewCounterVec(prometheus.CounterOpts{
 	Name: "node_termination_queue_messages_total",
 	Help: "Messages taken from SQS queues, each time they are, by what became of them: " +
 		"stored, passed, not_governed, stale, nothing_to_end and discarded ones are deleted, " +
-		"retained (unknown instance) and failed ones given back, unreadable ones left alone.",
+		"waiting (adopted lifecycle hook), retained (unknown instance) and failed ones given back, " +
+		"unreadable ones left alone.",
 }, []string{"outcome"})
 
 func init() {

@@ -28,6 +28,8 @@ const (
 	removing  operation = "sqs:DeleteMessage"
 	hiding    operation = "sqs:ChangeMessageVisibility"
 	assuming  operation = "sts:AssumeRole"
+	// completing is made with the manager's own credentials, by cloud.Client.
+	completing operation = "autoscaling:CompleteLifecycleAction"
 )
 
 // service is whose operation it is.
@@ -64,6 +66,14 @@ var notAccepted = map[string]bool{
 
 // problemOf tells errors apart by what a person has to do about them.
 func problemOf(op operation, queue Queue, err error) problem {
+	p := explained(op, queue, err)
+	if op == completing { // the error itself says what to do
+		p.message = fmt.Sprintf("An adopted lifecycle hook is not completed: %s.", cut(err.Error(), maxCause))
+	}
+	return p
+}
+
+func explained(op operation, queue Queue, err error) problem {
 	var missing *aws.MissingRegionError
 	if errors.Is(err, errNoRegion) || errors.As(err, &missing) {
 		return problem{v1alpha1.ReasonNoRegion, "The queue's URL names no region: set the source's region, or AWS_REGION in the manager's environment."}

@@ -33,7 +33,9 @@ type LifecycleHookSpecApplyConfiguration struct {
 	Ignore []string `json:"ignore,omitempty"`
 	// adopt names hooks that are completed although no node of the policy waits at them:
 	// launch hooks, once the instance's node is Ready (at once if it goes to a warm
-	// pool), and termination hooks of instances that never became a node. Unset: none.
+	// pool), and termination hooks of instances that never became a node. They are heard
+	// from the queues of sources, and completed with CONTINUE; in mode DryRun, or with
+	// their name in ignore, they are not. Unset: none.
 	Adopt []AdoptedHookApplyConfiguration `json:"adopt,omitempty"`
 }
 

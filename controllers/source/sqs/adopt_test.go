@@ -1,0 +1,502 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package sqs
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/nodetermination/operator/api/v1alpha1"
+	"github.com/nodetermination/operator/controllers/cloud"
+	"github.com/nodetermination/operator/hack/awssim"
+)
+
+// adopting adopts a hook of the group workers.
+func adopting(name string) func(*v1alpha1.NodeTerminationPolicy) {
+	return func(p *v1alpha1.NodeTerminationPolicy) {
+		p.Spec.LifecycleHook = &v1alpha1.LifecycleHookSpec{Adopt: []v1alpha1.AdoptedHook{{AutoScalingGroupName: "workers", Name: name}}}
+	}
+}
+
+func dryRun(p *v1alpha1.NodeTerminationPolicy) { p.Spec.Mode = v1alpha1.ModeDryRun }
+
+// launching is the notice of an instance that waits at hook join of the group workers.
+func launching(instanceID string) awssim.Notice {
+	return awssim.Notice{Kind: awssim.Lifecycle, Launching: true, InstanceIDs: []string{instanceID}}
+}
+
+// terminating is the notice of an instance that waits at hook drain of the group workers.
+func terminating(instanceID string) awssim.Notice {
+	return awssim.Notice{Kind: awssim.Lifecycle, InstanceIDs: []string{instanceID}}
+}
+
+func notReady(n *corev1.Node) { n.Status.Conditions[0].Status = corev1.ConditionFalse }
+
+// become stores a node as it is now and tells of it.
+func (f *fixture) become(n *corev1.Node) {
+	f.t.Helper()
+	err := f.kube.Create(f.t.Context(), n.DeepCopy())
+	if err != nil {
+		current := &corev1.Node{}
+		if err = f.kube.Get(f.t.Context(), client.ObjectKeyFromObject(n), current); err == nil {
+			current.Status = n.Status
+			err = f.kube.Status().Update(f.t.Context(), current)
+		}
+	}
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	informer, err := f.nodes.FakeInformerFor(f.t.Context(), &corev1.Node{})
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	informer.Update(n, n)
+}
+
+// completions are the calls that complete hooks.
+func (f *fixture) completions() []awssim.Call {
+	return f.sim.Calls("autoscaling", "CompleteLifecycleAction")
+}
+
+// looked waits until the consumer has looked at every hook it remembers and waits for something.
+func (f *fixture) looked() {
+	f.t.Helper()
+	f.waitFor("the hooks to be looked at", func() bool {
+		f.mu.Lock()
+		a := f.consumers[f.queue].adoptions
+		f.mu.Unlock()
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		for _, hooks := range a.hooks {
+			for _, hook := range hooks {
+				if hook.busy || hook.look && hook.retry.IsZero() {
+					return false
+				}
+			}
+		}
+		return true
+	})
+}
+
+// completed waits until the only action is completed with CONTINUE and its message is gone.
+func (f *fixture) completed() {
+	f.t.Helper()
+	f.waitFor("the hook to be completed and its message deleted", func() bool {
+		actions := f.sim.LifecycleActions()
+		return len(actions) == 1 && actions[0].Result == "CONTINUE" && !actions[0].TimedOut && len(f.messages()) == 0
+	})
+}
+
+// A launch hook is completed as soon as the node is Ready, although its message is hidden.
+func TestAdoptedLaunchWaitsForItsNode(t *testing.T) {
+	for name, change := range map[string]func(*awssim.Notice){
+		"EventBridge": func(*awssim.Notice) {},
+		"direct":      func(n *awssim.Notice) { n.Kind = awssim.LifecycleDirect },
+		"through SNS": func(n *awssim.Notice) { n.SNS = true },
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t, node("other", instance2))
+			f.policy("all", adopting("join"), selecting("b")) // whichever nodes it selects
+			notice := launching(instance)
+			change(&notice)
+			f.send(notice)
+			f.run()
+			f.handled(1)
+			f.looked()
+			f.become(node("a", instance, notReady))
+			f.become(node("other", instance2))
+			f.looked()
+			if got := f.hiddenFor(); got != minWait || len(f.completions()) != 0 {
+				t.Fatalf("hidden for %s with %d completions, want %s and none", got, len(f.completions()), minWait)
+			}
+			f.become(node("a", instance))
+			f.completed()
+			if calls := f.completions(); len(calls) != 1 || calls[0].Params["LifecycleActionToken"] == "" || calls[0].Role != "" {
+				t.Errorf("completed with %+v", calls)
+			}
+			if f.termination(instance) != nil {
+				t.Error("a launch made a NodeTermination")
+			}
+			if health := f.Health(f.queue); !health.Ready || !health.LastEventTime.Equal(f.clock.Now()) {
+				t.Errorf("health %+v", health)
+			}
+		})
+	}
+}
+
+// What waits for nothing is completed at once.
+func TestAdoptedHookIsCompletedAtOnce(t *testing.T) {
+	warm := launching(stranger)
+	warm.Destination = "WarmPool"
+	direct := terminating(stranger)
+	direct.Kind = awssim.LifecycleDirect
+	for _, test := range []struct {
+		name   string
+		policy func(*v1alpha1.NodeTerminationPolicy)
+		notice awssim.Notice
+		age    time.Duration
+	}{
+		{"the node is Ready", adopting("join"), launching(instance), 0},
+		{"into a warm pool", adopting("join"), warm, 0},
+		{"termination of what never joined", adopting("drain"), terminating(stranger), 0},
+		{"the same, from the group itself", adopting("drain"), direct, 0},
+		{"the same, heard late", adopting("drain"), terminating(stranger), 40 * time.Minute},
+		{"although others are discarded", func(p *v1alpha1.NodeTerminationPolicy) { adopting("drain")(p); discarding(p) }, terminating(stranger), 0},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			f := newFixture(t, node("a", instance))
+			f.policy("all", test.policy)
+			f.policy("other")
+			f.send(test.notice)
+			f.step(test.age)
+			f.run()
+			f.handled(1)
+			f.completed()
+		})
+	}
+}
+
+// Nobody else's hook is completed, whatever else becomes of its message.
+func TestOtherHooksAreLeftAlone(t *testing.T) {
+	of := func(n awssim.Notice, group, hook string) awssim.Notice {
+		n.Group, n.Hook = group, hook
+		return n
+	}
+	elsewhere := func(p *v1alpha1.NodeTerminationPolicy) {
+		adopting("join")(p)
+		p.Spec.Sources[0].SQS.QueueURL += "-other"
+	}
+	for _, test := range []struct {
+		name    string
+		policy  []func(*v1alpha1.NodeTerminationPolicy)
+		notice  awssim.Notice
+		outcome outcome
+		says    string // in the log
+	}{
+		{"launch, not adopted", nil, launching(instance), passed, ""},
+		{"launch, another group's", []func(*v1alpha1.NodeTerminationPolicy){adopting("join")}, of(launching(instance), "databases", "join"), passed, ""},
+		{"launch, another hook", []func(*v1alpha1.NodeTerminationPolicy){adopting("join")}, of(launching(instance), "workers", "warm-up"), passed, ""},
+		{"launch, a managed node group's", []func(*v1alpha1.NodeTerminationPolicy){adopting("join")}, of(launching(instance), "workers", "Launch-LC-Hook"), passed, ""},
+		{
+			"launch, a managed node group's, adopted in error", []func(*v1alpha1.NodeTerminationPolicy){adopting("Launch-LC-Hook")},
+			of(launching(instance), "workers", "Launch-LC-Hook"), passed, "take it out of ignore",
+		},
+		{"launch, adopted by a policy of another queue", []func(*v1alpha1.NodeTerminationPolicy){elsewhere}, launching(instance), passed, ""},
+		{"launch, dry run", []func(*v1alpha1.NodeTerminationPolicy){adopting("join"), dryRun}, launching(instance), passed, "mode DryRun"},
+		{"unjoined, not adopted", nil, terminating(stranger), retained, ""},
+		{"unjoined, not adopted and discarded", []func(*v1alpha1.NodeTerminationPolicy){discarding}, terminating(stranger), discarded, ""},
+		{"unjoined, another group's", []func(*v1alpha1.NodeTerminationPolicy){adopting("drain")}, of(terminating(stranger), "databases", "drain"), retained, ""},
+		{"unjoined, a managed node group's", []func(*v1alpha1.NodeTerminationPolicy){adopting("drain")}, of(terminating(stranger), "workers", "Terminate-LC-Hook"), retained, ""},
+		{"unjoined, dry run", []func(*v1alpha1.NodeTerminationPolicy){adopting("drain"), dryRun}, terminating(stranger), retained, "mode DryRun"},
+		{"of a node", []func(*v1alpha1.NodeTerminationPolicy){adopting("drain")}, terminating(instance), stored, ""},
+		{"of a node that no policy selects", []func(*v1alpha1.NodeTerminationPolicy){adopting("drain"), selecting("b")}, terminating(instance), notGoverned, ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			f := newFixture(t, node("a", instance))
+			f.policy("adopts", test.policy...)
+			f.policy("other", func(p *v1alpha1.NodeTerminationPolicy) {
+				p.Spec.NodeSelector = &v1alpha1.LabelSelector{MatchLabels: map[string]string{"pool": "b"}}
+				if test.outcome == discarded {
+					discarding(p)
+				}
+			})
+			counted := f.of(test.outcome)
+			f.send(test.notice)
+			f.run()
+			f.handled(1)
+			if got := f.of(test.outcome) - counted; got != 1 {
+				t.Errorf("outcome %s was counted %v times", test.outcome, got)
+			}
+			f.become(node("a", instance))
+			f.looked()
+			if actions := f.sim.LifecycleActions(); len(f.completions()) != 0 || actions[0].Result != "" {
+				t.Errorf("completed: %+v", actions)
+			}
+			if gone := test.outcome != retained; gone != (len(f.messages()) == 0) {
+				t.Errorf("messages %+v", f.messages())
+			}
+			if got := f.logged.with("left alone", test.says); (len(got) == 1) != (test.says != "") {
+				t.Errorf("the log says %q", got)
+			}
+		})
+	}
+}
+
+// What becomes of a hook is judged by the policies and nodes of the moment.
+func TestNoLongerToBeCompleted(t *testing.T) {
+	for name, test := range map[string]struct {
+		notice  awssim.Notice
+		change  func(*fixture, *v1alpha1.NodeTerminationPolicy)
+		outcome outcome
+	}{
+		"not adopted any more": {launching(stranger), func(f *fixture, p *v1alpha1.NodeTerminationPolicy) {
+			p.Spec.LifecycleHook = nil
+			if err := f.kube.Update(f.t.Context(), p); err != nil {
+				f.t.Fatal(err)
+			}
+		}, passed},
+		"it joins after all": {terminating(stranger), func(*fixture, *v1alpha1.NodeTerminationPolicy) {}, stored},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t)
+			p := f.policy("all", func(p *v1alpha1.NodeTerminationPolicy) {
+				p.Spec.LifecycleHook = &v1alpha1.LifecycleHookSpec{Adopt: []v1alpha1.AdoptedHook{
+					{AutoScalingGroupName: "workers", Name: "join"}, {AutoScalingGroupName: "workers", Name: "drain"},
+				}}
+			})
+			if _, err := f.sim.AddFault(awssim.Fault{Service: "autoscaling", Code: awssim.Throttle}); err != nil {
+				t.Fatal(err)
+			}
+			counted := f.of(test.outcome)
+			f.send(test.notice)
+			f.run()
+			f.handled(1)
+			f.looked()
+			test.change(f, p)
+			f.sim.ClearFaults()
+			before := len(f.completions())
+			f.become(node("n", stranger))
+			f.step(maxBackoff) // for the one that was tried, and for the message if that was not yet given back
+			f.waitFor("the message to be handled anew", func() bool { return f.of(test.outcome) == counted+1 && len(f.messages()) == 0 })
+			if n := len(f.completions()); n != before {
+				t.Errorf("completed all the same: %+v", f.completions())
+			}
+		})
+	}
+}
+
+// A completion that fails is tried again, and the policy's source says what to do.
+func TestFailedCompletionIsTriedAgain(t *testing.T) {
+	for _, test := range []struct{ code, reason, says string }{
+		{awssim.Throttle, v1alpha1.ReasonThrottled, "slow down"},
+		{awssim.ServerError, v1alpha1.ReasonSourceError, "fails on the side of AWS"},
+		{"AccessDenied", v1alpha1.ReasonAccessDenied, "allow autoscaling:CompleteLifecycleAction"},
+	} {
+		t.Run(test.code, func(t *testing.T) {
+			f := newFixture(t, node("a", instance), node("b", instance2))
+			f.policy("all", adopting("join"))
+			if _, err := f.sim.AddFault(awssim.Fault{Service: "autoscaling", Code: test.code}); err != nil {
+				t.Fatal(err)
+			}
+			f.send(launching(instance))
+			f.run()
+			f.handled(1)
+			message := f.waitForHealth(test.reason)
+			if !strings.HasPrefix(message, "An adopted lifecycle hook is not completed: ") || !strings.Contains(message, test.says) {
+				t.Errorf("message %q, want %q in it", message, test.says)
+			}
+			f.spot(instance2) // is not held up
+			f.handled(1)
+			for i := 1; i <= 3; i++ {
+				f.waitFor("the timer of the next try", func() bool { return f.clock.Waiters() >= 2 })
+				f.looked()
+				if n := len(f.completions()); n != i {
+					t.Fatalf("%d tries, want %d", n, i)
+				}
+				f.step(time.Duration(1<<(i-1)) * time.Second)
+				f.waitFor("the next try", func() bool { return len(f.completions()) == i+1 })
+			}
+			if again := f.waitForHealth(test.reason); again != message {
+				t.Errorf("the message changes: %q, before: %q", again, message)
+			}
+			f.looked()
+			f.waitFor("the timer of the next try", func() bool { return f.clock.Waiters() >= 2 })
+			f.sim.ClearFaults()
+			f.step(8 * time.Second)
+			f.completed()
+			if message := f.waitForHealth(v1alpha1.ReasonReady); message != "" {
+				t.Errorf("ready, but: %q", message)
+			}
+		})
+	}
+}
+
+// What somebody else has completed, or has timed out, is done.
+func TestNoActionIsDone(t *testing.T) {
+	f := newFixture(t, node("a", instance))
+	f.policy("all", adopting("join"))
+	notice := launching(instance)
+	notice.Token = "87654321-4321-4321-4321-210987654321" // of no action
+	if err := f.sim.PutLifecycleHook(awssim.LifecycleHook{Group: "workers", Name: "join", Launching: true}); err != nil {
+		t.Fatal(err)
+	}
+	f.send(notice)
+	f.run()
+	f.handled(1)
+	f.waitFor("the message to be deleted", func() bool { return len(f.messages()) == 0 })
+	if len(f.completions()) != 1 || !f.Health(f.queue).Ready || len(f.logged.with("waits no more")) != 1 {
+		t.Errorf("%d completions, health %+v", len(f.completions()), f.Health(f.queue))
+	}
+}
+
+// The process ends while an instance joins: the next one hears of it soon, although
+// the message was to be hidden for longer.
+func TestRestartLosesNothing(t *testing.T) {
+	f := newFixture(t)
+	f.policy("all", adopting("join"))
+	f.send(launching(instance))
+	f.run()
+	f.handled(1)
+	f.looked()
+	f.stop()
+	<-f.done
+	f.become(node("a", instance))
+	f.done = make(chan struct{})
+	f.step(visibility) // the call of the first that was cut off may have received it
+	f.run()
+	f.handled(1)
+	f.completed()
+}
+
+// While its node does not come, the message comes back now and then, until no group waits any more.
+func TestLaunchThatNeverJoins(t *testing.T) {
+	f := newFixture(t)
+	f.policy("all", adopting("join"))
+	f.send(launching(stranger))
+	f.run()
+	f.handled(1)
+	for _, want := range []time.Duration{minWait, 2 * minWait, maxWait, maxWait} {
+		if got := f.hiddenFor(); got != want {
+			t.Fatalf("hidden for %s, want %s", got, want)
+		}
+		f.step(want)
+		f.handled(1)
+	}
+	f.step(hookLife)
+	f.handled(1)
+	if messages := f.messages(); len(messages) != 0 {
+		t.Errorf("after two days it is still there: %+v", messages)
+	}
+	f.looked()
+	if len(f.completions()) != 0 {
+		t.Error("it was completed")
+	}
+	if n := len(f.logged.with("launch hook is adopted")); n != 1 {
+		t.Errorf("told %d times", n)
+	}
+}
+
+// hooksFunc completes hooks.
+type hooksFunc func(context.Context, cloud.Action) error
+
+func (f hooksFunc) Complete(ctx context.Context, action cloud.Action, _ cloud.Result) error {
+	return f(ctx, action)
+}
+
+// Completions run beside everything else, a few at a time.
+func TestSlowCompletionsHoldUpNothing(t *testing.T) {
+	const launches = 3 * maxCompletions
+	f := newFixture(t, node("a", instance))
+	f.policy("all", adopting("join"))
+	entered, release := make(chan struct{}, launches), make(chan struct{})
+	f.opts.Hooks = hooksFunc(func(ctx context.Context, _ cloud.Action) error {
+		entered <- struct{}{}
+		select {
+		case <-release:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	})
+	for i := range launches {
+		notice := launching(fmt.Sprintf("i-0abc%013d", i))
+		notice.Destination = "WarmPool"
+		f.send(notice)
+	}
+	f.run()
+	f.handled(launches)
+	for range maxCompletions {
+		<-entered
+	}
+	f.spot(instance)
+	f.handled(1)
+	if f.termination(instance) == nil {
+		t.Error("a message behind them was not stored")
+	}
+	if len(entered) != 0 {
+		t.Errorf("more than %d at a time", maxCompletions)
+	}
+	close(release)
+	f.waitFor("all of them to be completed", func() bool { return len(entered) == launches-maxCompletions && len(f.messages()) == 0 })
+}
+
+// A call that was not sent is no failure, and made a little later.
+func TestBusy(t *testing.T) {
+	f := newFixture(t, node("a", instance))
+	f.policy("all", adopting("join"))
+	answers := make(chan error, 2)
+	answers <- cloud.ErrBusy
+	answers <- nil
+	var actions []cloud.Action
+	f.opts.Hooks = hooksFunc(func(_ context.Context, action cloud.Action) error {
+		actions = append(actions, action)
+		return <-answers
+	})
+	notice := launching(instance)
+	notice.Token = "87654321-4321-4321-4321-210987654321"
+	f.send(notice)
+	f.run()
+	f.handled(1)
+	f.looked()
+	f.waitFor("the timer of the next try", func() bool { return f.clock.Waiters() >= 2 })
+	if health := f.Health(f.queue); !health.Ready {
+		t.Errorf("health %+v", health)
+	}
+	f.step(busyDelay)
+	f.waitFor("the message to be deleted", func() bool { return len(f.messages()) == 0 })
+	want := cloud.Action{Region: "us-east-1", Group: "workers", Hook: "join", Token: notice.Token, InstanceID: instance}
+	if len(actions) != 2 || actions[0] != want || actions[1] != want {
+		t.Errorf("actions %+v, want %+v twice", actions, want)
+	}
+}
+
+// What is remembered is bounded, each hook once and with its latest receipt.
+func TestAdoptions(t *testing.T) {
+	a := newAdoptions()
+	hook := func(i int) *adopted {
+		return &adopted{instanceID: fmt.Sprint("i", i/2), hook: v1alpha1.LifecycleHook{Name: fmt.Sprint(i)}, sent: epoch, handle: "first"}
+	}
+	for i := range maxAdopted + 10 {
+		a.add(hook(i))
+	}
+	again := hook(0)
+	again.handle = "second"
+	a.add(again)
+	due, next := a.take(epoch, maxAdopted+10)
+	if len(due) != maxAdopted || len(a.handles()) != maxAdopted || !next.IsZero() {
+		t.Fatalf("%d hooks are due, %d remembered, next %s", len(due), len(a.handles()), next)
+	}
+	if due, _ := a.take(epoch, maxAdopted+10); len(due) != 0 {
+		t.Errorf("%d hooks are due twice", len(due))
+	}
+	for i, h := range due {
+		if want := map[bool]string{true: "second", false: "first"}[h.hook.Name == "0"]; h.handle != want {
+			t.Errorf("hook %s has the %s receipt", h.hook.Name, h.handle)
+		}
+		switch i % 2 {
+		case 0:
+			a.forget(h)
+		case 1:
+			a.putBack(h, epoch.Add(time.Minute))
+		}
+	}
+	due, next = a.take(epoch, maxAdopted)
+	if len(due) != 0 || !next.Equal(epoch.Add(time.Minute)) {
+		t.Errorf("%d are due before their time, next %s", len(due), next)
+	}
+	if due, _ = a.take(epoch.Add(time.Minute), 7); len(due) != 7 {
+		t.Errorf("%d are taken, want 7", len(due))
+	}
+	for _, h := range due {
+		a.putBack(h, time.Time{})
+	}
+	if a.take(epoch.Add(hookLife), maxAdopted); a.count != 0 || len(a.hooks) != 0 || a.busy != 0 {
+		t.Errorf("after two days %d are remembered, %d busy", a.count, a.busy)
+	}
+}

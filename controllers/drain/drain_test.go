@@ -69,6 +69,26 @@ func TestDrain(t *testing.T) {
 	}
 }
 
+// A pod is kept as long as its annotation says so, and not a moment longer.
+func TestDrainKeptByAnnotation(t *testing.T) {
+	node := cluster.CreateNodes(t, 1)[0].Name
+	namespace := cluster.CreateNamespace(t)
+	kept := cluster.CreatePods(t, namespace, node, 1, named("kept", func(pod *corev1.Pod) {
+		pod.Annotations = map[string]string{"karpenter.sh/do-not-disrupt": "true"}
+	}))[0]
+	r := newRig(t, cluster.Config())
+	r.drain(node, soft())
+	r.untilBlocked(node, `kept by its annotation karpenter.sh/do-not-disrupt: "true"`)
+	if told := r.traffic.told(); told != 0 {
+		t.Errorf("told to go %d times", told)
+	}
+	patch := client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"annotations":null}}`))
+	if err := cluster.Client().Patch(t.Context(), kept, patch); err != nil {
+		t.Fatal(err)
+	}
+	r.untilDone(node)
+}
+
 // createDaemonPod creates a DaemonSet for one node, and returns its pod.
 func createDaemonPod(t *testing.T, namespace, node string) *corev1.Pod {
 	t.Helper()

@@ -37,6 +37,7 @@ import (
 	"github.com/nodetermination/operator/controllers/cloud"
 	"github.com/nodetermination/operator/controllers/drain"
 	"github.com/nodetermination/operator/controllers/policy"
+	"github.com/nodetermination/operator/controllers/source/manual"
 	"github.com/nodetermination/operator/controllers/source/sqs"
 	"github.com/nodetermination/operator/controllers/termination"
 )
@@ -166,6 +167,12 @@ func run() error {
 	}
 	if err := addPolicy(manager, o, log); err != nil {
 		return err
+	}
+	annotations := manual.Reconciler{
+		Cache: manager.GetCache(), Live: manager.GetAPIReader(), Client: manager.GetClient(), Clock: clock.RealClock{},
+	}
+	if err := annotations.SetupWithManager(manager); err != nil {
+		return fmt.Errorf("cannot set up the controller of annotations: %w", err)
 	}
 	err = errors.Join(manager.AddHealthzCheck("ping", healthz.Ping), manager.AddReadyzCheck("ping", healthz.Ping))
 	if err != nil {

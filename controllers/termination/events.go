@@ -70,6 +70,8 @@ func stateOf(e v1alpha1.Event, seen bool, s *scope) v1alpha1.EventState {
 	switch {
 	case cancelled(e, s.nt.Spec.Events):
 		return v1alpha1.EventCancelled
+	case e.Kind == v1alpha1.Manual:
+		return v1alpha1.EventActive // people mean it until they take it back, whatever the node does meanwhile
 	case event.Resolves(e), resolvedByState(e, s.nt.Spec.Events):
 		return v1alpha1.EventResolved
 	case s.node == nil || !cameBack(e, s.nt.Status.Node, s.node, s.now):

@@ -54,6 +54,10 @@ func hook(id string) v1alpha1.Event {
 	}
 }
 
+func manual(id string) v1alpha1.Event {
+	return v1alpha1.Event{ID: id, Kind: v1alpha1.Manual, Source: v1alpha1.SourceManual, Time: at(0)}
+}
+
 func stateChange(id, state string, offset time.Duration) v1alpha1.Event {
 	e := v1alpha1.Event{ID: id, Kind: v1alpha1.InstanceStateChange, Source: v1alpha1.SourceSQS, Time: at(offset), InstanceAction: state}
 	if state != "running" {
@@ -111,6 +115,17 @@ func TestClassify(t *testing.T) {
 		"but not another boot": {
 			events: []v1alpha1.Event{hook("h")}, before: states{"h": active}, boot: "1", node: nodeReady(time.Minute, "2"),
 			now: time.Minute, want: states{"h": resolved},
+		},
+		"what people asked for outlives every boot": {
+			events: []v1alpha1.Event{manual("m"), stateChange("r", "running", 5*time.Minute)},
+			before: states{"m": active}, boot: "1", node: nodeReady(10*time.Minute, "2"), now: 10 * time.Minute,
+			want: states{"m": active, "r": resolved},
+		},
+		"also on a node that booted before it was first seen": {
+			events: []v1alpha1.Event{manual("m")}, node: nodeReady(time.Minute, "1"), now: 2 * time.Minute, want: states{"m": active},
+		},
+		"and ends when they take it back": {
+			events: []v1alpha1.Event{cancel(manual("m"))}, before: states{"m": active}, node: nodeReady(-hour, "1"), want: states{"m": calledOff},
 		},
 		"a running instance resolves its stop": {
 			events: []v1alpha1.Event{stateChange("s", "stopping", 0), stateChange("r", "running", 5*time.Minute)},

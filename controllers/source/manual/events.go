@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package manual
+
+import (
+	"fmt"
+	"regexp"
+	"strconv"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
+
+	"github.com/nodetermination/operator/api/v1alpha1"
+)
+
+// maxDescription is how many characters an event's description takes.
+const maxDescription = 1024
+
+// eventID is of the n-th time that a node was asked to go. Events that people
+// write into a NodeTermination by hand have other ids, and are left to them.
+var eventID = regexp.MustCompile(`^manual-([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})-([1-9][0-9]{0,8})$`)
+
+func idOf(node types.UID, n int) string {
+	return fmt.Sprintf("manual-%s-%d", node, n)
+}
+
+// parseID takes apart what idOf has made; false for the id of any other event.
+func parseID(id string) (node types.UID, n int, ok bool) {
+	match := eventID.FindStringSubmatch(id)
+	if match == nil {
+		return "", 0, false
+	}
+	n, err := strconv.Atoi(match[2])
+	return types.UID(match[1]), n, err == nil
+}
+
+// missing are the events to store, so that the NodeTermination of a node's
+// instance, nil if there is none, says what the node's annotation does.
+//
+// Of the node's own events the last one stands for the annotation, unless it was
+// called off: then the annotation was taken away since and is another wish. All
+// others are to be called off, those of a node that has registered anew as well.
+func missing(node *corev1.Node, nt *v1alpha1.NodeTermination, now time.Time) []v1alpha1.Event {
+	reason, asked := node.Annotations[v1alpha1.AnnotationDrain]
+	var last int
+	var standing []v1alpha1.Event // not called off
+	if nt != nil && nt.Spec.NodeName == node.Name {
+		for _, e := range nt.Spec.Events {
+			uid, n, ours := parseID(e.ID)
+			if !ours {
+				continue
+			}
+			if uid == node.UID {
+				last = max(last, n)
+			}
+			if !ptr.Deref(e.Cancelled, false) {
+				standing = append(standing, e)
+			}
+		}
+	}
+	wish := v1alpha1.Event{
+		ID: idOf(node.UID, last+1), Kind: v1alpha1.Manual, Source: v1alpha1.SourceManual,
+		Time: metav1.NewTime(now.UTC().Truncate(time.Second)), Description: cut(reason),
+	}
+	known := false
+	var events []v1alpha1.Event
+	for _, e := range standing {
+		if asked && e.ID == idOf(node.UID, last) {
+			known = e.Description == wish.Description
+			wish.ID, wish.Time = e.ID, e.Time
+			continue
+		}
+		events = append(events, v1alpha1.Event{ID: e.ID, Kind: e.Kind, Source: e.Source, Time: e.Time, Cancelled: ptr.To(true)})
+	}
+	if asked && !known {
+		events = append(events, wish)
+	}
+	return events
+}
+
+// cut cuts a text to what a description takes.
+func cut(text string) string {
+	characters := []rune(text)
+	return string(characters[:min(len(characters), maxDescription)])
+}

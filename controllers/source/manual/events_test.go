@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package manual
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
+
+	"github.com/nodetermination/operator/api/v1alpha1"
+)
+
+const (
+	instance = "i-0abc1234def567890"
+	uid      = types.UID("1e5527d7-bb36-4607-3370-4164db56a40e")
+	before   = types.UID("00000000-bb36-4607-3370-4164db56a40e")
+)
+
+var t0 = time.Date(2026, 11, 22, 5, 8, 0, 0, time.UTC)
+
+// node is a Node with the annotation, or without it if there is no value.
+func node(value ...string) *corev1.Node {
+	n := &corev1.Node{
+		ObjectMeta: metav1.ObjectMeta{Name: "a", UID: uid, CreationTimestamp: metav1.NewTime(t0)},
+		Spec:       corev1.NodeSpec{ProviderID: "aws:///us-east-1a/" + instance},
+	}
+	if len(value) > 0 {
+		metav1.SetMetaDataAnnotation(&n.ObjectMeta, v1alpha1.AnnotationDrain, strings.Join(value, ""))
+	}
+	return n
+}
+
+// wish is an event as it was stored in the first minute.
+func wish(node types.UID, n int, description string) v1alpha1.Event {
+	return v1alpha1.Event{
+		ID: idOf(node, n), Kind: v1alpha1.Manual, Source: v1alpha1.SourceManual, Time: metav1.NewTime(t0), Description: description,
+	}
+}
+
+// calledOff is what calls an event off, and the event after that.
+func calledOff(e v1alpha1.Event) v1alpha1.Event {
+	e.Description, e.Cancelled = "", ptr.To(true)
+	return e
+}
+
+func at(e v1alpha1.Event, when time.Time) v1alpha1.Event {
+	e.Time = metav1.NewTime(when)
+	return e
+}
+
+func termination(events ...v1alpha1.Event) *v1alpha1.NodeTermination {
+	nt := &v1alpha1.NodeTermination{ObjectMeta: metav1.ObjectMeta{Name: instance}}
+	nt.Spec = v1alpha1.NodeTerminationSpec{InstanceID: instance, NodeName: "a", Events: events}
+	return nt
+}
+
+func TestMissing(t *testing.T) {
+	now := t0.Add(time.Hour)
+	byHand := v1alpha1.Event{ID: "manual-1", Kind: v1alpha1.Manual, Source: v1alpha1.SourceManual, Time: metav1.NewTime(t0)}
+	spot := v1alpha1.Event{ID: "1e5527d7-bb36-4607-3370-4164db56a40e", Kind: v1alpha1.SpotInterruption, Source: v1alpha1.SourceSQS}
+	mispaired := termination(wish(uid, 1, "update"))
+	mispaired.Spec.NodeName = "b"
+	long := strings.Repeat("é", 1025)
+	type events = []v1alpha1.Event
+	for name, test := range map[string]struct {
+		node *corev1.Node
+		nt   *v1alpha1.NodeTermination
+		want events
+	}{
+		"nothing asked, nothing there":           {node: node()},
+		"nothing asked, other events":            {node: node(), nt: termination(spot, byHand)},
+		"asked":                                  {node: node("update"), want: events{at(wish(uid, 1, "update"), now)}},
+		"asked without a reason":                 {node: node(""), want: events{at(wish(uid, 1, ""), now)}},
+		"asked at too great length":              {node: node(long), want: events{at(wish(uid, 1, long[:2*1024]), now)}},
+		"asked, with other events":               {node: node("update"), nt: termination(spot, byHand), want: events{at(wish(uid, 1, "update"), now)}},
+		"asked and stored":                       {node: node("update"), nt: termination(spot, wish(uid, 1, "update"))},
+		"asked without a reason and stored":      {node: node(""), nt: termination(wish(uid, 1, ""))},
+		"asked at too great length and stored":   {node: node(long), nt: termination(wish(uid, 1, long[:2*1024]))},
+		"another reason":                         {node: node("other"), nt: termination(wish(uid, 1, "update")), want: events{wish(uid, 1, "other")}},
+		"no reason any more":                     {node: node(""), nt: termination(wish(uid, 1, "update")), want: events{wish(uid, 1, "")}},
+		"taken away":                             {node: node(), nt: termination(spot, wish(uid, 1, "update")), want: events{calledOff(wish(uid, 1, ""))}},
+		"taken away and called off":              {node: node(), nt: termination(calledOff(wish(uid, 1, "")))},
+		"asked again":                            {node: node("again"), nt: termination(calledOff(wish(uid, 1, ""))), want: events{at(wish(uid, 2, "again"), now)}},
+		"asked again and stored":                 {node: node("again"), nt: termination(calledOff(wish(uid, 1, "")), wish(uid, 2, "again"))},
+		"asked again, and the first was pruned":  {node: node("again"), nt: termination(wish(uid, 2, "again"))},
+		"asked anew, and others were pruned":     {node: node("anew"), nt: termination(calledOff(wish(uid, 10, "")), calledOff(wish(uid, 9, ""))), want: events{at(wish(uid, 11, "anew"), now)}},
+		"taken away twice at once":               {node: node(), nt: termination(wish(uid, 1, ""), wish(uid, 2, "")), want: events{calledOff(wish(uid, 1, "")), calledOff(wish(uid, 2, ""))}},
+		"registered anew":                        {node: node(), nt: termination(wish(before, 3, "update")), want: events{calledOff(wish(before, 3, ""))}},
+		"registered anew, with the annotation":   {node: node("update"), nt: termination(wish(before, 3, "update")), want: events{calledOff(wish(before, 3, "")), at(wish(uid, 1, "update"), now)}},
+		"another node's NodeTermination":         {node: node("update"), nt: mispaired, want: events{at(wish(uid, 1, "update"), now)}},
+		"another node's, and nothing is asked":   {node: node(), nt: mispaired},
+		"asked for between two that were stored": {node: node("x"), nt: termination(wish(uid, 1, "x"), wish(uid, 2, "x")), want: events{calledOff(wish(uid, 1, ""))}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if diff := cmp.Diff(test.want, missing(test.node, test.nt, now)); diff != "" {
+				t.Error(diff)
+			}
+			// What was stored is not missing any more, and a restart makes nothing of it.
+			if test.nt == mispaired {
+				return
+			}
+			stored := test.nt
+			if stored == nil {
+				stored = termination()
+			}
+			apply(stored, missing(test.node, test.nt, now))
+			if again := missing(test.node, stored, now.Add(time.Minute)); len(again) > 0 {
+				t.Errorf("still missing once stored: %+v", again)
+			}
+		})
+	}
+}
+
+// apply stores events as the API server does.
+func apply(nt *v1alpha1.NodeTermination, events []v1alpha1.Event) {
+next:
+	for _, e := range events {
+		for i := range nt.Spec.Events {
+			known := &nt.Spec.Events[i]
+			if known.ID == e.ID {
+				if e.Cancelled == nil {
+					known.Description = e.Description
+				} else {
+					known.Cancelled = e.Cancelled
+				}
+				continue next
+			}
+		}
+		nt.Spec.Events = append(nt.Spec.Events, e)
+	}
+}
+
+func TestParseID(t *testing.T) {
+	if id := idOf(uid, 999_999_999); len(id) > 64 {
+		t.Errorf("%s has %d characters", id, len(id))
+	}
+	for id, want := range map[string]int{
+		idOf(uid, 1): 1, idOf(uid, 120): 120,
+		"manual-1": 0, "manual-test-1": 0, string(uid): 0, idOf(uid, 0): 0, idOf(uid, 1) + "0000000000": 0, "x" + idOf(uid, 1): 0, "": 0,
+	} {
+		node, n, ok := parseID(id)
+		if ok != (want > 0) || n != want || ok && node != uid {
+			t.Errorf("%s: %s, %d, %v", id, node, n, ok)
+		}
+	}
+}

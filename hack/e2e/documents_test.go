@@ -29,6 +29,7 @@ func TestDocuments(t *testing.T) {
 		"running, after the rebalance":               testRunningAgain,
 		"health":                                     testHealth,
 		"lifecycle action on both ways":              testLifecycle,
+		"launch hooks":                               testLaunchHooks,
 		"capacity reservation":                       testCapacityReservation,
 		"test notification":                          testTestNotification,
 		"unknown instance, retained":                 testRetained,
@@ -38,8 +39,11 @@ func TestDocuments(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			test(t, newWorld(t, func(spec *v1alpha1.NodeTerminationPolicySpec) {
-				if name == "unknown instance, discarded" {
+				switch name {
+				case "unknown instance, discarded":
 					spec.Sources[0].SQS.UnknownInstances = v1alpha1.UnknownDiscard
+				case "launch hooks":
+					adoptJoin(spec)
 				}
 			}))
 		})

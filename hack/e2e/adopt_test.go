@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"fmt"
+	"maps"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/nodetermination/operator/api/v1alpha1"
+	"github.com/nodetermination/operator/hack/awssim"
+)
+
+// adoptingGroup is the Auto Scaling group whose hook join adoptJoin adopts.
+const adoptingGroup = "adopting"
+
+func adoptJoin(spec *v1alpha1.NodeTerminationPolicySpec) {
+	spec.LifecycleHook = &v1alpha1.LifecycleHookSpec{Adopt: []v1alpha1.AdoptedHook{{AutoScalingGroupName: adoptingGroup, Name: "join"}}}
+}
+
+// testLaunchHooks: a launch hook is completed as soon as the node is Ready, by the node and not by
+// its message coming back; at once if the instance goes to a warm pool; and another hook never.
+func testLaunchHooks(t *testing.T, w *world) {
+	const joins, warms, other = "i-0e2e0000000000001", "i-0e2e0000000000002", "i-0e2e0000000000003"
+	notice := awssim.Notice{Kind: awssim.Lifecycle, Launching: true, Group: adoptingGroup, Hook: "join", InstanceIDs: []string{joins}}
+	w.send(notice)
+	var hidden awssim.Message
+	eventually(t, func() error {
+		messages := w.messages()
+		if len(messages) != 1 || messages[0].VisibleAt.Before(messages[0].Sent.Add(visible)) {
+			return fmt.Errorf("the queue has %+v, want the message of the hook, given back", messages)
+		}
+		hidden = messages[0]
+		return nil
+	})
+	notice.InstanceIDs, notice.Destination = []string{warms}, "WarmPool"
+	w.send(notice)
+	w.untilContinued(warms)
+	notice.InstanceIDs, notice.Hook = []string{other}, "warm-up"
+	w.send(notice)
+	eventually(t, func() error {
+		if messages := w.messages(); len(messages) != 1 || messages[0].ID != hidden.ID {
+			return fmt.Errorf("the queue has %+v, want the message of %s only", messages, joins)
+		}
+		return nil
+	})
+	if action := lifecycleAction(t, joins); action.Result != "" {
+		t.Errorf("the hook was completed without a node: %+v", action)
+	}
+
+	cluster.CreateNodes(t, 1, func(node *corev1.Node) {
+		node.Spec.ProviderID = "aws:///us-east-1a/" + joins
+		maps.Copy(node.Labels, w.label)
+	})
+	w.untilContinued(joins)
+	if action := lifecycleAction(t, joins); !action.Ended.Before(hidden.VisibleAt) {
+		t.Errorf("completed at %s, not before its message came back at %s", action.Ended, hidden.VisibleAt)
+	}
+	w.untilQueueEmpty()
+	if action := lifecycleAction(t, other); action.Result != "" {
+		t.Errorf("a hook that no policy adopts was completed: %+v", action)
+	}
+}
+
+// lifecycleAction is the one in which an instance of the group waits, or has waited.
+func lifecycleAction(t *testing.T, instanceID string) awssim.LifecycleAction {
+	t.Helper()
+	for _, action := range aws.LifecycleActions() {
+		if action.Hook.Group == adoptingGroup && action.InstanceID == instanceID {
+			return action
+		}
+	}
+	t.Fatalf("instance %s never waited", instanceID)
+	return awssim.LifecycleAction{}
+}
+
+// untilContinued waits until the hook at which an instance waits is completed with CONTINUE.
+func (w *world) untilContinued(instanceID string) {
+	w.t.Helper()
+	eventually(w.t, func() error {
+		if action := lifecycleAction(w.t, instanceID); action.Result != "CONTINUE" || action.TimedOut {
+			return fmt.Errorf("the hook of %s is not completed: %+v", instanceID, action)
+		}
+		return nil
+	})
+}

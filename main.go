@@ -5,6 +5,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"flag"
 	"fmt"
@@ -36,6 +37,7 @@ import (
 	"github.com/nodetermination/operator/api/v1alpha1"
 	"github.com/nodetermination/operator/controllers/cloud"
 	"github.com/nodetermination/operator/controllers/drain"
+	"github.com/nodetermination/operator/controllers/leader"
 	"github.com/nodetermination/operator/controllers/policy"
 	"github.com/nodetermination/operator/controllers/source/manual"
 	"github.com/nodetermination/operator/controllers/source/sqs"
@@ -72,7 +74,7 @@ type options struct {
 func parseFlags() (options, error) {
 	var o options
 	flag.BoolVar(&o.leaderElection, "leader-elect", true, "act only while holding the lease, so that several replicas can run")
-	flag.StringVar(&o.leaderElectionNamespace, "leader-election-namespace", "", "namespace of the lease; the pod's own if empty")
+	flag.StringVar(&o.leaderElectionNamespace, "leader-election-namespace", os.Getenv("POD_NAMESPACE"), "namespace of the lease; by default that of the manager's own pod, POD_NAMESPACE")
 	flag.StringVar(&o.metricsAddress, "metrics-bind-address", ":8443", "address of the metrics endpoint (https, with authentication and authorization), or 0 for none")
 	flag.StringVar(&o.probeAddress, "health-probe-bind-address", ":8081", "address of /healthz and /readyz, or 0 for none")
 	flag.StringVar(&o.watcherImage, "watcher-image", "", "image of the watchers of the instance metadata service; if empty that of the manager's own pod, which POD_NAME and POD_NAMESPACE name")
@@ -146,18 +148,24 @@ func run() error {
 	if err != nil {
 		return fmt.Errorf("cannot find a cluster: %w", err)
 	}
-	if o.leaderElection && o.leaderElectionNamespace == "" && os.Getenv("KUBERNETES_SERVICE_HOST") == "" {
-		return errors.New("--leader-election-namespace is empty: outside of a cluster, write the namespace of the lease")
+	if o.leaderElection && o.leaderElectionNamespace == "" {
+		return errors.New("--leader-election-namespace is empty, and so is POD_NAMESPACE: write the namespace of the lease")
 	}
 	config.UserAgent = v1alpha1.FieldManager
 	// Priority and fairness in the API server is the limit, not a client's guess.
 	config.QPS = -1
 
-	manager, err := newManager(config, o)
+	ctx, stop := context.WithCancel(ctrl.SetupSignalHandler())
+	defer stop()
+	replica := &leader.Replica{NodeName: os.Getenv("NODE_NAME"), Pod: ownPod(), Log: log.WithName("leader")}
+	manager, err := newManager(config, o, replica)
 	if err != nil {
 		return err
 	}
-	ctx := ctrl.SetupSignalHandler()
+	replica.Nodes, replica.Live = manager.GetClient(), manager.GetAPIReader()
+	if o.leaderElection {
+		replica.Stop = stop
+	}
 	byInstance := func(node client.Object) []string { return v1alpha1.IndexByInstanceID(node) }
 	if err := manager.GetFieldIndexer().IndexField(ctx, &corev1.Node{}, v1alpha1.NodeInstanceIDIndex, byInstance); err != nil {
 		return fmt.Errorf("cannot index nodes: %w", err)
@@ -184,7 +192,16 @@ func run() error {
 	return nil
 }
 
-func newManager(config *rest.Config, o options) (ctrl.Manager, error) {
+// ownPod is empty if the manager runs in none.
+func ownPod() types.NamespacedName {
+	return types.NamespacedName{Namespace: os.Getenv("POD_NAMESPACE"), Name: os.Getenv("POD_NAME")}
+}
+
+func newManager(config *rest.Config, o options, replica *leader.Replica) (ctrl.Manager, error) {
+	lock, err := replica.Lock(config, o.leaderElectionNamespace, renewDeadline/2)
+	if err != nil {
+		return nil, err
+	}
 	scheme := runtime.NewScheme()
 	utilruntime.Must(clientgoscheme.AddToScheme(scheme))
 	utilruntime.Must(v1alpha1.AddToScheme(scheme))
@@ -195,14 +212,14 @@ func newManager(config *rest.Config, o options) (ctrl.Manager, error) {
 			SecureServing:  true,
 			FilterProvider: filters.WithAuthenticationAndAuthorization,
 		},
-		HealthProbeBindAddress:        o.probeAddress,
-		LeaderElection:                o.leaderElection,
-		LeaderElectionID:              v1alpha1.FieldManager,
-		LeaderElectionNamespace:       o.leaderElectionNamespace,
-		LeaderElectionReleaseOnCancel: true,
-		LeaseDuration:                 ptr.To(leaseDuration),
-		RenewDeadline:                 ptr.To(renewDeadline),
-		RetryPeriod:                   ptr.To(retryPeriod),
+		HealthProbeBindAddress:              o.probeAddress,
+		LeaderElection:                      o.leaderElection,
+		LeaderElectionResourceLockInterface: lock,
+		LeaderElectionID:                    v1alpha1.FieldManager,
+		LeaderElectionReleaseOnCancel:       true,
+		LeaseDuration:                       ptr.To(leaseDuration),
+		RenewDeadline:                       ptr.To(renewDeadline),
+		RetryPeriod:                         ptr.To(retryPeriod),
 		Cache: cache.Options{
 			DefaultTransform: cache.TransformStripManagedFields(),
 			ByObject: map[client.Object]cache.ByObject{
@@ -249,7 +266,7 @@ func addPolicy(manager ctrl.Manager, o options, log logr.Logger) error {
 	reconciler := &policy.Reconciler{
 		Client: manager.GetClient(), Live: manager.GetAPIReader(), Queues: queues, Clock: clock.RealClock{},
 		WatcherImage: o.watcherImage,
-		Pod:          types.NamespacedName{Namespace: os.Getenv("POD_NAMESPACE"), Name: os.Getenv("POD_NAME")},
+		Pod:          ownPod(),
 	}
 	if err := reconciler.SetupWithManager(manager); err != nil {
 		return fmt.Errorf("cannot set up the policy controller: %w", err)

@@ -10,6 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/nodetermination/operator/api/v1alpha1"
+	"github.com/nodetermination/operator/hack/operator"
 )
 
 // twoManagers starts a manager that leads and another that stands by.
@@ -97,4 +98,53 @@ func TestLeaderStopped(t *testing.T) {
 		t.Errorf("the drain began anew: %+v, was %+v", nt.Status, before.Status)
 	}
 	w.checkToldOnce(append(append(first, last...), others...)...)
+}
+
+// standsBack is what a replica says whose node is being taken away.
+const standsBack = "it leaves the lease to others"
+
+// onNode has a manager believe that its pod runs on a node.
+func onNode(node *corev1.Node) func(*operator.Options) {
+	return func(opts *operator.Options) { opts.Env = append(opts.Env, "NODE_NAME="+node.Name) }
+}
+
+// TestReplicaOnDoomedNode: a replica whose node is being taken away leaves the lease to another one,
+// but acts if there is none.
+func TestReplicaOnDoomedNode(t *testing.T) {
+	const least, most = 8 * time.Second, 20 * time.Second // another replica would take a second or two
+	first := startManager(t)
+	first.untilSays(t, leads)
+	w := newWorld(t)
+	nodes := w.nodes(2)
+	w.interrupt(nodes[0])
+	w.until(nodes[0], v1alpha1.StateCompleted)
+
+	doomed := startManager(t, onNode(nodes[0]))
+	doomed.untilSays(t, standsBack)
+	second := startManager(t, onNode(nodes[1]))
+	second.untilSays(t, standsBy)
+	stop(t, first)
+	second.untilSays(t, leads)
+	if len(doomed.said(leads)) > 0 {
+		t.Error("the replica on the node that is being taken away has led as well")
+	}
+
+	stopped := time.Now()
+	stop(t, second)
+	led := doomed.untilSays(t, leads).Sub(stopped)
+	t.Logf("the replica on the node that is being taken away led after %s", led)
+	if led < least || led > most {
+		t.Errorf("it led after %s, want %s to %s", led, least, most)
+	}
+	w.interrupt(nodes[1])
+	w.until(nodes[1], v1alpha1.StateCompleted)
+}
+
+// stop stops a manager before the end of the test.
+func stop(t *testing.T, m *manager) {
+	t.Helper()
+	m.mayEnd = true
+	if err := m.Stop(); err != nil {
+		t.Fatal(err)
+	}
 }

@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package leader says which of the manager's replicas acts. Leader election
+// itself is client-go's; what is added is that the manager, too, runs on nodes
+// that are taken away: a replica on such a node does not campaign, and a leader
+// whose own pod's turn has come hands over first, so that nothing is interrupted
+// at the worst moment.
+//
+// A node is doomed while it carries the annotation nodetermination.dev/applied.
+// Pods are listed with the right that drains have.
+package leader
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+
+	"github.com/go-logr/logr"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/nodetermination/operator/api/v1alpha1"
+)
+
+// podLabels are those of every manager's pod, as config/manager has them.
+var podLabels = client.MatchingLabels{
+	"app.kubernetes.io/name":      "node-termination-operator",
+	"app.kubernetes.io/component": "manager",
+}
+
+// Replica is this process among the manager's replicas. Its fields are set before
+// the manager starts. Its methods may be called from any goroutine.
+type Replica struct {
+	// NodeName is the Node that the replica runs on. Empty: it is not known, and no
+	// node counts as the replica's own.
+	NodeName string
+	// Pod is the replica's own. Empty: it runs in none, or does not know.
+	Pod types.NamespacedName
+	// Nodes reads Nodes from the manager's cache.
+	Nodes client.Reader
+	// Live lists pods from the API server.
+	Live client.Reader
+	// Stop has the process end as SIGTERM would: the lease is released. Nil without
+	// leader election, when there is nothing to hand over.
+	Stop func()
+	// Log says when leadership is left to others, and why.
+	Log logr.Logger
+
+	left atomic.Bool
+}
+
+// Own is whether a pod is the replica's own.
+func (r *Replica) Own(namespace, name string) bool {
+	return name != "" && r.Pod == types.NamespacedName{Namespace: namespace, Name: name}
+}
+
+// HandOver has the process end if another replica can take over, which then goes
+// on with what this one leaves behind. False: there is none, so what is left has
+// to be done by this one. It may be called again and again, and costs one list of
+// the manager's own pods each time until it is true. The error says what could
+// not be read; nothing has changed then.
+func (r *Replica) HandOver(ctx context.Context) (handedOver bool, err error) {
+	if r.left.Load() {
+		return true, nil
+	}
+	if r.Stop == nil || r.Pod.Name == "" || r.NodeName == "" {
+		return false, nil
+	}
+	var pods corev1.PodList
+	if err := r.Live.List(ctx, &pods, client.InNamespace(r.Pod.Namespace), podLabels); err != nil {
+		return false, fmt.Errorf("cannot list the manager's pods in namespace %s: %w", r.Pod.Namespace, err)
+	}
+	for i := range pods.Items {
+		if pod := &pods.Items[i]; r.canLead(ctx, pod) {
+			if r.left.CompareAndSwap(false, true) {
+				r.Log.Info("this replica's node is being taken away: it ends, for another replica to take over",
+					"node", r.NodeName, "pod", r.Pod.Name, "other", pod.Name, "otherNode", pod.Spec.NodeName)
+				r.Stop()
+			}
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// canLead is whether a pod is another replica, well, and on a node that stays.
+func (r *Replica) canLead(ctx context.Context, pod *corev1.Pod) bool {
+	return !r.Own(pod.Namespace, pod.Name) && pod.DeletionTimestamp == nil && ready(pod) &&
+		pod.Spec.NodeName != r.NodeName && r.stays(ctx, pod.Spec.NodeName)
+}
+
+func ready(pod *corev1.Pod) bool {
+	for _, condition := range pod.Status.Conditions {
+		if condition.Type == corev1.PodReady {
+			return condition.Status == corev1.ConditionTrue
+		}
+	}
+	return false
+}
+
+// doomed is whether the replica's own node is known to be being taken away.
+func (r *Replica) doomed(ctx context.Context) bool {
+	if r.NodeName == "" {
+		return false
+	}
+	node := &corev1.Node{}
+	if r.Nodes.Get(ctx, types.NamespacedName{Name: r.NodeName}, node) != nil {
+		return false // not known: a replica too many is better than none
+	}
+	return applied(node)
+}
+
+// stays is whether a node is known not to be being taken away.
+func (r *Replica) stays(ctx context.Context, name string) bool {
+	node := &corev1.Node{}
+	return r.Nodes.Get(ctx, types.NamespacedName{Name: name}, node) == nil && !applied(node)
+}
+
+func applied(node *corev1.Node) bool {
+	_, found := node.Annotations[v1alpha1.AnnotationApplied]
+	return found
+}

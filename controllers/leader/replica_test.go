@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package leader
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+
+	"github.com/nodetermination/operator/api/v1alpha1"
+)
+
+const namespace = "node-termination-system"
+
+func newNode(name string, doomed bool) *corev1.Node {
+	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name}}
+	if doomed {
+		node.Annotations = map[string]string{v1alpha1.AnnotationApplied: "{}"}
+	}
+	return node
+}
+
+func newPod(name, node string, change ...func(*corev1.Pod)) *corev1.Pod {
+	pod := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name, Labels: maps.Clone(podLabels)},
+		Spec:       corev1.PodSpec{NodeName: node},
+		Status:     corev1.PodStatus{Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}},
+	}
+	for _, f := range change {
+		f(pod)
+	}
+	return pod
+}
+
+func TestHandOver(t *testing.T) {
+	unready := func(pod *corev1.Pod) { pod.Status.Conditions[0].Status = corev1.ConditionFalse }
+	fresh := func(pod *corev1.Pod) { pod.Status.Conditions = nil }
+	ending := func(pod *corev1.Pod) {
+		pod.DeletionTimestamp, pod.Finalizers = &metav1.Time{Time: time.Unix(1e9, 0)}, []string{"example.com/wait"}
+	}
+	elsewhere := func(pod *corev1.Pod) { pod.Namespace = "other" }
+	watcher := func(pod *corev1.Pod) { pod.Labels["app.kubernetes.io/component"] = "imds-watcher" }
+	whole := Replica{NodeName: "doomed", Pod: types.NamespacedName{Namespace: namespace, Name: "self"}}
+	for name, test := range map[string]struct {
+		replica *Replica
+		others  []client.Object
+		want    bool
+	}{
+		"another one is ready":            {&whole, []client.Object{newPod("b", "stays")}, true},
+		"one of several":                  {&whole, []client.Object{newPod("b", "doomed too"), newPod("c", "stays")}, true},
+		"the only one":                    {&whole, nil, false},
+		"on the same node":                {&whole, []client.Object{newPod("b", "doomed")}, false},
+		"on another node that goes":       {&whole, []client.Object{newPod("b", "doomed too")}, false},
+		"on a node that is gone":          {&whole, []client.Object{newPod("b", "gone")}, false},
+		"on no node yet":                  {&whole, []client.Object{newPod("b", "", unready)}, false},
+		"not ready":                       {&whole, []client.Object{newPod("b", "stays", unready)}, false},
+		"not known to be ready":           {&whole, []client.Object{newPod("b", "stays", fresh)}, false},
+		"told to go":                      {&whole, []client.Object{newPod("b", "stays", ending)}, false},
+		"in another namespace":            {&whole, []client.Object{newPod("b", "stays", elsewhere)}, false},
+		"not a manager":                   {&whole, []client.Object{newPod("b", "stays", watcher)}, false},
+		"this one does not know its pod":  {&Replica{NodeName: "doomed"}, []client.Object{newPod("b", "stays")}, false},
+		"this one does not know its node": {&Replica{Pod: whole.Pod}, []client.Object{newPod("b", "stays")}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := fake.NewClientBuilder().WithObjects(test.others...).WithObjects(
+				newNode("doomed", true), newNode("doomed too", true), newNode("stays", false), newPod("self", "doomed"),
+			).Build()
+			stopped := 0
+			r := &Replica{NodeName: test.replica.NodeName, Pod: test.replica.Pod, Nodes: c, Live: c, Stop: func() { stopped++ }, Log: logr.Discard()}
+			for range 2 {
+				if got, err := r.HandOver(t.Context()); err != nil || got != test.want {
+					t.Errorf("%v, %v, want %v", got, err, test.want)
+				}
+			}
+			if (stopped == 1) != test.want || stopped > 1 {
+				t.Errorf("stopped %d times", stopped)
+			}
+		})
+	}
+}
+
+// Many reconciles may ask at once; the process is stopped once.
+func TestHandOverOnce(t *testing.T) {
+	c := fake.NewClientBuilder().WithObjects(newNode("stays", false), newPod("b", "stays")).Build()
+	stopped := make(chan struct{}, 100)
+	r := &Replica{
+		NodeName: "doomed", Pod: types.NamespacedName{Namespace: namespace, Name: "self"}, Nodes: c, Live: c,
+		Stop: func() { stopped <- struct{}{} }, Log: logr.Discard(),
+	}
+	var asking sync.WaitGroup
+	for range 16 {
+		asking.Go(func() {
+			if handedOver, err := r.HandOver(t.Context()); err != nil || !handedOver {
+				t.Errorf("%v, %v", handedOver, err)
+			}
+		})
+	}
+	asking.Wait()
+	if len(stopped) != 1 {
+		t.Errorf("stopped %d times", len(stopped))
+	}
+}
+
+func TestHandOverNotNow(t *testing.T) {
+	trouble := errors.New("no answer")
+	failing := interceptor.NewClient(fake.NewClientBuilder().Build(), interceptor.Funcs{
+		List: func(context.Context, client.WithWatch, client.ObjectList, ...client.ListOption) error { return trouble },
+	})
+	r := &Replica{
+		NodeName: "doomed", Pod: types.NamespacedName{Namespace: namespace, Name: "self"}, Live: failing,
+		Stop: func() { t.Error("stopped") }, Log: logr.Discard(),
+	}
+	if handedOver, err := r.HandOver(t.Context()); handedOver || !errors.Is(err, trouble) {
+		t.Errorf("%v, %v", handedOver, err)
+	}
+	r.Stop = nil // no leader election
+	if handedOver, err := r.HandOver(t.Context()); handedOver || err != nil {
+		t.Errorf("%v, %v", handedOver, err)
+	}
+}
+
+func TestOwn(t *testing.T) {
+	r := &Replica{Pod: types.NamespacedName{Namespace: namespace, Name: "self"}}
+	if !r.Own(namespace, "self") || r.Own(namespace, "b") || r.Own("other", "self") {
+		t.Error("it does not know its own pod")
+	}
+	if (&Replica{}).Own("", "") {
+		t.Error("a replica without a pod has one")
+	}
+}
+
+func TestDoomed(t *testing.T) {
+	c := fake.NewClientBuilder().WithObjects(newNode("doomed", true), newNode("stays", false)).Build()
+	for name, want := range map[string]bool{"doomed": true, "stays": false, "gone": false, "": false} {
+		if got := (&Replica{NodeName: name, Nodes: c}).doomed(t.Context()); got != want {
+			t.Errorf("node %q: %v", name, got)
+		}
+	}
+}

@@ -69,7 +69,7 @@ type Event struct {
 	// +required
 	Source EventSource `json:"source,omitempty"`
 
-	// time is when AWS said so.
+	// time is when AWS said so; of a Manual event, when the annotation was first seen.
 	// +required
 	Time metav1.Time `json:"time,omitempty,omitzero"` //nolint:kubeapilinter // the zero time is left out and so refused as missing
 
@@ -82,7 +82,8 @@ type Event struct {
 	// +optional
 	NotBefore *metav1.Time `json:"notBefore,omitempty"`
 
-	// description is AWS's own text, for people. Unset: there was none.
+	// description is AWS's own text, for people; of a Manual event, the
+	// annotation's value. Unset: there was none.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=1024
@@ -101,7 +102,8 @@ type Event struct {
 	// +optional
 	LifecycleHook *LifecycleHook `json:"lifecycleHook,omitempty"`
 
-	// cancelled is true once AWS has called the event off. Unset: it stands.
+	// cancelled is true once AWS has called the event off, or the annotation of a
+	// Manual one was taken away. Unset: it stands.
 	// +optional
 	Cancelled *bool `json:"cancelled,omitempty"` //nolint:kubeapilinter // fixed by the design; one way only, so it needs no third value
 }

@@ -13,7 +13,8 @@ const (
 	AnnotationApplied = "nodetermination.dev/applied"
 
 	// AnnotationDrain on a Node asks for its drain; its value says why, for people.
-	// Taking it away calls the drain off. On a Pod its value is skip (stay on the
+	// Taking it away calls the drain off; while it is there, a NodeTermination that
+	// is deleted is made anew. On a Pod its value is skip (stay on the
 	// node), last (go after all others) or wait-for-completion (let it finish).
 	AnnotationDrain = "nodetermination.dev/drain"
 

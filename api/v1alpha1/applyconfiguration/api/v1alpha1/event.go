@@ -22,14 +22,15 @@ type EventApplyConfiguration struct {
 	Kind *apiv1alpha1.EventKind `json:"kind,omitempty"`
 	// source says where the event was heard.
 	Source *apiv1alpha1.EventSource `json:"source,omitempty"`
-	// time is when AWS said so.
+	// time is when AWS said so; of a Manual event, when the annotation was first seen.
 	Time *v1.Time `json:"time,omitempty"`
 	// deadline is when AWS takes the instance. Unset: AWS gives no such time.
 	Deadline *v1.Time `json:"deadline,omitempty"`
 	// notBefore is the earliest time of a scheduled maintenance.
 	// Unset: the event is not a scheduled one.
 	NotBefore *v1.Time `json:"notBefore,omitempty"`
-	// description is AWS's own text, for people. Unset: there was none.
+	// description is AWS's own text, for people; of a Manual event, the
+	// annotation's value. Unset: there was none.
 	Description *string `json:"description,omitempty"`
 	// instanceAction is what happens to the instance in AWS's word, such as
 	// terminate, stop, hibernate, system-reboot or instance-retirement; for a
@@ -38,7 +39,8 @@ type EventApplyConfiguration struct {
 	// lifecycleHook is the Auto Scaling hook that waits for this instance.
 	// Unset: no hook waits.
 	LifecycleHook *LifecycleHookApplyConfiguration `json:"lifecycleHook,omitempty"`
-	// cancelled is true once AWS has called the event off. Unset: it stands.
+	// cancelled is true once AWS has called the event off, or the annotation of a
+	// Manual one was taken away. Unset: it stands.
 	Cancelled *bool `json:"cancelled,omitempty"`
 }
 

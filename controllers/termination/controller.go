@@ -5,7 +5,7 @@
 // takes time is left to the drain executor or to another look later, so a
 // restart continues where the last process stopped.
 //
-// +kubebuilder:rbac:groups=nodetermination.dev,resources=nodeterminations,verbs=list;watch;patch
+// +kubebuilder:rbac:groups=nodetermination.dev,resources=nodeterminations,verbs=list;watch;patch;delete
 // +kubebuilder:rbac:groups=nodetermination.dev,resources=nodeterminations/status,verbs=patch
 // +kubebuilder:rbac:groups=nodetermination.dev,resources=nodeterminationpolicies,verbs=list;watch
 // +kubebuilder:rbac:groups="",resources=nodes,verbs=get;list;watch;patch
@@ -23,6 +23,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/nodetermination/operator/api/v1alpha1"
+	"github.com/nodetermination/operator/controllers/cloud"
 	"github.com/nodetermination/operator/controllers/drain"
 )
 
@@ -40,11 +41,14 @@ type Reconciler struct {
 	Executor *drain.Executor
 	// Watches follow the pods of the nodes being drained.
 	Watches *drain.Watches
+	// Cloud asks Auto Scaling and EC2.
+	Cloud *cloud.Client
 	// Clock tells the time.
 	Clock clock.PassiveClock
 
 	wake   wake
 	memory memory
+	pace   pace
 }
 
 // phase is one step of a reconcile; it reports whether the reconcile ends here.
@@ -55,10 +59,14 @@ var phases = []phase{
 	(*Reconciler).identify,
 	(*Reconciler).classify,
 	(*Reconciler).govern,
+	(*Reconciler).noticeHooks,
 	(*Reconciler).decide,
+	(*Reconciler).permit,
+	(*Reconciler).rehearse,
 	(*Reconciler).mourn,
 	(*Reconciler).suspend,
 	(*Reconciler).restore,
+	(*Reconciler).schedule,
 	(*Reconciler).cordon,
 	(*Reconciler).drain,
 }
@@ -78,13 +86,19 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	}
 	s := &scope{now: r.Clock.Now(), nt: before.DeepCopy(), policies: policies.Items}
 	err := r.run(ctx, s)
+	r.attend(ctx, s)
+	s.conclude()
 	if err == nil && !s.draining {
 		r.stopDrain(s.nt.Name)
 	}
+	r.keepPace(s)
 	s.sumUp(err)
 	err = errors.Join(err, r.writeStatus(ctx, s, before))
 	if err == nil {
 		err = r.prune(ctx, s)
+	}
+	if err == nil {
+		err = r.expire(ctx, s)
 	}
 	if apierrors.IsConflict(err) {
 		s.lookAgain(s.now.Add(conflictRetry))
@@ -103,9 +117,23 @@ func (r *Reconciler) run(ctx context.Context, s *scope) error {
 	return nil
 }
 
+// keepPace lets others drain once this one does not.
+func (r *Reconciler) keepPace(s *scope) {
+	var waiting []string
+	switch {
+	case s.waits != "":
+	case s.begins && !s.finished() && !s.ending:
+	default:
+		waiting = r.pace.forget(s.nt.Name)
+	}
+	for _, name := range waiting {
+		r.Wake(name)
+	}
+}
+
 // suspend is the phase that stops a termination where it is.
 func (r *Reconciler) suspend(_ context.Context, s *scope) (bool, error) {
-	if s.finished() || s.nt.Spec.Suspend == nil || !*s.nt.Spec.Suspend {
+	if s.finished() || !s.suspended() {
 		return false, nil
 	}
 	s.settle(v1alpha1.StateSuspended, "spec.suspend is true: nothing more is changed until it is false again")

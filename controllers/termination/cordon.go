@@ -19,7 +19,8 @@ import (
 // controllers write nodes too, but seldom twice in a row.
 const maxNodeConflicts = 5
 
-// cordon is the phase that makes the node unschedulable and sets the taint.
+// cordon is the phase that makes the node unschedulable and sets what else the
+// policy wants there, in one request.
 func (r *Reconciler) cordon(ctx context.Context, s *scope) (bool, error) {
 	if s.decision.action == v1alpha1.ActionIgnore || s.node == nil || s.finished() {
 		return false, nil
@@ -28,9 +29,17 @@ func (r *Reconciler) cordon(ctx context.Context, s *scope) (bool, error) {
 		s.nt.Status.StartTime = &metav1.Time{Time: s.now}
 		s.nt.Status.PolicyRef = &v1alpha1.PolicyReference{Name: s.policy.Name, UID: s.policy.UID, Generation: s.policy.Generation}
 	}
-	taint := taintFor(s.policy, s.decision.cause)
+	_, excludes := s.policy.Spec.ExcludesFromLoadBalancers()
+	stopped := r.instanceStopped(s)
+	_, answers := v1alpha1.ReadySince(s.node)
+	s.dead = stopped && !answers
+	want := wanted{
+		taint:        taintFor(s.policy, s.decision.cause),
+		excluded:     excludes && s.begins,
+		outOfService: s.dead && s.policy.Spec.DeclaresOutOfService(),
+	}
 	err := r.changeNode(ctx, s.node, func(node *corev1.Node) bool {
-		return mark(node, s.nt.Spec.InstanceID, taint)
+		return mark(node, s.nt.Spec.InstanceID, want, s.now)
 	})
 	if apierrors.IsNotFound(err) {
 		return true, nil // the node went in this moment; its deletion brings us back

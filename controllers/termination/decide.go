@@ -22,6 +22,8 @@ type decision struct {
 	deadline time.Time
 	// drainAt is when the pods begin to be told to go; zero is at once.
 	drainAt time.Time
+	// ignores is why nothing is done, where the action is Ignore.
+	ignores string
 }
 
 // govern is the phase that finds the policy: chosen once, then kept, so that
@@ -50,7 +52,7 @@ func (r *Reconciler) govern(_ context.Context, s *scope) (bool, error) {
 		return false, nil
 	}
 	s.settle(v1alpha1.StatePolicyGone, fmt.Sprintf(
-		"policy %s was deleted: node and pods are left as they are; delete this NodeTermination to undo what was done to the node", ref.Name))
+		"policy %s was deleted: node, pods and lifecycle hooks are left as they are; delete this NodeTermination to undo what was done to the node", ref.Name))
 	return true, nil
 }
 
@@ -60,7 +62,7 @@ func (r *Reconciler) decide(_ context.Context, s *scope) (bool, error) {
 		return false, nil
 	}
 	s.liftCordons()
-	s.decision = decisionFor(s.active(), s.policy)
+	s.decision = decisionFor(s.active(), s.nt.Status.LifecycleHooks, s.policy)
 	if len(s.active()) == 0 {
 		return false, nil // cause and deadline stay as a record
 	}
@@ -72,8 +74,8 @@ func (r *Reconciler) decide(_ context.Context, s *scope) (bool, error) {
 	return false, nil
 }
 
-// decisionFor is what a policy makes of a set of events.
-func decisionFor(events []v1alpha1.Event, policy *v1alpha1.NodeTerminationPolicy) decision {
+// decisionFor is what a policy makes of a set of events and the hooks that wait.
+func decisionFor(events []v1alpha1.Event, hooks []v1alpha1.HookStatus, policy *v1alpha1.NodeTerminationPolicy) decision {
 	d := decision{action: v1alpha1.ActionIgnore}
 	var causeDeadline time.Time
 	drains := false
@@ -85,10 +87,7 @@ func decisionFor(events []v1alpha1.Event, policy *v1alpha1.NodeTerminationPolicy
 			}
 			continue
 		}
-		var deadline time.Time
-		if e.Deadline != nil {
-			deadline = e.Deadline.Time
-		}
+		deadline := deadlineOf(e, hooks)
 		if strength(action) > strength(d.action) || strength(action) == strength(d.action) && nearer(deadline, causeDeadline) {
 			d.action, d.cause, causeDeadline = action, e.Kind, deadline
 		}
@@ -101,6 +100,9 @@ func decisionFor(events []v1alpha1.Event, policy *v1alpha1.NodeTerminationPolicy
 			}
 			drains = true
 		}
+	}
+	if d.action == v1alpha1.ActionIgnore && d.cause != "" {
+		d.ignores = fmt.Sprintf("policy %s ignores %s", policy.Name, d.cause)
 	}
 	return d
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 
 	"github.com/nodetermination/operator/api/v1alpha1"
@@ -23,6 +24,7 @@ func TestDecision(t *testing.T) {
 	const day = 24 * time.Hour
 	cases := map[string]struct {
 		events []v1alpha1.Event
+		hooks  []v1alpha1.HookStatus
 		policy *v1alpha1.NodeTerminationPolicy
 		want   decision
 	}{
@@ -58,18 +60,36 @@ func TestDecision(t *testing.T) {
 		"an ignored kind sets neither action nor deadline": {
 			events: []v1alpha1.Event{spot("a", 0)},
 			policy: policyWith(v1alpha1.EventRule{Kind: v1alpha1.SpotInterruption, Action: v1alpha1.ActionIgnore}),
-			want:   decision{action: v1alpha1.ActionIgnore, cause: v1alpha1.SpotInterruption},
+			want:   decision{action: v1alpha1.ActionIgnore, cause: v1alpha1.SpotInterruption, ignores: "policy spot ignores SpotInterruption"},
 		},
 		"a cordon that is asked for by a stronger kind is kept by a weaker one": {
 			events: []v1alpha1.Event{spot("a", 0), rebalance("r", 0)},
 			policy: policyWith(v1alpha1.EventRule{Kind: v1alpha1.SpotInterruption, Action: v1alpha1.ActionIgnore}),
 			want:   decision{action: v1alpha1.ActionCordon, cause: v1alpha1.RebalanceRecommendation},
 		},
+		"a group waits until its hook's deadline": {
+			events: []v1alpha1.Event{terminating("h", &v1alpha1.LifecycleHook{AutoScalingGroupName: "g", Name: "drain"})},
+			hooks: []v1alpha1.HookStatus{
+				{AutoScalingGroupName: "g", Name: "other", State: v1alpha1.HookWaiting, Deadline: metav1.Time{Time: t0.Add(time.Minute)}},
+				{AutoScalingGroupName: "g", Name: "drain", State: v1alpha1.HookWaiting, Deadline: metav1.Time{Time: t0.Add(time.Hour)}},
+			},
+			policy: policyWith(),
+			want:   decision{action: v1alpha1.ActionCordonAndDrain, cause: v1alpha1.AutoScalingTermination, deadline: t0.Add(time.Hour)},
+		},
+		"a watcher does not say which hook waits: any does": {
+			events: []v1alpha1.Event{terminating("h", nil)},
+			hooks: []v1alpha1.HookStatus{
+				{AutoScalingGroupName: "g", Name: "b", State: v1alpha1.HookWaiting, Deadline: metav1.Time{Time: t0.Add(time.Minute)}},
+				{AutoScalingGroupName: "g", Name: "a", State: v1alpha1.HookLeft, Deadline: metav1.Time{Time: t0.Add(time.Second)}},
+			},
+			policy: policyWith(),
+			want:   decision{action: v1alpha1.ActionCordonAndDrain, cause: v1alpha1.AutoScalingTermination, deadline: t0.Add(time.Minute)},
+		},
 		"no event, no action": {policy: policyWith(), want: decision{action: v1alpha1.ActionIgnore}},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
-			if diff := cmp.Diff(tc.want, decisionFor(tc.events, tc.policy), cmp.AllowUnexported(decision{})); diff != "" {
+			if diff := cmp.Diff(tc.want, decisionFor(tc.events, tc.hooks, tc.policy), cmp.AllowUnexported(decision{})); diff != "" {
 				t.Errorf("decision (-want +got):\n%s", diff)
 			}
 		})

@@ -28,21 +28,54 @@ func (r *Reconciler) drain(ctx context.Context, s *scope) (bool, error) {
 	switch {
 	case s.finished():
 	case s.decision.action == v1alpha1.ActionIgnore:
-		s.settle(v1alpha1.StateIgnored, fmt.Sprintf("policy %s ignores %s", s.policy.Name, s.decision.cause))
+		s.settle(v1alpha1.StateIgnored, s.decision.ignores)
 	case s.decision.action == v1alpha1.ActionCordon:
 		s.condition(v1alpha1.ConditionDrained, false, v1alpha1.ReasonNotRequested, "no drain was asked for")
 		s.settle(v1alpha1.StateCordoned, fmt.Sprintf("policy %s cordons for %s; the pods are left alone", s.policy.Name, s.decision.cause))
 	case s.now.Before(s.decision.drainAt):
-		message := "the drain begins at " + s.decision.drainAt.UTC().Format(time.RFC3339)
+		message := "the drain begins at " + inClock(s.decision.drainAt)
 		s.condition(v1alpha1.ConditionDrained, false, v1alpha1.ReasonScheduled, message)
 		s.settle(v1alpha1.StateScheduled, message)
 		s.lookAgain(s.decision.drainAt)
-	case meta.IsStatusConditionTrue(s.nt.Status.Conditions, v1alpha1.ConditionDrained):
+	case !s.begins:
+		s.wait(s.waits)
+	case s.podsGone() && s.was(v1alpha1.StateCompleting):
+		s.finish(v1alpha1.StateCompleted, meta.FindStatusCondition(s.nt.Status.Conditions, v1alpha1.ConditionDrained).Message)
+	case s.podsGone():
 		return true, r.drainAgain(ctx, s)
+	case s.now.Before(s.balanced()):
+		s.wait("load balancers have until " + inClock(s.balanced()) + " to stop sending to the node")
+		s.lookAgain(s.balanced())
 	default:
 		return true, r.evict(ctx, s)
 	}
 	return true, nil
+}
+
+// wait says what a drain that could begin waits for.
+func (s *scope) wait(why string) {
+	s.condition(v1alpha1.ConditionDrained, false, v1alpha1.ReasonWaiting, why)
+	s.settle(v1alpha1.StateWaiting, why)
+}
+
+// balanced is when load balancers have had the time to pass the node over: the
+// policy's delay after we told them, and half of the time before a hard deadline at most.
+func (s *scope) balanced() time.Time {
+	delay, _ := s.policy.Spec.ExcludesFromLoadBalancers()
+	m, _ := marksOn(s.node)
+	if m.ExcludedSince == 0 || s.was(v1alpha1.StateDraining) {
+		return time.Time{}
+	}
+	since := time.Unix(m.ExcludedSince, 0)
+	if !s.decision.deadline.IsZero() {
+		delay = min(delay, s.decision.deadline.Sub(since)/2)
+	}
+	return since.Add(delay)
+}
+
+// inClock is a time for people.
+func inClock(at time.Time) string {
+	return at.UTC().Format(time.RFC3339)
 }
 
 // drainAgain is for a node that was drained before another event was heard. If it
@@ -60,8 +93,8 @@ func (r *Reconciler) drainAgain(ctx context.Context, s *scope) error {
 		return r.evict(ctx, s)
 	}
 	drained := meta.FindStatusCondition(s.nt.Status.Conditions, v1alpha1.ConditionDrained)
-	s.nt.Status.CompletionTime = drained.LastTransitionTime.DeepCopy()
-	s.settle(v1alpha1.StateCompleted, drained.Message)
+	s.endedAt = drained.LastTransitionTime.DeepCopy()
+	s.finish(v1alpha1.StateCompleted, drained.Message)
 	return nil
 }
 

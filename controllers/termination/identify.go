@@ -8,6 +8,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/nodetermination/operator/api/v1alpha1"
@@ -20,6 +21,7 @@ func (r *Reconciler) identify(ctx context.Context, s *scope) (bool, error) {
 	node := &corev1.Node{}
 	err := r.Client.Get(ctx, types.NamespacedName{Name: s.nt.Spec.NodeName}, node)
 	if apierrors.IsNotFound(err) {
+		s.gone()
 		return false, nil
 	}
 	if err != nil {
@@ -37,10 +39,11 @@ func (r *Reconciler) identify(ctx context.Context, s *scope) (bool, error) {
 		s.nt.Status.Node = referenceTo(node)
 	case s.finished() && instance == s.nt.Spec.InstanceID:
 		// The same instance has registered anew since: what it hears now is about this node.
-		known.UID = node.UID
+		known.UID, known.GoneTime = node.UID, nil
 	case known.UID != node.UID || instance != s.nt.Spec.InstanceID:
 		// Another node took the name: the one this is about is gone.
 		s.replaced = true
+		s.gone()
 		return false, nil
 	}
 	s.node = node
@@ -48,7 +51,14 @@ func (r *Reconciler) identify(ctx context.Context, s *scope) (bool, error) {
 }
 
 func referenceTo(node *corev1.Node) *v1alpha1.NodeReference {
-	return &v1alpha1.NodeReference{UID: node.UID, BootID: node.Status.NodeInfo.BootID}
+	return &v1alpha1.NodeReference{UID: node.UID, BootID: node.Status.NodeInfo.BootID, Zone: v1alpha1.Zone(node)}
+}
+
+// gone notes when the node was first seen to be gone.
+func (s *scope) gone() {
+	if known := s.nt.Status.Node; known != nil && known.GoneTime == nil {
+		known.GoneTime = &metav1.Time{Time: s.now}
+	}
 }
 
 // mourn is the phase that ends a termination whose node is gone.
@@ -63,6 +73,10 @@ func (r *Reconciler) mourn(ctx context.Context, s *scope) (bool, error) {
 		}
 	}
 	s.condition(v1alpha1.ConditionCordoned, false, v1alpha1.ReasonNodeGone, "the node is gone")
+	if s.was(v1alpha1.StateDryRun) {
+		s.finish(v1alpha1.StateDryRun, "the node is gone; the policy was in mode DryRun, so nothing had been done")
+		return true, nil
+	}
 	if s.policy == nil {
 		s.end(v1alpha1.StateFailed, "the node was gone and no policy governed it")
 		return true, nil

@@ -5,8 +5,10 @@ package termination
 import (
 	"encoding/json"
 	"slices"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/nodetermination/operator/api/v1alpha1"
 )
@@ -22,7 +24,26 @@ type marks struct {
 	Unschedulable bool `json:"unschedulable,omitempty"`
 	// Taint is the key of our taint, empty for none.
 	Taint string `json:"taint,omitempty"`
+	// ExcludedSince is when we labelled the node for load balancers to pass it over,
+	// in Unix seconds; zero if we did not.
+	ExcludedSince int64 `json:"excludedSince,omitempty"`
+	// OutOfService is whether the out-of-service taint is ours.
+	OutOfService bool `json:"outOfService,omitempty"`
 }
+
+// wanted is what is to be set on a Node besides the cordon.
+type wanted struct {
+	// taint is nil for none.
+	taint *corev1.Taint
+	// excluded is whether load balancers are to pass the node over from now on.
+	excluded bool
+	// outOfService is whether Kubernetes is to give up what runs on the node.
+	outOfService bool
+}
+
+// outOfService lets Kubernetes delete the pods of a node by force and detach their volumes.
+// https://kubernetes.io/docs/reference/labels-annotations-taints/#node-kubernetes-io-out-of-service
+var outOfService = corev1.Taint{Key: corev1.TaintNodeOutOfService, Value: "nodeshutdown", Effect: corev1.TaintEffectNoExecute}
 
 // marksOn reads what is set on a node; false if nothing is. An annotation that
 // cannot be read counts as nothing: what is not known to be ours is not undone.
@@ -35,26 +56,40 @@ func marksOn(node *corev1.Node) (marks, bool) {
 	return m, true
 }
 
-// mark makes the node unschedulable and sets the taint, in memory; it reports
-// whether anything changed. A taint that was set for another kind of event is replaced.
-func mark(node *corev1.Node, instanceID string, taint *corev1.Taint) bool {
+// mark makes the node unschedulable and sets what is wanted, in memory; it reports
+// whether anything changed. A taint that was set for another kind of event is
+// replaced; what load balancers or Kubernetes were told stands until it is undone.
+func mark(node *corev1.Node, instanceID string, want wanted, now time.Time) bool {
 	before, marked := marksOn(node)
-	after := marks{InstanceID: instanceID, Unschedulable: before.Unschedulable || !node.Spec.Unschedulable}
-	if taint != nil {
-		after.Taint = taint.Key
+	after := marks{
+		InstanceID: instanceID, Unschedulable: before.Unschedulable || !node.Spec.Unschedulable,
+		ExcludedSince: before.ExcludedSince, OutOfService: before.OutOfService,
 	}
-	if marked && before == after && node.Spec.Unschedulable && (taint == nil || hasTaint(node, *taint)) {
+	if want.taint != nil {
+		after.Taint = want.taint.Key
+	}
+	if _, labelled := node.Labels[corev1.LabelNodeExcludeBalancers]; want.excluded && !labelled && after.ExcludedSince == 0 {
+		after.ExcludedSince = now.Unix()
+	}
+	after.OutOfService = after.OutOfService || want.outOfService && !hasTaint(node, outOfService)
+	if marked && before == after && node.Spec.Unschedulable && (want.taint == nil || hasTaint(node, *want.taint)) {
 		return false
 	}
 	node.Spec.Unschedulable = true
 	removeTaint(node, before.Taint)
-	if taint != nil {
-		removeTaint(node, taint.Key)
-		node.Spec.Taints = append(node.Spec.Taints, *taint)
+	if want.taint != nil {
+		removeTaint(node, want.taint.Key)
+		node.Spec.Taints = append(node.Spec.Taints, *want.taint)
+	}
+	if after.ExcludedSince != 0 {
+		metav1.SetMetaDataLabel(&node.ObjectMeta, corev1.LabelNodeExcludeBalancers, v1alpha1.FieldManager)
+	}
+	if after.OutOfService && !hasTaint(node, outOfService) {
+		node.Spec.Taints = append(node.Spec.Taints, outOfService)
 	}
 	text, err := json.Marshal(after)
 	if err != nil {
-		return false // cannot happen: marks holds only strings and a boolean
+		return false // cannot happen: marks holds only strings, booleans and a number
 	}
 	if node.Annotations == nil {
 		node.Annotations = map[string]string{}
@@ -74,6 +109,12 @@ func unmark(node *corev1.Node, instanceID string) bool {
 		node.Spec.Unschedulable = false
 	}
 	removeTaint(node, m.Taint)
+	if m.ExcludedSince != 0 {
+		delete(node.Labels, corev1.LabelNodeExcludeBalancers)
+	}
+	if m.OutOfService {
+		removeTaint(node, outOfService.Key)
+	}
 	delete(node.Annotations, v1alpha1.AnnotationApplied)
 	return true
 }

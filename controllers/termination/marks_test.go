@@ -3,6 +3,7 @@
 package termination
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -25,18 +26,19 @@ func TestMarksAreUndoneToTheLetter(t *testing.T) {
 			n.Annotations = map[string]string{"example.com/note": "kept"}
 		},
 	} {
-		for _, taint := range []*corev1.Taint{nil, &ours} {
-			t.Run(name, func(t *testing.T) {
+		for _, want := range []wanted{{}, {taint: &ours}, {excluded: true}, {outOfService: true}, {&ours, true, true}} {
+			t.Run(fmt.Sprintf("%s, %+v", name, want), func(t *testing.T) {
 				node := nodeReady(-time.Hour, "1")
 				prepare(node)
 				before := node.DeepCopy()
-				if !mark(node, instance, taint) {
+				if !mark(node, instance, want, t0) {
 					t.Fatal("mark changed nothing")
 				}
-				if !node.Spec.Unschedulable || (taint != nil && !hasTaint(node, *taint)) {
+				if !node.Spec.Unschedulable || (want.taint != nil && !hasTaint(node, *want.taint)) ||
+					want.excluded != (node.Labels[corev1.LabelNodeExcludeBalancers] != "") || want.outOfService && !hasTaint(node, outOfService) {
 					t.Fatalf("not marked: %+v", node.Spec)
 				}
-				if mark(node, instance, taint) {
+				if mark(node, instance, want, t0) {
 					t.Error("a second mark changed something")
 				}
 				if unmark(node, "i-00000000000000000") {
@@ -47,6 +49,9 @@ func TestMarksAreUndoneToTheLetter(t *testing.T) {
 				}
 				if diff := cmp.Diff(before.Spec, node.Spec, equateEmpty); diff != "" {
 					t.Errorf("spec after undoing (-before +after):\n%s", diff)
+				}
+				if diff := cmp.Diff(before.Labels, node.Labels, equateEmpty); diff != "" {
+					t.Errorf("labels after undoing (-before +after):\n%s", diff)
 				}
 				if diff := cmp.Diff(before.Annotations, node.Annotations, equateEmpty); diff != "" {
 					t.Errorf("annotations after undoing (-before +after):\n%s", diff)
@@ -74,8 +79,8 @@ func isEmpty(v any) bool {
 
 func TestAnotherKindReplacesTheTaint(t *testing.T) {
 	node := nodeReady(-time.Hour, "1")
-	mark(node, instance, &corev1.Taint{Key: "nodetermination.dev/rebalance-recommendation", Effect: corev1.TaintEffectNoSchedule})
-	mark(node, instance, &corev1.Taint{Key: "nodetermination.dev/spot-interruption", Effect: corev1.TaintEffectNoSchedule})
+	mark(node, instance, wanted{taint: &corev1.Taint{Key: "nodetermination.dev/rebalance-recommendation", Effect: corev1.TaintEffectNoSchedule}}, t0)
+	mark(node, instance, wanted{taint: &corev1.Taint{Key: "nodetermination.dev/spot-interruption", Effect: corev1.TaintEffectNoSchedule}}, t0)
 	if len(node.Spec.Taints) != 1 || node.Spec.Taints[0].Key != "nodetermination.dev/spot-interruption" {
 		t.Errorf("taints %v, want just the second", node.Spec.Taints)
 	}
@@ -83,9 +88,9 @@ func TestAnotherKindReplacesTheTaint(t *testing.T) {
 
 func TestUncordonedByHandIsCordonedAgain(t *testing.T) {
 	node := nodeReady(-time.Hour, "1")
-	mark(node, instance, nil)
+	mark(node, instance, wanted{}, t0)
 	node.Spec.Unschedulable = false
-	if !mark(node, instance, nil) || !node.Spec.Unschedulable {
+	if !mark(node, instance, wanted{}, t0) || !node.Spec.Unschedulable {
 		t.Error("a node that was made schedulable during its termination is not cordoned again")
 	}
 }
@@ -96,5 +101,21 @@ func TestUnreadableMarksAreNotUndone(t *testing.T) {
 	node.Annotations = map[string]string{v1alpha1.AnnotationApplied: "yes"}
 	if unmark(node, instance) || !node.Spec.Unschedulable {
 		t.Error("undid what is not known to be ours")
+	}
+}
+
+// A label that was there before is neither changed nor taken away, nor is a taint.
+func TestOthersMarksStay(t *testing.T) {
+	node := nodeReady(-time.Hour, "1")
+	node.Labels = map[string]string{corev1.LabelNodeExcludeBalancers: "theirs"}
+	node.Spec.Taints = []corev1.Taint{outOfService}
+	before := node.DeepCopy()
+	mark(node, instance, wanted{excluded: true, outOfService: true}, t0)
+	if m, _ := marksOn(node); m.ExcludedSince != 0 || m.OutOfService {
+		t.Errorf("claims what others did: %+v", m)
+	}
+	unmark(node, instance)
+	if diff := cmp.Diff(before, node, equateEmpty); diff != "" {
+		t.Errorf("node after undoing (-before +after):\n%s", diff)
 	}
 }

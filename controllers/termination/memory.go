@@ -15,7 +15,14 @@ type memory struct {
 	drains map[string]string
 	// written is when the status was last written, by termination.
 	written map[string]time.Time
+	// inquired is when Auto Scaling last had no answer about a termination.
+	inquired map[string]time.Time
+	// hooks are those that were completed, by termination.
+	hooks map[string]map[hookKey]bool
 }
+
+// hookKey is one wait at a lifecycle hook.
+type hookKey struct{ group, hook, token string }
 
 // draining notes that the pods of a termination's node are followed, and is
 // whether that is news.
@@ -67,4 +74,43 @@ func (m *memory) forget(name string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	delete(m.written, name)
+	delete(m.inquired, name)
+	delete(m.hooks, name)
+}
+
+// asked notes that Auto Scaling had no answer about a termination.
+func (m *memory) asked(name string, at time.Time) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.inquired == nil {
+		m.inquired = map[string]time.Time{}
+	}
+	m.inquired[name] = at
+}
+
+// lastAsked is what asked noted; zero if nothing.
+func (m *memory) lastAsked(name string) time.Time {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.inquired[name]
+}
+
+// complete notes that a hook was completed.
+func (m *memory) complete(name string, hook hookKey) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.hooks == nil {
+		m.hooks = map[string]map[hookKey]bool{}
+	}
+	if m.hooks[name] == nil {
+		m.hooks[name] = map[hookKey]bool{}
+	}
+	m.hooks[name][hook] = true
+}
+
+// completed is what complete noted.
+func (m *memory) completed(name string, hook hookKey) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.hooks[name][hook]
 }

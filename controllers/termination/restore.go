@@ -59,6 +59,9 @@ func fate(events []v1alpha1.EventStatus) string {
 func (r *Reconciler) undo(ctx context.Context, instanceID string) error {
 	r.stopDrain(instanceID)
 	r.memory.forget(instanceID)
+	for _, name := range r.pace.forget(instanceID) {
+		r.Wake(name)
+	}
 	var nodes corev1.NodeList
 	if err := r.Client.List(ctx, &nodes, client.MatchingFields{v1alpha1.NodeInstanceIDIndex: instanceID}); err != nil {
 		return fmt.Errorf("cannot find the node of instance %s: %w", instanceID, err)

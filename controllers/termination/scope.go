@@ -6,6 +6,9 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 
 	"github.com/nodetermination/operator/api/v1alpha1"
 )
@@ -27,6 +30,17 @@ type scope struct {
 
 	// state, and message in a sentence, become the Ready condition.
 	state, message string
+	// dead is whether the instance has stopped and its kubelet does not answer.
+	dead bool
+	// begins is whether the drain may begin, or go on.
+	begins bool
+	// waits is what keeps the drain from beginning, where it is somebody else's.
+	waits string
+	// ending is whether the pods are gone, so that the termination ends as soon as no
+	// lifecycle hook waits any more.
+	ending bool
+	// endedAt is when the pods had gone, if that was before another event was heard.
+	endedAt *metav1.Time
 	// draining is whether the drain goes on after this reconcile.
 	draining bool
 	// unsettled is whether more will be known in a moment, so that the status is
@@ -46,6 +60,17 @@ func (s *scope) lookAgain(at time.Time) {
 	if !at.IsZero() && (s.next.IsZero() || at.Before(s.next)) {
 		s.next = at
 	}
+}
+
+// suspended is whether nothing is to be changed for now.
+func (s *scope) suspended() bool {
+	return ptr.Deref(s.nt.Spec.Suspend, false)
+}
+
+// was is whether the last reconcile left the termination in this state.
+func (s *scope) was(state string) bool {
+	ready := meta.FindStatusCondition(s.nt.Status.Conditions, v1alpha1.ConditionReady)
+	return ready != nil && ready.Reason == state
 }
 
 // finished is whether the termination has ended, well or not.

@@ -28,9 +28,12 @@ type outlook struct{ ready, reconciling, stalled bool }
 var outlooks = map[string]outlook{
 	v1alpha1.StateReceived:   {reconciling: true},
 	v1alpha1.StateScheduled:  {reconciling: true},
+	v1alpha1.StateWaiting:    {reconciling: true},
 	v1alpha1.StateDraining:   {reconciling: true},
+	v1alpha1.StateCompleting: {reconciling: true},
 	v1alpha1.StateCordoned:   {ready: true},
 	v1alpha1.StateIgnored:    {ready: true},
+	v1alpha1.StateDryRun:     {ready: true},
 	v1alpha1.StateCompleted:  {ready: true},
 	v1alpha1.StateCancelled:  {ready: true},
 	v1alpha1.StateFailed:     {stalled: true},
@@ -52,11 +55,36 @@ func (s *scope) condition(kind string, holds bool, reason, message string) {
 	})
 }
 
-// finish ends the termination.
+// finish ends the termination, but one that went well only when no lifecycle hook
+// waits any more.
 func (s *scope) finish(state, message string) {
 	s.draining = false
-	s.nt.Status.CompletionTime = &metav1.Time{Time: s.now}
 	s.settle(state, message)
+	if state == v1alpha1.StateCompleted {
+		s.ending = true
+		return
+	}
+	s.nt.Status.CompletionTime = &metav1.Time{Time: s.now}
+}
+
+// conclude ends a termination that went well if no hook waits any more.
+func (s *scope) conclude() {
+	if !s.ending {
+		return
+	}
+	if waiting := s.waitingHooks(); len(waiting) > 0 {
+		hook := waiting[0]
+		message := fmt.Sprintf("%s; then hook %s of group %s is completed", s.message, hook.Name, hook.AutoScalingGroupName)
+		if hook.Message != "" {
+			message += ": " + hook.Message
+		}
+		s.settle(v1alpha1.StateCompleting, message)
+		return
+	}
+	s.nt.Status.CompletionTime = s.endedAt
+	if s.endedAt == nil {
+		s.nt.Status.CompletionTime = &metav1.Time{Time: s.now}
+	}
 }
 
 // sumUp turns the state into the conditions that everybody reads. An error

@@ -13,6 +13,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awsconfig "github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/credentials"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -29,7 +32,9 @@ import (
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/nodetermination/operator/api/v1alpha1"
+	"github.com/nodetermination/operator/controllers/cloud"
 	"github.com/nodetermination/operator/controllers/drain"
+	"github.com/nodetermination/operator/hack/awssim"
 	"github.com/nodetermination/operator/hack/testcluster"
 )
 
@@ -40,6 +45,8 @@ var (
 	cluster *testcluster.Cluster
 	// admin is an administrator's client that does not cache.
 	admin client.Client
+	// sim is AWS.
+	sim *awssim.Server
 	// testClock is the reconciler's.
 	testClock = &shiftedClock{PassiveClock: clock.RealClock{}}
 )
@@ -61,6 +68,10 @@ func runSuite(m *testing.M) (code int, err error) {
 	if err := cluster.InstallCRDs("../../config/crd/bases"); err != nil {
 		return 0, err
 	}
+	if sim, err = awssim.Start(awssim.Options{}); err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, sim.Close()) }()
 	scheme := runtime.NewScheme()
 	utilruntime.Must(clientgoscheme.AddToScheme(scheme))
 	utilruntime.Must(v1alpha1.AddToScheme(scheme))
@@ -96,6 +107,7 @@ func newManager(config *rest.Config, scheme *runtime.Scheme) (ctrl.Manager, erro
 		return nil, err
 	}
 	r := &Reconciler{Client: manager.GetClient(), Live: manager.GetAPIReader(), Clock: testClock}
+	r.Cloud = cloud.New(cloud.Options{LoadAWSConfig: simulated, Notify: r.Wake})
 	pods, err := drain.NewClient(config, nil)
 	if err != nil {
 		return nil, err
@@ -104,7 +116,15 @@ func newManager(config *rest.Config, scheme *runtime.Scheme) (ctrl.Manager, erro
 	r.Executor = drain.NewExecutor(drain.ExecutorOptions{
 		Client: pods, Budgets: manager.GetCache(), Present: r.Watches.Has, Notify: r.Wake,
 	})
-	return manager, errors.Join(manager.Add(r.Watches), manager.Add(r.Executor), r.SetupWithManager(manager))
+	return manager, errors.Join(manager.Add(r.Cloud), manager.Add(r.Watches), manager.Add(r.Executor), r.SetupWithManager(manager))
+}
+
+// simulated is the SDK's configuration for sim.
+func simulated(ctx context.Context, options ...func(*awsconfig.LoadOptions) error) (aws.Config, error) {
+	return awsconfig.LoadDefaultConfig(ctx, append(options,
+		awsconfig.WithBaseEndpoint(sim.URL()),
+		awsconfig.WithCredentialsProvider(credentials.NewStaticCredentialsProvider("AKIATEST", "secret", "")),
+	)...)
 }
 
 // shiftedClock is the real clock moved by some time. Tests that move it do not

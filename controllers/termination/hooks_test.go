@@ -1,0 +1,396 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package termination
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+
+	"github.com/nodetermination/operator/api/v1alpha1"
+	"github.com/nodetermination/operator/controllers/cloud"
+	"github.com/nodetermination/operator/hack/awssim"
+	"github.com/nodetermination/operator/hack/testcluster"
+)
+
+// terminating is an event of a group that terminates its instance.
+func terminating(id string, hook *v1alpha1.LifecycleHook) v1alpha1.Event {
+	return v1alpha1.Event{ID: id, Kind: v1alpha1.AutoScalingTermination, Source: v1alpha1.SourceSQS, Time: metav1.Time{Time: t0}, LifecycleHook: hook}
+}
+
+func TestNextCallAboutAHook(t *testing.T) {
+	const timeout = 300
+	at := func(d time.Duration) time.Time { return t0.Add(d) }
+	drained := func(s *scope, since time.Duration) {
+		s.nt.Status.Conditions = []metav1.Condition{{
+			Type: v1alpha1.ConditionDrained, Status: metav1.ConditionTrue, LastTransitionTime: metav1.Time{Time: at(since)},
+		}}
+	}
+	for name, test := range map[string]struct {
+		rules   *v1alpha1.LifecycleHookSpec
+		now     time.Duration
+		prepare func(*scope, *v1alpha1.HookStatus)
+		want    hookCall
+	}{
+		"a third of the timeout": {want: hookCall{at: at(100 * time.Second)}},
+		"a third after the last": {
+			now: 101 * time.Second,
+			prepare: func(_ *scope, h *v1alpha1.HookStatus) {
+				h.LastHeartbeatTime = &metav1.Time{Time: at(100 * time.Second)}
+			},
+			want: hookCall{at: at(200 * time.Second)},
+		},
+		"as often as the policy says": {
+			rules: &v1alpha1.LifecycleHookSpec{Heartbeat: &v1alpha1.Heartbeat{Mode: v1alpha1.HeartbeatInterval, IntervalSeconds: ptr.To[int32](10)}},
+			want:  hookCall{at: at(10 * time.Second)},
+		},
+		"never": {rules: &v1alpha1.LifecycleHookSpec{Heartbeat: &v1alpha1.Heartbeat{Mode: v1alpha1.HeartbeatDisabled}}},
+		"not after the deadline": {
+			now: 299 * time.Second,
+			prepare: func(_ *scope, h *v1alpha1.HookStatus) {
+				h.LastHeartbeatTime = &metav1.Time{Time: at(290 * time.Second)}
+			},
+		},
+		"completed when the pods are gone": {
+			now: 20 * time.Second, prepare: func(s *scope, _ *v1alpha1.HookStatus) { drained(s, 10*time.Second) },
+			want: hookCall{at(10 * time.Second), cloud.Continue},
+		},
+		"some time after that, if the policy says so": {
+			rules: &v1alpha1.LifecycleHookSpec{CompletionDelaySeconds: ptr.To[int32](60)},
+			now:   20 * time.Second, prepare: func(s *scope, _ *v1alpha1.HookStatus) { drained(s, 10*time.Second) },
+			want: hookCall{at(70 * time.Second), cloud.Continue},
+		},
+		"with heartbeats in between": {
+			rules: &v1alpha1.LifecycleHookSpec{CompletionDelaySeconds: ptr.To[int32](200)},
+			now:   20 * time.Second, prepare: func(s *scope, _ *v1alpha1.HookStatus) { drained(s, 10*time.Second) },
+			want: hookCall{at: at(100 * time.Second)},
+		},
+		"not after the deadline, whatever the delay": {
+			rules: &v1alpha1.LifecycleHookSpec{CompletionDelaySeconds: ptr.To[int32](7200), Heartbeat: &v1alpha1.Heartbeat{Mode: v1alpha1.HeartbeatDisabled}},
+			now:   20 * time.Second, prepare: func(s *scope, _ *v1alpha1.HookStatus) { drained(s, 10*time.Second) },
+			want: hookCall{at(300 * time.Second), cloud.Continue},
+		},
+		"continued at the deadline":     {now: 300 * time.Second, want: hookCall{at(300 * time.Second), cloud.Continue}},
+		"abandoned if the policy wants": {rules: &v1alpha1.LifecycleHookSpec{OnTimeout: v1alpha1.OnTimeoutAbandon}, now: 300 * time.Second, want: hookCall{at(300 * time.Second), cloud.Abandon}},
+		"suspended: the group goes on waiting": {
+			now:     20 * time.Second,
+			prepare: func(s *scope, _ *v1alpha1.HookStatus) { drained(s, 10*time.Second); s.nt.Spec.Suspend = ptr.To(true) },
+			want:    hookCall{at: at(100 * time.Second)},
+		},
+		"suspended at the deadline: nothing": {
+			now:     300 * time.Second,
+			prepare: func(s *scope, _ *v1alpha1.HookStatus) { s.nt.Spec.Suspend = ptr.To(true) },
+		},
+		"the drain was given up": {
+			now:     20 * time.Second,
+			prepare: func(s *scope, _ *v1alpha1.HookStatus) { s.nt.Status.CompletionTime = &metav1.Time{Time: t0} },
+			want:    hookCall{at(20 * time.Second), cloud.Continue},
+		},
+		"the node is gone": {
+			now:     20 * time.Second,
+			prepare: func(s *scope, _ *v1alpha1.HookStatus) { s.node = nil },
+			want:    hookCall{at(20 * time.Second), cloud.Continue},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			hook := newHookStatus(v1alpha1.LifecycleHook{AutoScalingGroupName: "g", Name: "drain"}, t0)
+			hook.HeartbeatTimeoutSeconds = ptr.To[int32](timeout)
+			hook.Deadline = metav1.Time{Time: hookDeadline(&hook, test.rules)}
+			s := &scope{now: at(test.now), nt: &v1alpha1.NodeTermination{}, node: &corev1.Node{}, policy: &v1alpha1.NodeTerminationPolicy{}}
+			s.policy.Spec.LifecycleHook = test.rules
+			if test.prepare != nil {
+				test.prepare(s, &hook)
+			}
+			if diff := cmp.Diff(test.want, s.nextCall(&hook), cmp.AllowUnexported(hookCall{})); diff != "" {
+				t.Errorf("next call (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestHookDeadline(t *testing.T) {
+	for name, test := range map[string]struct {
+		maxWait, heartbeat, global *int32
+		want                       time.Duration
+	}{
+		"nobody said":                      {want: time.Hour},
+		"the hook's own":                   {heartbeat: ptr.To[int32](300), global: ptr.To[int32](30_000), want: 300 * time.Second},
+		"the policy's":                     {maxWait: ptr.To[int32](1800), heartbeat: ptr.To[int32](300), global: ptr.To[int32](30_000), want: 1800 * time.Second},
+		"not past the hook's whole time":   {maxWait: ptr.To[int32](172_800), heartbeat: ptr.To[int32](30), global: ptr.To[int32](3000), want: 3000 * time.Second},
+		"the policy's, while nothing said": {maxWait: ptr.To[int32](60), want: time.Minute},
+	} {
+		t.Run(name, func(t *testing.T) {
+			hook := newHookStatus(v1alpha1.LifecycleHook{}, t0)
+			hook.HeartbeatTimeoutSeconds, hook.GlobalTimeoutSeconds = test.heartbeat, test.global
+			if got := hookDeadline(&hook, &v1alpha1.LifecycleHookSpec{MaxWaitSeconds: test.maxWait}); !got.Equal(t0.Add(test.want)) {
+				t.Errorf("deadline %s after the start, want %s", got.Sub(t0), test.want)
+			}
+		})
+	}
+}
+
+// waits lets the i-th node's instance wait at a hook of a group of the test's own,
+// and returns the event that says so.
+func (s *setting) waits(i int, hook string, change ...func(*awssim.LifecycleHook)) v1alpha1.Event {
+	s.t.Helper()
+	h := awssim.LifecycleHook{Group: s.ns, Name: hook, HeartbeatTimeout: 2 * time.Minute}
+	for _, f := range change {
+		f(&h)
+	}
+	if err := sim.PutLifecycleHook(h); err != nil {
+		s.t.Fatal(err)
+	}
+	id, _ := v1alpha1.InstanceID(s.nodes[i])
+	action, err := sim.BeginLifecycleAction(s.ns, hook, id)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	e := terminating("h-"+hook, &v1alpha1.LifecycleHook{AutoScalingGroupName: s.ns, Name: hook, Token: action.Token})
+	e.Time = now(0)
+	return e
+}
+
+// action is how it stands with the test's hook at AWS.
+func (s *setting) action(hook string) awssim.LifecycleAction {
+	s.t.Helper()
+	for _, action := range sim.LifecycleActions() {
+		if action.Hook.Group == s.ns && action.Hook.Name == hook {
+			return action
+		}
+	}
+	s.t.Fatalf("no action of hook %s", hook)
+	return awssim.LifecycleAction{}
+}
+
+func (s *setting) calls(action string) int {
+	n := 0
+	for _, call := range sim.Calls("autoscaling", action) {
+		if call.Params["AutoScalingGroupName"] == s.ns {
+			n++
+		}
+	}
+	return n
+}
+
+func TestHooksAreCompletedAfterTheDrain(t *testing.T) {
+	t.Parallel()
+	s := newSetting(t, 1, nil)
+	cluster.CreatePods(t, s.ns, s.nodes[0].Name, 3, terminatesAfter(3*time.Second))
+	// Two hooks of one group, each with an event of its own.
+	a, b := s.waits(0, "a"), s.waits(0, "b")
+	nt := s.terminate(0, a, b)
+	s.untilHolds(nt, func(nt *v1alpha1.NodeTermination) error {
+		if len(nt.Status.LifecycleHooks) != 2 || ptr.Deref(nt.Status.LifecycleHooks[0].HeartbeatTimeoutSeconds, 0) != 120 || nt.Status.Deadline == nil {
+			return fmt.Errorf("hooks %+v, deadline %v, want two that were described", nt.Status.LifecycleHooks, nt.Status.Deadline)
+		}
+		return nil
+	})
+	for _, hook := range []string{"a", "b"} {
+		if action := s.action(hook); action.Result != "" {
+			t.Errorf("hook %s was completed while pods were there", hook)
+		}
+	}
+	nt = s.until(nt, v1alpha1.StateCompleted)
+	for i, hook := range []string{"a", "b"} {
+		action := s.action(hook)
+		if action.Result != "CONTINUE" || action.TimedOut {
+			t.Errorf("hook %s: %+v, want it continued", hook, action)
+		}
+		if got := nt.Status.LifecycleHooks[i].State; got != v1alpha1.HookContinued {
+			t.Errorf("hook %s is %s", hook, got)
+		}
+		drained := meta.FindStatusCondition(nt.Status.Conditions, v1alpha1.ConditionDrained)
+		if action.Ended.Before(drained.LastTransitionTime.Time) {
+			t.Errorf("hook %s was completed at %s, before the pods were gone", hook, action.Ended)
+		}
+	}
+	if n := s.calls("CompleteLifecycleAction"); n != 2 {
+		t.Errorf("%d completions, want one for each token", n)
+	}
+	if n := s.calls("DescribeLifecycleHooks"); n > 2 {
+		t.Errorf("the hooks were asked for %d times", n)
+	}
+	if !meta.IsStatusConditionTrue(nt.Status.Conditions, v1alpha1.ConditionLifecycleHookCompleted) {
+		t.Errorf("conditions %+v", nt.Status.Conditions)
+	}
+}
+
+// A watcher hears only that the group wants to terminate the instance.
+func TestHooksOfAWatchersEventAreFound(t *testing.T) {
+	t.Parallel()
+	s := newSetting(t, 1, nil)
+	cluster.CreatePods(t, s.ns, s.nodes[0].Name, 1)
+	s.waits(0, "a")
+	s.waits(0, "b")
+	if err := sim.PutLifecycleHook(awssim.LifecycleHook{Group: s.ns, Name: "join", Launching: true}); err != nil {
+		t.Fatal(err)
+	}
+	e := terminating("imds", nil)
+	e.Source, e.Time = v1alpha1.SourceIMDS, now(0)
+	nt := s.terminate(0, e)
+	s.untilHolds(nt, func(nt *v1alpha1.NodeTermination) error {
+		for _, hook := range nt.Status.LifecycleHooks {
+			if hook.State != v1alpha1.HookContinued {
+				return fmt.Errorf("hook %s is %s: %s", hook.Name, hook.State, hook.Message)
+			}
+		}
+		if len(nt.Status.LifecycleHooks) != 2 || nt.Status.CompletionTime == nil {
+			return fmt.Errorf("hooks %+v, want a and b, and the end", nt.Status.LifecycleHooks)
+		}
+		return nil
+	})
+	if s.action("a").Result != "CONTINUE" || s.action("b").Result != "CONTINUE" {
+		t.Error("not every hook was continued")
+	}
+}
+
+func TestBlockedDrainKeepsTheGroupWaiting(t *testing.T) {
+	for name, test := range map[string]struct {
+		onTimeout v1alpha1.OnTimeout
+		state     v1alpha1.HookState
+		result    string
+	}{
+		"and continues at the deadline": {"", v1alpha1.HookContinued, "CONTINUE"},
+		"or abandons":                   {v1alpha1.OnTimeoutAbandon, v1alpha1.HookAbandoned, "ABANDON"},
+		"or leaves it":                  {v1alpha1.OnTimeoutNone, v1alpha1.HookLeft, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newSetting(t, 1, func(spec *v1alpha1.NodeTerminationPolicySpec) {
+				spec.LifecycleHook = &v1alpha1.LifecycleHookSpec{
+					MaxWaitSeconds: ptr.To[int32](30), OnTimeout: test.onTimeout,
+					Heartbeat: &v1alpha1.Heartbeat{Mode: v1alpha1.HeartbeatInterval, IntervalSeconds: ptr.To[int32](10)},
+				}
+				spec.Drain = &v1alpha1.DrainSpec{BlockedPods: &v1alpha1.BlockedPods{Action: v1alpha1.BlockedWait}}
+			})
+			s.budget()
+			cluster.CreatePods(t, s.ns, s.nodes[0].Name, 1, app("web"))
+			nt := s.terminate(0, s.waits(0, "drain"))
+			nt = s.untilHolds(nt, func(nt *v1alpha1.NodeTermination) error {
+				if hooks := nt.Status.LifecycleHooks; len(hooks) != 1 || hooks[0].State != test.state {
+					return fmt.Errorf("hooks %+v, want one that is %s", hooks, test.state)
+				}
+				return nil
+			})
+			action := s.action("drain")
+			if action.Result != test.result {
+				t.Errorf("result %q, want %q", action.Result, test.result)
+			}
+			if n := len(action.Heartbeats); n != 2 {
+				t.Errorf("heartbeats %v, want two in thirty seconds", action.Heartbeats)
+			}
+			if !action.Ended.IsZero() && action.Ended.Before(nt.Status.LifecycleHooks[0].Deadline.Time) {
+				t.Errorf("completed at %s, before its deadline %s", action.Ended, nt.Status.LifecycleHooks[0].Deadline)
+			}
+		})
+	}
+}
+
+func TestOthersHooksAreLeftAlone(t *testing.T) {
+	for name, test := range map[string]struct {
+		hook   string
+		change func(*v1alpha1.NodeTerminationPolicySpec)
+	}{
+		"a managed node groups": {"Terminate-LC-Hook", nil},
+		"one the policy ignores": {"theirs", func(spec *v1alpha1.NodeTerminationPolicySpec) {
+			spec.LifecycleHook = &v1alpha1.LifecycleHookSpec{Ignore: []string{"theirs"}}
+		}},
+		"where the policy only cordons": {"drain", func(spec *v1alpha1.NodeTerminationPolicySpec) {
+			spec.Events = []v1alpha1.EventRule{{Kind: v1alpha1.AutoScalingTermination, Action: v1alpha1.ActionCordon}}
+		}},
+		"where the policy ignores it": {"drain", func(spec *v1alpha1.NodeTerminationPolicySpec) {
+			spec.Events = []v1alpha1.EventRule{{Kind: v1alpha1.AutoScalingTermination, Action: v1alpha1.ActionIgnore}}
+		}},
+		"in mode DryRun":          {"drain", func(spec *v1alpha1.NodeTerminationPolicySpec) { spec.Mode = v1alpha1.ModeDryRun }},
+		"where no policy governs": {"drain", func(spec *v1alpha1.NodeTerminationPolicySpec) { spec.NodeSelector.MatchLabels["test"] = "nothing" }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newSetting(t, 1, test.change)
+			nt := s.terminate(0, s.waits(0, test.hook))
+			s.untilHolds(nt, func(nt *v1alpha1.NodeTermination) error {
+				ready := meta.FindStatusCondition(nt.Status.Conditions, v1alpha1.ConditionReady)
+				if ready == nil || ready.Reason == v1alpha1.StateDraining || ready.Reason == v1alpha1.StateReceived {
+					return fmt.Errorf("not settled: %+v", ready)
+				}
+				return nil
+			})
+			if n := s.calls("CompleteLifecycleAction") + s.calls("RecordLifecycleActionHeartbeat"); n != 0 {
+				t.Errorf("%d calls about somebody else's hook", n)
+			}
+			if action := s.action(test.hook); action.Result != "" {
+				t.Errorf("completed with %s", action.Result)
+			}
+		})
+	}
+}
+
+// Not in parallel: the faults are everybody's.
+func TestCompletionIsTriedAgain(t *testing.T) {
+	for _, code := range []string{awssim.Throttle, awssim.ServerError, "AccessDenied"} {
+		t.Run(code, func(t *testing.T) {
+			s := newSetting(t, 1, nil)
+			fault, err := sim.AddFault(awssim.Fault{Action: "CompleteLifecycleAction", Code: code})
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(sim.ClearFaults)
+			nt := s.terminate(0, s.waits(0, "drain"))
+			s.untilHolds(nt, func(nt *v1alpha1.NodeTermination) error {
+				condition := meta.FindStatusCondition(nt.Status.Conditions, v1alpha1.ConditionLifecycleHookCompleted)
+				ready := meta.FindStatusCondition(nt.Status.Conditions, v1alpha1.ConditionReady)
+				if condition == nil || condition.Reason != v1alpha1.ReasonHookFailing || ready.Reason != v1alpha1.StateCompleting {
+					return fmt.Errorf("want a failing hook, got %+v, %+v", condition, ready)
+				}
+				return nil
+			})
+			sim.ClearFault(fault)
+			s.until(nt, v1alpha1.StateCompleted)
+			if action := s.action("drain"); action.Result != "CONTINUE" {
+				t.Errorf("result %q", action.Result)
+			}
+		})
+	}
+}
+
+func TestHookThatWaitsNoMoreIsDone(t *testing.T) {
+	t.Parallel()
+	s := newSetting(t, 1, nil)
+	e := s.waits(0, "drain")
+	e.LifecycleHook.Token = "00000000-0000-0000-0000-000000000000"
+	nt := s.until(s.terminate(0, e), v1alpha1.StateCompleted)
+	if got := nt.Status.LifecycleHooks[0].State; got != v1alpha1.HookEnded {
+		t.Errorf("hook is %s, want Ended", got)
+	}
+}
+
+func TestHookOfANodeThatIsGoneIsCompleted(t *testing.T) {
+	t.Parallel()
+	s := newSetting(t, 1, nil)
+	s.budget()
+	cluster.CreatePods(t, s.ns, s.nodes[0].Name, 1, app("web"))
+	nt := s.terminate(0, s.waits(0, "drain"))
+	s.untilHolds(nt, func(nt *v1alpha1.NodeTermination) error {
+		if len(nt.Status.Blocked) == 0 {
+			return fmt.Errorf("no pod is blocked yet")
+		}
+		return nil
+	})
+	if err := admin.Delete(context.Background(), s.nodes[0]); err != nil {
+		t.Fatal(err)
+	}
+	testcluster.Eventually(t, patience, func() error {
+		if action := s.action("drain"); action.Result != "CONTINUE" {
+			return fmt.Errorf("result %q", action.Result)
+		}
+		return nil
+	})
+	s.until(nt, v1alpha1.StateFailed)
+}

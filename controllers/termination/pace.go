@@ -1,0 +1,222 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package termination
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/nodetermination/operator/api/v1alpha1"
+)
+
+const (
+	// urgent is how near a hard deadline has to be for a drain not to wait for others.
+	urgent = 5 * time.Minute
+	// paceLook is when a waiting drain is looked at again, should nobody wake it.
+	paceLook = 10 * time.Second
+)
+
+// schedule is the phase that decides whether the drain may begin: its time has come,
+// and not too many nodes are being drained.
+func (r *Reconciler) schedule(ctx context.Context, s *scope) (bool, error) {
+	if s.finished() || s.node == nil || s.decision.action != v1alpha1.ActionCordonAndDrain || s.now.Before(s.decision.drainAt) {
+		return false, nil
+	}
+	if s.podsGone() {
+		s.begins = true
+		return false, nil
+	}
+	waits, err := r.admit(ctx, s)
+	s.begins, s.waits = waits == "", waits
+	return err != nil, err
+}
+
+// admit lets the drain begin if the policy's budget allows, else it says what it waits for.
+func (r *Reconciler) admit(ctx context.Context, s *scope) (waits string, err error) {
+	if _, limited := s.policy.Spec.Drain.MaxNodes(1); !limited {
+		return "", nil
+	}
+	here := s.crowd()
+	r.pace.mu.Lock()
+	defer r.pace.mu.Unlock()
+	delete(r.pace.waiting, s.nt.Name)
+	if s.was(v1alpha1.StateDraining) || r.isUrgent(s) {
+		r.pace.enter(s.nt.Name, s.node.Name, here)
+		return "", nil
+	}
+	if r.pace.draining[s.nt.Name].crowd == here {
+		return "", nil
+	}
+	limit, err := r.limit(ctx, s)
+	if err != nil {
+		return "", err
+	}
+	busy, err := r.busy(ctx, s, here)
+	if err != nil {
+		return "", err
+	}
+	if len(busy) < limit {
+		r.pace.enter(s.nt.Name, s.node.Name, here)
+		return "", nil
+	}
+	r.pace.wait(s.nt.Name, here)
+	s.lookAgain(s.now.Add(paceLook))
+	return fmt.Sprintf("%d of at most %d nodes of policy %s%s are being drained: %s",
+		len(busy), limit, s.policy.Name, here.where(), strings.Join(busy[:min(len(busy), 5)], ", ")), nil
+}
+
+// isUrgent is whether there is no time to wait for others: the instance is taken
+// within five minutes, or within what the drain may take.
+func (r *Reconciler) isUrgent(s *scope) bool {
+	if s.decision.deadline.IsZero() {
+		return false
+	}
+	until := s.decision.deadline.Add(-max(urgent, s.policy.Spec.Drain.Timeout()))
+	s.lookAgain(until)
+	return !s.now.Before(until)
+}
+
+// crowd is the nodes that a budget counts together: those of a policy, or of one
+// value of a label.
+type crowd struct {
+	policy     types.UID
+	key, value string
+}
+
+func (s *scope) crowd() crowd {
+	c := crowd{policy: s.policy.UID}
+	if budget := s.policy.Spec.Drain.Budget; budget.TopologyKey != "" {
+		c.key, c.value = budget.TopologyKey, s.node.Labels[budget.TopologyKey]
+	}
+	return c
+}
+
+func (c crowd) where() string {
+	if c.key == "" {
+		return ""
+	}
+	return fmt.Sprintf(" with %s=%s", c.key, c.value)
+}
+
+func (c crowd) has(node *corev1.Node) bool {
+	return c.key == "" || node.Labels[c.key] == c.value
+}
+
+// limit is how many of the nodes in the termination's crowd may be drained at one time.
+func (r *Reconciler) limit(ctx context.Context, s *scope) (int, error) {
+	var nodes corev1.NodeList
+	if err := r.Client.List(ctx, &nodes, client.UnsafeDisableDeepCopy); err != nil {
+		return 0, fmt.Errorf("cannot list nodes: %w", err)
+	}
+	here, governed := s.crowd(), 0
+	for i := range nodes.Items {
+		node := &nodes.Items[i]
+		if _, ec2 := v1alpha1.InstanceID(node); !ec2 || !here.has(node) {
+			continue
+		}
+		if policy := v1alpha1.Governing(s.policies, node); policy != nil && policy.UID == here.policy {
+			governed++
+		}
+	}
+	limit, _ := s.policy.Spec.Drain.MaxNodes(governed)
+	return limit, nil
+}
+
+// busy are the nodes of a crowd that are being drained, other than the
+// termination's own: those that say so, and those that were let in just now.
+func (r *Reconciler) busy(ctx context.Context, s *scope, here crowd) ([]string, error) {
+	var list v1alpha1.NodeTerminationList
+	if err := r.Client.List(ctx, &list, client.UnsafeDisableDeepCopy); err != nil {
+		return nil, fmt.Errorf("cannot list NodeTerminations: %w", err)
+	}
+	busy := r.pace.in(here)
+	for i := range list.Items {
+		other := &list.Items[i]
+		ready := meta.FindStatusCondition(other.Status.Conditions, v1alpha1.ConditionReady)
+		if other.Name == s.nt.Name || ready == nil || ready.Reason != v1alpha1.StateDraining ||
+			other.Status.PolicyRef == nil || other.Status.PolicyRef.UID != here.policy {
+			continue
+		}
+		node := &corev1.Node{}
+		if r.Client.Get(ctx, types.NamespacedName{Name: other.Spec.NodeName}, node) == nil && here.has(node) && !slices.Contains(busy, node.Name) {
+			busy = append(busy, node.Name)
+		}
+	}
+	slices.Sort(busy)
+	return busy, nil
+}
+
+// pace is who drains and who waits for it, as far as it is not in the API server
+// yet. The zero value is empty.
+type pace struct {
+	mu       sync.Mutex
+	draining map[string]admitted
+	waiting  map[string]crowd
+}
+
+// admitted is a drain that was let in.
+type admitted struct {
+	node  string
+	crowd crowd
+}
+
+func (p *pace) enter(name, node string, here crowd) {
+	if p.draining == nil {
+		p.draining = map[string]admitted{}
+	}
+	p.draining[name] = admitted{node, here}
+}
+
+func (p *pace) wait(name string, here crowd) {
+	if p.waiting == nil {
+		p.waiting = map[string]crowd{}
+	}
+	p.waiting[name] = here
+}
+
+func (p *pace) in(here crowd) []string {
+	var nodes []string
+	for _, drain := range p.draining {
+		if drain.crowd == here {
+			nodes = append(nodes, drain.node)
+		}
+	}
+	return nodes
+}
+
+// leave forgets a termination that does not drain. It returns who waits for that, by name.
+func (p *pace) leave(name string) []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	left, was := p.draining[name]
+	delete(p.draining, name)
+	if !was {
+		return nil
+	}
+	var wake []string
+	for waiting, here := range p.waiting {
+		if here == left.crowd {
+			wake = append(wake, waiting)
+		}
+	}
+	slices.SortFunc(wake, cmp.Compare)
+	return wake
+}
+
+// forget is leave for one that is not, or not any more, of those that drain or wait.
+func (p *pace) forget(name string) []string {
+	p.mu.Lock()
+	delete(p.waiting, name)
+	p.mu.Unlock()
+	return p.leave(name)
+}

@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package termination
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	policyv1 "k8s.io/api/policy/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/nodetermination/operator/api/v1alpha1"
+	"github.com/nodetermination/operator/hack/testcluster"
+)
+
+// paced is a policy that drains for recommendations, so many nodes at one time.
+func paced(maxNodes intstr.IntOrString, topologyKey string) func(*v1alpha1.NodeTerminationPolicySpec) {
+	return func(spec *v1alpha1.NodeTerminationPolicySpec) {
+		spec.Events = []v1alpha1.EventRule{{Kind: v1alpha1.RebalanceRecommendation, Action: v1alpha1.ActionCordonAndDrain}}
+		spec.Drain = &v1alpha1.DrainSpec{
+			TimeoutSeconds: ptr.To[int32](600),
+			Budget:         &v1alpha1.DrainBudget{MaxNodes: &maxNodes, TopologyKey: topologyKey},
+		}
+	}
+}
+
+func recommendation() v1alpha1.Event {
+	return v1alpha1.Event{ID: "r", Kind: v1alpha1.RebalanceRecommendation, Source: v1alpha1.SourceSQS, Time: now(0)}
+}
+
+func stateOfTermination(nt *v1alpha1.NodeTermination) string {
+	if ready := meta.FindStatusCondition(nt.Status.Conditions, v1alpha1.ConditionReady); ready != nil {
+		return ready.Reason
+	}
+	return ""
+}
+
+// states counts the terminations of a setting by state.
+func (s *setting) states(nts []*v1alpha1.NodeTermination) map[string]int {
+	s.t.Helper()
+	states := map[string]int{}
+	for _, nt := range nts {
+		current := &v1alpha1.NodeTermination{}
+		if err := admin.Get(s.t.Context(), client.ObjectKeyFromObject(nt), current); err != nil {
+			s.t.Fatal(err)
+		}
+		states[stateOfTermination(current)]++
+	}
+	return states
+}
+
+func (s *setting) untilStates(nts []*v1alpha1.NodeTermination, want map[string]int) {
+	s.t.Helper()
+	testcluster.Eventually(s.t, patience, func() error {
+		if got := s.states(nts); fmt.Sprint(got) != fmt.Sprint(want) {
+			return fmt.Errorf("states %v, want %v", got, want)
+		}
+		return nil
+	})
+}
+
+func TestBudgetLimitsHowManyNodesAreDrained(t *testing.T) {
+	t.Parallel()
+	const nodes = 6
+	s := newSetting(t, nodes, paced(intstr.FromString("34%"), "")) // two of six
+	s.budget()
+	var nts []*v1alpha1.NodeTermination
+	for i := range nodes {
+		cluster.CreatePods(t, s.ns, s.nodes[i].Name, 1, app("web"))
+		nts = append(nts, s.terminate(i, recommendation()))
+	}
+	s.untilStates(nts, map[string]int{v1alpha1.StateDraining: 2, v1alpha1.StateWaiting: 4})
+	for i := range nodes { // those that wait take no pods of the next victim
+		if err := cordoned(s.node(i)); err != nil {
+			t.Error(err)
+		}
+	}
+	for _, nt := range nts {
+		current := &v1alpha1.NodeTermination{}
+		if err := admin.Get(t.Context(), client.ObjectKeyFromObject(nt), current); err != nil {
+			t.Fatal(err)
+		}
+		ready := meta.FindStatusCondition(current.Status.Conditions, v1alpha1.ConditionReady)
+		if ready.Reason == v1alpha1.StateWaiting && !strings.Contains(ready.Message, "2 of at most 2 nodes of policy") {
+			t.Errorf("does not say what it waits for: %s", ready.Message)
+		}
+	}
+	// A spot notice does not wait, and counts.
+	var waiting *v1alpha1.NodeTermination
+	for _, nt := range nts {
+		if err := admin.Get(t.Context(), client.ObjectKeyFromObject(nt), nt); err != nil {
+			t.Fatal(err)
+		}
+		if stateOfTermination(nt) == v1alpha1.StateWaiting {
+			waiting = nt
+		}
+	}
+	s.change(waiting, func(spec *v1alpha1.NodeTerminationSpec) {
+		spec.Events = append(spec.Events, notice("spot", 2*time.Minute))
+	})
+	s.untilStates(nts, map[string]int{v1alpha1.StateDraining: 3, v1alpha1.StateWaiting: 3})
+	if err := admin.DeleteAllOf(t.Context(), &policyv1.PodDisruptionBudget{}, client.InNamespace(s.ns)); err != nil {
+		t.Fatal(err)
+	}
+	s.untilStates(nts, map[string]int{v1alpha1.StateCompleted: nodes})
+}
+
+func TestBudgetCountsByTopology(t *testing.T) {
+	t.Parallel()
+	const key = "topology.kubernetes.io/zone"
+	s := newSetting(t, 4, paced(intstr.FromInt32(1), key))
+	s.budget()
+	var nts []*v1alpha1.NodeTermination
+	for i, zone := range []string{"a", "a", "b", "b"} {
+		node := s.node(i)
+		patch := client.MergeFrom(node.DeepCopy())
+		node.Labels[key] = zone
+		if err := admin.Patch(t.Context(), node, patch); err != nil {
+			t.Fatal(err)
+		}
+		cluster.CreatePods(t, s.ns, node.Name, 1, app("web"))
+	}
+	for i := range 4 {
+		nts = append(nts, s.terminate(i, recommendation()))
+	}
+	s.untilStates(nts, map[string]int{v1alpha1.StateDraining: 2, v1alpha1.StateWaiting: 2})
+	if a, b := s.states(nts[:2]), s.states(nts[2:]); a[v1alpha1.StateDraining] != 1 || b[v1alpha1.StateDraining] != 1 {
+		t.Errorf("drained in zone a %v and in zone b %v, want one each", a, b)
+	}
+}
+
+// A suspended drain does not keep others waiting.
+func TestBudgetIsNotUsedUpBySuspension(t *testing.T) {
+	t.Parallel()
+	s := newSetting(t, 2, paced(intstr.FromInt32(1), ""))
+	s.budget()
+	for i := range 2 {
+		cluster.CreatePods(t, s.ns, s.nodes[i].Name, 1, app("web"))
+	}
+	first := s.terminate(0, recommendation())
+	s.until(first, v1alpha1.StateDraining)
+	second := s.terminate(1, recommendation())
+	s.until(second, v1alpha1.StateWaiting)
+	s.change(first, func(spec *v1alpha1.NodeTerminationSpec) { spec.Suspend = ptr.To(true) })
+	s.until(second, v1alpha1.StateDraining)
+	s.change(first, func(spec *v1alpha1.NodeTerminationSpec) { spec.Suspend = nil })
+	s.until(first, v1alpha1.StateWaiting)
+}
+
+func TestWaitingEndsInTimeForAHardDeadline(t *testing.T) {
+	s := &scope{nt: &v1alpha1.NodeTermination{}, policy: &v1alpha1.NodeTerminationPolicy{}}
+	s.policy.Spec.Drain = &v1alpha1.DrainSpec{TimeoutSeconds: ptr.To[int32](600)}
+	r := &Reconciler{}
+	for name, test := range map[string]struct {
+		deadline time.Time
+		urgent   bool
+		next     time.Time
+	}{
+		"no deadline":                 {},
+		"far away":                    {t0.Add(time.Hour), false, t0.Add(50 * time.Minute)},
+		"as near as a drain may take": {t0.Add(10 * time.Minute), true, t0},
+		"nearer":                      {t0.Add(2 * time.Minute), true, t0.Add(-8 * time.Minute)},
+		"past":                        {t0.Add(-time.Minute), true, t0.Add(-11 * time.Minute)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s.now, s.next, s.decision.deadline = t0, time.Time{}, test.deadline
+			if got := r.isUrgent(s); got != test.urgent || !s.next.Equal(test.next) {
+				t.Errorf("urgent %t, next look %v, want %t, %v", got, s.next, test.urgent, test.next)
+			}
+		})
+	}
+}

@@ -170,7 +170,7 @@ func run() error {
 	if err := manager.GetFieldIndexer().IndexField(ctx, &corev1.Node{}, v1alpha1.NodeInstanceIDIndex, byInstance); err != nil {
 		return fmt.Errorf("cannot index nodes: %w", err)
 	}
-	if err := addTermination(manager); err != nil {
+	if err := addTermination(manager, log); err != nil {
 		return err
 	}
 	if err := addPolicy(manager, o, log); err != nil {
@@ -235,17 +235,18 @@ func newManager(config *rest.Config, o options, replica *leader.Replica) (ctrl.M
 }
 
 // addTermination sets up the road from a NodeTermination to a drained node.
-func addTermination(manager ctrl.Manager) error {
+func addTermination(manager ctrl.Manager, log logr.Logger) error {
 	pods, err := drain.NewClient(manager.GetConfig(), manager.GetHTTPClient())
 	if err != nil {
 		return fmt.Errorf("cannot set up the client for pods: %w", err)
 	}
 	reconciler := &termination.Reconciler{Client: manager.GetClient(), Live: manager.GetAPIReader(), Clock: clock.RealClock{}}
+	reconciler.Cloud = cloud.New(cloud.Options{Log: log.WithName("cloud"), Notify: reconciler.Wake})
 	reconciler.Watches = drain.NewWatches(pods, reconciler.WakeNode)
 	reconciler.Executor = drain.NewExecutor(drain.ExecutorOptions{
 		Client: pods, Budgets: manager.GetCache(), Present: reconciler.Watches.Has, Notify: reconciler.Wake,
 	})
-	if err := errors.Join(manager.Add(reconciler.Watches), manager.Add(reconciler.Executor)); err != nil {
+	if err := errors.Join(manager.Add(reconciler.Cloud), manager.Add(reconciler.Watches), manager.Add(reconciler.Executor)); err != nil {
 		return fmt.Errorf("cannot add the drain: %w", err)
 	}
 	if err := reconciler.SetupWithManager(manager); err != nil {

@@ -29,8 +29,9 @@ const (
 	// attempts and retryDelay bound the SDK's own retries of one call.
 	attempts   = 2
 	retryDelay = 200 * time.Millisecond
-	// maxCalls is how many calls are under way at most.
-	maxCalls = 16
+	// maxCalls is how many calls are under way at most: fewer than there are workers
+	// that reconcile, so that an AWS that does not answer leaves some to drain.
+	maxCalls = 8
 	// forgetAfter is how long what was learned is kept without being asked for,
 	// forgetEvery how often it is looked through.
 	forgetAfter = time.Hour

@@ -3,9 +3,11 @@
 package termination
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -205,15 +207,18 @@ func (r *Reconciler) describeHook(ctx context.Context, s *scope, hook *v1alpha1.
 		}
 		return
 	}
-	for _, described := range hooks {
-		if described.Name == hook.Name {
-			hook.HeartbeatTimeoutSeconds = ptr.To(int32(described.HeartbeatTimeout / time.Second))
-			hook.GlobalTimeoutSeconds = ptr.To(int32(described.GlobalTimeout / time.Second))
-			hook.Message = ""
-			hook.Deadline = metav1.Time{Time: hookDeadline(hook, s.policy.Spec.LifecycleHook)}
-			s.lookAgain(s.now) // the drain's deadline may be another
-		}
+	i := slices.IndexFunc(hooks, func(described cloud.Hook) bool { return described.Name == hook.Name })
+	if i < 0 {
+		r.memory.asked(s.nt.Name, s.now) // the group has no such hook any more, and says so to the next call
+		return
 	}
+	hook.HeartbeatTimeoutSeconds = ptr.To(int32(cmp.Or(hooks[i].HeartbeatTimeout, assumedHeartbeatTimeout) / time.Second))
+	if global := int32(hooks[i].GlobalTimeout / time.Second); global > 0 {
+		hook.GlobalTimeoutSeconds = &global
+	}
+	hook.Message = ""
+	hook.Deadline = metav1.Time{Time: hookDeadline(hook, s.policy.Spec.LifecycleHook)}
+	s.lookAgain(s.now) // the drain's deadline may be another
 }
 
 // findHooks finds the hooks that wait for an instance whose watcher heard that its

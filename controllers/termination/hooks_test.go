@@ -27,7 +27,7 @@ func terminating(id string, hook *v1alpha1.LifecycleHook) v1alpha1.Event {
 
 func TestNextCallAboutAHook(t *testing.T) {
 	const timeout = 300
-	at := func(d time.Duration) time.Time { return t0.Add(d) }
+	at := t0.Add
 	drained := func(s *scope, since time.Duration) {
 		s.nt.Status.Conditions = []metav1.Condition{{
 			Type: v1alpha1.ConditionDrained, Status: metav1.ConditionTrue, LastTransitionTime: metav1.Time{Time: at(since)},

@@ -19,6 +19,7 @@ import (
 	"go.uber.org/zap/zapcore"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
@@ -170,10 +171,12 @@ func run() error {
 	if err := manager.GetFieldIndexer().IndexField(ctx, &corev1.Node{}, v1alpha1.NodeInstanceIDIndex, byInstance); err != nil {
 		return fmt.Errorf("cannot index nodes: %w", err)
 	}
-	if err := addTermination(manager, log); err != nil {
+	reconciler := &termination.Reconciler{Client: manager.GetClient(), Live: manager.GetAPIReader(), Own: own, Clock: clock.RealClock{}}
+	reconciler.Cloud = cloud.New(cloud.Options{Log: log.WithName("cloud"), Notify: reconciler.Wake})
+	if err := addTermination(manager, reconciler); err != nil {
 		return err
 	}
-	if err := addPolicy(manager, o, log); err != nil {
+	if err := addPolicy(manager, reconciler.Cloud, o, log); err != nil {
 		return err
 	}
 	annotations := manual.Reconciler{
@@ -223,8 +226,9 @@ func newManager(config *rest.Config, o options, replica *leader.Replica) (ctrl.M
 		Cache: cache.Options{
 			DefaultTransform: cache.TransformStripManagedFields(),
 			ByObject: map[client.Object]cache.ByObject{
-				&corev1.Node{}:      {Transform: v1alpha1.TrimNode},
-				&appsv1.DaemonSet{}: {Namespaces: map[string]cache.Config{policy.WatcherNamespace: {}}},
+				&corev1.Node{}:                {Transform: v1alpha1.TrimNode},
+				&storagev1.VolumeAttachment{}: {Transform: drain.TrimVolumeAttachment},
+				&appsv1.DaemonSet{}:           {Namespaces: map[string]cache.Config{policy.WatcherNamespace: {}}},
 			},
 		},
 	})
@@ -235,13 +239,11 @@ func newManager(config *rest.Config, o options, replica *leader.Replica) (ctrl.M
 }
 
 // addTermination sets up the road from a NodeTermination to a drained node.
-func addTermination(manager ctrl.Manager, log logr.Logger) error {
+func addTermination(manager ctrl.Manager, reconciler *termination.Reconciler) error {
 	pods, err := drain.NewClient(manager.GetConfig(), manager.GetHTTPClient())
 	if err != nil {
 		return fmt.Errorf("cannot set up the client for pods: %w", err)
 	}
-	reconciler := &termination.Reconciler{Client: manager.GetClient(), Live: manager.GetAPIReader(), Clock: clock.RealClock{}}
-	reconciler.Cloud = cloud.New(cloud.Options{Log: log.WithName("cloud"), Notify: reconciler.Wake})
 	reconciler.Watches = drain.NewWatches(pods, reconciler.WakeNode)
 	reconciler.Executor = drain.NewExecutor(drain.ExecutorOptions{
 		Client: pods, Budgets: manager.GetCache(), Present: reconciler.Watches.Has, Notify: reconciler.Wake,
@@ -255,11 +257,17 @@ func addTermination(manager ctrl.Manager, log logr.Logger) error {
 	return nil
 }
 
+// own is whether a pod is one of this operator's replicas, as config/manager labels them.
+func own(pod drain.Pod) bool {
+	return pod.Namespace == os.Getenv("POD_NAMESPACE") &&
+		pod.Labels["app.kubernetes.io/name"] == v1alpha1.FieldManager && pod.Labels["app.kubernetes.io/component"] == "manager"
+}
+
 // addPolicy sets up the road from a policy to NodeTerminations.
-func addPolicy(manager ctrl.Manager, o options, log logr.Logger) error {
+func addPolicy(manager ctrl.Manager, hooks *cloud.Client, o options, log logr.Logger) error {
 	queues := sqs.NewConsumers(sqs.Options{
 		Cache: manager.GetCache(), Live: manager.GetAPIReader(), Client: manager.GetClient(), Log: log.WithName("sqs"), Clock: clock.RealClock{},
-		Nodes: manager.GetCache(), Hooks: cloud.New(cloud.Options{Log: log.WithName("cloud")}),
+		Nodes: manager.GetCache(), Hooks: hooks,
 	})
 	if err := manager.Add(queues); err != nil {
 		return fmt.Errorf("cannot add the queue consumers: %w", err)

@@ -95,6 +95,8 @@ const (
 	ReasonTimeout = "Timeout"
 	// ReasonDeadlineExceeded: the instance's deadline passed.
 	ReasonDeadlineExceeded = "DeadlineExceeded"
+	// ReasonInstanceStopped: the instance stopped or terminated while pods were there.
+	ReasonInstanceStopped = "InstanceStopped"
 	// ReasonNotRequested: the action for the active events has no drain.
 	ReasonNotRequested = "NotRequested"
 	// ReasonScheduled: the drain begins later.

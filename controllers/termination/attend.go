@@ -57,6 +57,13 @@ func (r *Reconciler) attendHook(ctx context.Context, s *scope, hook *v1alpha1.Ho
 		return
 	}
 	next := s.nextCall(hook)
+	if next.result != "" && !s.now.Before(next.at) {
+		if keep := r.volumesKeep(ctx, s, hook); keep != "" {
+			hook.Message = keep
+			s.lookAgain(s.now.Add(volumesLook))
+			next = s.nextHeartbeat(hook)
+		}
+	}
 	switch {
 	case next.at.IsZero():
 		return

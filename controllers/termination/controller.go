@@ -43,6 +43,8 @@ type Reconciler struct {
 	Watches *drain.Watches
 	// Cloud asks Auto Scaling and EC2.
 	Cloud *cloud.Client
+	// Own is whether a pod is one of the operator's own, which go last. Nil: none is.
+	Own func(drain.Pod) bool
 	// Clock tells the time.
 	Clock clock.PassiveClock
 

@@ -120,7 +120,7 @@ func (r *Reconciler) evict(ctx context.Context, s *scope) error {
 	if err != nil {
 		return err
 	}
-	if plan.Done || plan.TimedOut {
+	if plan.Done || plan.TimedOut || plan.Lost {
 		// The watch may lag behind: a drain is over, well or not, only by a look at
 		// the API server itself.
 		if pods, err = r.Watches.Look(ctx, s.node.Name); err != nil {
@@ -139,6 +139,8 @@ func (r *Reconciler) evict(ctx context.Context, s *scope) error {
 		s.finish(v1alpha1.StateCompleted, farewell)
 	case plan.TimedOut:
 		s.giveUp(plan)
+	case plan.Lost && !s.policy.Spec.DeclaresOutOfService(): // else Kubernetes will soon delete them by force
+		s.giveUp(plan)
 	default:
 		r.Executor.Set(s.nt.Name, plan.Actions)
 		s.lookAgain(plan.NextLook)
@@ -152,6 +154,7 @@ func (r *Reconciler) plan(s *scope, pods []drain.Pod) (drain.Plan, error) {
 	plan, err := drain.Make(drain.Input{
 		Pods: pods, Drain: s.policy.Spec.Drain, Deadline: s.decision.deadline,
 		Started: ptr.Deref(s.nt.Status.DrainStartTime, metav1.Time{}).Time, Now: s.now, Refusals: r.Executor.Refusals(s.nt.Name),
+		Own: r.Own, NodeDead: s.dead,
 	})
 	if err != nil {
 		return plan, fmt.Errorf("policy %s: %w", s.policy.Name, err)
@@ -211,7 +214,10 @@ func (s *scope) progress(now drain.Counts) {
 // giveUp ends a drain that took too long.
 func (s *scope) giveUp(plan drain.Plan) {
 	reason, why := v1alpha1.ReasonTimeout, "drain.timeoutSeconds passed"
-	if !s.decision.deadline.IsZero() {
+	switch {
+	case s.dead:
+		reason, why = v1alpha1.ReasonInstanceStopped, "the instance has stopped before the drain was finished,"
+	case !s.decision.deadline.IsZero():
 		reason, why = v1alpha1.ReasonDeadlineExceeded, "the instance's deadline passed and it is still there"
 	}
 	message := fmt.Sprintf("%s with %d of %d pods not gone", why, plan.Counts.Remaining, *s.nt.Status.Pods.Total)

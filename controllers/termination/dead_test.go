@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package termination
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/nodetermination/operator/api/v1alpha1"
+	"github.com/nodetermination/operator/hack/testcluster"
+)
+
+// dead replaces the setting's node by one that nobody plays the kubelet of, and puts
+// pods there that will not say when they have ended.
+func (s *setting) dead(pods int) {
+	s.t.Helper()
+	node := s.nodes[0].DeepCopy()
+	node.ObjectMeta = metav1.ObjectMeta{Name: node.Name, Labels: node.Labels}
+	if err := admin.Delete(s.t.Context(), s.nodes[0]); err != nil {
+		s.t.Fatal(err)
+	}
+	testcluster.Eventually(s.t, patience, func() error { return admin.Create(s.t.Context(), node) })
+	s.nodes[0] = node
+	s.t.Cleanup(func() { _ = client.IgnoreNotFound(admin.Delete(context.Background(), node)) })
+	s.changeNodeStatus(func(node *corev1.Node) {
+		node.Status.Conditions = []corev1.NodeCondition{{
+			Type: corev1.NodeReady, Status: corev1.ConditionUnknown, Reason: "NodeStatusUnknown", LastTransitionTime: now(0),
+		}}
+	})
+	for range pods {
+		s.create(&corev1.Pod{
+			ObjectMeta: metav1.ObjectMeta{GenerateName: "dead-", Namespace: s.ns},
+			Spec:       corev1.PodSpec{NodeName: node.Name, Containers: []corev1.Container{{Name: "main", Image: "example.com/app"}}},
+		})
+	}
+}
+
+func TestDeadNodeEndsWithTheTruth(t *testing.T) {
+	t.Parallel()
+	s := newSetting(t, 1, nil)
+	s.dead(2)
+	nt := s.until(s.terminate(0, v1alpha1.Event{
+		ID: "s", Kind: v1alpha1.InstanceStateChange, Source: v1alpha1.SourceSQS, Time: now(0), Deadline: ptr.To(now(0)), InstanceAction: "terminated",
+	}), v1alpha1.StateFailed)
+	drained := meta.FindStatusCondition(nt.Status.Conditions, v1alpha1.ConditionDrained)
+	if drained.Reason != v1alpha1.ReasonInstanceStopped || !strings.Contains(drained.Message, "2 of 2 pods not gone") {
+		t.Errorf("Drained is %+v", drained)
+	}
+	if took := nt.Status.CompletionTime.Sub(nt.Status.StartTime.Time); took > 30*time.Second {
+		t.Errorf("dead pods were waited for %s", took)
+	}
+}
+
+// The instance is none that EC2 knows of.
+func TestNodeOfAnInstanceThatIsGoneIsOutOfService(t *testing.T) {
+	t.Parallel()
+	s := newSetting(t, 1, func(spec *v1alpha1.NodeTerminationPolicySpec) {
+		spec.Node = &v1alpha1.NodeActions{OutOfServiceTaint: v1alpha1.OutOfServiceWhenStopped}
+	})
+	s.dead(2)
+	nt := s.terminate(0, notice("a", 2*time.Second))
+	s.untilNode(0, func(node *corev1.Node) error {
+		if !hasTaint(node, outOfService) {
+			return fmt.Errorf("taints %v", node.Spec.Taints)
+		}
+		return nil
+	})
+	s.until(nt, v1alpha1.StateCompleted) // Kubernetes deletes the pods by force
+	s.change(nt, func(spec *v1alpha1.NodeTerminationSpec) {
+		spec.Events = append(spec.Events, v1alpha1.Event{
+			ID: "r", Kind: v1alpha1.InstanceStateChange, Source: v1alpha1.SourceSQS, Time: now(time.Second), InstanceAction: "running",
+		})
+	})
+	s.untilNode(0, func(node *corev1.Node) error {
+		if hasTaint(node, outOfService) {
+			return fmt.Errorf("the node is in service again and has %v", node.Spec.Taints)
+		}
+		return untouched(node)
+	})
+}
+
+func TestHookWaitsUntilVolumesAreDetached(t *testing.T) {
+	t.Parallel()
+	s := newSetting(t, 1, nil)
+	cluster.CreatePods(t, s.ns, s.nodes[0].Name, 1)
+	attachment := &storagev1.VolumeAttachment{
+		ObjectMeta: metav1.ObjectMeta{Name: s.ns},
+		Spec: storagev1.VolumeAttachmentSpec{
+			Attacher: "ebs.csi.aws.com", NodeName: s.nodes[0].Name,
+			Source: storagev1.VolumeAttachmentSource{PersistentVolumeName: ptr.To("data-" + s.ns)},
+		},
+	}
+	s.create(attachment)
+	nt := s.terminate(0, s.waits(0, "drain"))
+	s.untilHolds(nt, func(nt *v1alpha1.NodeTermination) error {
+		ready := meta.FindStatusCondition(nt.Status.Conditions, v1alpha1.ConditionReady)
+		if ready == nil || ready.Reason != v1alpha1.StateCompleting || !strings.Contains(ready.Message, "still attached: data-"+s.ns) {
+			return fmt.Errorf("want it to wait for the volume, got %+v", ready)
+		}
+		return nil
+	})
+	if action := s.action("drain"); action.Result != "" {
+		t.Error("completed while a volume was attached")
+	}
+	if err := admin.Delete(t.Context(), attachment); err != nil {
+		t.Fatal(err)
+	}
+	s.until(nt, v1alpha1.StateCompleted)
+	if action := s.action("drain"); action.Result != "CONTINUE" {
+		t.Errorf("result %q", action.Result)
+	}
+}

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package termination
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/nodetermination/operator/api/v1alpha1"
+	"github.com/nodetermination/operator/controllers/drain"
+)
+
+const (
+	// volumesLook is how often volumes are looked at that are still attached: in the
+	// manager's cache, so it costs no request.
+	volumesLook = 2 * time.Second
+	// maxVolumes is how many of them a message names.
+	maxVolumes = 5
+)
+
+// volumesKeep says which volumes of the pods that left are still attached to the
+// node, so that the hook is not to be completed yet; empty if it is.
+func (r *Reconciler) volumesKeep(ctx context.Context, s *scope, hook *v1alpha1.HookStatus) string {
+	if s.node == nil || !s.podsGone() || !s.policy.Spec.Drain.WaitsForVolumes() || !s.now.Before(hook.Deadline.Time) {
+		return ""
+	}
+	volumes, err := r.attached(ctx, s)
+	switch {
+	case err != nil:
+		return fmt.Sprintf("it is not known which volumes are still attached: %v", err)
+	case len(volumes) == 0:
+		return ""
+	}
+	message := fmt.Sprintf("%d volumes are still attached: %s", len(volumes), strings.Join(volumes[:min(len(volumes), maxVolumes)], ", "))
+	if len(volumes) > maxVolumes {
+		message += ", …"
+	}
+	return message
+}
+
+func (r *Reconciler) attached(ctx context.Context, s *scope) ([]string, error) {
+	// Mostly there are none, and then the pods that stay need not be asked for.
+	if all, err := drain.Attached(ctx, r.Client, r.Live, s.node.Name, nil); err != nil || len(all) == 0 {
+		return nil, err
+	}
+	pods, err := r.Watches.Look(ctx, s.node.Name)
+	if err != nil {
+		return nil, err
+	}
+	staying, err := drain.Staying(pods, s.policy.Spec.Drain)
+	if err != nil {
+		return nil, err
+	}
+	return drain.Attached(ctx, r.Client, r.Live, s.node.Name, staying)
+}

@@ -171,7 +171,7 @@ func run() error {
 	if err := manager.GetFieldIndexer().IndexField(ctx, &corev1.Node{}, v1alpha1.NodeInstanceIDIndex, byInstance); err != nil {
 		return fmt.Errorf("cannot index nodes: %w", err)
 	}
-	reconciler := &termination.Reconciler{Client: manager.GetClient(), Live: manager.GetAPIReader(), Own: own, Clock: clock.RealClock{}}
+	reconciler := &termination.Reconciler{Client: manager.GetClient(), Live: manager.GetAPIReader(), Replica: replica, Clock: clock.RealClock{}}
 	reconciler.Cloud = cloud.New(cloud.Options{Log: log.WithName("cloud"), Notify: reconciler.Wake})
 	if err := addTermination(manager, reconciler); err != nil {
 		return err
@@ -255,12 +255,6 @@ func addTermination(manager ctrl.Manager, reconciler *termination.Reconciler) er
 		return fmt.Errorf("cannot set up the termination controller: %w", err)
 	}
 	return nil
-}
-
-// own is whether a pod is one of this operator's replicas, as config/manager labels them.
-func own(pod drain.Pod) bool {
-	return pod.Namespace == os.Getenv("POD_NAMESPACE") &&
-		pod.Labels["app.kubernetes.io/name"] == v1alpha1.FieldManager && pod.Labels["app.kubernetes.io/component"] == "manager"
 }
 
 // addPolicy sets up the road from a policy to NodeTerminations.

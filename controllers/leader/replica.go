@@ -17,6 +17,7 @@ import (
 
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -48,6 +49,11 @@ type Replica struct {
 	Log logr.Logger
 
 	left atomic.Bool
+}
+
+// Sibling is whether a pod is one of the manager's replicas, this one included.
+func (r *Replica) Sibling(namespace string, podsLabels map[string]string) bool {
+	return r.Pod.Namespace == namespace && labels.Set(podLabels).AsSelector().Matches(labels.Set(podsLabels))
 }
 
 // Own is whether a pod is the replica's own.

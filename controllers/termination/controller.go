@@ -25,6 +25,7 @@ import (
 	"github.com/nodetermination/operator/api/v1alpha1"
 	"github.com/nodetermination/operator/controllers/cloud"
 	"github.com/nodetermination/operator/controllers/drain"
+	"github.com/nodetermination/operator/controllers/leader"
 )
 
 // conflictRetry is how soon a reconcile that lost a race of writes is tried again.
@@ -43,8 +44,8 @@ type Reconciler struct {
 	Watches *drain.Watches
 	// Cloud asks Auto Scaling and EC2.
 	Cloud *cloud.Client
-	// Own is whether a pod is one of the operator's own, which go last. Nil: none is.
-	Own func(drain.Pod) bool
+	// Replica is this process, whose pod goes last.
+	Replica *leader.Replica
 	// Clock tells the time.
 	Clock clock.PassiveClock
 

@@ -5,6 +5,7 @@ package termination
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -142,6 +143,9 @@ func (r *Reconciler) evict(ctx context.Context, s *scope) error {
 	case plan.Lost && !s.policy.Spec.DeclaresOutOfService(): // else Kubernetes will soon delete them by force
 		s.giveUp(plan)
 	default:
+		if err := r.handOver(ctx, &plan); err != nil {
+			return err
+		}
 		r.Executor.Set(s.nt.Name, plan.Actions)
 		s.lookAgain(plan.NextLook)
 		s.lookAgain(s.now.Add(safetyLook))
@@ -150,11 +154,25 @@ func (r *Reconciler) evict(ctx context.Context, s *scope) error {
 	return nil
 }
 
+// handOver keeps the plan from telling this very process to go, if another replica
+// can take over and do that.
+func (r *Reconciler) handOver(ctx context.Context, plan *drain.Plan) error {
+	own := slices.IndexFunc(plan.Actions, func(action drain.Action) bool { return r.Replica.Own(action.Pod.Namespace, action.Pod.Name) })
+	if own < 0 {
+		return nil
+	}
+	handedOver, err := r.Replica.HandOver(ctx)
+	if handedOver {
+		plan.Actions = slices.Delete(plan.Actions, own, own+1)
+	}
+	return err
+}
+
 func (r *Reconciler) plan(s *scope, pods []drain.Pod) (drain.Plan, error) {
 	plan, err := drain.Make(drain.Input{
 		Pods: pods, Drain: s.policy.Spec.Drain, Deadline: s.decision.deadline,
 		Started: ptr.Deref(s.nt.Status.DrainStartTime, metav1.Time{}).Time, Now: s.now, Refusals: r.Executor.Refusals(s.nt.Name),
-		Own: r.Own, NodeDead: s.dead,
+		Own: func(pod drain.Pod) bool { return r.Replica.Sibling(pod.Namespace, pod.Labels) }, NodeDead: s.dead,
 	})
 	if err != nil {
 		return plan, fmt.Errorf("policy %s: %w", s.policy.Name, err)

@@ -35,6 +35,7 @@ import (
 	"github.com/nodetermination/operator/api/v1alpha1"
 	"github.com/nodetermination/operator/controllers/cloud"
 	"github.com/nodetermination/operator/controllers/drain"
+	"github.com/nodetermination/operator/controllers/leader"
 	"github.com/nodetermination/operator/hack/awssim"
 	"github.com/nodetermination/operator/hack/testcluster"
 )
@@ -110,7 +111,7 @@ func newManager(config *rest.Config, scheme *runtime.Scheme) (ctrl.Manager, erro
 	if err := manager.GetFieldIndexer().IndexField(context.Background(), &corev1.Node{}, v1alpha1.NodeInstanceIDIndex, byInstance); err != nil {
 		return nil, err
 	}
-	r := &Reconciler{Client: manager.GetClient(), Live: manager.GetAPIReader(), Clock: testClock}
+	r := &Reconciler{Client: manager.GetClient(), Live: manager.GetAPIReader(), Replica: &leader.Replica{}, Clock: testClock}
 	r.Cloud = cloud.New(cloud.Options{LoadAWSConfig: simulated, Notify: r.Wake})
 	pods, err := drain.NewClient(config, nil)
 	if err != nil {

@@ -58,13 +58,19 @@ func (q *queue) finish(it *item, answer response, now time.Time) {
 	q.closeDown(g)
 }
 
-// tell marks an item as told to go. If its deadline has come nearer while it was
-// being sent, it is sent again.
+// tell marks an item as told to go. If it is to be gone sooner since it was sent,
+// it is sent again.
 func (q *queue) tell(it *item, now time.Time) {
 	it.state, it.told, it.alone, it.deleted = stateTold, now, false, nil
-	if nearer(it.action.Deadline, it.sent.Deadline) {
+	if it.hurries(now) {
 		q.enqueue(it)
 	}
+}
+
+// hurries is whether a pod that was told to go has less time now: a deadline that
+// has come nearer is no reason to tell it again if it ends before that anyway.
+func (it *item) hurries(now time.Time) bool {
+	return nearer(it.action.Deadline, it.sent.Deadline) && it.action.givenAt(now) < it.sent.givenAt(it.told)
 }
 
 // forget removes an item that was called off while it was being sent.

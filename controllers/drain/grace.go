@@ -2,7 +2,11 @@
 
 package drain
 
-import "time"
+import (
+	"time"
+
+	"k8s.io/utils/ptr"
+)
 
 const (
 	// deadlineMargin is kept between the end of a clipped grace period and the
@@ -31,6 +35,11 @@ func (a *Action) graceAt(now time.Time) *int64 {
 		return a.Grace
 	}
 	return &left
+}
+
+// givenAt is the grace period in seconds that the pod gets if the action is sent at a time.
+func (a *Action) givenAt(now time.Time) int64 {
+	return ptr.Deref(a.graceAt(now), a.Pod.GracePeriodSeconds)
 }
 
 // shorten is the action that makes a pod end before the deadline that was told

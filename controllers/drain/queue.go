@@ -129,7 +129,7 @@ func (q *queue) update(it *item, action Action, now time.Time) {
 	case before.Verb == Evict:
 		it.deleted, it.alone = refusal, false
 	}
-	toldLater := it.state == stateTold && (nearer(action.Deadline, it.sent.Deadline) || now.Sub(it.told) >= askAgainAfter)
+	toldLater := it.state == stateTold && (it.hurries(now) || now.Sub(it.told) >= askAgainAfter)
 	if moves || toldLater {
 		q.enqueue(it)
 	}

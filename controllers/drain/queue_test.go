@@ -354,18 +354,20 @@ func TestQueueToldOnce(t *testing.T) {
 	q.expect()
 	q.want("a", by(after(200), evict(pod)))
 	q.expect()
-	q.want("a", by(after(60), evict(pod)))
+	q.want("a", by(after(60), evict(pod))) // nearer, but its thirty seconds end before
+	q.expect()
+	q.want("a", by(after(20), evict(pod)))
 	try := q.expect("pod")
-	q.want("a", by(after(40), evict(pod))) // while it is sent
+	q.want("a", by(after(10), evict(pod))) // while it is sent
 	q.expect()
 	q.answer(try, evicted, "")
 	q.answer(q.expect("pod"), gone, "")
-	q.want("a", by(after(40), evict(pod)))
+	q.want("a", by(after(10), evict(pod)))
 	q.expect()
 
 	// Said to be told, and yet it does not go: once more, after a while.
 	q.now = q.now.Add(askAgainAfter)
-	q.want("a", by(after(40), evict(pod)))
+	q.want("a", by(after(10), evict(pod)))
 	q.expect("pod")
 }
 

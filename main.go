@@ -43,6 +43,7 @@ import (
 	"github.com/nodetermination/operator/controllers/source/manual"
 	"github.com/nodetermination/operator/controllers/source/sqs"
 	"github.com/nodetermination/operator/controllers/termination"
+	"github.com/nodetermination/operator/controllers/webhook"
 )
 
 // Leader election: two minutes' notice leaves no room for the usual fifteen
@@ -173,10 +174,11 @@ func run() error {
 	}
 	reconciler := &termination.Reconciler{Client: manager.GetClient(), Live: manager.GetAPIReader(), Replica: replica, Clock: clock.RealClock{}}
 	reconciler.Cloud = cloud.New(cloud.Options{Log: log.WithName("cloud"), Notify: reconciler.Wake})
+	reconciler.Webhooks = &webhook.Resolver{Reader: manager.GetClient(), Namespace: o.leaderElectionNamespace}
 	if err := addTermination(manager, reconciler); err != nil {
 		return err
 	}
-	if err := addPolicy(manager, reconciler.Cloud, o, log); err != nil {
+	if err := addPolicy(manager, reconciler, o, log); err != nil {
 		return err
 	}
 	annotations := manual.Reconciler{
@@ -208,6 +210,8 @@ func newManager(config *rest.Config, o options, replica *leader.Replica) (ctrl.M
 	scheme := runtime.NewScheme()
 	utilruntime.Must(clientgoscheme.AddToScheme(scheme))
 	utilruntime.Must(v1alpha1.AddToScheme(scheme))
+	// Secrets and config maps are read in the manager's own namespace only.
+	own := cache.ByObject{Namespaces: map[string]cache.Config{o.leaderElectionNamespace: {}}}
 	manager, err := ctrl.NewManager(config, ctrl.Options{
 		Scheme: scheme,
 		Metrics: metricsserver.Options{
@@ -229,6 +233,8 @@ func newManager(config *rest.Config, o options, replica *leader.Replica) (ctrl.M
 				&corev1.Node{}:                {Transform: v1alpha1.TrimNode},
 				&storagev1.VolumeAttachment{}: {Transform: drain.TrimVolumeAttachment},
 				&appsv1.DaemonSet{}:           {Namespaces: map[string]cache.Config{policy.WatcherNamespace: {}}},
+				&corev1.Secret{}:              own,
+				&corev1.ConfigMap{}:           own,
 			},
 		},
 	})
@@ -244,11 +250,14 @@ func addTermination(manager ctrl.Manager, reconciler *termination.Reconciler) er
 	if err != nil {
 		return fmt.Errorf("cannot set up the client for pods: %w", err)
 	}
+	reconciler.Teller = &termination.Teller{Notify: reconciler.Wake}
+	reconciler.Sender = webhook.NewSender(clock.RealClock{})
+	reconciler.Announcer = termination.NewAnnouncer(manager.GetEventRecorder(v1alpha1.FieldManager))
 	reconciler.Watches = drain.NewWatches(pods, reconciler.WakeNode)
 	reconciler.Executor = drain.NewExecutor(drain.ExecutorOptions{
-		Client: pods, Budgets: manager.GetCache(), Present: reconciler.Watches.Has, Notify: reconciler.Wake,
+		Client: pods, Budgets: manager.GetCache(), Present: reconciler.Watches.Has, Told: reconciler.Told, Notify: reconciler.Wake,
 	})
-	if err := errors.Join(manager.Add(reconciler.Cloud), manager.Add(reconciler.Watches), manager.Add(reconciler.Executor)); err != nil {
+	if err := errors.Join(manager.Add(reconciler.Cloud), manager.Add(reconciler.Teller), manager.Add(reconciler.Watches), manager.Add(reconciler.Executor)); err != nil {
 		return fmt.Errorf("cannot add the drain: %w", err)
 	}
 	if err := reconciler.SetupWithManager(manager); err != nil {
@@ -258,18 +267,18 @@ func addTermination(manager ctrl.Manager, reconciler *termination.Reconciler) er
 }
 
 // addPolicy sets up the road from a policy to NodeTerminations.
-func addPolicy(manager ctrl.Manager, hooks *cloud.Client, o options, log logr.Logger) error {
+func addPolicy(manager ctrl.Manager, shared *termination.Reconciler, o options, log logr.Logger) error {
 	queues := sqs.NewConsumers(sqs.Options{
 		Cache: manager.GetCache(), Live: manager.GetAPIReader(), Client: manager.GetClient(), Log: log.WithName("sqs"), Clock: clock.RealClock{},
-		Nodes: manager.GetCache(), Hooks: hooks,
+		Nodes: manager.GetCache(), Hooks: shared.Cloud,
 	})
 	if err := manager.Add(queues); err != nil {
 		return fmt.Errorf("cannot add the queue consumers: %w", err)
 	}
 	reconciler := &policy.Reconciler{
 		Client: manager.GetClient(), Live: manager.GetAPIReader(), Queues: queues, Clock: clock.RealClock{},
-		WatcherImage: o.watcherImage,
-		Pod:          ownPod(),
+		Webhooks: shared.Webhooks, WatcherImage: o.watcherImage,
+		Pod: ownPod(),
 	}
 	if err := reconciler.SetupWithManager(manager); err != nil {
 		return fmt.Errorf("cannot set up the policy controller: %w", err)

@@ -24,6 +24,9 @@ const (
 	ConditionCordoned = "Cordoned"
 	// ConditionDrained is True once no pod that has to go is left on the node.
 	ConditionDrained = "Drained"
+	// ConditionNotified is True once every webhook was told of every step so far.
+	// Absent: the policy has no webhook.
+	ConditionNotified = "Notified"
 	// ConditionLifecycleHookCompleted is True once no Auto Scaling hook waits for this
 	// termination any more. Absent: none ever did.
 	ConditionLifecycleHookCompleted = "LifecycleHookCompleted"
@@ -105,6 +108,16 @@ const (
 	ReasonWaiting = "Waiting"
 )
 
+// Reasons of the Notified condition.
+const (
+	// ReasonNotifying: something is yet to be sent.
+	ReasonNotifying = "Pending"
+	// ReasonNotified: the receivers have taken everything.
+	ReasonNotified = "Delivered"
+	// ReasonNotificationFailed: something could not be sent; the message says why.
+	ReasonNotificationFailed = "Failed"
+)
+
 // Reasons of the LifecycleHookCompleted condition.
 const (
 	// ReasonHookWaiting: the group waits at the hook for the drain.
@@ -146,6 +159,8 @@ const (
 	// ReasonUnknownInstancesDiffer: two policies on one queue want different things done
 	// about unknown instances; Retain is done.
 	ReasonUnknownInstancesDiffer = "UnknownInstancesDiffer"
+	// ReasonInvalidWebhook: a webhook's template cannot be used, or what it refers to is not there.
+	ReasonInvalidWebhook = "InvalidWebhook"
 	// ReasonInvalidSelector: a label selector cannot be used; the policy governs no node.
 	ReasonInvalidSelector = "InvalidSelector"
 	// ReasonNoOverlap: no other policy selects these nodes.

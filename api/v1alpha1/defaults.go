@@ -88,6 +88,14 @@ func (s *NodeTerminationPolicySpec) TTL() time.Duration {
 	return seconds(s.TTLSecondsAfterFinished, defaultTTL)
 }
 
+// EmitsEvents is whether Kubernetes events are emitted, and with which annotations.
+func (s *NodeTerminationPolicySpec) EmitsEvents() (annotations map[string]string, emits bool) {
+	if s.KubernetesEvents == nil {
+		return nil, true
+	}
+	return s.KubernetesEvents.Annotations, s.KubernetesEvents.Mode != KubernetesEventsDisabled
+}
+
 // ExcludesFromLoadBalancers is whether a node whose drain begins is taken out of
 // load balancers, and how long before the first pod is told to go.
 func (s *NodeTerminationPolicySpec) ExcludesFromLoadBalancers() (delay time.Duration, excludes bool) {

@@ -145,6 +145,7 @@ func TrimNode(object any) (any, error) {
 			}}
 		}
 	}
+	trimmed.Status.Addresses = node.Status.Addresses
 	trimmed.Status.NodeInfo.BootID = node.Status.NodeInfo.BootID
 	return trimmed, nil
 }

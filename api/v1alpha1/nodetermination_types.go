@@ -128,7 +128,7 @@ type Instance struct {
 // NodeTerminationStatus is what was done about the events.
 type NodeTerminationStatus struct {
 	// conditions tell the state: Ready (its reason is the state in one word),
-	// Reconciling, Stalled, Cordoned, Drained and LifecycleHookCompleted.
+	// Reconciling, Stalled, Cordoned, Drained, LifecycleHookCompleted and Notified.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
@@ -191,6 +191,14 @@ type NodeTerminationStatus struct {
 	// +listMapKey=name
 	// +kubebuilder:validation:MaxItems=16
 	LifecycleHooks []HookStatus `json:"lifecycleHooks,omitempty"`
+
+	// webhooks tell how it stands with what webhooks are told. Unset: nothing yet.
+	// +optional
+	// +listType=map
+	// +listMapKey=name
+	// +listMapKey=step
+	// +kubebuilder:validation:MaxItems=40
+	Webhooks []WebhookStatus `json:"webhooks,omitempty"`
 
 	// blocked names pods that something keeps from being evicted, at most ten of them.
 	// +optional

@@ -106,6 +106,18 @@ type NodeTerminationPolicySpec struct {
 	// +optional
 	LifecycleHook *LifecycleHookSpec `json:"lifecycleHook,omitempty"`
 
+	// webhooks are told of terminations. Unset: none.
+	// +optional
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=8
+	Webhooks []Webhook `json:"webhooks,omitempty"`
+
+	// kubernetesEvents says whether Kubernetes events are emitted. Unset: mode Emit.
+	// +optional
+	KubernetesEvents *KubernetesEvents `json:"kubernetesEvents,omitempty"`
+
 	// ttlSecondsAfterFinished is how long a NodeTermination that has ended is kept
 	// after its Node is gone. Unset: 86400.
 	// +optional
@@ -113,6 +125,32 @@ type NodeTerminationPolicySpec struct {
 	// +kubebuilder:validation:Maximum=31536000
 	TTLSecondsAfterFinished *int32 `json:"ttlSecondsAfterFinished,omitempty"`
 }
+
+// KubernetesEvents says whether Kubernetes events are emitted: on the Node and the
+// NodeTermination for each step, and on Pods that are told to go.
+type KubernetesEvents struct {
+	// mode is Emit or Disabled.
+	// +required
+	Mode KubernetesEventsMode `json:"mode,omitempty"`
+
+	// annotations are put on the events. Unset: none.
+	// +optional
+	// +kubebuilder:validation:MaxProperties=16
+	Annotations map[string]string `json:"annotations,omitempty"`
+}
+
+// KubernetesEventsMode says whether Kubernetes events are emitted.
+//
+// +kubebuilder:validation:Enum=Emit;Disabled
+type KubernetesEventsMode string
+
+// Whether Kubernetes events are emitted.
+const (
+	// KubernetesEventsEmit emits them.
+	KubernetesEventsEmit KubernetesEventsMode = "Emit"
+	// KubernetesEventsDisabled does not.
+	KubernetesEventsDisabled KubernetesEventsMode = "Disabled"
+)
 
 // Mode says whether a policy acts.
 //

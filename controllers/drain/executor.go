@@ -42,6 +42,9 @@ type ExecutorOptions struct {
 	// still there: see Watches.Has. A wrong precondition costs the budget an
 	// allowance. Nil: it is.
 	Present func(pod Pod) bool
+	// Told is called when a pod was told to go, from any goroutine; it must not block.
+	// Nil: nobody is.
+	Told func(owner string, action Action)
 	// Notify is called when Refusals of an owner have changed, once for many
 	// changes, from one goroutine; it should not block.
 	Notify func(owner string)
@@ -80,6 +83,9 @@ func NewExecutor(options ExecutorOptions) *Executor {
 	}
 	if options.Present == nil {
 		options.Present = func(Pod) bool { return true }
+	}
+	if options.Told == nil {
+		options.Told = func(string, Action) {}
 	}
 	if options.Notify == nil {
 		options.Notify = func(string) {}
@@ -184,6 +190,9 @@ func (e *Executor) send(ctx context.Context, it *item) {
 		requestsTotal.WithLabelValues(string(answer.outcome)).Inc()
 		log.FromContext(ctx).V(1).Info("told a pod to go", "termination", it.owner, "pod", action.Pod.String(),
 			"verb", action.Verb, "result", answer.outcome, "reason", answer.reason)
+		if answer.outcome == evicted || answer.outcome == deleted {
+			e.options.Told(it.owner, action)
+		}
 	}
 	e.update(func(q *queue, now time.Time) { q.finish(it, answer, now) })
 }

@@ -110,7 +110,7 @@ func Make(in Input) (Plan, error) {
 	if in.Started.IsZero() {
 		in.Started = in.Now
 	}
-	pods, err := leaving(in.Pods, in.Drain)
+	pods, err := Leaving(in.Pods, in.Drain)
 	if err != nil {
 		return Plan{}, err
 	}

@@ -28,9 +28,9 @@ func (l *leaver) stays(pod *Pod) bool {
 	return pod.Mirror || pod.DaemonSet || (l.honors && pod.Asks.anyOf(AsksSkip)) || l.skip.match(*pod)
 }
 
-// leaving are the pods that have to go, by name, and ask for nothing that the
-// policy does not honour.
-func leaving(pods []Pod, drain *v1alpha1.DrainSpec) ([]Pod, error) {
+// Leaving are the pods that have to go, by name, and ask for nothing that the
+// policy does not honour. It fails if the policy's skip rules cannot be read.
+func Leaving(pods []Pod, drain *v1alpha1.DrainSpec) ([]Pod, error) {
 	l, err := newLeaver(drain)
 	if err != nil {
 		return nil, err

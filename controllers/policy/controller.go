@@ -34,6 +34,7 @@ import (
 
 	"github.com/nodetermination/operator/api/v1alpha1"
 	"github.com/nodetermination/operator/controllers/source/sqs"
+	"github.com/nodetermination/operator/controllers/webhook"
 )
 
 // gather is how long changes are gathered before policies are looked at: a
@@ -64,6 +65,11 @@ type Reconciler struct {
 	// Clock says when to look again at watchers that are not ready.
 	Clock clock.PassiveClock
 
+	// Webhooks reads what webhooks refer to.
+	Webhooks *webhook.Resolver
+
+	// checked are the webhooks of policies, by the policy's UID and their name.
+	checked map[types.UID]map[string]checked
 	// diagnoses are of the policies whose watchers are not ready.
 	diagnoses map[types.UID]diagnosis
 }
@@ -75,6 +81,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, _ ctrl.Request) (ctrl.Result
 		return ctrl.Result{}, err
 	}
 	r.Queues.Ensure(v.queues())
+	r.forgetChecks(v.policies)
 	errs := []error{r.ensureWatchers(ctx, v)}
 	for i := range v.policies {
 		errs = append(errs, r.writeStatus(ctx, &v.policies[i], v))
@@ -91,7 +98,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, _ ctrl.Request) (ctrl.Result
 
 func (r *Reconciler) writeStatus(ctx context.Context, policy *v1alpha1.NodeTerminationPolicy, v *view) error {
 	after := policy.DeepCopy()
-	r.describe(after, v)
+	r.describe(ctx, after, v)
 	if equality.Semantic.DeepEqual(policy.Status, after.Status) {
 		return nil
 	}
@@ -105,7 +112,7 @@ func (r *Reconciler) writeStatus(ctx context.Context, policy *v1alpha1.NodeTermi
 // SetupWithManager makes the reconciler one of the manager's controllers.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	cache := mgr.GetCache()
-	return ctrl.NewControllerManagedBy(mgr).
+	builder := ctrl.NewControllerManagedBy(mgr).
 		Named("policy").
 		WatchesRawSource(source.Kind(cache, &v1alpha1.NodeTerminationPolicy{}, soon[*v1alpha1.NodeTerminationPolicy](0),
 			predicate.TypedGenerationChangedPredicate[*v1alpha1.NodeTerminationPolicy]{})).
@@ -117,8 +124,13 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 			MaxConcurrentReconciles: 1,
 			ReconciliationTimeout:   reconcileTimeout,
 			EnableWarmup:            ptr.To(true), // a new leader knows the cluster already
-		}).
-		Complete(r)
+		})
+	if r.Webhooks.Namespace != "" {
+		builder.
+			WatchesRawSource(source.Kind(cache, &corev1.Secret{}, soon[*corev1.Secret](gather))).
+			WatchesRawSource(source.Kind(cache, &corev1.ConfigMap{}, soon[*corev1.ConfigMap](gather)))
+	}
+	return builder.Complete(r)
 }
 
 // soon enqueues the one request after a delay.

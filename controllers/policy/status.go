@@ -167,7 +167,7 @@ func unique(queues []sqs.Queue) []sqs.Queue {
 }
 
 // describe writes the policy's status, in memory.
-func (r *Reconciler) describe(policy *v1alpha1.NodeTerminationPolicy, v *view) {
+func (r *Reconciler) describe(ctx context.Context, policy *v1alpha1.NodeTerminationPolicy, v *view) {
 	status := &policy.Status
 	status.ObservedGeneration = policy.Generation
 	status.Nodes = ptr.To(v.governed[policy.UID])
@@ -178,6 +178,9 @@ func (r *Reconciler) describe(policy *v1alpha1.NodeTerminationPolicy, v *view) {
 	ready.Type = v1alpha1.ConditionReady
 	if _, err := policy.Selects(&corev1.Node{}); err != nil {
 		ready.Status, ready.Reason, ready.Message = metav1.ConditionFalse, v1alpha1.ReasonInvalidSelector, err.Error()
+	}
+	if err := r.checkWebhooks(ctx, policy); err != nil && ready.Status == metav1.ConditionTrue {
+		ready.Status, ready.Reason, ready.Message = metav1.ConditionFalse, v1alpha1.ReasonInvalidWebhook, err.Error()
 	}
 	for _, condition := range []metav1.Condition{ready, sourcesReady, overlapping(policy, v)} {
 		condition.ObservedGeneration = policy.Generation

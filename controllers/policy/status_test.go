@@ -16,6 +16,7 @@ import (
 
 	"github.com/nodetermination/operator/api/v1alpha1"
 	"github.com/nodetermination/operator/controllers/source/sqs"
+	"github.com/nodetermination/operator/controllers/webhook"
 )
 
 const queueURL = "https://sqs.us-east-1.amazonaws.com/123456789012/node-termination"
@@ -134,11 +135,11 @@ func TestSummaryTellsTheWorst(t *testing.T) {
 }
 
 func TestDescribe(t *testing.T) {
-	r := &Reconciler{Queues: sqs.NewConsumers(sqs.Options{})}
+	r := &Reconciler{Queues: sqs.NewConsumers(sqs.Options{}), Webhooks: &webhook.Resolver{}}
 	policy := newPolicy("spot", 0, "spot")
 	policy.Spec.NodeSelector.MatchExpressions = []v1alpha1.LabelSelectorRequirement{{Key: "not a label", Operator: metav1.LabelSelectorOpExists}}
 	policies := []v1alpha1.NodeTerminationPolicy{policy}
-	r.describe(&policies[0], viewOf(policies, newNode("spot")))
+	r.describe(t.Context(), &policies[0], viewOf(policies, newNode("spot")))
 	status := policies[0].Status
 	ready := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionReady)
 	if ready == nil || ready.Reason != v1alpha1.ReasonInvalidSelector || !strings.Contains(ready.Message, "not a label") {

@@ -28,6 +28,7 @@ import (
 
 	"github.com/nodetermination/operator/api/v1alpha1"
 	"github.com/nodetermination/operator/controllers/source/sqs"
+	"github.com/nodetermination/operator/controllers/webhook"
 	"github.com/nodetermination/operator/hack/operator"
 	"github.com/nodetermination/operator/hack/testcluster"
 )
@@ -93,7 +94,7 @@ func newManager(config *rest.Config, scheme *runtime.Scheme) (ctrl.Manager, erro
 	}
 	r := &Reconciler{
 		Client: manager.GetClient(), Live: manager.GetAPIReader(), Queues: sqs.NewConsumers(sqs.Options{}),
-		WatcherImage: image, Clock: clock.RealClock{},
+		Webhooks: &webhook.Resolver{Reader: manager.GetClient(), Namespace: metav1.NamespaceDefault}, WatcherImage: image, Clock: clock.RealClock{},
 	}
 	return manager, r.SetupWithManager(manager)
 }

@@ -107,10 +107,11 @@ func (s *scope) nextCall(hook *v1alpha1.HookStatus) hookCall {
 	return s.nextHeartbeat(hook)
 }
 
-// nextHeartbeat is when the group is told next to go on waiting: never after the deadline.
+// nextHeartbeat is when the group is told next to go on waiting: never after the
+// deadline, nor once the drain was given up.
 func (s *scope) nextHeartbeat(hook *v1alpha1.HookStatus) hookCall {
 	interval := s.policy.Spec.LifecycleHook.HeartbeatInterval(heartbeatTimeout(hook))
-	if interval == 0 {
+	if interval == 0 || s.finished() && !s.podsGone() {
 		return hookCall{}
 	}
 	at := ptr.Deref(hook.LastHeartbeatTime, hook.StartTime).Add(interval)

@@ -9,6 +9,7 @@
 // +kubebuilder:rbac:groups=nodetermination.dev,resources=nodeterminations/status,verbs=patch
 // +kubebuilder:rbac:groups=nodetermination.dev,resources=nodeterminationpolicies,verbs=list;watch
 // +kubebuilder:rbac:groups="",resources=nodes,verbs=get;list;watch;patch
+// +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
 package termination
 
 import (
@@ -26,6 +27,7 @@ import (
 	"github.com/nodetermination/operator/controllers/cloud"
 	"github.com/nodetermination/operator/controllers/drain"
 	"github.com/nodetermination/operator/controllers/leader"
+	"github.com/nodetermination/operator/controllers/webhook"
 )
 
 // conflictRetry is how soon a reconcile that lost a race of writes is tried again.
@@ -44,6 +46,12 @@ type Reconciler struct {
 	Watches *drain.Watches
 	// Cloud asks Auto Scaling and EC2.
 	Cloud *cloud.Client
+	// Teller sends what webhooks are told through Sender, Webhooks reads what they refer to.
+	Teller   *Teller
+	Sender   *webhook.Sender
+	Webhooks *webhook.Resolver
+	// Announcer emits events of Kubernetes.
+	Announcer *Announcer
 	// Replica is this process, whose pod goes last.
 	Replica *leader.Replica
 	// Clock tells the time.
@@ -91,6 +99,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	err := r.run(ctx, s)
 	r.attend(ctx, s)
 	s.conclude()
+	r.tell(s, before)
 	if err == nil && !s.draining {
 		r.stopDrain(s.nt.Name)
 	}

@@ -117,6 +117,9 @@ func (r *Reconciler) evict(ctx context.Context, s *scope) error {
 		s.lookAgain(s.now.Add(settleTime))
 		return r.Watches.Err(s.node.Name)
 	}
+	if err := r.gather(s, pods); err != nil {
+		return err
+	}
 	plan, err := r.plan(s, pods)
 	if err != nil {
 		return err

@@ -99,6 +99,9 @@ func (s *scope) judgeHook(hook *v1alpha1.HookStatus) {
 	}
 	hook.Deadline = metav1.Time{Time: hookDeadline(hook, s.policy.Spec.LifecycleHook)}
 	switch why := s.leaves(hook); {
+	case hook.State == v1alpha1.HookWaiting && hook.Failures != nil && s.timedOut(hook):
+		hook.State, hook.Failures, hook.RetryTime = v1alpha1.HookEnded, nil, nil
+		hook.Message = truncate("it could not be completed before its own timeout: " + hook.Message)
 	case why != "":
 		hook.State, hook.Message, hook.Failures, hook.RetryTime = v1alpha1.HookLeft, why, nil, nil
 	case hook.State == v1alpha1.HookLeft:
@@ -126,13 +129,16 @@ func (s *scope) leaves(hook *v1alpha1.HookStatus) string {
 	return ""
 }
 
-// overdue is whether a hook's time was over before the pods were gone: its deadline
-// has passed, or the drain was given up.
+// overdue is whether a hook's deadline has passed before the pods were gone. A drain
+// that was given up earlier is no reason to complete it.
 func (s *scope) overdue(hook *v1alpha1.HookStatus) bool {
-	if s.node == nil || s.podsGone() {
-		return false
-	}
-	return s.finished() || !s.now.Before(hook.Deadline.Time)
+	return s.node != nil && !s.podsGone() && !s.now.Before(hook.Deadline.Time)
+}
+
+// timedOut is whether the group has stopped to wait at a hook, by its own timeout.
+func (s *scope) timedOut(hook *v1alpha1.HookStatus) bool {
+	const tolerance = time.Minute
+	return s.now.After(ptr.Deref(hook.LastHeartbeatTime, hook.StartTime).Add(heartbeatTimeout(hook) + tolerance))
 }
 
 func (s *scope) podsGone() bool {

@@ -88,10 +88,14 @@ func TestNextCallAboutAHook(t *testing.T) {
 			now:     300 * time.Second,
 			prepare: func(s *scope, _ *v1alpha1.HookStatus) { s.nt.Spec.Suspend = ptr.To(true) },
 		},
-		"the drain was given up": {
+		"the drain was given up: nothing before the deadline": {
 			now:     20 * time.Second,
 			prepare: func(s *scope, _ *v1alpha1.HookStatus) { s.nt.Status.CompletionTime = &metav1.Time{Time: t0} },
-			want:    hookCall{at(20 * time.Second), cloud.Continue},
+		},
+		"the drain was given up, and now the deadline has come": {
+			now:     300 * time.Second,
+			prepare: func(s *scope, _ *v1alpha1.HookStatus) { s.nt.Status.CompletionTime = &metav1.Time{Time: t0} },
+			want:    hookCall{at(300 * time.Second), cloud.Continue},
 		},
 		"the node is gone": {
 			now:     20 * time.Second,

@@ -19,6 +19,19 @@ type memory struct {
 	inquired map[string]time.Time
 	// hooks are those that were completed, by termination.
 	hooks map[string]map[hookKey]bool
+	// audiences are who is told of drains, by termination.
+	audiences map[string]audience
+}
+
+// audience is who is told of a drain, and of which pods.
+type audience struct {
+	// since is when the drain began.
+	since time.Time
+	// emits is whether Kubernetes events are emitted, with these annotations.
+	emits       bool
+	annotations map[string]string
+	// pods are the names of those that have to go; empty if no webhook is to be told.
+	pods []string
 }
 
 // hookKey is one wait at a lifecycle hook.
@@ -76,6 +89,7 @@ func (m *memory) forget(name string) {
 	delete(m.written, name)
 	delete(m.inquired, name)
 	delete(m.hooks, name)
+	delete(m.audiences, name)
 }
 
 // asked notes that Auto Scaling had no answer about a termination.
@@ -113,4 +127,21 @@ func (m *memory) completed(name string, hook hookKey) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.hooks[name][hook]
+}
+
+// tells notes who is told of a drain.
+func (m *memory) tells(name string, who audience) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.audiences == nil {
+		m.audiences = map[string]audience{}
+	}
+	m.audiences[name] = who
+}
+
+// audienceOf is what tells noted; empty if nothing.
+func (m *memory) audienceOf(name string) audience {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.audiences[name]
 }

@@ -59,6 +59,7 @@ func fate(events []v1alpha1.EventStatus) string {
 func (r *Reconciler) undo(ctx context.Context, instanceID string) error {
 	r.stopDrain(instanceID)
 	r.memory.forget(instanceID)
+	r.Teller.forget(instanceID, func(attempt) bool { return false })
 	for _, name := range r.pace.forget(instanceID) {
 		r.Wake(name)
 	}

@@ -128,6 +128,7 @@ func (r *Reconciler) writeStatus(ctx context.Context, s *scope, before *v1alpha1
 		return fmt.Errorf("cannot write the status of NodeTermination %s: %w", s.nt.Name, err)
 	}
 	r.memory.wrote(s.nt.Name, s.now)
+	r.announce(s, before)
 	if ready := meta.FindStatusCondition(before.Status.Conditions, v1alpha1.ConditionReady); ready == nil || ready.Reason != s.state {
 		logf.FromContext(ctx).Info("NodeTermination is "+s.state, "node", s.nt.Spec.NodeName, "instance", s.nt.Name, "message", s.message)
 	}

@@ -36,6 +36,7 @@ import (
 	"github.com/nodetermination/operator/controllers/cloud"
 	"github.com/nodetermination/operator/controllers/drain"
 	"github.com/nodetermination/operator/controllers/leader"
+	"github.com/nodetermination/operator/controllers/webhook"
 	"github.com/nodetermination/operator/hack/awssim"
 	"github.com/nodetermination/operator/hack/testcluster"
 )
@@ -119,9 +120,12 @@ func newManager(config *rest.Config, scheme *runtime.Scheme) (ctrl.Manager, erro
 	}
 	r.Watches = drain.NewWatches(pods, r.WakeNode)
 	r.Executor = drain.NewExecutor(drain.ExecutorOptions{
-		Client: pods, Budgets: manager.GetCache(), Present: r.Watches.Has, Notify: r.Wake,
+		Client: pods, Budgets: manager.GetCache(), Present: r.Watches.Has, Told: r.Told, Notify: r.Wake,
 	})
-	return manager, errors.Join(manager.Add(r.Cloud), manager.Add(r.Watches), manager.Add(r.Executor), r.SetupWithManager(manager))
+	r.Teller, r.Sender = &Teller{Notify: r.Wake}, webhook.NewSender(testClock)
+	r.Webhooks = &webhook.Resolver{Reader: manager.GetClient(), Namespace: metav1.NamespaceDefault}
+	r.Announcer = NewAnnouncer(manager.GetEventRecorder(v1alpha1.FieldManager))
+	return manager, errors.Join(manager.Add(r.Teller), manager.Add(r.Cloud), manager.Add(r.Watches), manager.Add(r.Executor), r.SetupWithManager(manager))
 }
 
 // simulated is the SDK's configuration for sim.

@@ -3,6 +3,8 @@
 // Package webhook tells a receiver of a termination: it renders what is sent, sends it, and
 // says when to send again. It holds no state but open connections; who is told of what, and
 // how often that was tried, is in the status of the NodeTermination.
+//
+// +kubebuilder:rbac:groups="",resources=secrets;configmaps,namespace=node-termination-system,verbs=list;watch
 package webhook
 
 import (

@@ -24,6 +24,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.BlockedPodApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("BlockedPods"):
 		return &apiv1alpha1.BlockedPodsApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("ConfigMapKeySource"):
+		return &apiv1alpha1.ConfigMapKeySourceApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("DrainBudget"):
 		return &apiv1alpha1.DrainBudgetApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("DrainSpec"):
@@ -42,6 +44,10 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.IMDSSourceApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Instance"):
 		return &apiv1alpha1.InstanceApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("KeyReference"):
+		return &apiv1alpha1.KeyReferenceApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("KubernetesEvents"):
+		return &apiv1alpha1.KubernetesEventsApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("LabelSelector"):
 		return &apiv1alpha1.LabelSelectorApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("LabelSelectorRequirement"):
@@ -50,6 +56,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.LifecycleHookApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("LifecycleHookSpec"):
 		return &apiv1alpha1.LifecycleHookSpecApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("NameReference"):
+		return &apiv1alpha1.NameReferenceApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("NodeActions"):
 		return &apiv1alpha1.NodeActionsApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("NodeReference"):
@@ -74,6 +82,10 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.PodRuleApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("PolicyReference"):
 		return &apiv1alpha1.PolicyReferenceApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("SecretKeySource"):
+		return &apiv1alpha1.SecretKeySourceApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("SecretSource"):
+		return &apiv1alpha1.SecretSourceApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Source"):
 		return &apiv1alpha1.SourceApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("SourceStatus"):
@@ -84,6 +96,10 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.WatcherPodTemplateApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Wave"):
 		return &apiv1alpha1.WaveApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("Webhook"):
+		return &apiv1alpha1.WebhookApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("WebhookStatus"):
+		return &apiv1alpha1.WebhookStatusApplyConfiguration{}
 
 	}
 	return nil

@@ -57,6 +57,12 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: beforeSeconds
       type:
         scalar: numeric
+- name: com.github.nodetermination.operator.api.v1alpha1.ConfigMapKeySource
+  map:
+    fields:
+    - name: configMapKeyRef
+      type:
+        namedType: com.github.nodetermination.operator.api.v1alpha1.KeyReference
 - name: com.github.nodetermination.operator.api.v1alpha1.DrainBudget
   map:
     fields:
@@ -243,6 +249,28 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: type
       type:
         scalar: string
+- name: com.github.nodetermination.operator.api.v1alpha1.KeyReference
+  map:
+    fields:
+    - name: key
+      type:
+        scalar: string
+    - name: name
+      type:
+        scalar: string
+- name: com.github.nodetermination.operator.api.v1alpha1.KubernetesEvents
+  map:
+    fields:
+    - name: annotations
+      type:
+        map:
+          elementType:
+            scalar: string
+    - name: mode
+      type:
+        namedType: com.github.nodetermination.operator.api.v1alpha1.KubernetesEventsMode
+- name: com.github.nodetermination.operator.api.v1alpha1.KubernetesEventsMode
+  scalar: string
 - name: com.github.nodetermination.operator.api.v1alpha1.LabelSelector
   map:
     fields:
@@ -321,6 +349,12 @@ var schemaYAML = typed.YAMLObject(`types:
   scalar: string
 - name: com.github.nodetermination.operator.api.v1alpha1.Mode
   scalar: string
+- name: com.github.nodetermination.operator.api.v1alpha1.NameReference
+  map:
+    fields:
+    - name: name
+      type:
+        scalar: string
 - name: com.github.nodetermination.operator.api.v1alpha1.NodeActions
   map:
     fields:
@@ -410,6 +444,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: instanceTag
       type:
         scalar: string
+    - name: kubernetesEvents
+      type:
+        namedType: com.github.nodetermination.operator.api.v1alpha1.KubernetesEvents
     - name: lifecycleHook
       type:
         namedType: com.github.nodetermination.operator.api.v1alpha1.LifecycleHookSpec
@@ -436,6 +473,14 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: ttlSecondsAfterFinished
       type:
         scalar: numeric
+    - name: webhooks
+      type:
+        list:
+          elementType:
+            namedType: com.github.nodetermination.operator.api.v1alpha1.Webhook
+          elementRelationship: associative
+          keys:
+          - name
 - name: com.github.nodetermination.operator.api.v1alpha1.NodeTerminationPolicyStatus
   map:
     fields:
@@ -551,9 +596,20 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: startTime
       type:
         namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+    - name: webhooks
+      type:
+        list:
+          elementType:
+            namedType: com.github.nodetermination.operator.api.v1alpha1.WebhookStatus
+          elementRelationship: associative
+          keys:
+          - name
+          - step
 - name: com.github.nodetermination.operator.api.v1alpha1.OnTimeout
   scalar: string
 - name: com.github.nodetermination.operator.api.v1alpha1.OutOfServiceTaint
+  scalar: string
+- name: com.github.nodetermination.operator.api.v1alpha1.PlainHTTP
   scalar: string
 - name: com.github.nodetermination.operator.api.v1alpha1.PodAnnotations
   scalar: string
@@ -617,6 +673,18 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: unknownInstances
       type:
         namedType: com.github.nodetermination.operator.api.v1alpha1.UnknownInstances
+- name: com.github.nodetermination.operator.api.v1alpha1.SecretKeySource
+  map:
+    fields:
+    - name: secretKeyRef
+      type:
+        namedType: com.github.nodetermination.operator.api.v1alpha1.KeyReference
+- name: com.github.nodetermination.operator.api.v1alpha1.SecretSource
+  map:
+    fields:
+    - name: secretRef
+      type:
+        namedType: com.github.nodetermination.operator.api.v1alpha1.NameReference
 - name: com.github.nodetermination.operator.api.v1alpha1.Source
   map:
     fields:
@@ -696,6 +764,67 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: reserveSeconds
       type:
         scalar: numeric
+- name: com.github.nodetermination.operator.api.v1alpha1.Webhook
+  map:
+    fields:
+    - name: caFrom
+      type:
+        namedType: com.github.nodetermination.operator.api.v1alpha1.ConfigMapKeySource
+    - name: headersFrom
+      type:
+        namedType: com.github.nodetermination.operator.api.v1alpha1.SecretSource
+    - name: name
+      type:
+        scalar: string
+    - name: plainHTTP
+      type:
+        namedType: com.github.nodetermination.operator.api.v1alpha1.PlainHTTP
+    - name: proxyURL
+      type:
+        scalar: string
+    - name: steps
+      type:
+        list:
+          elementType:
+            namedType: com.github.nodetermination.operator.api.v1alpha1.WebhookStep
+          elementRelationship: associative
+    - name: template
+      type:
+        scalar: string
+    - name: templateFrom
+      type:
+        namedType: com.github.nodetermination.operator.api.v1alpha1.ConfigMapKeySource
+    - name: url
+      type:
+        scalar: string
+    - name: urlFrom
+      type:
+        namedType: com.github.nodetermination.operator.api.v1alpha1.SecretKeySource
+- name: com.github.nodetermination.operator.api.v1alpha1.WebhookState
+  scalar: string
+- name: com.github.nodetermination.operator.api.v1alpha1.WebhookStatus
+  map:
+    fields:
+    - name: attempts
+      type:
+        scalar: numeric
+    - name: lastError
+      type:
+        scalar: string
+    - name: name
+      type:
+        scalar: string
+    - name: retryTime
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+    - name: state
+      type:
+        namedType: com.github.nodetermination.operator.api.v1alpha1.WebhookState
+    - name: step
+      type:
+        namedType: com.github.nodetermination.operator.api.v1alpha1.WebhookStep
+- name: com.github.nodetermination.operator.api.v1alpha1.WebhookStep
+  scalar: string
 - name: io.k8s.api.core.v1.ResourceClaim
   map:
     fields:

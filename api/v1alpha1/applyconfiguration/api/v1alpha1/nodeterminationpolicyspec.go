@@ -38,6 +38,10 @@ type NodeTerminationPolicySpecApplyConfiguration struct {
 	// lifecycleHook says how Auto Scaling lifecycle hooks are kept waiting and
 	// completed. Unset: every field's default.
 	LifecycleHook *LifecycleHookSpecApplyConfiguration `json:"lifecycleHook,omitempty"`
+	// webhooks are told of terminations. Unset: none.
+	Webhooks []WebhookApplyConfiguration `json:"webhooks,omitempty"`
+	// kubernetesEvents says whether Kubernetes events are emitted. Unset: mode Emit.
+	KubernetesEvents *KubernetesEventsApplyConfiguration `json:"kubernetesEvents,omitempty"`
 	// ttlSecondsAfterFinished is how long a NodeTermination that has ended is kept
 	// after its Node is gone. Unset: 86400.
 	TTLSecondsAfterFinished *int32 `json:"ttlSecondsAfterFinished,omitempty"`
@@ -128,6 +132,27 @@ func (b *NodeTerminationPolicySpecApplyConfiguration) WithDrain(value *DrainSpec
 // If called multiple times, the LifecycleHook field is set to the value of the last call.
 func (b *NodeTerminationPolicySpecApplyConfiguration) WithLifecycleHook(value *LifecycleHookSpecApplyConfiguration) *NodeTerminationPolicySpecApplyConfiguration {
 	b.LifecycleHook = value
+	return b
+}
+
+// WithWebhooks adds the given value to the Webhooks field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the Webhooks field.
+func (b *NodeTerminationPolicySpecApplyConfiguration) WithWebhooks(values ...*WebhookApplyConfiguration) *NodeTerminationPolicySpecApplyConfiguration {
+	for i := range values {
+		if values[i] == nil {
+			panic("nil value passed to WithWebhooks")
+		}
+		b.Webhooks = append(b.Webhooks, *values[i])
+	}
+	return b
+}
+
+// WithKubernetesEvents sets the KubernetesEvents field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the KubernetesEvents field is set to the value of the last call.
+func (b *NodeTerminationPolicySpecApplyConfiguration) WithKubernetesEvents(value *KubernetesEventsApplyConfiguration) *NodeTerminationPolicySpecApplyConfiguration {
+	b.KubernetesEvents = value
 	return b
 }
 

@@ -16,7 +16,7 @@ import (
 // NodeTerminationStatus is what was done about the events.
 type NodeTerminationStatusApplyConfiguration struct {
 	// conditions tell the state: Ready (its reason is the state in one word),
-	// Reconciling, Stalled, Cordoned, Drained and LifecycleHookCompleted.
+	// Reconciling, Stalled, Cordoned, Drained, LifecycleHookCompleted and Notified.
 	Conditions []v1.ConditionApplyConfiguration `json:"conditions,omitempty"`
 	// observedGeneration is the generation of the spec that this status is about.
 	ObservedGeneration *int64 `json:"observedGeneration,omitempty"`
@@ -45,6 +45,8 @@ type NodeTerminationStatusApplyConfiguration struct {
 	// lifecycleHooks tell how it stands with the Auto Scaling hooks that wait for the
 	// instance. Unset: none was heard of.
 	LifecycleHooks []HookStatusApplyConfiguration `json:"lifecycleHooks,omitempty"`
+	// webhooks tell how it stands with what webhooks are told. Unset: nothing yet.
+	Webhooks []WebhookStatusApplyConfiguration `json:"webhooks,omitempty"`
 	// blocked names pods that something keeps from being evicted, at most ten of them.
 	Blocked []BlockedPodApplyConfiguration `json:"blocked,omitempty"`
 }
@@ -162,6 +164,19 @@ func (b *NodeTerminationStatusApplyConfiguration) WithLifecycleHooks(values ...*
 			panic("nil value passed to WithLifecycleHooks")
 		}
 		b.LifecycleHooks = append(b.LifecycleHooks, *values[i])
+	}
+	return b
+}
+
+// WithWebhooks adds the given value to the Webhooks field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the Webhooks field.
+func (b *NodeTerminationStatusApplyConfiguration) WithWebhooks(values ...*WebhookStatusApplyConfiguration) *NodeTerminationStatusApplyConfiguration {
+	for i := range values {
+		if values[i] == nil {
+			panic("nil value passed to WithWebhooks")
+		}
+		b.Webhooks = append(b.Webhooks, *values[i])
 	}
 	return b
 }

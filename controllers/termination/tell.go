@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package termination
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+
+	"github.com/nodetermination/operator/api/v1alpha1"
+	"github.com/nodetermination/operator/controllers/drain"
+	"github.com/nodetermination/operator/controllers/webhook"
+)
+
+// tell has the policy's webhooks told of the steps that were reached, and writes
+// down how that goes. Nothing waits for it.
+func (r *Reconciler) tell(s *scope, before *v1alpha1.NodeTermination) {
+	// A beginning that is not written yet may become another one.
+	if s.policy == nil || s.nt.Status.StartTime == nil || !s.nt.Status.StartTime.Equal(before.Status.StartTime) || !r.podsKnown(s) {
+		return
+	}
+	for i := range s.policy.Spec.Webhooks {
+		hook := &s.policy.Spec.Webhooks[i]
+		for _, step := range s.reached() {
+			if slices.Contains(hook.StepList(), step) {
+				r.tellStep(s, hook, step)
+			}
+		}
+	}
+	if len(s.policy.Spec.Webhooks) == 0 && len(s.nt.Status.Webhooks) == 0 {
+		return
+	}
+	s.abandonWebhooks()
+	s.sumUpWebhooks()
+	if s.finished() && !meta.IsStatusConditionFalse(s.nt.Status.Conditions, v1alpha1.ConditionNotified) {
+		r.memory.tells(s.nt.Name, audience{}) // nobody is left to be told
+	}
+	// What is in the API server by now need not be remembered.
+	r.Teller.forget(s.nt.Name, func(a attempt) bool {
+		written := told(before.Status.Webhooks, a.webhook, a.step)
+		return a.started == s.nt.Status.StartTime.Unix() && (written == nil || ptr.Deref(written.Attempts, 0) < a.number)
+	})
+}
+
+// podsKnown is whether it is known which pods have to go, if any have to by now.
+func (r *Reconciler) podsKnown(s *scope) bool {
+	return !s.draining || r.memory.audienceOf(s.nt.Name).since.Equal(s.nt.Status.DrainStartTime.Time)
+}
+
+// reached are the steps that the termination has reached, in order.
+func (s *scope) reached() []v1alpha1.WebhookStep {
+	steps := []v1alpha1.WebhookStep{v1alpha1.StepReceived}
+	if s.nt.Status.DrainStartTime != nil {
+		steps = append(steps, v1alpha1.StepDraining)
+	}
+	if !s.finished() {
+		return steps
+	}
+	for state, step := range endSteps {
+		if s.state == state || s.state == "" && s.was(state) {
+			steps = append(steps, step)
+		}
+	}
+	return steps
+}
+
+// endSteps are the steps that end a termination, by its state.
+var endSteps = map[string]v1alpha1.WebhookStep{
+	v1alpha1.StateCompleted: v1alpha1.StepCompleted,
+	v1alpha1.StateFailed:    v1alpha1.StepFailed,
+	v1alpha1.StateCancelled: v1alpha1.StepCancelled,
+}
+
+// tellStep brings what one webhook is told of one step an attempt further.
+func (r *Reconciler) tellStep(s *scope, hook *v1alpha1.Webhook, step v1alpha1.WebhookStep) {
+	status := v1alpha1.WebhookStatus{Name: hook.Name, Step: step, State: v1alpha1.WebhookPending}
+	if known := told(s.nt.Status.Webhooks, hook.Name, step); known != nil {
+		status = *known
+	}
+	switch {
+	case status.State != v1alpha1.WebhookPending:
+		return
+	case status.RetryTime != nil && s.now.Before(status.RetryTime.Time):
+		s.lookAgain(status.RetryTime.Time)
+		return
+	}
+	number := ptr.Deref(status.Attempts, 0) + 1
+	outcome, done := r.Teller.outcomeOf(attempt{
+		termination: s.nt.Name, started: s.nt.Status.StartTime.Unix(),
+		policy: s.policy.UID, webhook: hook.Name, step: step, number: number,
+	}, r.sending(s, hook, step))
+	if !done {
+		return
+	}
+	status.Attempts, status.RetryTime, status.LastError = &number, nil, truncate(outcome.Reason)
+	switch outcome.Result {
+	case webhook.Delivered:
+		status.State = v1alpha1.WebhookDelivered
+	case webhook.GivenUp:
+		status.State = v1alpha1.WebhookGivenUp
+	default:
+		end := ptr.Deref(s.nt.Status.CompletionTime, metav1.Time{}).Time
+		at, again := webhook.NextAttempt(number, outcome.RetryAfter, s.now, end, rand.Float64())
+		if !again {
+			status.State = v1alpha1.WebhookGivenUp
+			break
+		}
+		at = at.Truncate(time.Second).Add(time.Second) // the API keeps whole seconds
+		status.RetryTime = &metav1.Time{Time: at}
+		s.lookAgain(at)
+	}
+	s.note(status)
+}
+
+// sending makes one attempt. What is told is as it is now; what the webhook refers
+// to, as it is when it is sent.
+func (r *Reconciler) sending(s *scope, hook *v1alpha1.Webhook, step v1alpha1.WebhookStep) func(context.Context) webhook.Outcome {
+	nt, node, pods := s.nt.DeepCopy(), s.node, r.memory.audienceOf(s.nt.Name).pods
+	return func(ctx context.Context) webhook.Outcome {
+		resolved, err := r.Webhooks.Resolve(ctx, hook)
+		if err != nil {
+			return webhook.Outcome{Result: webhook.Retry, Reason: err.Error()} // it may be created yet
+		}
+		sent, err := resolved.Delivery(webhook.NewData(step, nt, node, pods))
+		if err != nil {
+			return webhook.Outcome{Result: webhook.GivenUp, Reason: err.Error()}
+		}
+		return r.Sender.Send(ctx, sent)
+	}
+}
+
+// gather notes who is to be told of a drain, when its pods are first known.
+func (r *Reconciler) gather(s *scope, pods []drain.Pod) error {
+	who := audience{since: s.nt.Status.DrainStartTime.Time}
+	if r.memory.audienceOf(s.nt.Name).since.Equal(who.since) {
+		return nil
+	}
+	who.annotations, who.emits = s.policy.Spec.EmitsEvents()
+	if len(s.policy.Spec.Webhooks) > 0 {
+		leaving, err := drain.Leaving(pods, s.policy.Spec.Drain)
+		if err != nil {
+			return fmt.Errorf("policy %s: %w", s.policy.Name, err)
+		}
+		for i := range leaving {
+			who.pods = append(who.pods, leaving[i].Name)
+		}
+	}
+	r.memory.tells(s.nt.Name, who)
+	return nil
+}
+
+// told is how it stands with what a webhook is told of a step; nil if it was not tried.
+func told(webhooks []v1alpha1.WebhookStatus, name string, step v1alpha1.WebhookStep) *v1alpha1.WebhookStatus {
+	for i := range webhooks {
+		if known := &webhooks[i]; known.Name == name && known.Step == step {
+			return known
+		}
+	}
+	return nil
+}
+
+func (s *scope) note(status v1alpha1.WebhookStatus) {
+	if known := told(s.nt.Status.Webhooks, status.Name, status.Step); known != nil {
+		*known = status
+		return
+	}
+	s.nt.Status.Webhooks = append(s.nt.Status.Webhooks, status)
+}
+
+// abandonWebhooks gives up what the policy does not ask for any more.
+func (s *scope) abandonWebhooks() {
+	for i := range s.nt.Status.Webhooks {
+		known := &s.nt.Status.Webhooks[i]
+		asked := slices.ContainsFunc(s.policy.Spec.Webhooks, func(hook v1alpha1.Webhook) bool {
+			return hook.Name == known.Name && slices.Contains(hook.StepList(), known.Step)
+		})
+		if known.State == v1alpha1.WebhookPending && !asked {
+			known.State, known.RetryTime = v1alpha1.WebhookGivenUp, nil
+			known.LastError = truncate("policy " + s.policy.Name + " does not ask for it any more: " + known.LastError)
+		}
+	}
+}
+
+// sumUpWebhooks says in a condition whether everybody was told.
+func (s *scope) sumUpWebhooks() {
+	var pending, delivered int
+	var failed *v1alpha1.WebhookStatus
+	for i := range s.policy.Spec.Webhooks {
+		hook := &s.policy.Spec.Webhooks[i]
+		for _, step := range s.reached() {
+			if !slices.Contains(hook.StepList(), step) {
+				continue
+			}
+			switch known := told(s.nt.Status.Webhooks, hook.Name, step); {
+			case known == nil:
+				pending++
+			case known.State == v1alpha1.WebhookDelivered:
+				delivered++
+			default:
+				failed = known
+			}
+		}
+	}
+	switch {
+	case failed != nil:
+		s.condition(v1alpha1.ConditionNotified, false, v1alpha1.ReasonNotificationFailed,
+			fmt.Sprintf("webhook %s was not told of %s: %s", failed.Name, failed.Step, failed.LastError))
+	case pending > 0:
+		s.condition(v1alpha1.ConditionNotified, false, v1alpha1.ReasonNotifying, fmt.Sprintf("%d deliveries are under way", pending))
+	case delivered > 0:
+		s.condition(v1alpha1.ConditionNotified, true, v1alpha1.ReasonNotified, fmt.Sprintf("%d deliveries", delivered))
+	}
+}
+
+// truncate keeps a reason within what a status holds.
+func truncate(reason string) string {
+	const most = 500
+	if len(reason) <= most {
+		return reason
+	}
+	return strings.ToValidUTF8(reason[:most], "") + "…"
+}

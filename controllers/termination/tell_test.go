@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package termination
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	eventsv1 "k8s.io/api/events/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/nodetermination/operator/api/v1alpha1"
+	"github.com/nodetermination/operator/hack/testcluster"
+)
+
+// inbox is a receiver of webhooks.
+type inbox struct {
+	*httptest.Server
+	mu     sync.Mutex
+	bodies []map[string]any
+	keys   []string
+	// answer is what it answers with; zero is 200.
+	answer int
+}
+
+func newInbox(t *testing.T) *inbox {
+	t.Helper()
+	in := &inbox{}
+	in.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		in.mu.Lock()
+		defer in.mu.Unlock()
+		if in.answer != 0 {
+			w.WriteHeader(in.answer)
+			return
+		}
+		var decoded map[string]any
+		if err := json.Unmarshal(body, &decoded); err != nil {
+			t.Errorf("not JSON: %q", body)
+		}
+		in.bodies, in.keys = append(in.bodies, decoded), append(in.keys, r.Header.Get("X-Key"))
+	}))
+	t.Cleanup(in.Close)
+	return in
+}
+
+func (in *inbox) received() []map[string]any {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return append([]map[string]any{}, in.bodies...)
+}
+
+func (in *inbox) answers(code int) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.answer = code
+}
+
+const stepTemplate = `{"step": {{ .Step | toJson }}, "node": {{ .NodeName | toJson }}, "pods": {{ .Pods | len }}, "kind": {{ .Kind | toJson }}, "ip": {{ .LocalIP | toJson }}}`
+
+// hook is a webhook to an inbox.
+func (in *inbox) hook(name string, steps ...v1alpha1.WebhookStep) v1alpha1.Webhook {
+	return v1alpha1.Webhook{Name: name, URL: in.URL, PlainHTTP: v1alpha1.PlainHTTPAllow, Template: stepTemplate, Steps: steps}
+}
+
+func untilNotified(s *setting, nt *v1alpha1.NodeTermination, status metav1.ConditionStatus) *v1alpha1.NodeTermination {
+	s.t.Helper()
+	return s.untilHolds(nt, func(nt *v1alpha1.NodeTermination) error {
+		notified := meta.FindStatusCondition(nt.Status.Conditions, v1alpha1.ConditionNotified)
+		if notified == nil || notified.Status != status || nt.Status.CompletionTime == nil {
+			return fmt.Errorf("Notified is %+v, want %s at the end", notified, status)
+		}
+		return nil
+	})
+}
+
+func TestWebhooksAreToldOfEachStepOnce(t *testing.T) {
+	t.Parallel()
+	in := newInbox(t)
+	s := newSetting(t, 1, func(spec *v1alpha1.NodeTerminationPolicySpec) {
+		spec.Webhooks = []v1alpha1.Webhook{
+			in.hook("all", v1alpha1.StepReceived, v1alpha1.StepDraining, v1alpha1.StepCompleted, v1alpha1.StepFailed),
+			in.hook("end", v1alpha1.StepCompleted),
+		}
+	})
+	cluster.CreatePods(t, s.ns, s.nodes[0].Name, 3, terminatesAfter(2*time.Second))
+	nt := untilNotified(s, s.terminate(0, notice("a", 2*time.Minute)), metav1.ConditionTrue)
+	s.nudge(nt)
+	steps := map[string]int{}
+	for _, body := range in.received() {
+		steps[body["step"].(string)]++
+		if body["node"] != s.nodes[0].Name || body["pods"] != float64(3) || body["kind"] != "SPOT_ITN" || body["ip"] == "" {
+			t.Errorf("told %v", body)
+		}
+	}
+	if want := map[string]int{"Received": 1, "Draining": 1, "Completed": 2}; fmt.Sprint(steps) != fmt.Sprint(want) {
+		t.Errorf("told of %v, want %v", steps, want)
+	}
+	for _, told := range nt.Status.Webhooks {
+		if told.State != v1alpha1.WebhookDelivered || *told.Attempts != 1 || told.LastError != "" {
+			t.Errorf("%+v", told)
+		}
+	}
+}
+
+// A receiver that fails does not hold up the drain, and is told when it is back; a
+// secret that is changed meanwhile counts.
+func TestWebhookIsTriedAgain(t *testing.T) {
+	t.Parallel()
+	in := newInbox(t)
+	in.answers(http.StatusServiceUnavailable)
+	name := "headers-" + strings.ToLower(t.Name())
+	secret := &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Namespace: metav1.NamespaceDefault, Name: name}, StringData: map[string]string{"X-Key": "old"},
+	}
+	s := newSetting(t, 1, func(spec *v1alpha1.NodeTerminationPolicySpec) {
+		hook := in.hook("fails", v1alpha1.StepCompleted)
+		hook.HeadersFrom = &v1alpha1.SecretSource{SecretRef: v1alpha1.NameReference{Name: name}}
+		spec.Webhooks = []v1alpha1.Webhook{hook}
+	})
+	s.create(secret)
+	cluster.CreatePods(t, s.ns, s.nodes[0].Name, 1)
+	nt := untilNotified(s, s.terminate(0, notice("a", 2*time.Minute)), metav1.ConditionFalse)
+	s.untilHolds(nt, func(nt *v1alpha1.NodeTermination) error {
+		if len(nt.Status.Webhooks) != 1 || nt.Status.Webhooks[0].RetryTime == nil || !strings.Contains(nt.Status.Webhooks[0].LastError, "503") {
+			return fmt.Errorf("want a failed attempt, got %+v", nt.Status.Webhooks)
+		}
+		return nil
+	})
+	if stateOfTermination(nt) != v1alpha1.StateCompleted {
+		t.Errorf("the drain is %s", stateOfTermination(nt))
+	}
+	patch := client.MergeFrom(secret.DeepCopy())
+	secret.Data = map[string][]byte{"X-Key": []byte("new")}
+	if err := admin.Patch(t.Context(), secret, patch); err != nil {
+		t.Fatal(err)
+	}
+	in.answers(0)
+	nt = untilNotified(s, nt, metav1.ConditionTrue)
+	if got := in.keys; len(got) != 1 || got[0] != "new" {
+		t.Errorf("told with the keys %v, want the new one once", got)
+	}
+	if *nt.Status.Webhooks[0].Attempts < 2 {
+		t.Errorf("%+v", nt.Status.Webhooks)
+	}
+}
+
+func TestWebhookThatRefusesIsGivenUp(t *testing.T) {
+	t.Parallel()
+	in := newInbox(t)
+	in.answers(http.StatusForbidden)
+	s := newSetting(t, 1, func(spec *v1alpha1.NodeTerminationPolicySpec) {
+		spec.Webhooks = []v1alpha1.Webhook{in.hook("no", v1alpha1.StepCompleted)}
+	})
+	nt := s.terminate(0, notice("a", 2*time.Minute))
+	s.untilHolds(nt, func(nt *v1alpha1.NodeTermination) error {
+		if len(nt.Status.Webhooks) != 1 || nt.Status.Webhooks[0].State != v1alpha1.WebhookGivenUp || !strings.Contains(nt.Status.Webhooks[0].LastError, "403") {
+			return fmt.Errorf("webhooks %+v", nt.Status.Webhooks)
+		}
+		return nil
+	})
+}
+
+func TestManyNodesAndWebhooks(t *testing.T) {
+	t.Parallel()
+	const nodes, hooks = 20, 3
+	in := newInbox(t)
+	s := newSetting(t, nodes, func(spec *v1alpha1.NodeTerminationPolicySpec) {
+		for i := range hooks {
+			spec.Webhooks = append(spec.Webhooks, in.hook(fmt.Sprintf("hook-%d", i), v1alpha1.StepCompleted))
+		}
+	})
+	for i := range nodes {
+		s.terminate(i, notice("a", 2*time.Minute))
+	}
+	testcluster.Eventually(t, patience, func() error {
+		if got := len(in.received()); got != nodes*hooks {
+			return fmt.Errorf("%d deliveries, want %d", got, nodes*hooks)
+		}
+		return nil
+	})
+}
+
+func TestKubernetesEventsTellTheStory(t *testing.T) {
+	t.Parallel()
+	s := newSetting(t, 2, func(spec *v1alpha1.NodeTerminationPolicySpec) {
+		spec.KubernetesEvents = &v1alpha1.KubernetesEvents{Mode: v1alpha1.KubernetesEventsEmit, Annotations: map[string]string{"team": "platform"}}
+	})
+	pods := cluster.CreatePods(t, s.ns, s.nodes[0].Name, 1)
+	s.until(s.terminate(0, notice("a", 2*time.Minute)), v1alpha1.StateCompleted)
+	id, _ := v1alpha1.InstanceID(s.nodes[0])
+	testcluster.Eventually(t, patience, func() error {
+		missing := map[string]bool{
+			"Node/" + s.nodes[0].Name + "/Draining": true, "Node/" + s.nodes[0].Name + "/Completed": true,
+			"NodeTermination/" + id + "/Completed": true, "Pod/" + pods[0].Name + "/Evicted": true,
+		}
+		var list eventsv1.EventList
+		if err := admin.List(t.Context(), &list); err != nil {
+			return err
+		}
+		for i := range list.Items {
+			e := &list.Items[i]
+			key := e.Regarding.Kind + "/" + e.Regarding.Name + "/" + e.Reason
+			if missing[key] && (e.ReportingController != v1alpha1.FieldManager || e.Annotations["team"] != "platform" || e.Note == "") {
+				return fmt.Errorf("event %+v", e)
+			}
+			delete(missing, key)
+		}
+		if len(missing) > 0 {
+			return fmt.Errorf("no events %v", missing)
+		}
+		return nil
+	})
+}

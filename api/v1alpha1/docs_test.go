@@ -43,11 +43,10 @@ func TestDocsApply(t *testing.T) {
 }
 
 // mustHaveOne is whether a file is worth nothing without a manifest. The reference
-// is made from the API, webhooks are shown as a part of a policy, and a list of
-// samples has none.
+// is made from the API, and a list of samples has none.
 func mustHaveOne(file string) bool {
 	switch filepath.Base(file) {
-	case "api.md", "webhooks.md", "kustomization.yaml":
+	case "api.md", "kustomization.yaml":
 		return false
 	}
 	return true

@@ -32,9 +32,10 @@ type lifecycleAction struct {
 	InstanceID string `json:"EC2InstanceId"`
 	// Destination is EC2, AutoScalingGroup or WarmPool. Older groups do not send it.
 	Destination string `json:"Destination"`
-	// Event and Time are only in what the group itself sends.
-	Event string `json:"Event"`
-	Time  string `json:"Time"`
+	// Account, Event and Time are only in what the group itself sends.
+	Account string `json:"AccountId"`
+	Event   string `json:"Event"`
+	Time    string `json:"Time"`
 }
 
 // parseTerminateLifecycleAction reads a termination hook's event from EventBridge.
@@ -76,7 +77,8 @@ func parseAutoScaling(body []byte) (Document, error) {
 		if err != nil {
 			return Document{}, err
 		}
-		return a.termination("", t)
+		document, err := a.termination("", t)
+		return document.within(a.Account), err
 	case launching:
 		return a.launch("")
 	}

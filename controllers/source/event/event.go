@@ -14,6 +14,7 @@ package event
 
 import (
 	"fmt"
+	"regexp"
 	"time"
 
 	"github.com/nodetermination/operator/api/v1alpha1"
@@ -31,6 +32,8 @@ const documents = "an EventBridge event, an Auto Scaling lifecycle notification,
 type Fact struct {
 	// InstanceID is the EC2 instance, such as i-0abc1234def567890.
 	InstanceID string
+	// Account is the AWS account that it was said in. Empty: nobody says.
+	Account string
 	// Event is ready to be stored, but for its source, which whoever heard it sets.
 	Event v1alpha1.Event
 }
@@ -90,6 +93,19 @@ func Parse(body []byte, sent time.Time) (Document, error) {
 		return Document{}, unexpected("Message", "itself an SNS notification", "the event: subscribe the queue to the first topic, or deliver raw messages")
 	}
 	return Document{}, unexpected("the message", "of no known form", documents)
+}
+
+// accountID is the form of an AWS account's ID.
+var accountID = regexp.MustCompile(`^[0-9]{12}$`)
+
+// within sets the account of all facts, if it is one.
+func (d Document) within(account string) Document {
+	if accountID.MatchString(account) {
+		for i := range d.Facts {
+			d.Facts[i].Account = account
+		}
+	}
+	return d
 }
 
 // form is one of the three forms of document, or none.

@@ -25,6 +25,7 @@ var sent = time.Date(2026, 11, 22, 5, 8, 2, 300e6, time.UTC)
 
 const (
 	instance = "i-1234567890abcdef0"
+	account  = "123456789012"
 	// The hashes are spelled out: if they change, an event already stored is heard as another.
 	asgID        = "9e68a3774e3560752afff46459ea492fc950250ffc4fb1a8ee8615457cf6c730"
 	retirementID = "6930deb232fc53d14d2149259f142868c3d49883fd914c75aeb680dad55e8903"
@@ -43,7 +44,7 @@ func stampPtr(s string) *metav1.Time { return new(stamp(s)) }
 
 // stateChange is the fact of the sample of that state.
 func stateChange(state string, deadline *metav1.Time) []Fact {
-	return []Fact{{instance, v1alpha1.Event{
+	return []Fact{{InstanceID: instance, Event: v1alpha1.Event{
 		ID:             "7bf73129-1428-4cd3-a780-95db273d1602",
 		Kind:           v1alpha1.InstanceStateChange,
 		Time:           stamp("2026-11-22T05:08:00Z"),
@@ -65,7 +66,7 @@ var samples = []struct {
 }{{
 	file:   "spot-terminate",
 	source: "https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/spot-instance-termination-notices.html",
-	facts: []Fact{{instance, v1alpha1.Event{
+	facts: []Fact{{InstanceID: instance, Event: v1alpha1.Event{
 		ID:             "1e5527d7-bb36-4607-3370-4164db56a40e",
 		Kind:           v1alpha1.SpotInterruption,
 		Time:           stamp("2026-11-22T05:08:00Z"),
@@ -75,7 +76,7 @@ var samples = []struct {
 }, {
 	file:   "spot-hibernate",
 	source: "https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/spot-instance-termination-notices.html",
-	facts: []Fact{{instance, v1alpha1.Event{
+	facts: []Fact{{InstanceID: instance, Event: v1alpha1.Event{
 		ID:             "2e5527d7-bb36-4607-3370-4164db56a40e",
 		Kind:           v1alpha1.SpotInterruption,
 		Time:           stamp("2026-11-22T05:08:00Z"),
@@ -85,7 +86,7 @@ var samples = []struct {
 }, {
 	file:   "rebalance",
 	source: "https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/rebalance-recommendations.html",
-	facts: []Fact{{instance, v1alpha1.Event{
+	facts: []Fact{{InstanceID: instance, Event: v1alpha1.Event{
 		ID:   "12345678-1234-1234-1234-123456789012",
 		Kind: v1alpha1.RebalanceRecommendation,
 		Time: stamp("2026-11-22T05:08:00Z"),
@@ -117,7 +118,7 @@ var samples = []struct {
 }, {
 	file:   "capacity-reservation",
 	source: "https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/monitor-interruptible-cr.html",
-	facts: []Fact{{instance, v1alpha1.Event{
+	facts: []Fact{{InstanceID: instance, Event: v1alpha1.Event{
 		ID:             "12345678-1234-1234-1234-123456789012",
 		Kind:           v1alpha1.CapacityReservationInterruption,
 		Time:           stamp("2026-11-22T05:08:00Z"),
@@ -127,7 +128,7 @@ var samples = []struct {
 }, {
 	file:   "capacity-reservation-interruptible", // the older name, and no time of its own
 	source: "https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/monitor-interruptible-cr.html",
-	facts: []Fact{{instance, v1alpha1.Event{
+	facts: []Fact{{InstanceID: instance, Event: v1alpha1.Event{
 		ID:             "12345678-1234-1234-1234-123456789012",
 		Kind:           v1alpha1.CapacityReservationInterruption,
 		Time:           stamp("2026-11-22T05:08:00Z"),
@@ -141,7 +142,7 @@ var samples = []struct {
 }, {
 	file:   "health-retirement", // AWS's own weekdays are wrong, and its entity is an ARN
 	source: "https://docs.aws.amazon.com/health/latest/ug/aws-health-events-eventbridge-schema.html",
-	facts: []Fact{{instance, v1alpha1.Event{
+	facts: []Fact{{InstanceID: instance, Event: v1alpha1.Event{
 		ID:             retirementID,
 		Kind:           v1alpha1.ScheduledMaintenance,
 		Time:           stamp("2026-01-27T13:44:13Z"),
@@ -154,9 +155,9 @@ var samples = []struct {
 	file:   "health-reboot", // several entities: one is done, one is a dedicated host
 	source: "https://docs.aws.amazon.com/health/latest/ug/aws-health-events-eventbridge-schema.html",
 	facts: []Fact{
-		{instance, reboot(nil)},
-		{"i-0abc1234def567890", reboot(new(true))},
-		{"i-abcd1111", reboot(nil)},
+		{InstanceID: instance, Event: reboot(nil)},
+		{InstanceID: "i-0abc1234def567890", Event: reboot(new(true))},
+		{InstanceID: "i-abcd1111", Event: reboot(nil)},
 	},
 }, {
 	file:   "health-issue",
@@ -195,7 +196,7 @@ var samples = []struct {
 }, {
 	file:   "sns-rebalance",
 	source: "https://docs.aws.amazon.com/sns/latest/dg/sns-sqs-as-subscriber.html",
-	facts: []Fact{{instance, v1alpha1.Event{
+	facts: []Fact{{InstanceID: instance, Event: v1alpha1.Event{
 		ID:   "12345678-1234-1234-1234-123456789012",
 		Kind: v1alpha1.RebalanceRecommendation,
 		Time: stamp("2026-11-22T05:08:00Z"),
@@ -220,7 +221,7 @@ func reboot(cancelled *bool) v1alpha1.Event {
 }
 
 func termination() []Fact {
-	return []Fact{{instance, v1alpha1.Event{
+	return []Fact{{InstanceID: instance, Event: v1alpha1.Event{
 		ID:   asgID,
 		Kind: v1alpha1.AutoScalingTermination,
 		Time: stamp("2026-11-22T05:08:00Z"),
@@ -282,7 +283,7 @@ func TestSamples(t *testing.T) {
 		t.Run(s.file, func(t *testing.T) {
 			doc, err := Parse(sample(t, s.file), sent)
 			checkError(t, err, s.err)
-			want := Document{Facts: s.facts, Launch: s.launch, Passed: s.passed}
+			want := Document{Facts: s.facts, Launch: s.launch, Passed: s.passed}.within(account)
 			if diff := cmp.Diff(want, doc); diff != "" {
 				t.Errorf("-want +got:\n%s", diff)
 			}

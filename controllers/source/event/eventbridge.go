@@ -44,6 +44,7 @@ type envelope struct {
 	Source     string          `json:"source"`
 	DetailType string          `json:"detail-type"`
 	Time       string          `json:"time"`
+	Account    string          `json:"account"`
 	Detail     json.RawMessage `json:"detail"`
 }
 
@@ -84,7 +85,8 @@ func parseEventBridge(body []byte, sent time.Time) (Document, error) {
 	if err != nil {
 		return Document{}, err
 	}
-	return parse(bridged{id: eventID(e.ID), time: t, sent: sent, detail: e.Detail})
+	document, err := parse(bridged{id: eventID(e.ID), time: t, sent: sent, detail: e.Detail})
+	return document.within(e.Account), err
 }
 
 // event starts an event of the given kind.

@@ -130,7 +130,7 @@ func TestMetadata(t *testing.T) {
 			}
 			want := Document{Passed: s.passed}
 			for _, e := range s.events {
-				want.Facts = append(want.Facts, Fact{instance, e})
+				want.Facts = append(want.Facts, Fact{InstanceID: instance, Event: e})
 			}
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Errorf("-want +got:\n%s", diff)

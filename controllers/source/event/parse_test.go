@@ -175,7 +175,7 @@ func TestHealthUpdates(t *testing.T) {
 				want.Cancelled = new(true)
 			}
 			doc := parse(t, edit(t, "health-retirement", c.oldnew...))
-			if diff := cmp.Diff([]Fact{{instance, want}}, doc.Facts); diff != "" {
+			if diff := cmp.Diff([]Fact{{InstanceID: instance, Account: account, Event: want}}, doc.Facts); diff != "" {
 				t.Errorf("-want +got:\n%s", diff)
 			}
 		})

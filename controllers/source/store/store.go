@@ -122,6 +122,9 @@ func (s *Store) apply(ctx context.Context, fact event.Fact, nodeName, owner stri
 		WithInstanceID(fact.InstanceID).
 		WithNodeName(nodeName).
 		WithEvents(eventOf(fact.Event)))
+	if fact.Account != "" {
+		termination.Spec.WithInstance(ac.Instance().WithAccountID(fact.Account))
+	}
 	for _, id := range uid {
 		termination.WithUID(id)
 	}

@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	eventsv1 "k8s.io/api/events/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/nodetermination/operator/api/v1alpha1"
+	"github.com/nodetermination/operator/hack/operator"
+)
+
+// fieldTemplate is one that a user of NTH brings along.
+const fieldTemplate = `{"text": ":rotating_light: *EC2 Spot instance is about to be interrupted.*\n *_Account:_* ` + "`{{ .AccountId }}`" +
+	`\n *_Instance ID:_* ` + "`{{ .InstanceID }}`" + `\n *_Node Name:_* ` + "`{{ .NodeName }}`" + `\n *_Instance Type:_* ` + "`{{ .InstanceType }}`" +
+	`\n *_Start Time:_* ` + "`{{ .StartTime }}`" + `\n *_Description:_* {{ .Description }}\n *_Affected Pod(s):_* ` + "`{{ .Pods }}`" + `"}`
+
+// chat is a receiver of webhooks.
+type chat struct {
+	*httptest.Server
+	mu     sync.Mutex
+	bodies []string
+	keys   []string
+}
+
+// newChat is a receiver. heard is called with each delivery before it is answered.
+func newChat(t *testing.T, heard func(r *http.Request)) *chat {
+	t.Helper()
+	c := &chat{}
+	c.Server = httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		c.mu.Lock()
+		c.bodies, c.keys = append(c.bodies, string(body)), append(c.keys, r.Header.Get("X-Key"))
+		c.mu.Unlock()
+		if heard != nil {
+			heard(r)
+		}
+	}))
+	t.Cleanup(c.Close)
+	return c
+}
+
+func (c *chat) heard() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return append([]string{}, c.bodies...)
+}
+
+// tells makes a policy's webhook that goes to the chat.
+func (c *chat) tells(name string, steps ...v1alpha1.WebhookStep) v1alpha1.Webhook {
+	return v1alpha1.Webhook{Name: name, URL: c.URL, PlainHTTP: v1alpha1.PlainHTTPAllow, Steps: steps}
+}
+
+func (w *world) untilNotified(node *corev1.Node) *v1alpha1.NodeTermination {
+	w.t.Helper()
+	var nt *v1alpha1.NodeTermination
+	eventually(w.t, func() (err error) {
+		if nt, err = w.termination(node); err != nil {
+			return err
+		}
+		if nt.Status.CompletionTime == nil || !meta.IsStatusConditionTrue(nt.Status.Conditions, v1alpha1.ConditionNotified) {
+			return fmt.Errorf("not told yet: %s", describe(nt.Status.Conditions))
+		}
+		return nil
+	})
+	return nt
+}
+
+func TestWebhooks(t *testing.T) {
+	startManager(t)
+	t.Run("a template of NTH's, an address and a header from secrets", func(t *testing.T) {
+		t.Parallel()
+		c := newChat(t, nil)
+		w := emptyWorld(t, aws)
+		name := w.queueName
+		w.create(&corev1.Secret{
+			ObjectMeta: metav1.ObjectMeta{Namespace: operator.Namespace, Name: name}, StringData: map[string]string{"url": c.URL, "X-Key": "first"},
+		})
+		headers := &corev1.Secret{
+			ObjectMeta: metav1.ObjectMeta{Namespace: operator.Namespace, Name: name + "-headers"}, StringData: map[string]string{"X-Key": "first"},
+		}
+		w.create(headers)
+		w.create(&corev1.ConfigMap{
+			ObjectMeta: metav1.ObjectMeta{Namespace: operator.Namespace, Name: name}, Data: map[string]string{"slack": fieldTemplate},
+		})
+		w.apply(func(spec *v1alpha1.NodeTerminationPolicySpec) {
+			spec.Webhooks = []v1alpha1.Webhook{{
+				Name: "slack", PlainHTTP: v1alpha1.PlainHTTPAllow,
+				URLFrom:      &v1alpha1.SecretKeySource{SecretKeyRef: v1alpha1.KeyReference{Name: name, Key: "url"}},
+				HeadersFrom:  &v1alpha1.SecretSource{SecretRef: v1alpha1.NameReference{Name: name + "-headers"}},
+				TemplateFrom: &v1alpha1.ConfigMapKeySource{ConfigMapKeyRef: v1alpha1.KeyReference{Name: name, Key: "slack"}},
+			}}
+		})
+		w.untilHeard()
+		node := w.nodes(1)[0]
+		pod := w.pods(node, 1, stopsIn(3*time.Second))[0]
+		w.interrupt(node)
+		w.untilToldToGo([]*corev1.Pod{pod})
+		headers.StringData = map[string]string{"X-Key": "second"} // rotated in mid-drain
+		if err := admin.Update(t.Context(), headers); err != nil {
+			t.Fatal(err)
+		}
+		nt := w.untilNotified(node)
+		bodies := c.heard()
+		if len(bodies) != 2 {
+			t.Fatalf("told %d times, want of the beginning and the end: %v", len(bodies), bodies)
+		}
+		var message struct{ Text string }
+		if err := json.Unmarshal([]byte(bodies[0]), &message); err != nil {
+			t.Fatal(err)
+		}
+		for _, part := range []string{"`123456789012`", "`" + nt.Name + "`", "`" + node.Name + "`", "`m6i.2xlarge`", "`[" + pod.Name + "]`"} {
+			if !strings.Contains(message.Text, part) {
+				t.Errorf("%q does not say %s", message.Text, part)
+			}
+		}
+		if c.keys[0] != "first" || c.keys[1] != "second" {
+			t.Errorf("told with the keys %v", c.keys)
+		}
+	})
+	t.Run("a hundred nodes with three webhooks", func(t *testing.T) {
+		t.Parallel()
+		const nodes, hooks = 100, 3
+		c := newChat(t, nil)
+		w := newWorld(t, func(spec *v1alpha1.NodeTerminationPolicySpec) {
+			for i := range hooks {
+				spec.Webhooks = append(spec.Webhooks, c.tells(fmt.Sprintf("hook-%d", i), v1alpha1.StepCompleted))
+			}
+		})
+		created := w.nodes(nodes)
+		for _, node := range created {
+			w.interrupt(node)
+		}
+		for _, node := range created {
+			w.untilNotified(node)
+		}
+		if n := len(c.heard()); n != nodes*hooks {
+			t.Errorf("%d deliveries, want %d", n, nodes*hooks)
+		}
+	})
+	t.Run("events of Kubernetes, one for what happens again and again", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t)
+		w.budgetForGood()
+		node := w.nodes(1)[0]
+		w.pods(node, 1, stuck)
+		w.interrupt(node)
+		w.until(node, v1alpha1.StateDraining)
+		for range 2 {
+			for _, suspend := range []bool{true, false} {
+				w.suspend(node, suspend)
+			}
+		}
+		eventually(t, func() error {
+			var list eventsv1.EventList
+			if err := admin.List(t.Context(), &list); err != nil {
+				return err
+			}
+			for i := range list.Items {
+				e := &list.Items[i]
+				if e.Regarding.Kind == "Node" && e.Regarding.Name == node.Name && e.Reason == v1alpha1.StateSuspended && e.Series != nil {
+					return nil
+				}
+			}
+			return fmt.Errorf("no event of node %s tells of two suspensions", node.Name)
+		})
+	})
+}
+
+// suspend suspends a node's termination, or has it go on.
+func (w *world) suspend(node *corev1.Node, suspend bool) {
+	w.t.Helper()
+	nt, err := w.termination(node)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	patch := client.MergeFrom(nt.DeepCopy())
+	nt.Spec.Suspend = ptr.To(suspend)
+	if err := admin.Patch(w.t.Context(), nt, patch); err != nil {
+		w.t.Fatal(err)
+	}
+	state := v1alpha1.StateDraining
+	if suspend {
+		state = v1alpha1.StateSuspended
+	}
+	w.until(node, state)
+}
+
+// TestKilledWhileItTells: the manager dies between a delivery and the writing down of it. The next
+// one tells again, as nothing may be lost.
+func TestKilledWhileItTells(t *testing.T) {
+	first := startManager(t)
+	first.mayEnd = true
+	var once sync.Once
+	c := newChat(t, func(*http.Request) { once.Do(first.Kill) })
+	w := newWorld(t, func(spec *v1alpha1.NodeTerminationPolicySpec) {
+		spec.Webhooks = []v1alpha1.Webhook{c.tells("chat", v1alpha1.StepCompleted)}
+	})
+	node := w.nodes(1)[0]
+	w.pods(node, 2)
+	w.interrupt(node)
+	eventually(t, func() error {
+		if len(c.heard()) == 0 {
+			return fmt.Errorf("nothing was told")
+		}
+		return nil
+	})
+	startManager(t)
+	w.untilNotified(node)
+	if n := len(c.heard()); n != 2 {
+		t.Errorf("told %d times, want once by each manager", n)
+	}
+}

@@ -46,7 +46,7 @@ func testLaunchHooks(t *testing.T, w *world) {
 		}
 		return nil
 	})
-	if action := lifecycleAction(t, joins); action.Result != "" {
+	if action := w.action(joins); action.Result != "" {
 		t.Errorf("the hook was completed without a node: %+v", action)
 	}
 
@@ -55,32 +55,20 @@ func testLaunchHooks(t *testing.T, w *world) {
 		maps.Copy(node.Labels, w.label)
 	})
 	w.untilContinued(joins)
-	if action := lifecycleAction(t, joins); !action.Ended.Before(hidden.VisibleAt) {
+	if action := w.action(joins); !action.Ended.Before(hidden.VisibleAt) {
 		t.Errorf("completed at %s, not before its message came back at %s", action.Ended, hidden.VisibleAt)
 	}
 	w.untilQueueEmpty()
-	if action := lifecycleAction(t, other); action.Result != "" {
+	if action := w.action(other); action.Result != "" {
 		t.Errorf("a hook that no policy adopts was completed: %+v", action)
 	}
-}
-
-// lifecycleAction is the one in which an instance of the group waits, or has waited.
-func lifecycleAction(t *testing.T, instanceID string) awssim.LifecycleAction {
-	t.Helper()
-	for _, action := range aws.LifecycleActions() {
-		if action.Hook.Group == adoptingGroup && action.InstanceID == instanceID {
-			return action
-		}
-	}
-	t.Fatalf("instance %s never waited", instanceID)
-	return awssim.LifecycleAction{}
 }
 
 // untilContinued waits until the hook at which an instance waits is completed with CONTINUE.
 func (w *world) untilContinued(instanceID string) {
 	w.t.Helper()
 	eventually(w.t, func() error {
-		if action := lifecycleAction(w.t, instanceID); action.Result != "CONTINUE" || action.TimedOut {
+		if action := w.action(instanceID); action.Result != "CONTINUE" || action.TimedOut {
 			return fmt.Errorf("the hook of %s is not completed: %+v", instanceID, action)
 		}
 		return nil

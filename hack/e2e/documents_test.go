@@ -28,7 +28,6 @@ func TestDocuments(t *testing.T) {
 		"running, when nothing was heard before":     testRunning,
 		"running, after the rebalance":               testRunningAgain,
 		"health":                                     testHealth,
-		"lifecycle action on both ways":              testLifecycle,
 		"launch hooks":                               testLaunchHooks,
 		"capacity reservation":                       testCapacityReservation,
 		"test notification":                          testTestNotification,
@@ -172,27 +171,6 @@ func testHealth(t *testing.T, w *world) {
 		w.untilNode(node, schedulable)
 	}
 	w.checkToldOnce()
-}
-
-// testLifecycle: the group tells of it both itself and through EventBridge.
-func testLifecycle(t *testing.T, w *world) {
-	node := w.nodes(1)[0]
-	pods := w.pods(node, 2)
-	notice := awssim.Notice{
-		Kind: awssim.Lifecycle, InstanceIDs: []string{instanceOf(node)},
-		Group: "workers", Hook: "drain", Token: "87654321-4321-4321-4321-210987654321",
-	}
-	w.send(notice)
-	notice.Kind = awssim.LifecycleDirect
-	w.send(notice)
-	w.untilQueueEmpty()
-	nt := w.until(node, v1alpha1.StateCompleted)
-	e := checkKind(t, nt, v1alpha1.AutoScalingTermination, time.Time{})
-	want := v1alpha1.LifecycleHook{AutoScalingGroupName: "workers", Name: "drain", Token: notice.Token, Destination: "EC2"}
-	if e.LifecycleHook == nil || *e.LifecycleHook != want {
-		t.Errorf("the hook is %+v, want %+v", e.LifecycleHook, want)
-	}
-	w.checkToldOnce(pods...)
 }
 
 func testCapacityReservation(t *testing.T, w *world) {

@@ -3,11 +3,17 @@
 package e2e
 
 import (
+	"context"
 	"fmt"
 	"testing"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/nodetermination/operator/api/v1alpha1"
 	"github.com/nodetermination/operator/hack/operator"
@@ -40,12 +46,21 @@ func acted(t *testing.T, node *corev1.Node) time.Time {
 	return at
 }
 
-// TestLeaderKilled: the leader is killed, and the other one acts within ten seconds.
+// TestLeaderKilled: the leader is killed, and the other one acts within ten seconds. It goes on with
+// a drain that takes two hours, for which a group waits.
 func TestLeaderKilled(t *testing.T) {
 	leader, standby := twoManagers(t)
-	w := newWorld(t)
-	node := w.nodes(1)[0]
+	w := newWorld(t, beating)
+	nodes := w.nodes(2)
+	node, slow := nodes[0], nodes[1]
 	pods := w.pods(node, 2)
+	slowPods := w.pods(slow, 1, func(pod *corev1.Pod) {
+		stopsIn(2 * time.Hour)(pod)
+		pod.Spec.TerminationGracePeriodSeconds = ptr.To(int64((2 * time.Hour).Seconds()))
+	})
+	w.terminate(slow, 2*time.Minute)
+	before := w.untilToldToGo(slowPods)[0]
+	beats := w.untilHeartbeats(slow, 1)
 
 	killed := time.Now()
 	leader.kill()
@@ -56,7 +71,19 @@ func TestLeaderKilled(t *testing.T) {
 		t.Errorf("the other acted after %s, want 10s at most", took)
 	}
 	w.until(node, v1alpha1.StateCompleted)
-	w.checkToldOnce(pods...)
+	beats = w.untilHeartbeats(slow, len(beats)+1)
+	if pause := beats[len(beats)-1].Sub(beats[len(beats)-2]); pause > briefly {
+		t.Errorf("no heartbeat for %s, in which a hook of %s would have timed out", pause, briefly)
+	}
+	after := w.untilToldToGo(slowPods)[0]
+	if left := after.DeletionTimestamp.Sub(killed); left < 2*time.Hour-time.Minute || !after.DeletionTimestamp.Equal(before.DeletionTimestamp) {
+		t.Errorf("the pod has until %s, %s after the kill, and had until %s", after.DeletionTimestamp, left, before.DeletionTimestamp)
+	}
+	w.until(slow, v1alpha1.StateDraining)
+	if action := w.action(instanceOf(slow)); action.Result != "" {
+		t.Errorf("the hook was completed while the pod was there: %+v", action)
+	}
+	w.checkToldOnce(append(pods, slowPods...)...)
 }
 
 // TestLeaderStopped: the leader is asked to end in mid-drain. It does so cleanly, and the other one
@@ -147,4 +174,84 @@ func stop(t *testing.T, m *manager) {
 	if err := m.Stop(); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// TestLeaderHandsOver: the leader's own node goes. Its own pod is the last to go, and it does not
+// evict that itself: it hands over to the other replica before.
+func TestLeaderHandsOver(t *testing.T) {
+	w := emptyWorld(t, aws)
+	w.apply()
+	nodes := w.nodes(2)
+	own := w.replicas(nodes)
+	leader := startManager(t, inPod(own[0]))
+	leader.mayEnd = true
+	leader.untilSays(t, leads)
+	standby := startManager(t, inPod(own[1]))
+	standby.untilSays(t, standsBy)
+	w.untilHeard()
+	others := w.pods(nodes[0], 2, stopsIn(2*time.Second))
+	others = append(others, w.pods(nodes[0], 1, critical)...)
+
+	w.interrupt(nodes[0])
+	led := standby.untilSays(t, leads)
+	if err := leader.Wait(); err != nil {
+		t.Errorf("the leader should have ended with exit code 0: %v", err)
+	}
+	if len(leader.said("it ends, for another replica to take over")) != 1 {
+		t.Error("the leader has not said once why it ends")
+	}
+	w.checkGone(others)
+	w.until(nodes[0], v1alpha1.StateCompleted)
+	w.checkToldOnce(others...)
+	told, err := audit.find(func(r *request) bool {
+		return r.tellsPodToGo() && r.Object.Namespace == operator.Namespace && (r.Object.Name == own[0].Name || r.Object.Name == own[1].Name)
+	})
+	if err != nil || len(told) != 1 || told[0].Object.Name != own[0].Name || told[0].At.Before(led) {
+		t.Errorf("told to go: %+v, %v, want pod %s once, after %s", told, err, own[0].Name, led)
+	}
+	if len(leader.said(leads)) != 1 || len(standby.said(leads)) != 1 {
+		t.Error("the lease has changed hands more than once")
+	}
+}
+
+// inPod has a manager believe that it runs in a pod.
+func inPod(pod *corev1.Pod) func(*operator.Options) {
+	return func(opts *operator.Options) {
+		opts.Env = append(opts.Env, "POD_NAMESPACE="+pod.Namespace, "POD_NAME="+pod.Name, "NODE_NAME="+pod.Spec.NodeName)
+	}
+}
+
+// replicas has the manager's Deployment make a pod on each of the nodes, which are all that there
+// are, and returns them when they are ready. No manager runs in them. They go at the end of the test.
+func (w *world) replicas(nodes []*corev1.Node) []*corev1.Pod {
+	w.t.Helper()
+	deployment := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: operator.Namespace, Name: operator.Deployment}}
+	scale := func(ctx context.Context, replicas int) error {
+		return admin.Patch(ctx, deployment, client.RawPatch(types.MergePatchType, fmt.Appendf(nil, `{"spec": {"replicas": %d}}`, replicas)))
+	}
+	w.t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second) // the test's own has ended
+		defer cancel()
+		if err := scale(ctx, 0); err != nil {
+			w.t.Errorf("cleaning up: %v", err)
+		}
+	})
+	if err := scale(w.t.Context(), len(nodes)); err != nil {
+		w.t.Fatal(err)
+	}
+	pods := make([]*corev1.Pod, len(nodes))
+	for i, node := range nodes {
+		eventually(w.t, func() error {
+			var list corev1.PodList
+			if err := admin.List(w.t.Context(), &list, client.InNamespace(operator.Namespace), client.MatchingFields{"spec.nodeName": node.Name}); err != nil {
+				return err
+			}
+			if len(list.Items) != 1 || !ready(&list.Items[0]) {
+				return fmt.Errorf("node %s has %d pods of the Deployment, want a ready one", node.Name, len(list.Items))
+			}
+			pods[i] = &list.Items[0]
+			return nil
+		})
+	}
+	return pods
 }

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -31,14 +32,19 @@ func TestAgainstTheOdds(t *testing.T) {
 	startManager(t)
 	for name, test := range map[string]func(*testing.T, *world){
 		"a node that somebody writes all the time":    testBusyNode,
+		"a hundred nodes whose kubelets are busy":     testBusyKubelets,
 		"a NodeTermination that names the wrong node": testWrongNode,
 		"a budget that blocks until shortly before":   testBlockedToTheEnd,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			test(t, newWorld(t))
+			test(t, newWorld(t, taints))
 		})
 	}
+}
+
+func taints(spec *v1alpha1.NodeTerminationPolicySpec) {
+	spec.Node = &v1alpha1.NodeActions{Taint: &v1alpha1.NodeTaint{Effect: "NoSchedule"}}
 }
 
 // testBusyNode: the manager's writes to the node lose some races, and it tries again.
@@ -72,6 +78,63 @@ func testBusyNode(t *testing.T, w *world) {
 			t.Error(err)
 		}
 	}
+}
+
+// testBusyKubelets: a hundred nodes go at once, while their kubelets write what they have to say.
+func testBusyKubelets(t *testing.T, w *world) {
+	const kubelets = 8 // each writes the status of as many nodes as the others
+	nodes := w.nodes(100)
+	ctx, stop := context.WithCancel(t.Context())
+	written := make(chan error, kubelets)
+	for first := range kubelets {
+		go func() { written <- keepWritingStatus(ctx, nodes, first, kubelets) }()
+	}
+	for _, node := range nodes {
+		w.interrupt(node)
+	}
+	for _, node := range nodes {
+		w.until(node, v1alpha1.StateCompleted)
+	}
+	stop()
+	for range kubelets {
+		if err := <-written; err != nil {
+			t.Error(err)
+		}
+	}
+	for _, node := range nodes {
+		w.untilNode(node, func(current *corev1.Node) error {
+			if !hasTaint(current, v1alpha1.SpotInterruption) {
+				return fmt.Errorf("node %s has the taints %v", current.Name, current.Spec.Taints)
+			}
+			return cordoned(current)
+		})
+	}
+	conflicts, err := audit.find(func(r *request) bool {
+		return r.Verb == "patch" && r.resource() == "nodes" && r.Response.Code == http.StatusConflict
+	})
+	t.Logf("%d writes lost a race and were tried again, %v", len(conflicts), err)
+}
+
+// keepWritingStatus writes the status of every step-th node, from the first one on, until ctx ends.
+func keepWritingStatus(ctx context.Context, nodes []*corev1.Node, first, step int) error {
+	for n := 0; ; n++ {
+		for i := first; i < len(nodes); i += step {
+			patch := fmt.Appendf(nil, `{"status": {"daemonEndpoints": {"kubeletEndpoint": {"Port": %d}}}}`, 10_000+n%1000)
+			node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: nodes[i].Name}}
+			err := admin.Status().Patch(ctx, node, client.RawPatch(types.MergePatchType, patch))
+			if ctx.Err() != nil {
+				return nil
+			}
+			if err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// hasTaint is whether a node has the operator's taint for a kind of event.
+func hasTaint(node *corev1.Node, kind v1alpha1.EventKind) bool {
+	return slices.ContainsFunc(node.Spec.Taints, func(taint corev1.Taint) bool { return taint.Key == v1alpha1.TaintKey(kind) })
 }
 
 // testWrongNode: an object that pairs an instance with a node that does not run on it must keep

@@ -175,14 +175,17 @@ func (w *world) running(node *corev1.Node) ([]*corev1.Pod, error) {
 	var pods []*corev1.Pod
 	for i := range list.Items {
 		pod := &list.Items[i]
-		ready := slices.ContainsFunc(pod.Status.Conditions, func(c corev1.PodCondition) bool {
-			return c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue
-		})
-		if ready && pod.DeletionTimestamp == nil && pod.Labels["app"] != "agent" {
+		if ready(pod) && pod.DeletionTimestamp == nil && pod.Labels["app"] != "agent" {
 			pods = append(pods, pod)
 		}
 	}
 	return pods, nil
+}
+
+func ready(pod *corev1.Pod) bool {
+	return slices.ContainsFunc(pod.Status.Conditions, func(c corev1.PodCondition) bool {
+		return c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue
+	})
 }
 
 // untilRunOn waits until n pods run on a node, besides a DaemonSet's.

@@ -6,6 +6,8 @@ CONTAINER_TOOL ?= docker
 FUZZTIME ?= 10s
 # KEEP=1 leaves what "make demo" started running.
 KEEP ?=
+# What "make bench" measures, and how: BENCH="drain --nodes=50". All of it by default.
+BENCH ?= all
 GO_TEST_FLAGS ?= -race -p 2 -timeout 20m
 
 BIN := $(CURDIR)/bin
@@ -109,8 +111,12 @@ test: controlplane ## Run every test; builds the control plane if need be.
 	go -C hack/controlplane test -timeout 20m ./...
 
 .PHONY: bench
-bench: ## Measure what a watcher uses at rest, in two minutes.
-	@go run ./hack/bench watcher
+bench: ## Measure speed and use, BENCH="--help" says what; all of it takes most of an hour.
+	@go run ./hack/bench $(BENCH)
+
+.PHONY: performance
+performance: ## Write what "make bench BENCH=--json=docs/performance.json" measured into docs/performance.md.
+	@go run ./hack/bench page --json=docs/performance.json
 
 .PHONY: fuzz
 fuzz: ## Run each fuzz test for FUZZTIME.

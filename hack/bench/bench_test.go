@@ -3,7 +3,12 @@
 package main
 
 import (
+	"bytes"
+	"encoding/xml"
+	"errors"
+	"flag"
 	"io"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -11,6 +16,47 @@ import (
 
 	"github.com/nodetermination/operator/hack/operator"
 )
+
+// TestBench measures in a cluster, with as little of everything as there can be.
+func TestBench(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "results.json")
+	var out bytes.Buffer
+	args := "delivery drain --nodes=2 --pods=3 --pods-per-budget=2 --messages=2 --json=" + path
+	if err := run(t.Context(), strings.Fields(args), &out); err != nil {
+		t.Fatal(err)
+	}
+	r, err := loadResults(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Delivery == nil || len(r.Drain) != 1 || len(r.Measured) != 2 {
+		t.Fatalf("results are %+v, want those of delivery and one drain", r)
+	}
+	d := &r.Drain[0]
+	for what, l := range map[string]latency{
+		"delivery": *r.Delivery,
+		"cordoned": d.Operator.Cordoned, "told": d.Operator.ToldToGo, "gone": d.Operator.Gone,
+		"floor's cordons": d.Before.Cordoned, "floor's evictions": d.After.ToldToGo,
+	} {
+		if l.P50 <= 0 || l.P95 < l.P50 || l.Max < l.P95 || l.Max > 60 {
+			t.Errorf("%s took %s", what, l)
+		}
+	}
+	if d.Operator.Cordoned.Max > d.Operator.ToldToGo.Max || d.Operator.ToldToGo.Max > d.Operator.Gone.Max {
+		t.Errorf("seen in a wrong order: %+v", d.Operator.departure)
+	}
+	if n := d.Operator.Requests["create pods/eviction"]; n < 6 || d.Operator.PerPod < float64(n)/6 {
+		t.Errorf("%d evictions of 6 pods were counted, of %v requests per pod", n, d.Operator.PerPod)
+	}
+	if d.Before.PerPod < 1 || d.Operator.Memory < 10<<20 || d.Operator.CPU <= 0 {
+		t.Errorf("the floor needed %v requests per pod, the manager %d bytes and %v s of CPU", d.Before.PerPod, d.Operator.Memory, d.Operator.CPU)
+	}
+	for _, want := range []string{"2 × 3, a budget each 2", "create pods/eviction", "from sent to stored"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("the tables lack %q:\n%s", want, &out)
+		}
+	}
+}
 
 // TestWatcher holds a watcher at rest to what it may use, but for the CPU, which depends on what
 // else the machine does.
@@ -20,23 +66,109 @@ func TestWatcher(t *testing.T) {
 	if err := operator.BuildWatcher(t.Context(), binary); err != nil {
 		t.Fatal(err)
 	}
-	used, err := measure(t.Context(), dir, binary, 5*time.Second, time.Second)
+	used, err := runWatcher(t.Context(), dir, binary, 5*time.Second, time.Second)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if used.memory > 20<<20 || used.memory < 1<<20 {
-		t.Errorf("%d bytes resident, want at most 20 MB", used.memory)
+	if used.Memory > 20<<20 || used.Memory < 1<<20 {
+		t.Errorf("%d bytes resident, want at most 20 MB", used.Memory)
 	}
-	if used.requests != 0 || used.asked == 0 || used.cpu <= 0 || used.probe <= 0 {
+	if used.Requests != 0 || used.Asked == 0 || used.CPU <= 0 || used.Probe <= 0 {
 		t.Errorf("used is %+v, want no request to the API server, and all else measured", used)
 	}
 	t.Logf("%+v", used)
 }
 
 func TestMistakes(t *testing.T) {
-	for _, args := range []string{"", "dance"} {
-		if err := run(t.Context(), strings.Fields(args), io.Discard); err == nil || !strings.Contains(err.Error(), "watcher") {
-			t.Errorf("bench %s: %v, want what can be measured", args, err)
+	for args, want := range map[string]string{
+		"dance":              "parser, watcher",
+		"drain --nodes=ten":  "write some like 10,50",
+		"drain --nodes=0":    "write some like 10,50",
+		"drain --for=1ms":    "1s or more",
+		"drain --messages=0": "write 1 or more",
+		"--runs=1 drain":     "names first",
+		"page":               "--json",
+	} {
+		if err := run(t.Context(), strings.Fields(args), io.Discard); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("bench %s: %v, want an error with %q", args, err, want)
 		}
+	}
+	var out bytes.Buffer
+	if err := run(t.Context(), []string{"--help"}, &out); !errors.Is(err, flag.ErrHelp) || !strings.Contains(out.String(), "nodes interrupted at once") {
+		t.Errorf("bench --help: %v\n%s", err, &out)
+	}
+}
+
+// TestOtherMachine: numbers of two machines are not mixed.
+func TestOtherMachine(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "results.json")
+	r, err := readResults(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.note("parser")
+	if err := r.write(path); err != nil {
+		t.Fatal(err)
+	}
+	if again, err := readResults(path); err != nil || len(again.Measured) != 1 {
+		t.Errorf("read again: %+v, %v", again, err)
+	}
+	r.Machine.CPUs++
+	if err := r.write(path); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := readResults(path); err == nil || !strings.Contains(err.Error(), "name a new file") {
+		t.Errorf("the results of another machine: %v", err)
+	}
+}
+
+func TestLatency(t *testing.T) {
+	var durations []time.Duration
+	for i := 100; i > 0; i-- {
+		durations = append(durations, time.Duration(i)*time.Second)
+	}
+	l := latencyOf(durations)
+	if l.P50 != 50 || l.P95 != 95 || l.Max != 100 || len(l.Curve) != curveSteps || l.Curve[0] != 2 {
+		t.Errorf("1 to 100 s are %+v", l)
+	}
+	if l := latencyOf([]time.Duration{time.Second}); l.P50 != 1 || l.P95 != 1 || l.Max != 1 {
+		t.Errorf("1 s is %+v", l)
+	}
+}
+
+// TestPage: the page in the repository has what is in the file of results, and the plot is one.
+func TestPage(t *testing.T) {
+	root, err := operator.Root()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := loadResults(filepath.Join(root, "docs", "performance.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	page, err := os.ReadFile(filepath.Join(root, pagePath))
+	if err != nil {
+		t.Fatal(err)
+	}
+	current, err := insert(page, measuredPart(r))
+	if err != nil {
+		t.Fatal(err)
+	}
+	drawn, err := os.ReadFile(filepath.Join(root, plotPath))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(page, current) || !bytes.Equal(drawn, plot(r.Drain)) {
+		t.Errorf("%s or %s is not what docs/performance.json says: run \"make performance\"", pagePath, plotPath)
+	}
+	for decoder := xml.NewDecoder(bytes.NewReader(drawn)); ; {
+		if _, err := decoder.Token(); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := insert([]byte("no marks"), nil); err == nil {
+		t.Error("a page without marks is no mistake")
 	}
 }

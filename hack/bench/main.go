@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command bench measures what the operator's programs use, and prints it beside what they may use
-// and what the AWS Node Termination Handler uses. Linux only.
+// Command bench measures how fast the operator is and what it uses, beside what it may use. Linux only.
 //
-//	go run ./hack/bench watcher
+//	go run ./hack/bench drain --nodes=50
+//	go run ./hack/bench --help
 package main
 
 import (
@@ -12,21 +12,79 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"maps"
 	"os"
 	"os/signal"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
+	"time"
+
+	"github.com/go-logr/logr"
+	"k8s.io/klog/v2"
+	ctrl "sigs.k8s.io/controller-runtime"
 )
 
-// benches are what can be measured.
-var benches = map[string]func(ctx context.Context, args []string, out io.Writer) error{
-	"watcher": watcher,
+// bench is one thing to measure.
+type bench struct {
+	name, about string
+	// measure notes what it finds in the results.
+	measure func(ctx context.Context, l *lab, o *options, r *results) error
+	// tables shows what was found.
+	tables func(r *results) []table
+}
+
+// benches are what can be measured, in the order in which all of it is.
+var benches = []bench{
+	{"parser", "throughput and allocations of the parser of messages", measureParser, parserTables},
+	{"watcher", "what a watcher uses at rest", measureWatcher, watcherTables},
+	{"delivery", "from a message sent to its NodeTermination stored", measureDelivery, deliveryTables},
+	{"leader", "from the loss of the leader to the first action of the other replica", measureLeader, leaderTables},
+	{"blocked", "what drains use that a disruption budget blocks", measureBlocked, blockedTables},
+	{"drain", "many nodes interrupted at once, beside the same evictions straight from a client", measureDrain, drainTables},
+	{"idle", "what the manager uses at rest, with and without pods in the cluster", measureIdle, idleTables},
+}
+
+// pageCommand is the one argument that measures nothing.
+const pageCommand = "page"
+
+// options are the flags.
+type options struct {
+	json      string
+	nodes     counts
+	pods      int
+	perBudget int
+	messages  int
+	runs      int
+	length    time.Duration
+	interval  time.Duration
+	idlePods  int
+}
+
+// counts is a flag of numbers with commas between them.
+type counts []int
+
+func (c *counts) String() string {
+	return strings.Trim(strings.ReplaceAll(fmt.Sprint(*c), " ", ","), "[]")
+}
+
+// Set implements flag.Value.
+func (c *counts) Set(value string) error {
+	*c = nil
+	for text := range strings.SplitSeq(value, ",") {
+		n, err := strconv.Atoi(text)
+		if err != nil || n < 1 {
+			return fmt.Errorf("%q is no number of nodes: write some like 10,50", text)
+		}
+		*c = append(*c, n)
+	}
+	return nil
 }
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctrl.SetLogger(logr.Discard())
+	klog.SetLogger(logr.Discard())
 	err := run(ctx, os.Args[1:], os.Stdout)
 	stop()
 	if err != nil && !errors.Is(err, flag.ErrHelp) {
@@ -36,8 +94,117 @@ func main() {
 }
 
 func run(ctx context.Context, args []string, out io.Writer) error {
-	if len(args) == 0 || benches[args[0]] == nil {
-		return fmt.Errorf("name what to measure: %s", strings.Join(slices.Sorted(maps.Keys(benches)), ", "))
+	chosen, o, err := parse(args, out)
+	if err != nil {
+		return err
 	}
-	return benches[args[0]](ctx, args[1:], out)
+	if chosen == nil {
+		return writePage(o.json)
+	}
+	r, err := readResults(o.json)
+	if err != nil {
+		return err
+	}
+	l, err := newLab()
+	if err != nil {
+		return err
+	}
+	err = measureAll(ctx, l, chosen, o, r, out)
+	return errors.Join(err, l.close())
+}
+
+// measureAll measures one after the other, and keeps what is done if another fails.
+func measureAll(ctx context.Context, l *lab, chosen []bench, o *options, r *results, out io.Writer) error {
+	for _, b := range chosen {
+		l.progress("%s: %s", b.name, b.about)
+		if err := b.measure(ctx, l, o, r); err != nil {
+			return fmt.Errorf("%s: %w", b.name, err)
+		}
+		r.note(b.name)
+		if err := r.write(o.json); err != nil {
+			return err
+		}
+		for _, t := range b.tables(r) {
+			if err := t.text(out); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// parse reads the command line: names of benches and then flags. No name, or all, is every bench; no
+// bench at all is for the page.
+func parse(args []string, out io.Writer) ([]bench, *options, error) {
+	o := &options{nodes: counts{10, 50, 200, 500}}
+	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
+	flags.SetOutput(out)
+	flags.StringVar(&o.json, "json", "", "keep the results in this `file`; those of other benches that are in it stay")
+	flags.Var(&o.nodes, "nodes", "drain: so many `nodes` at once, one measurement for each number")
+	flags.IntVar(&o.pods, "pods", 0, "drain: pods on each node (default 30, and 20 from 500 nodes on)")
+	flags.IntVar(&o.perBudget, "pods-per-budget", 0, "drain: so many pods share a PodDisruptionBudget, which lets all of them go; 0 for no budgets")
+	flags.IntVar(&o.messages, "messages", 100, "delivery: messages, one after the other")
+	flags.IntVar(&o.runs, "runs", 5, "leader: how often a leader is killed, and how often one is stopped")
+	flags.DurationVar(&o.length, "for", 2*time.Minute, "blocked, idle, watcher: how long to measure")
+	flags.DurationVar(&o.interval, "poll-interval", 2*time.Second, "watcher: how often it polls")
+	flags.IntVar(&o.idlePods, "idle-pods", 50_000, "idle: pods in the cluster, besides none")
+	flags.Usage = func() { usage(out, flags) }
+	names := 0
+	for names < len(args) && !strings.HasPrefix(args[names], "-") {
+		names++
+	}
+	if err := flags.Parse(args[names:]); err != nil {
+		return nil, nil, err
+	}
+	if flags.NArg() > 0 {
+		return nil, nil, fmt.Errorf("%q after a flag: write the names first, then the flags", flags.Arg(0))
+	}
+	for name, n := range map[string]int{"messages": o.messages, "runs": o.runs, "idle-pods": o.idlePods} {
+		if n < 1 {
+			return nil, nil, fmt.Errorf("--%s=%d: write 1 or more", name, n)
+		}
+	}
+	if o.pods < 0 || o.perBudget < 0 || o.length < time.Second || o.interval < time.Second {
+		return nil, nil, errors.New("--pods and --pods-per-budget take 0 or more, --for and --poll-interval 1s or more")
+	}
+	chosen, err := choose(args[:names], o)
+	return chosen, o, err
+}
+
+func choose(names []string, o *options) ([]bench, error) {
+	if len(names) == 0 || slices.Equal(names, []string{"all"}) {
+		return benches, nil
+	}
+	if slices.Equal(names, []string{pageCommand}) {
+		if o.json == "" {
+			return nil, errors.New("page: name the file of the results with --json")
+		}
+		return nil, nil
+	}
+	var chosen []bench
+	for _, name := range names {
+		i := slices.IndexFunc(benches, func(b bench) bool { return b.name == name })
+		if i < 0 {
+			return nil, fmt.Errorf("%q cannot be measured: write all, or some of %s", name, benchNames())
+		}
+		chosen = append(chosen, benches[i])
+	}
+	return chosen, nil
+}
+
+func benchNames() string {
+	names := make([]string, len(benches))
+	for i, b := range benches {
+		names[i] = b.name
+	}
+	return strings.Join(names, ", ")
+}
+
+func usage(out io.Writer, flags *flag.FlagSet) {
+	_, _ = fmt.Fprintf(out, "Usage: bench [NAME...] [flags]\n\nWhat can be measured, all of it by default:\n\n")
+	for _, b := range benches {
+		_, _ = fmt.Fprintf(out, "  %-9s %s\n", b.name, b.about)
+	}
+	_, _ = fmt.Fprintf(out, "\n\"bench page --json=FILE\" measures nothing and writes the results in the file into %s.\n\n", pagePath)
+	flags.PrintDefaults()
 }

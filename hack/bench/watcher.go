@@ -5,9 +5,7 @@ package main
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"os"
@@ -16,7 +14,6 @@ import (
 	"slices"
 	"sync/atomic"
 	"syscall"
-	"text/tabwriter"
 	"time"
 
 	"k8s.io/client-go/tools/clientcmd"
@@ -33,55 +30,48 @@ const (
 	window = 30 * time.Second
 )
 
-// atRest is what a watcher uses while its instance's metadata announces nothing.
-type atRest struct {
-	memory   int64         // resident, in bytes
-	cpu      time.Duration // a minute
-	requests int64         // to the API server
-	asked    int           // requests to the metadata service a minute
-	probe    time.Duration // CPU of one run of the probe
+// watcherRun is what a watcher uses while its instance's metadata announces nothing.
+type watcherRun struct {
+	Interval string  `json:"pollInterval"`
+	Memory   int64   `json:"memoryBytes"` // resident
+	CPU      float64 `json:"cpuMillisAMinute"`
+	Requests int64   `json:"requests"`       // to the API server
+	Asked    int     `json:"askedAMinute"`   // requests to the metadata service
+	Probe    float64 `json:"probeCPUMillis"` // of one run of the probe
 }
 
-// watcher measures a watcher at rest.
-func watcher(ctx context.Context, args []string, out io.Writer) error {
-	flags := flag.NewFlagSet("bench watcher", flag.ContinueOnError)
-	length := flags.Duration("for", 2*time.Minute, "how long to measure")
-	interval := flags.Duration("poll-interval", 2*time.Second, "of the watcher")
-	if err := flags.Parse(args); err != nil {
-		return err
-	}
-	dir, err := os.MkdirTemp("", "bench-")
-	if err != nil {
-		return err
-	}
-	defer func() { _ = os.RemoveAll(dir) }()
-	binary := filepath.Join(dir, "imds-watcher")
+func measureWatcher(ctx context.Context, l *lab, o *options, r *results) error {
+	binary := filepath.Join(l.dir, "imds-watcher")
 	if err := operator.BuildWatcher(ctx, binary); err != nil {
 		return err
 	}
-	used, err := measure(ctx, dir, binary, *length, *interval)
-	if err != nil {
-		return err
-	}
-	const mb = 1 << 20
-	table := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
-	for _, row := range []struct{ what, nth, limit, measured string }{
-		{"watcher at rest, polling every " + interval.String(), "NTH 1.25", "at most", "measured"},
-		{"memory, resident", "52 MB", "20 MB", fmt.Sprintf("%.1f MB", float64(used.memory)/mb)},
-		{"CPU a minute", "70 ms", "35 ms", fmt.Sprintf("%.1f ms", millis(used.cpu))},
-		{"requests to the API server", "", "0", fmt.Sprint(used.requests)},
-		{"requests to the metadata service a minute", "", "", fmt.Sprint(used.asked)},
-		{"CPU of a probe, once a minute", "", "", fmt.Sprintf("%.1f ms", millis(used.probe))},
-	} {
-		_, _ = fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", row.what, row.nth, row.limit, row.measured)
-	}
-	return table.Flush()
+	used, err := runWatcher(ctx, l.dir, binary, o.length, o.interval)
+	r.Watcher = &used
+	return err
 }
 
-func millis(d time.Duration) float64 { return d.Seconds() * 1000 }
+func watcherTables(r *results) []table {
+	if r.Watcher == nil {
+		return nil
+	}
+	used := r.Watcher
+	return []table{{
+		title: "A watcher at rest, polling every " + used.Interval, head: []string{"", "NTH 1.25", "at most", "measured"},
+		rows: [][]string{
+			{"memory, resident", "52 MB", "20 MB", megabytes(used.Memory)},
+			{"CPU a minute", "70 ms", "35 ms", fmt.Sprintf("%.1f ms", used.CPU)},
+			{"requests to the API server", "", "0", fmt.Sprint(used.Requests)},
+			{"requests to the metadata service a minute", "", "", fmt.Sprint(used.Asked)},
+			{"CPU of a probe, once a minute", "", "", fmt.Sprintf("%.1f ms", used.Probe)},
+		},
+	}}
+}
 
-// measure runs a watcher for so long, with its files in dir.
-func measure(ctx context.Context, dir, binary string, length, interval time.Duration) (used atRest, err error) {
+func millis(d time.Duration) float64 { return round(d.Seconds()*1000, 1) }
+
+// runWatcher runs a watcher for so long, with its files in dir.
+func runWatcher(ctx context.Context, dir, binary string, length, interval time.Duration) (used watcherRun, err error) {
+	used.Interval = interval.String()
 	metadata, err := awssim.StartMetadata(awssim.MetadataOptions{})
 	if err != nil {
 		return used, err
@@ -108,12 +98,14 @@ func measure(ctx context.Context, dir, binary string, length, interval time.Dura
 		return used, err
 	}
 	asked := metadata.Requests("")
-	if used.cpu, err = cpuMinute(ctx, cmd.Process.Pid, length); err != nil {
+	cpu, err := cpuMinute(ctx, cmd.Process.Pid, length)
+	if err != nil {
 		return used, err
 	}
-	used.asked = int(float64(metadata.Requests("")-asked) / length.Minutes())
-	used.requests = requests.Load()
-	if used.memory, err = resident(cmd.Process.Pid); err != nil {
+	used.CPU = millis(cpu)
+	used.Asked = int(float64(metadata.Requests("")-asked) / length.Minutes())
+	used.Requests = requests.Load()
+	if used.Memory, err = resident(cmd.Process.Pid); err != nil {
 		return used, err
 	}
 
@@ -121,7 +113,7 @@ func measure(ctx context.Context, dir, binary string, length, interval time.Dura
 	if out, err := probe.CombinedOutput(); err != nil {
 		return used, fmt.Errorf("the probe says %s: %w", out, err)
 	}
-	used.probe = probe.ProcessState.UserTime() + probe.ProcessState.SystemTime()
+	used.Probe = millis(probe.ProcessState.UserTime() + probe.ProcessState.SystemTime())
 	return used, nil
 }
 
@@ -167,13 +159,4 @@ func countingServer(dir string, requests *atomic.Int64) (kubeconfig string, stop
 		Contexts:       map[string]*clientcmdapi.Context{name: {Cluster: name}},
 		CurrentContext: name,
 	}, kubeconfig)
-}
-
-func wait(ctx context.Context, d time.Duration) error {
-	select {
-	case <-time.After(d):
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }

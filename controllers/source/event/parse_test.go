@@ -330,18 +330,3 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
-
-func BenchmarkParse(b *testing.B) {
-	for _, file := range []string{"spot-terminate", "state-running", "health-reboot", "autoscaling-terminate", "autoscaling-terminate-queue", "sns-rebalance"} {
-		body := sample(b, file)
-		b.Run(file, func(b *testing.B) {
-			b.ReportAllocs()
-			b.SetBytes(int64(len(body)))
-			for b.Loop() {
-				if _, err := Parse(body, sent); err != nil {
-					b.Fatal(err)
-				}
-			}
-		})
-	}
-}

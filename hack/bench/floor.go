@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	policyv1 "k8s.io/api/policy/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
+)
+
+const (
+	// inFlight is how many evictions are under way at a time, as in the operator's executor.
+	inFlight = 32
+	// refusedWait is when an eviction is tried again that a budget refused.
+	refusedWait = 200 * time.Millisecond
+)
+
+// floor is what the API server can do: the same cordons and evictions straight from a client.
+type floor struct {
+	departure
+	// Requests it took for each pod evicted, without those for cordons.
+	PerPod float64 `json:"requestsPerPod"`
+}
+
+// measureFloor cordons a fleet's nodes, all at once, and then evicts the pods.
+func measureFloor(ctx context.Context, l *lab, of fleetOptions) (floor, error) {
+	f, err := l.prepare(ctx, of)
+	if err != nil {
+		return floor{}, err
+	}
+	start := time.Now()
+	if err := each(ctx, len(f.nodes), len(f.nodes), f.cordon); err != nil {
+		return floor{}, err
+	}
+	var requests atomic.Int64
+	err = each(ctx, len(f.pods), inFlight, func(ctx context.Context, i int) error { return f.evict(ctx, i, &requests) })
+	if err != nil {
+		return floor{}, err
+	}
+	result := floor{PerPod: round(float64(requests.Load())/float64(len(f.pods)), 2)}
+	if result.departure, err = f.departed(ctx, start); err != nil {
+		return floor{}, err
+	}
+	return result, f.remove(ctx)
+}
+
+func (f *fleet) cordon(ctx context.Context, i int) error {
+	patch := []byte(`{"spec":{"unschedulable":true}}`)
+	_, err := f.lab.core.Nodes().Patch(ctx, f.nodes[i].name, types.MergePatchType, patch, metav1.PatchOptions{})
+	return err
+}
+
+// evict tells a pod to go, again and again where a budget is in the way for now.
+func (f *fleet) evict(ctx context.Context, i int, requests *atomic.Int64) error {
+	pod := &f.pods[i]
+	eviction := &policyv1.Eviction{
+		ObjectMeta:    metav1.ObjectMeta{Namespace: f.name, Name: pod.name},
+		DeleteOptions: &metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: ptr.To(pod.uid)}},
+	}
+	for {
+		requests.Add(1)
+		err := f.lab.core.RESTClient().Post().Namespace(f.name).Resource("pods").Name(pod.name).SubResource("eviction").
+			Body(eviction).MaxRetries(0).Do(ctx).Error()
+		if err == nil {
+			return nil
+		}
+		if !apierrors.IsTooManyRequests(err) {
+			return fmt.Errorf("evicting pod %s: %w", pod.name, err)
+		}
+		if err := wait(ctx, refusedWait); err != nil {
+			return err
+		}
+	}
+}

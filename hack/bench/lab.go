@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"k8s.io/apimachinery/pkg/runtime"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/nodetermination/operator/api/v1alpha1"
+	"github.com/nodetermination/operator/hack/awssim"
+	"github.com/nodetermination/operator/hack/operator"
+	"github.com/nodetermination/operator/hack/testcluster"
+)
+
+const (
+	// patience bounds every wait that is not itself what is measured.
+	patience = 5 * time.Minute
+	// settlePerPod and maxSettle are how long the control plane has to come to rest after pods were created in it.
+	settlePerPod, maxSettle = 2 * time.Millisecond, 3 * time.Second
+	// creators is how many objects are created or deleted side by side.
+	creators = 32
+)
+
+// lab is what measurements share: a directory of their own and, once one of them starts it, a control
+// plane in which the operator is installed, and the simulated AWS.
+type lab struct {
+	dir     string
+	started time.Time
+
+	cluster *testcluster.Cluster
+	aws     *awssim.Server
+	admin   client.WithWatch
+	core    corev1client.CoreV1Interface // speaks protobuf, as the operator does for pods
+	audit   *auditLog
+	binary  string // the manager
+
+	names atomic.Int64 // given so far
+}
+
+func newLab() (*lab, error) {
+	dir, err := os.MkdirTemp("", "bench-")
+	return &lab{dir: dir, started: time.Now()}, err
+}
+
+// start starts what a measurement in a cluster needs, unless another has.
+func (l *lab) start(ctx context.Context) (err error) {
+	if l.core != nil {
+		return nil
+	}
+	l.binary = filepath.Join(l.dir, "manager")
+	if err := operator.Build(ctx, l.binary); err != nil {
+		return err
+	}
+	l.audit = &auditLog{path: filepath.Join(l.dir, "audit.log")}
+	if l.cluster, err = testcluster.Start("--audit-log=" + l.audit.path); err != nil {
+		return err
+	}
+	if err := operator.Install(ctx, l.cluster.Kubeconfig()); err != nil {
+		return err
+	}
+	if l.aws, err = awssim.Start(awssim.Options{}); err != nil {
+		return err
+	}
+	scheme := runtime.NewScheme()
+	utilruntime.Must(clientgoscheme.AddToScheme(scheme))
+	utilruntime.Must(v1alpha1.AddToScheme(scheme))
+	if l.admin, err = client.NewWithWatch(l.cluster.Config(), client.Options{Scheme: scheme}); err != nil {
+		return err
+	}
+	config := l.cluster.Config()
+	config.ContentType = runtime.ContentTypeProtobuf
+	config.AcceptContentTypes = runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON
+	l.core, err = corev1client.NewForConfig(config)
+	return err
+}
+
+// close ends what was started.
+func (l *lab) close() error {
+	var err error
+	if l.aws != nil {
+		err = l.aws.Close()
+	}
+	if l.cluster != nil {
+		err = errors.Join(err, l.cluster.Stop())
+	}
+	return errors.Join(err, os.RemoveAll(l.dir))
+}
+
+// progress tells whoever waits how far it is.
+func (l *lab) progress(format string, args ...any) {
+	fmt.Fprintf(os.Stderr, "%5.0fs  %s\n", time.Since(l.started).Seconds(), fmt.Sprintf(format, args...))
+}
+
+// name is a name that nothing in the cluster has yet.
+func (l *lab) name() string { return fmt.Sprintf("bench-%d", l.names.Add(1)) }
+
+// each calls do for 0 to n-1, so many at a time, until one of them fails.
+func each(ctx context.Context, n, atOnce int, do func(ctx context.Context, i int) error) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var next atomic.Int64
+	var workers sync.WaitGroup
+	for range min(n, atOnce) {
+		workers.Go(func() {
+			for i := int(next.Add(1)) - 1; i < n && ctx.Err() == nil; i = int(next.Add(1)) - 1 {
+				if err := do(ctx, i); err != nil {
+					cancel(err)
+				}
+			}
+		})
+	}
+	workers.Wait()
+	return context.Cause(ctx)
+}
+
+// await waits until check returns nil. Its error is the last that check returned.
+func await(ctx context.Context, interval time.Duration, check func() error) error {
+	for deadline := time.Now().Add(patience); ; {
+		err := check()
+		if err == nil {
+			return nil
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("not within %s: %w", patience, err)
+		}
+		if err := wait(ctx, interval); err != nil {
+			return err
+		}
+	}
+}
+
+func wait(ctx context.Context, d time.Duration) error {
+	select {
+	case <-time.After(d):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

@@ -82,8 +82,11 @@ func (r *Reconciler) isUrgent(s *scope) bool {
 		return false
 	}
 	until := s.decision.deadline.Add(-max(urgent, s.policy.Spec.Drain.Timeout()))
-	s.lookAgain(until)
-	return !s.now.Before(until)
+	if s.now.Before(until) {
+		s.lookAgain(until)
+		return false
+	}
+	return true
 }
 
 // crowd is the nodes that a budget counts together: those of a policy, or of one

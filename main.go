@@ -168,6 +168,9 @@ func run() error {
 	if o.leaderElection {
 		replica.Stop = stop
 	}
+	if err := manager.Add(replica); err != nil {
+		return fmt.Errorf("cannot add what tells who leads: %w", err)
+	}
 	byInstance := func(node client.Object) []string { return v1alpha1.IndexByInstanceID(node) }
 	if err := manager.GetFieldIndexer().IndexField(ctx, &corev1.Node{}, v1alpha1.NodeInstanceIDIndex, byInstance); err != nil {
 		return fmt.Errorf("cannot index nodes: %w", err)

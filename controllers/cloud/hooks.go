@@ -133,13 +133,15 @@ func (c *Client) Heartbeat(ctx context.Context, action Action) error {
 	if err := action.validate(); err != nil {
 		return err
 	}
-	return c.call(ctx, action.Region, sendingHeartbeat, func(ctx context.Context, to *connection) error {
+	err := c.call(ctx, action.Region, sendingHeartbeat, func(ctx context.Context, to *connection) error {
 		_, err := to.autoScaling.RecordLifecycleActionHeartbeat(ctx, &autoscaling.RecordLifecycleActionHeartbeatInput{
 			AutoScalingGroupName: &action.Group, LifecycleHookName: &action.Hook,
 			LifecycleActionToken: unlessEmpty(action.Token), InstanceId: unlessEmpty(action.InstanceID),
 		})
 		return err
 	})
+	countCall(heartbeatCall, err)
+	return err
 }
 
 // Complete ends the group's wait. Its error is ErrNoAction, ErrBusy, or says what
@@ -149,13 +151,15 @@ func (c *Client) Complete(ctx context.Context, action Action, result Result) err
 	if err := action.validate(); err != nil {
 		return err
 	}
-	return c.call(ctx, action.Region, completing, func(ctx context.Context, to *connection) error {
+	err := c.call(ctx, action.Region, completing, func(ctx context.Context, to *connection) error {
 		_, err := to.autoScaling.CompleteLifecycleAction(ctx, &autoscaling.CompleteLifecycleActionInput{
 			AutoScalingGroupName: &action.Group, LifecycleHookName: &action.Hook, LifecycleActionResult: aws.String(string(result)),
 			LifecycleActionToken: unlessEmpty(action.Token), InstanceId: unlessEmpty(action.InstanceID),
 		})
 		return err
 	})
+	countCall(completions[result], err)
+	return err
 }
 
 func (a Action) validate() error {

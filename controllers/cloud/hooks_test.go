@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/nodetermination/operator/hack/awssim"
 )
@@ -104,6 +105,7 @@ func TestActionsAreCompletedOnce(t *testing.T) {
 				action.InstanceID, want["InstanceId"] = instance, instance
 			}
 			f.clock.Step(time.Minute)
+			counted := hookCalls()
 			if err := f.Heartbeat(t.Context(), action); err != nil {
 				t.Fatal(err)
 			}
@@ -127,8 +129,26 @@ func TestActionsAreCompletedOnce(t *testing.T) {
 			if err := f.Heartbeat(t.Context(), action); !errors.Is(err, ErrNoAction) {
 				t.Errorf("heartbeat after the end: %v, want ErrNoAction", err)
 			}
+			for _, call := range []string{heartbeatCall, completions[test.result]} {
+				counted[call+" succeeded"]++
+				counted[call+" ended"]++
+			}
+			if diff := cmp.Diff(counted, hookCalls()); diff != "" {
+				t.Errorf("counted (-want +got):\n%s", diff)
+			}
 		})
 	}
+}
+
+// hookCalls are the values of the metric, by call and result.
+func hookCalls() map[string]float64 {
+	calls := map[string]float64{}
+	for _, call := range []string{heartbeatCall, completions[Continue], completions[Abandon]} {
+		for _, result := range []string{"succeeded", "ended", "failed"} {
+			calls[call+" "+result] = testutil.ToFloat64(hookCallsTotal.WithLabelValues(call, result))
+		}
+	}
+	return calls
 }
 
 func TestActionsThatAreNone(t *testing.T) {

@@ -179,7 +179,8 @@ func (e *Executor) send(ctx context.Context, it *item) {
 	action := it.sent
 	answer := response{outcome: absent}
 	if e.options.Present(action.Pod) {
-		err := send(ctx, e.client.RESTClient(), &action, e.clock.Now())
+		now := e.clock.Now()
+		err := send(ctx, e.client.RESTClient(), &action, now)
 		if ctx.Err() != nil {
 			return // stopped: nobody is to hear of it
 		}
@@ -187,7 +188,7 @@ func (e *Executor) send(ctx context.Context, it *item) {
 		if answer.outcome == conflict && !e.options.Present(action.Pod) {
 			answer = response{outcome: gone}
 		}
-		requestsTotal.WithLabelValues(string(answer.outcome)).Inc()
+		count(&action, now, answer.outcome)
 		log.FromContext(ctx).V(1).Info("told a pod to go", "termination", it.owner, "pod", action.Pod.String(),
 			"verb", action.Verb, "result", answer.outcome, "reason", answer.reason)
 		if answer.outcome == evicted || answer.outcome == deleted {

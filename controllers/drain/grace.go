@@ -51,6 +51,14 @@ func (in *Input) shorten(pod Pod) (Action, bool) {
 		return Action{}, false
 	}
 	given := pod.DeletionGracePeriodSeconds
-	action := Action{Pod: pod, Verb: Delete, Grace: &given, Deadline: in.Deadline}
+	action := Action{Pod: pod, Verb: Delete, Grace: &given, Deadline: in.Deadline, Entitled: in.entitled(&pod)}
 	return action, *action.graceAt(in.Now) < given
+}
+
+// entitled is the grace period in seconds that a pod has without a deadline.
+func (in *Input) entitled(pod *Pod) int64 {
+	if seconds := in.Drain.GracePeriodSeconds(); seconds != nil {
+		return int64(*seconds)
+	}
+	return pod.GracePeriodSeconds
 }

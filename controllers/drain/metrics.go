@@ -3,6 +3,8 @@
 package drain
 
 import (
+	"time"
+
 	"github.com/prometheus/client_golang/prometheus"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 )
@@ -14,6 +16,54 @@ var requestsTotal = prometheus.NewCounterVec(prometheus.CounterOpts{
 	Help: "Requests to evict or delete a pod, by result: evicted, deleted, gone, blocked, budget_lagging, namespace_terminating, throttled, unreachable, timeout, conflict, refused or error.",
 }, []string{"result"})
 
+// cutShortTotal counts the pods that a deadline has cost something. Its reasons
+// are the values of cutShort.
+var cutShortTotal = prometheus.NewCounterVec(prometheus.CounterOpts{
+	Name: "node_termination_pods_cut_short_total",
+	Help: "Pods that were told to go with less than they are entitled to because of a deadline, by why: budget (deleted past a disruption budget), refused (deleted although the API server refused their eviction for another reason) or grace (a shorter grace period than their own or the policy's).",
+}, []string{"why"})
+
 func init() {
-	metrics.Registry.MustRegister(requestsTotal)
+	metrics.Registry.MustRegister(requestsTotal, cutShortTotal)
+	// All begin at zero, so that a rate sees the first one.
+	for _, result := range []outcome{
+		evicted, deleted, gone, blocked, lagging, namespaceTerminating, throttled, unreachable, timeout, conflict, refused, failed,
+	} {
+		requestsTotal.WithLabelValues(string(result))
+	}
+	for _, why := range []string{cutByBudget, cutByRefusal, cutByGrace} {
+		cutShortTotal.WithLabelValues(why)
+	}
+}
+
+// count counts a request by its answer, and its pod if that is cut short.
+func count(action *Action, sent time.Time, result outcome) {
+	requestsTotal.WithLabelValues(string(result)).Inc()
+	if why := action.cutShort(sent); why != "" && (result == evicted || result == deleted) {
+		cutShortTotal.WithLabelValues(why).Inc()
+	}
+}
+
+// Why a pod is cut short.
+const (
+	cutByBudget  = "budget"
+	cutByRefusal = "refused"
+	cutByGrace   = "grace"
+)
+
+// cutShort is why the action, sent at a time, gives its pod less than it is
+// entitled to; empty: it does not, or the pod was cut short before.
+func (a *Action) cutShort(now time.Time) string {
+	grace := a.graceAt(now)
+	switch {
+	case a.Pod.Terminating() && a.Pod.DeletionGracePeriodSeconds < a.Entitled:
+		return ""
+	case a.Past == RefusedByBudget:
+		return cutByBudget
+	case a.Past == RefusedByServer:
+		return cutByRefusal
+	case grace != nil && *grace < a.Entitled:
+		return cutByGrace
+	}
+	return ""
 }

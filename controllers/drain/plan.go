@@ -100,6 +100,10 @@ type Action struct {
 	// Grace is the grace period in seconds that it is sent with, unless less time
 	// is left before the Deadline. Nil: the pod's own.
 	Grace *int64
+	// Entitled is the grace period in seconds that the pod has without a deadline.
+	Entitled int64
+	// Past is the refusal that a Delete goes past. Empty: none.
+	Past RefusalKind
 	// Deadline is when the pod has to be gone. Zero: there is no such time.
 	Deadline time.Time
 }
@@ -203,7 +207,7 @@ func (in *Input) end() time.Time {
 
 // action tells a pod to go that was not told yet.
 func (in *Input) action(pod Pod) Action {
-	action := Action{Pod: pod, Verb: Evict, Deadline: in.Deadline}
+	action := Action{Pod: pod, Verb: Evict, Deadline: in.Deadline, Entitled: in.entitled(&pod)}
 	if seconds := in.Drain.GracePeriodSeconds(); seconds != nil {
 		grace := int64(*seconds)
 		action.Grace = &grace
@@ -215,7 +219,7 @@ func (in *Input) action(pod Pod) Action {
 		// Its budget does not count any more: the namespace's end deletes it as well.
 		action.Verb = Delete
 	case refusal.lasting() && deletes && !in.Now.Before(from):
-		action.Verb = Delete
+		action.Verb, action.Past = Delete, refusal.Kind
 	}
 	return action
 }

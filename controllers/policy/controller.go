@@ -83,8 +83,14 @@ func (r *Reconciler) Reconcile(ctx context.Context, _ ctrl.Request) (ctrl.Result
 	r.Queues.Ensure(v.queues())
 	r.forgetChecks(v.policies)
 	errs := []error{r.ensureWatchers(ctx, v)}
+	described := make([]v1alpha1.NodeTerminationPolicy, len(v.policies))
 	for i := range v.policies {
-		errs = append(errs, r.writeStatus(ctx, &v.policies[i], v))
+		v.policies[i].DeepCopyInto(&described[i])
+		r.describe(ctx, &described[i], v)
+	}
+	sourcesUp.set(described)
+	for i := range described {
+		errs = append(errs, r.writeStatus(ctx, &v.policies[i], &described[i]))
 	}
 	if errors.Is(ctx.Err(), context.Canceled) {
 		return ctrl.Result{}, nil // the process ends, and that is what the errors say
@@ -96,15 +102,13 @@ func (r *Reconciler) Reconcile(ctx context.Context, _ ctrl.Request) (ctrl.Result
 	return result, errors.Join(errs...)
 }
 
-func (r *Reconciler) writeStatus(ctx context.Context, policy *v1alpha1.NodeTerminationPolicy, v *view) error {
-	after := policy.DeepCopy()
-	r.describe(ctx, after, v)
-	if equality.Semantic.DeepEqual(policy.Status, after.Status) {
+func (r *Reconciler) writeStatus(ctx context.Context, before, after *v1alpha1.NodeTerminationPolicy) error {
+	if equality.Semantic.DeepEqual(before.Status, after.Status) {
 		return nil
 	}
-	err := r.Client.Status().Patch(ctx, after, client.MergeFrom(policy))
+	err := r.Client.Status().Patch(ctx, after, client.MergeFrom(before))
 	if client.IgnoreNotFound(err) != nil {
-		return fmt.Errorf("cannot write the status of NodeTerminationPolicy %s: %w", policy.Name, err)
+		return fmt.Errorf("cannot write the status of NodeTerminationPolicy %s: %w", before.Name, err)
 	}
 	return nil
 }

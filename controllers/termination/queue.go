@@ -43,6 +43,7 @@ type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
 // SetupWithManager makes the reconciler one of the manager's controllers.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	cache := mgr.GetCache()
+	terminations.of(cache, r.Clock, mgr.Elected())
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("termination").
 		WatchesRawSource(source.Kind(cache, &v1alpha1.NodeTermination{}, byDeadline(r, r.ofTermination))).

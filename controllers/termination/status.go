@@ -129,6 +129,7 @@ func (r *Reconciler) writeStatus(ctx context.Context, s *scope, before *v1alpha1
 	}
 	r.memory.wrote(s.nt.Name, s.now)
 	r.announce(s, before)
+	s.measure(before, r.Clock.Now())
 	if ready := meta.FindStatusCondition(before.Status.Conditions, v1alpha1.ConditionReady); ready == nil || ready.Reason != s.state {
 		logf.FromContext(ctx).Info("NodeTermination is "+s.state, "node", s.nt.Spec.NodeName, "instance", s.nt.Name, "message", s.message)
 	}

@@ -221,18 +221,27 @@ func TestMetrics(t *testing.T) {
 	if status, _ := scrape(t, address, stranger); status != http.StatusForbidden {
 		t.Errorf("without the right the answer is %d, want 403", status)
 	}
+	var answer string
 	eventually(t, func() error {
 		status, body := scrape(t, address, prometheus)
 		for _, want := range []string{
 			`node_termination_events_total{kind="SpotInterruption",source="SQS"} 1`,
 			`node_termination_queue_messages_total{outcome="stored"} 1`,
+			`node_termination_queue_lag_seconds_count 1`,
+			`node_termination_margin_at_drained_seconds_count{kind="SpotInterruption"} 1`,
+			`node_termination_ended_total{state="Completed"} 1`,
+			`node_termination_terminations{state="Completed"} 1`,
+			`node_termination_source_up{policy="` + w.policy.Name + `",source="queue"} 1`,
+			`node_termination_leader 1`,
 		} {
 			if status != http.StatusOK || !strings.Contains(body, want) {
 				return fmt.Errorf("the answer is %d, without %s", status, want)
 			}
 		}
+		answer = body
 		return nil
 	})
+	checkMetrics(t, answer)
 }
 
 // account makes a service account and returns a token of it.

@@ -109,7 +109,12 @@ func (c *consumer) storeAll(ctx context.Context, messages []message) {
 	var storing sync.WaitGroup
 	for i := range messages {
 		if m := &messages[i]; m.says() {
-			storing.Go(func() { c.storeMessage(ctx, m, readers, err) })
+			storing.Go(func() {
+				c.storeMessage(ctx, m, readers, err)
+				if m.outcome == stored {
+					lagSeconds.Observe(c.opts.Clock.Since(m.sent).Seconds())
+				}
+			})
 		}
 	}
 	storing.Wait()

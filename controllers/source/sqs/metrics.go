@@ -15,8 +15,14 @@ var messagesTotal = prometheus.NewCounterVec(prometheus.CounterOpts{
 		"unreadable ones left alone.",
 }, []string{"outcome"})
 
+var lagSeconds = prometheus.NewHistogram(prometheus.HistogramOpts{
+	Name:    "node_termination_queue_lag_seconds",
+	Help:    "Time from the sending of an SQS message, its SentTimestamp, to the storing of all that it says.",
+	Buckets: []float64{0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 900},
+})
+
 func init() {
-	metrics.Registry.MustRegister(messagesTotal)
+	metrics.Registry.MustRegister(messagesTotal, lagSeconds)
 	for o := passed; o <= unreadable; o++ {
 		messagesTotal.WithLabelValues(o.String()) // zero from the start, so that a rate sees the first one
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
+	dto "github.com/prometheus/client_model/go"
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/nodetermination/operator/api/v1alpha1"
@@ -170,6 +171,7 @@ func TestWhichMessage(t *testing.T) {
 			} else {
 				f.policy("all")
 			}
+			lags, lagged := queueLag(t)
 			counted := testutil.ToFloat64(messagesTotal.WithLabelValues(test.outcome.String()))
 			if test.body != "" {
 				f.sendBody(test.body)
@@ -184,6 +186,9 @@ func TestWhichMessage(t *testing.T) {
 
 			if got := testutil.ToFloat64(messagesTotal.WithLabelValues(test.outcome.String())) - counted; got != 1 {
 				t.Errorf("outcome %s was counted %v times", test.outcome, got)
+			}
+			if n, seconds := queueLag(t); test.outcome == stored && (n != lags+1 || seconds-lagged != test.age.Seconds()) || test.outcome != stored && n != lags {
+				t.Errorf("a lag was measured %d times and %v s in all, want %s if it was stored", n-lags, seconds-lagged, test.age)
 			}
 			if test.want == deleted {
 				if messages := f.messages(); len(messages) != 0 {
@@ -210,4 +215,14 @@ func TestWhichMessage(t *testing.T) {
 			}
 		})
 	}
+}
+
+// queueLag is how many lags were measured and their sum in seconds.
+func queueLag(t *testing.T) (count uint64, sum float64) {
+	t.Helper()
+	var metric dto.Metric
+	if err := lagSeconds.Write(&metric); err != nil {
+		t.Fatal(err)
+	}
+	return metric.GetHistogram().GetSampleCount(), metric.GetHistogram().GetSampleSum()
 }

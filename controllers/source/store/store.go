@@ -49,15 +49,10 @@ type Store struct {
 // out; to try again does no harm.
 func (s *Store) Put(ctx context.Context, fact event.Fact, nodeName string) (stored bool, err error) {
 	if ptr.Deref(fact.Event.Cancelled, false) || event.Resolves(fact.Event) {
-		stored, err = s.end(ctx, fact, nodeName)
-	} else {
-		err = s.add(ctx, fact, nodeName)
-		stored = err == nil
+		return s.end(ctx, fact, nodeName)
 	}
-	if stored {
-		eventsTotal.WithLabelValues(string(fact.Event.Kind), string(fact.Event.Source)).Inc()
-	}
-	return stored, err
+	err = s.add(ctx, fact, nodeName)
+	return err == nil, err
 }
 
 // add stores a fact, in a NodeTermination that is made if need be.

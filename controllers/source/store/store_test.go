@@ -15,7 +15,6 @@ import (
 
 	"github.com/go-logr/logr"
 	"github.com/google/go-cmp/cmp"
-	"github.com/prometheus/client_golang/prometheus/testutil"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -259,20 +258,6 @@ func TestStoreInvalid(t *testing.T) {
 	bad.Event.Description = strings.Repeat("x", 2000)
 	if _, err := newStore(c).Put(t.Context(), bad, "node"); err == nil || !strings.Contains(err.Error(), "description") {
 		t.Errorf("error %v", err)
-	}
-}
-
-// What is counted is what was stored.
-func TestStoreCounts(t *testing.T) {
-	s := newStore(live(t))
-	counter := eventsTotal.WithLabelValues(string(v1alpha1.SpotInterruption), string(v1alpha1.SourceSQS))
-	before := testutil.ToFloat64(counter)
-	if stored, err := s.Put(t.Context(), cancelled("a"), "node"); err != nil || stored {
-		t.Fatalf("%v, %v", stored, err)
-	}
-	mustStore(t, s, fact("a"), "node")
-	if got := testutil.ToFloat64(counter) - before; got != 1 {
-		t.Errorf("counted %v, want 1", got)
 	}
 }
 

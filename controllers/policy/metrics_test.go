@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package policy
+
+import (
+	"fmt"
+	"testing"
+
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
+)
+
+// up is the gauge of a policy's source; false: there is none.
+func up(t *testing.T, policy, source string) (value float64, found bool) {
+	t.Helper()
+	families, err := metrics.Registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, family := range families {
+		for _, metric := range family.GetMetric() {
+			if labels := metric.GetLabel(); family.GetName() == "node_termination_source_up" &&
+				labels[0].GetValue() == policy && labels[1].GetValue() == source {
+				return metric.GetGauge().GetValue(), true
+			}
+		}
+	}
+	return 0, false
+}
+
+func TestSourceUpGoesWithItsPolicy(t *testing.T) {
+	newNodes(t, 1)
+	policy := applyIMDS(t, "gauge")
+	untilSource(t, policy, listens(1))
+	eventually(t, func() error {
+		if value, found := up(t, policy.Name, "metadata"); !found || value != 1 {
+			return fmt.Errorf("the source is up: %v, found %t", value, found)
+		}
+		return nil
+	})
+	change(t, policy, func() { policy.Spec.Sources[0].Name = "other" })
+	eventually(t, func() error {
+		if _, found := up(t, policy.Name, "metadata"); found {
+			return fmt.Errorf("a source that is gone is still told of")
+		}
+		if _, found := up(t, policy.Name, "other"); !found {
+			return fmt.Errorf("a source is not told of")
+		}
+		return nil
+	})
+	if err := admin.Delete(t.Context(), policy); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, func() error {
+		if _, found := up(t, policy.Name, "other"); found {
+			return fmt.Errorf("a policy that is gone is still told of")
+		}
+		return nil
+	})
+}

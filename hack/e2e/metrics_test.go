@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
+	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
+)
+
+// checkMetrics holds what a manager's metrics endpoint says to Prometheus' conventions and to docs/metrics.md.
+func checkMetrics(t *testing.T, body string) {
+	t.Helper()
+	problems, err := promlint.New(strings.NewReader(ours(body))).Lint()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, problem := range problems {
+		t.Errorf("%s: %s", problem.Metric, problem.Text)
+	}
+	parser := expfmt.NewTextParser(model.UTF8Validation)
+	families, err := parser.TextToMetricFamilies(strings.NewReader(ours(body)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	docs, err := os.ReadFile("../../docs/metrics.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const begin, end = "<!-- manager -->\n", "<!-- end -->"
+	_, written, _ := strings.Cut(string(docs), begin)
+	written, _, _ = strings.Cut(written, end)
+	if want := table(families); written != want {
+		t.Errorf("docs/metrics.md is not what the manager has: write this between %s and %s\n%s", strings.TrimSpace(begin), end, want)
+	}
+}
+
+// ours are the lines about the operator's own metrics.
+func ours(body string) string {
+	var lines strings.Builder
+	for line := range strings.Lines(body) {
+		if strings.HasPrefix(strings.TrimPrefix(strings.TrimPrefix(line, "# HELP "), "# TYPE "), "node_termination_") {
+			lines.WriteString(line)
+		}
+	}
+	return lines.String()
+}
+
+// table describes metrics in Markdown.
+func table(families map[string]*dto.MetricFamily) string {
+	text := "| Metric | Type | Labels | What it tells |\n|---|---|---|---|\n"
+	for _, name := range slices.Sorted(maps.Keys(families)) {
+		family := families[name]
+		var labels []string
+		for _, label := range family.GetMetric()[0].GetLabel() {
+			labels = append(labels, "`"+label.GetName()+"`")
+		}
+		text += fmt.Sprintf("| %#q | %s | %s | %s |\n",
+			name, strings.ToLower(family.GetType().String()), strings.Join(labels, ", "), family.GetHelp())
+	}
+	return text
+}

@@ -33,7 +33,7 @@ func (r *Replica) Lock(config *rest.Config, namespace string, timeout time.Durat
 	if err != nil {
 		return nil, fmt.Errorf("cannot name this replica: %w", err)
 	}
-	config = rest.AddUserAgent(config, "leader-election")
+	config = rest.AddUserAgent(rest.CopyConfig(config), "leader-election") // it changes what it is given
 	config.Timeout = timeout
 	client, err := coordinationv1.NewForConfig(config)
 	if err != nil {

@@ -15,6 +15,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
 	clocktesting "k8s.io/utils/clock/testing"
 )
@@ -184,5 +185,17 @@ func TestLeaseThatCannotBeRead(t *testing.T) {
 	e.lease.err = errors.New("no answer")
 	if _, _, err := e.lock.Get(t.Context()); !errors.Is(err, e.lease.err) {
 		t.Errorf("error %v", err)
+	}
+}
+
+// The lock's short timeout is its own: on the configuration that everybody shares it would
+// end every watch of the manager within seconds.
+func TestLockLeavesTheConfigurationAlone(t *testing.T) {
+	config := &rest.Config{Host: "https://127.0.0.1:1", UserAgent: "manager"}
+	if _, err := (&Replica{}).Lock(config, "default", time.Second); err != nil {
+		t.Fatal(err)
+	}
+	if config.Timeout != 0 || config.UserAgent != "manager" {
+		t.Errorf("the shared configuration has a timeout of %s and the user agent %q now", config.Timeout, config.UserAgent)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -125,6 +126,9 @@ func (r *Reconciler) writeStatus(ctx context.Context, s *scope, before *v1alpha1
 	}
 	patch := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
 	if err := r.Client.Status().Patch(ctx, s.nt, patch); err != nil {
+		if apierrors.IsNotFound(err) {
+			return nil // deleted meanwhile, which brings us back
+		}
 		return fmt.Errorf("cannot write the status of NodeTermination %s: %w", s.nt.Name, err)
 	}
 	r.memory.wrote(s.nt.Name, s.now)

@@ -42,11 +42,11 @@ func TestDocsApply(t *testing.T) {
 	}
 }
 
-// mustHaveOne is whether a file is worth nothing without a manifest. The reference
-// is made from the API, and a list of samples has none.
+// mustHaveOne is whether a file is worth nothing without a manifest. References, of
+// the API or of what is measured, and a list of samples have none.
 func mustHaveOne(file string) bool {
 	switch filepath.Base(file) {
-	case "api.md", "kustomization.yaml":
+	case "api.md", "metrics.md", "performance.md", "kustomization.yaml":
 		return false
 	}
 	return true

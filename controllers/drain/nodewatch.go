@@ -37,6 +37,7 @@ type nodeWatch struct {
 	mu     sync.Mutex
 	pods   map[string]Pod // by namespace/name
 	synced bool
+	left   bool // a pod was seen to leave
 	err    error
 }
 
@@ -155,6 +156,7 @@ func (n *nodeWatch) Delete(object any) error {
 	}
 	n.mu.Lock()
 	delete(n.pods, pod.Namespace+"/"+pod.Name)
+	n.left = true
 	n.mu.Unlock()
 	n.watches.wakeups.add(n.name)
 	return nil

@@ -126,6 +126,19 @@ func (w *Watches) Has(pod Pod) bool {
 	return !watch.synced || watch.pods[pod.String()].UID == pod.UID
 }
 
+// Left is whether a pod was seen to leave the node since it is watched. Changes
+// arrive in order, so Pods then miss none that arrived before that one left; a
+// first list may be older than that.
+func (w *Watches) Left(node string) bool {
+	watch := w.get(node)
+	if watch == nil {
+		return false
+	}
+	watch.mu.Lock()
+	defer watch.mu.Unlock()
+	return watch.left
+}
+
 // Look lists a node's pods anew. Unlike a watch, it misses nothing that was
 // created before the call.
 func (w *Watches) Look(ctx context.Context, node string) ([]Pod, error) {

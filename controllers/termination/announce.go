@@ -21,7 +21,7 @@ import (
 // at once, and so many a second from then on. Warnings always pass.
 const (
 	eventsBurst     = 50
-	eventsPerSecond = 5
+	eventsPerSecond = 1
 )
 
 const (

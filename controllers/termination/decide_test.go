@@ -100,13 +100,15 @@ func TestPriorityIsByMinutesLeft(t *testing.T) {
 	order := []time.Time{t0.Add(-time.Hour), t0.Add(70 * time.Second), t0.Add(5 * time.Minute), t0.Add(48 * time.Hour), {}}
 	last := 100
 	for _, deadline := range order {
-		p := priority(deadline, t0)
-		if p >= last {
-			t.Errorf("priority of %v is %d, not below %d", deadline, p, last)
+		for _, begun := range []bool{false, true} {
+			p := priority(deadline, t0, begun)
+			if p >= last {
+				t.Errorf("priority of %v, begun %t, is %d, not below %d", deadline, begun, p, last)
+			}
+			last = p
 		}
-		last = p
 	}
-	if got := priority(time.Time{}, t0); got != 0 {
-		t.Errorf("without a deadline: %d, want 0", got)
+	if last != 0 {
+		t.Errorf("without a deadline: %d, want 0", last)
 	}
 }

@@ -20,6 +20,11 @@ import (
 // changed, should a wake-up ever be lost.
 const safetyLook = time.Minute
 
+// arrivalTime is how long after its cordon pods may yet arrive at a node: the
+// scheduler was binding them. The start is kept in whole seconds, so that half of
+// it is what it comes to at least.
+const arrivalTime = 2 * time.Second
+
 // settleTime is how long the first status of a drain waits for the pods to be
 // known, which is usually a matter of milliseconds and saves a write for each node.
 const settleTime = time.Second
@@ -124,9 +129,10 @@ func (r *Reconciler) evict(ctx context.Context, s *scope) error {
 	if err != nil {
 		return err
 	}
-	if plan.Done || plan.TimedOut || plan.Lost {
-		// The watch may lag behind: a drain is over, well or not, only by a look at
-		// the API server itself.
+	arriving := plan.Done && s.now.Before(s.lastArrival())
+	if !arriving && (plan.TimedOut || plan.Lost || plan.Done && !r.Watches.Left(s.node.Name)) {
+		// What is known may be older than the cordon: a drain is over, well or not, only
+		// by pods that were seen to leave since, or a look at the API server itself.
 		if pods, err = r.Watches.Look(ctx, s.node.Name); err != nil {
 			return err
 		}
@@ -137,7 +143,7 @@ func (r *Reconciler) evict(ctx context.Context, s *scope) error {
 	s.count(plan.Counts)
 	s.nt.Status.Blocked = plan.Blocked
 	switch {
-	case plan.Done:
+	case plan.Done && !arriving:
 		farewell := s.farewell()
 		s.condition(v1alpha1.ConditionDrained, true, v1alpha1.ReasonPodsGone, farewell)
 		s.finish(v1alpha1.StateCompleted, farewell)
@@ -152,9 +158,18 @@ func (r *Reconciler) evict(ctx context.Context, s *scope) error {
 		r.Executor.Set(s.nt.Name, plan.Actions)
 		s.lookAgain(plan.NextLook)
 		s.lookAgain(s.now.Add(safetyLook))
+		if arriving {
+			s.lookAgain(s.lastArrival())
+		}
 		s.progress(plan.Counts)
 	}
 	return nil
+}
+
+// lastArrival is until when pods may arrive that the scheduler was binding when the
+// node was cordoned.
+func (s *scope) lastArrival() time.Time {
+	return s.nt.Status.StartTime.Add(arrivalTime)
 }
 
 // handOver keeps the plan from telling this very process to go, if another replica

@@ -65,6 +65,13 @@ func (m *memory) drained(name string) (node string, was bool) {
 	return node, was
 }
 
+// drainCount is how many terminations draining noted.
+func (m *memory) drainCount() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return len(m.drains)
+}
+
 // wrote notes when a termination's status was written.
 func (m *memory) wrote(name string, at time.Time) {
 	m.mu.Lock()

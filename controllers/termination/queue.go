@@ -186,20 +186,26 @@ func (r *Reconciler) priorityOf(ctx context.Context, name string) int {
 	if r.Client.Get(ctx, types.NamespacedName{Name: name}, nt) != nil {
 		return 0
 	}
-	return priority(nearestDeadline(nt), r.Clock.Now())
+	return priority(nearestDeadline(nt), r.Clock.Now(), nt.Status.StartTime != nil)
 }
 
-// maxClasses bounds the distinct priorities: more than 25 make the metrics of
-// controller-runtime's queue wrong.
-const maxClasses = 20
+// maxClasses bounds the classes of deadlines, each with two priorities: more than
+// 25 of these make the metrics of controller-runtime's queue wrong.
+const maxClasses = 11
 
-// priority is a class by whole minutes left before the deadline; zero without one.
-func priority(deadline, now time.Time) int {
-	if deadline.IsZero() {
-		return 0
+// priority is a class by whole minutes left before the deadline, the least without
+// one. Within it what is not begun goes first: a cordon is one request, and pods
+// that come to the node meanwhile have to leave it again.
+func priority(deadline, now time.Time, begun bool) int {
+	class := 0
+	if !deadline.IsZero() {
+		minutes := int(min(max(deadline.Sub(now), 0), maxClasses*time.Minute) / time.Minute)
+		class = maxClasses - min(minutes, maxClasses-1)
 	}
-	minutes := int(min(max(deadline.Sub(now), 0), maxClasses*time.Minute) / time.Minute)
-	return maxClasses - min(minutes, maxClasses-1)
+	if begun {
+		return 2 * class
+	}
+	return 2*class + 1
 }
 
 // nearestDeadline is that of the events that may count; zero once all is done.
@@ -220,7 +226,7 @@ func nearestDeadline(nt *v1alpha1.NodeTermination) time.Time {
 
 // result is when and with which priority to look again.
 func (r *Reconciler) result(s *scope) ctrl.Result {
-	result := ctrl.Result{Priority: ptr.To(priority(s.decision.deadline, s.now))}
+	result := ctrl.Result{Priority: ptr.To(priority(s.decision.deadline, s.now, s.nt.Status.StartTime != nil))}
 	if !s.next.IsZero() {
 		result.RequeueAfter = max(s.next.Sub(s.now), time.Millisecond)
 	}

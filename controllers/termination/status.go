@@ -17,11 +17,18 @@ import (
 	"github.com/nodetermination/operator/api/v1alpha1"
 )
 
-// progressInterval is the least time between two writes of a status of which
-// only the pod counts have changed: people cannot read faster, and a node of
-// thirty pods would otherwise cost the API server as many writes as evictions.
-// That pods begin or cease to be blocked is worth a write sooner.
-const progressInterval, blockedInterval = 5 * time.Second, time.Second
+const (
+	// progressInterval is the least time between two writes of a status of which
+	// only the pod counts have changed: people cannot read faster, and a node of
+	// thirty pods would otherwise cost the API server as many writes as evictions.
+	progressInterval = 5 * time.Second
+	// progressShare is what each drain under way adds to that interval at least:
+	// a crowd shares five such writes a second, as the pods come first.
+	progressShare = 200 * time.Millisecond
+	// blockedInterval is the same where pods begin or cease to be blocked, which is
+	// worth a write sooner.
+	blockedInterval = time.Second
+)
 
 // outlook is what a state means for Ready, Reconciling and Stalled.
 type outlook struct{ ready, reconciling, stalled bool }
@@ -120,7 +127,7 @@ func (r *Reconciler) writeStatus(ctx context.Context, s *scope, before *v1alpha1
 	if s.unsettled || equality.Semantic.DeepEqual(before.Status, s.nt.Status) {
 		return nil
 	}
-	if due := r.memory.lastWrite(s.nt.Name).Add(writeInterval(&before.Status, &s.nt.Status)); s.now.Before(due) {
+	if due := r.memory.lastWrite(s.nt.Name).Add(writeInterval(&before.Status, &s.nt.Status, r.memory.drainCount())); s.now.Before(due) {
 		s.lookAgain(due)
 		return nil
 	}
@@ -143,7 +150,7 @@ func (r *Reconciler) writeStatus(ctx context.Context, s *scope, before *v1alpha1
 // writeInterval is how long after the last write a changed status may be written.
 // Where more has changed than the counts of pods and the sentences that repeat
 // them, that is at once. A new total is more: later counts go on from it.
-func writeInterval(before, after *v1alpha1.NodeTerminationStatus) time.Duration {
+func writeInterval(before, after *v1alpha1.NodeTerminationStatus, drains int) time.Duration {
 	if before.Pods == nil || after.Pods == nil || *before.Pods.Total != *after.Pods.Total {
 		return 0
 	}
@@ -160,6 +167,6 @@ func writeInterval(before, after *v1alpha1.NodeTerminationStatus) time.Duration 
 	case (len(before.Blocked) == 0) != (len(after.Blocked) == 0):
 		return blockedInterval
 	default:
-		return progressInterval
+		return max(progressInterval, time.Duration(drains)*progressShare)
 	}
 }

@@ -148,13 +148,16 @@ func TestOnlyInstancesWithTheTagAreTouched(t *testing.T) {
 		if err := sim.PutInstance(awssim.Instance{ID: id, Tags: tags}); err != nil {
 			t.Fatal(err)
 		}
-		nts = append(nts, s.terminate(i, notice("a", 2*time.Minute)))
+		nts = append(nts, s.terminate(i, notice("a", 2*time.Minute), s.waits(i, fmt.Sprint("drain-", i))))
 	}
 	for i, nt := range nts {
 		s.untilHolds(nt, func(nt *v1alpha1.NodeTermination) error {
 			ready := meta.FindStatusCondition(nt.Status.Conditions, v1alpha1.ConditionReady)
 			if ready == nil || ready.Reason != v1alpha1.StateWaiting || !strings.Contains(ready.Message, "ec2:DescribeInstances") {
 				return fmt.Errorf("want it to wait for EC2, got %+v", ready)
+			}
+			if hooks := nt.Status.LifecycleHooks; len(hooks) != 1 || hooks[0].State != v1alpha1.HookLeft {
+				return fmt.Errorf("hooks %+v, want one that is left alone", hooks)
 			}
 			return nil
 		})
@@ -164,9 +167,15 @@ func TestOnlyInstancesWithTheTagAreTouched(t *testing.T) {
 	}
 	sim.ClearFault(fault)
 	s.until(nts[0], v1alpha1.StateCompleted)
-	s.until(nts[1], v1alpha1.StateIgnored)
+	nt := s.until(nts[1], v1alpha1.StateIgnored)
 	if err := untouched(s.node(1)); err != nil {
 		t.Error(err)
+	}
+	if hook := nt.Status.LifecycleHooks[0]; hook.State != v1alpha1.HookLeft || !strings.Contains(hook.Message, tag) {
+		t.Errorf("hook %+v, want it left alone for want of the tag", hook)
+	}
+	if tagged, other := s.action("drain-0").Result, s.action("drain-1").Result; tagged != "CONTINUE" || other != "" {
+		t.Errorf("the hooks were completed with %q and %q, want the first one only", tagged, other)
 	}
 }
 

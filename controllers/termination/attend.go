@@ -232,6 +232,9 @@ func (r *Reconciler) describeHook(ctx context.Context, s *scope, hook *v1alpha1.
 // findHooks finds the hooks that wait for an instance whose watcher heard that its
 // group terminates it: the metadata service does not name them.
 func (r *Reconciler) findHooks(ctx context.Context, s *scope) {
+	if s.forbids != "" {
+		return
+	}
 	for _, e := range s.active() {
 		if e.Kind != v1alpha1.AutoScalingTermination || e.LifecycleHook != nil ||
 			len(s.nt.Status.LifecycleHooks) > 0 || s.now.After(e.Time.Add(findHooksFor)) || !r.mayAsk(s) {

@@ -117,6 +117,8 @@ func (s *scope) leaves(hook *v1alpha1.HookStatus) string {
 	})
 	rules := s.policy.Spec.LifecycleHook
 	switch {
+	case s.forbids != "":
+		return s.forbids
 	case rules.Ignores(hook.Name):
 		return fmt.Sprintf("policy %s ignores hooks of this name", s.policy.Name)
 	case s.policy.Spec.ActionFor(v1alpha1.AutoScalingTermination) != v1alpha1.ActionCordonAndDrain:

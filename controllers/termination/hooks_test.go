@@ -312,8 +312,9 @@ func TestOthersHooksAreLeftAlone(t *testing.T) {
 		"where the policy ignores it": {"drain", func(spec *v1alpha1.NodeTerminationPolicySpec) {
 			spec.Events = []v1alpha1.EventRule{{Kind: v1alpha1.AutoScalingTermination, Action: v1alpha1.ActionIgnore}}
 		}},
-		"in mode DryRun":          {"drain", func(spec *v1alpha1.NodeTerminationPolicySpec) { spec.Mode = v1alpha1.ModeDryRun }},
-		"where no policy governs": {"drain", func(spec *v1alpha1.NodeTerminationPolicySpec) { spec.NodeSelector.MatchLabels["test"] = "nothing" }},
+		"where the instance lacks the tag": {"drain", func(spec *v1alpha1.NodeTerminationPolicySpec) { spec.InstanceTag = "example.com/managed" }},
+		"in mode DryRun":                   {"drain", func(spec *v1alpha1.NodeTerminationPolicySpec) { spec.Mode = v1alpha1.ModeDryRun }},
+		"where no policy governs":          {"drain", func(spec *v1alpha1.NodeTerminationPolicySpec) { spec.NodeSelector.MatchLabels["test"] = "nothing" }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -321,8 +322,11 @@ func TestOthersHooksAreLeftAlone(t *testing.T) {
 			nt := s.terminate(0, s.waits(0, test.hook))
 			s.untilHolds(nt, func(nt *v1alpha1.NodeTermination) error {
 				ready := meta.FindStatusCondition(nt.Status.Conditions, v1alpha1.ConditionReady)
-				if ready == nil || ready.Reason == v1alpha1.StateDraining || ready.Reason == v1alpha1.StateReceived {
+				if ready == nil || ready.Reason == v1alpha1.StateDraining || ready.Reason == v1alpha1.StateReceived || ready.Reason == v1alpha1.StateWaiting {
 					return fmt.Errorf("not settled: %+v", ready)
+				}
+				if hooks := nt.Status.LifecycleHooks; s.policy.Spec.Mode != v1alpha1.ModeDryRun && len(hooks) == 1 && hooks[0].State != v1alpha1.HookLeft {
+					return fmt.Errorf("hook %+v, want it left alone", hooks[0])
 				}
 				return nil
 			})

@@ -31,6 +31,7 @@ func (r *Reconciler) permit(_ context.Context, s *scope) (bool, error) {
 	switch {
 	case !known:
 		message := fmt.Sprintf("EC2 is asked whether the instance has the tag %s of policy %s; nothing is done before it answers", tag, s.policy.Name)
+		s.forbids = message
 		if err != nil {
 			message += ": " + err.Error()
 		}
@@ -38,8 +39,9 @@ func (r *Reconciler) permit(_ context.Context, s *scope) (bool, error) {
 		s.lookAgain(s.now.Add(ec2Look))
 		return true, nil
 	case !slices.Contains(instance.TagKeys, tag):
-		s.decision.action = v1alpha1.ActionIgnore
-		s.decision.ignores = fmt.Sprintf("the instance does not have the tag %s of policy %s", tag, s.policy.Name)
+		s.forbids = fmt.Sprintf("the instance does not have the tag %s of policy %s", tag, s.policy.Name)
+		s.decision = decision{action: v1alpha1.ActionIgnore, cause: s.decision.cause, ignores: s.forbids}
+		s.nt.Status.Deadline = nil
 	}
 	return false, nil
 }

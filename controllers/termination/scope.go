@@ -27,6 +27,8 @@ type scope struct {
 	// policy governs the node; nil before one is chosen.
 	policy   *v1alpha1.NodeTerminationPolicy
 	decision decision
+	// forbids is why nothing may be done about the instance, lifecycle hooks included.
+	forbids string
 
 	// state, and message in a sentence, become the Ready condition.
 	state, message string

@@ -89,18 +89,25 @@ func TestNodeOfAnInstanceThatIsGoneIsOutOfService(t *testing.T) {
 	})
 }
 
-func TestHookWaitsUntilVolumesAreDetached(t *testing.T) {
-	t.Parallel()
-	s := newSetting(t, 1, nil)
-	cluster.CreatePods(t, s.ns, s.nodes[0].Name, 1)
+// volume attaches a volume to the i-th node.
+func (s *setting) volume(i int) *storagev1.VolumeAttachment {
+	s.t.Helper()
 	attachment := &storagev1.VolumeAttachment{
 		ObjectMeta: metav1.ObjectMeta{Name: s.ns},
 		Spec: storagev1.VolumeAttachmentSpec{
-			Attacher: "ebs.csi.aws.com", NodeName: s.nodes[0].Name,
+			Attacher: "ebs.csi.aws.com", NodeName: s.nodes[i].Name,
 			Source: storagev1.VolumeAttachmentSource{PersistentVolumeName: ptr.To("data-" + s.ns)},
 		},
 	}
 	s.create(attachment)
+	return attachment
+}
+
+func TestHookWaitsUntilVolumesAreDetached(t *testing.T) {
+	t.Parallel()
+	s := newSetting(t, 1, nil)
+	cluster.CreatePods(t, s.ns, s.nodes[0].Name, 1)
+	attachment := s.volume(0)
 	nt := s.terminate(0, s.waits(0, "drain"))
 	s.untilHolds(nt, func(nt *v1alpha1.NodeTermination) error {
 		ready := meta.FindStatusCondition(nt.Status.Conditions, v1alpha1.ConditionReady)

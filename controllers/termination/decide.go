@@ -48,7 +48,7 @@ func (r *Reconciler) govern(_ context.Context, s *scope) (bool, error) {
 			return false, nil
 		}
 	}
-	if s.finished() || s.node == nil {
+	if s.finished() || s.node == nil || len(s.active()) == 0 { // what was called off is undone all the same
 		return false, nil
 	}
 	s.settle(v1alpha1.StatePolicyGone, fmt.Sprintf(

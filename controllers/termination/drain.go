@@ -187,8 +187,12 @@ func (r *Reconciler) handOver(ctx context.Context, plan *drain.Plan) error {
 }
 
 func (r *Reconciler) plan(s *scope, pods []drain.Pod) (drain.Plan, error) {
+	var rules *v1alpha1.DrainSpec // every default, should the policy be gone
+	if s.policy != nil {
+		rules = s.policy.Spec.Drain
+	}
 	plan, err := drain.Make(drain.Input{
-		Pods: pods, Drain: s.policy.Spec.Drain, Deadline: s.decision.deadline,
+		Pods: pods, Drain: rules, Deadline: s.decision.deadline,
 		Started: ptr.Deref(s.nt.Status.DrainStartTime, metav1.Time{}).Time, Now: s.now, Refusals: r.Executor.Refusals(s.nt.Name),
 		Own: func(pod drain.Pod) bool { return r.Replica.Sibling(pod.Namespace, pod.Labels) }, NodeDead: s.dead,
 	})

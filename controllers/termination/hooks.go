@@ -27,6 +27,7 @@ const maxHooks = 16
 // that their deadlines count. It calls nobody: see attend.
 func (r *Reconciler) noticeHooks(_ context.Context, s *scope) (bool, error) {
 	if s.policy == nil {
+		s.leaveHooks()
 		return false, nil
 	}
 	for _, e := range latestActions(s.active()) {
@@ -36,6 +37,14 @@ func (r *Reconciler) noticeHooks(_ context.Context, s *scope) (bool, error) {
 		s.judgeHook(&s.nt.Status.LifecycleHooks[i])
 	}
 	return false, nil
+}
+
+// leaveHooks leaves the hooks to their own timeouts whose policy is gone.
+func (s *scope) leaveHooks() {
+	for _, hook := range s.waitingHooks() {
+		hook.State, hook.Message, hook.Failures, hook.RetryTime = v1alpha1.HookLeft, "no policy governs the node any more", nil, nil
+	}
+	s.sumUpHooks()
 }
 
 // latestActions are the events whose hook waits: of several about one hook the

@@ -77,11 +77,11 @@ func (r *Reconciler) mourn(ctx context.Context, s *scope) (bool, error) {
 		s.finish(v1alpha1.StateDryRun, "the node is gone; the policy was in mode DryRun, so nothing had been done")
 		return true, nil
 	}
-	if s.policy == nil {
+	if s.policy == nil && s.nt.Status.PolicyRef == nil {
 		s.end(v1alpha1.StateFailed, "the node was gone and no policy governed it")
 		return true, nil
 	}
-	if s.decision.action != v1alpha1.ActionCordonAndDrain {
+	if s.policy != nil && s.decision.action != v1alpha1.ActionCordonAndDrain {
 		s.condition(v1alpha1.ConditionDrained, false, v1alpha1.ReasonNotRequested, "no drain was asked for")
 		s.finish(v1alpha1.StateCompleted, "the node is gone; no drain was asked for")
 		return true, nil

@@ -16,6 +16,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awsconfig "github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/credentials"
+	"golang.org/x/time/rate"
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -125,6 +126,7 @@ func newManager(config *rest.Config, scheme *runtime.Scheme) (ctrl.Manager, erro
 	r.Teller, r.Sender = &Teller{Notify: r.Wake}, webhook.NewSender(testClock)
 	r.Webhooks = &webhook.Resolver{Reader: manager.GetClient(), Namespace: metav1.NamespaceDefault}
 	r.Announcer = NewAnnouncer(manager.GetEventRecorder(v1alpha1.FieldManager))
+	r.Announcer.limit.SetLimit(rate.Inf) // or tests would take events from each other
 	return manager, errors.Join(manager.Add(r.Teller), manager.Add(r.Cloud), manager.Add(r.Watches), manager.Add(r.Executor), r.SetupWithManager(manager))
 }
 

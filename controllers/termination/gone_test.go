@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package termination
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/utils/ptr"
+
+	"github.com/nodetermination/operator/api/v1alpha1"
+)
+
+// dropPolicy deletes the policy in mid-drain.
+func (s *setting) dropPolicy(nt *v1alpha1.NodeTermination) {
+	s.t.Helper()
+	if err := admin.Delete(s.t.Context(), s.policy); err != nil {
+		s.t.Fatal(err)
+	}
+	s.until(nt, v1alpha1.StatePolicyGone)
+}
+
+// What AWS calls off is undone, whether or not the policy is still there.
+func TestCallingOffNeedsNoPolicy(t *testing.T) {
+	t.Parallel()
+	s := newSetting(t, 1, func(spec *v1alpha1.NodeTerminationPolicySpec) {
+		spec.Node = &v1alpha1.NodeActions{Taint: &v1alpha1.NodeTaint{Effect: "NoSchedule"}, LoadBalancers: v1alpha1.LoadBalancersExclude}
+	})
+	s.budget()
+	cluster.CreatePods(t, s.ns, s.nodes[0].Name, 1, app("web"))
+	nt := s.terminate(0, notice("a", 2*time.Minute))
+	s.until(nt, v1alpha1.StateDraining)
+	s.dropPolicy(nt)
+	if err := cordoned(s.node(0)); err != nil {
+		t.Error(err)
+	}
+	s.change(nt, func(spec *v1alpha1.NodeTerminationSpec) { spec.Events[0].Cancelled = ptr.To(true) })
+	s.until(nt, v1alpha1.StateCancelled)
+	s.untilNode(0, untouched)
+	if len(s.left(0)) != 1 {
+		t.Error("the pod was told to go")
+	}
+}
+
+// The end is told by the pods, whether or not the policy is still there.
+func TestNodeVanishesAfterItsPolicy(t *testing.T) {
+	t.Parallel()
+	s := newSetting(t, 2, nil)
+	s.budget()
+	cluster.CreatePods(t, s.ns, s.nodes[0].Name, 2, app("web"))
+	blocked := s.terminate(0, notice("a", 2*time.Minute))
+	s.until(blocked, v1alpha1.StateDraining)
+	s.volume(1)
+	completing := s.terminate(1, s.waits(1, "drain"))
+	s.until(completing, v1alpha1.StateCompleting)
+	s.dropPolicy(blocked)
+	s.until(completing, v1alpha1.StatePolicyGone)
+	for i := range s.nodes {
+		if err := admin.Delete(t.Context(), s.node(i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	nt := s.until(blocked, v1alpha1.StateFailed)
+	if ready := meta.FindStatusCondition(nt.Status.Conditions, v1alpha1.ConditionReady); !strings.Contains(ready.Message, "2 of its 2 pods") {
+		t.Errorf("does not tell the truth: %s", ready.Message)
+	}
+	nt = s.until(completing, v1alpha1.StateCompleted)
+	if hook := nt.Status.LifecycleHooks[0]; hook.State != v1alpha1.HookLeft {
+		t.Errorf("hook %+v, want it left to its own timeout", hook)
+	}
+	if action := s.action("drain"); action.Result != "" {
+		t.Errorf("the hook was completed without a policy: %+v", action)
+	}
+}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	policyv1 "k8s.io/api/policy/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -136,5 +137,28 @@ func TestAnUnknownBootIsNoOtherBoot(t *testing.T) {
 	heardByWatcher := v1alpha1.Event{ID: "h", Kind: v1alpha1.AutoScalingTermination, Source: v1alpha1.SourceIMDS, Time: at(0)}
 	if cameBack(heardByWatcher, &v1alpha1.NodeReference{BootID: "1"}, node, t0.Add(time.Hour)) {
 		t.Error("a node that flaps resolves its group's wish to terminate it")
+	}
+}
+
+// Whoever takes over a node cannot keep what another node's watcher hears from being stored.
+func TestForgedTerminationIsDeleted(t *testing.T) {
+	t.Parallel()
+	s := newSetting(t, 2, nil)
+	victim, _ := v1alpha1.InstanceID(s.nodes[1])
+	e := notice("a", time.Minute)
+	e.Source = v1alpha1.SourceIMDS
+	forged := &v1alpha1.NodeTermination{ObjectMeta: metav1.ObjectMeta{Name: victim}}
+	forged.Spec = v1alpha1.NodeTerminationSpec{InstanceID: victim, NodeName: s.nodes[0].Name, Events: []v1alpha1.Event{e}}
+	s.create(forged)
+	testcluster.Eventually(t, patience, func() error {
+		err := admin.Get(t.Context(), client.ObjectKeyFromObject(forged), &v1alpha1.NodeTermination{})
+		if !apierrors.IsNotFound(err) {
+			return fmt.Errorf("NodeTermination %s is still there (%w)", victim, err)
+		}
+		return nil
+	})
+	s.until(s.terminate(1, e), v1alpha1.StateCompleted)
+	if err := untouched(s.node(0)); err != nil {
+		t.Error(err)
 	}
 }

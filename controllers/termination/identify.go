@@ -5,11 +5,14 @@ package termination
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/nodetermination/operator/api/v1alpha1"
 )
@@ -31,6 +34,10 @@ func (r *Reconciler) identify(ctx context.Context, s *scope) (bool, error) {
 	known := s.nt.Status.Node
 	switch {
 	case known == nil && (!ec2 || instance != s.nt.Spec.InstanceID):
+		if deleted, err := r.deleteForged(ctx, s); deleted || err != nil {
+			s.unsettled = true
+			return true, err
+		}
 		s.settle(v1alpha1.StateRefused, fmt.Sprintf(
 			"node %s does not run on instance %s (its providerID is %q): nothing is done; delete this NodeTermination",
 			node.Name, s.nt.Spec.InstanceID, node.Spec.ProviderID))
@@ -48,6 +55,31 @@ func (r *Reconciler) identify(ctx context.Context, s *scope) (bool, error) {
 	}
 	s.node = node
 	return false, nil
+}
+
+// deleteForged deletes a NodeTermination that pairs the instance of one node with the
+// name of another and that only watchers have written. None of them has a reason to
+// tell of another node's instance, and as long as it does, that node's own is not heard.
+func (r *Reconciler) deleteForged(ctx context.Context, s *scope) (deleted bool, err error) {
+	others := func(e v1alpha1.Event) bool { return e.Source != v1alpha1.SourceIMDS }
+	if len(s.nt.Spec.Events) == 0 || slices.ContainsFunc(s.nt.Spec.Events, others) {
+		return false, nil
+	}
+	var nodes corev1.NodeList
+	if err := r.Client.List(ctx, &nodes, client.MatchingFields{v1alpha1.NodeInstanceIDIndex: s.nt.Spec.InstanceID}); err != nil {
+		return false, fmt.Errorf("cannot find the node of instance %s: %w", s.nt.Spec.InstanceID, err)
+	}
+	if len(nodes.Items) == 0 {
+		return false, nil
+	}
+	err = r.Client.Delete(ctx, s.nt, client.Preconditions{UID: &s.nt.UID, ResourceVersion: &s.nt.ResourceVersion})
+	if client.IgnoreNotFound(err) != nil {
+		return false, fmt.Errorf("cannot delete NodeTermination %s, which names node %s instead of %s: %w",
+			s.nt.Name, s.nt.Spec.NodeName, nodes.Items[0].Name, err)
+	}
+	logf.FromContext(ctx).Info("NodeTermination deleted, as a watcher has paired another node's instance with its own node: look who has that watcher's token",
+		"instance", s.nt.Name, "node", nodes.Items[0].Name, "wrongNode", s.nt.Spec.NodeName)
+	return true, nil
 }
 
 func referenceTo(node *corev1.Node) *v1alpha1.NodeReference {

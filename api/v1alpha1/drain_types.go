@@ -9,7 +9,8 @@ import "k8s.io/apimachinery/pkg/util/intstr"
 // +kubebuilder:validation:MinProperties=1
 type DrainSpec struct {
 	// timeoutSeconds ends a drain without a hard deadline as Failed when it takes
-	// longer; nothing is deleted past a budget for its sake. Unset: 120.
+	// longer; nothing is deleted past a budget for its sake. One with a hard deadline
+	// ends so long after that, should the instance still be there. Unset: 120.
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=604800
@@ -158,7 +159,8 @@ const (
 )
 
 // BlockedPods says what to do about pods that a disruption budget still blocks
-// shortly before a hard deadline.
+// shortly before a hard deadline, or that the API server does not evict for another
+// reason, such as an admission webhook or no answer in time.
 //
 // +kubebuilder:validation:XValidation:rule="self.action == 'Delete' || !has(self.beforeSeconds)",message="beforeSeconds is for action Delete: Wait never deletes"
 type BlockedPods struct {

@@ -124,7 +124,7 @@ type AdoptedHook struct {
 // +kubebuilder:validation:Enum=Waiting;Continued;Abandoned;Ended;Left
 type HookState string
 
-// The states of a hook. All but Waiting are final.
+// The states of a hook. All but Waiting and Left are final.
 const (
 	// HookWaiting: the instance waits at the hook.
 	HookWaiting HookState = "Waiting"

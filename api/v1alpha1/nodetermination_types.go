@@ -263,7 +263,8 @@ type NodeReference struct {
 	// +required
 	UID types.UID `json:"uid,omitempty"` //nolint:kubeapilinter // markers cannot bound a type of another module
 
-	// bootID of the machine when the first event was acted on. Unset: the node did not say.
+	// bootID of the machine when last looked: another one later means that it has
+	// booted since. Unset: the node did not say.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=64

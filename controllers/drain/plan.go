@@ -218,7 +218,7 @@ func (in *Input) action(pod Pod) Action {
 	case refusal.Kind == RefusedByNamespace:
 		// Its budget does not count any more: the namespace's end deletes it as well.
 		action.Verb = Delete
-	case refusal.lasting() && deletes && !in.Now.Before(from):
+	case refusal.Kind != "" && deletes && !in.Now.Before(from):
 		action.Verb, action.Past = Delete, refusal.Kind
 	}
 	return action

@@ -150,9 +150,9 @@ func TestMake(t *testing.T) {
 			Drain: &v1alpha1.DrainSpec{BlockedPods: &v1alpha1.BlockedPods{Action: v1alpha1.BlockedWait}}}, "Evict a 8s, look at 130"},
 		"blocked, hard, longer before": {Input{Pods: []Pod{newPod("a")}, Refusals: refusedBy(RefusedByBudget, "a"), Deadline: after(100),
 			Drain: &v1alpha1.DrainSpec{BlockedPods: &v1alpha1.BlockedPods{Action: v1alpha1.BlockedDelete, BeforeSeconds: ptr.To[int32](100)}}}, "Delete a, look at 220"},
-		"refused by the server":   {Input{Pods: []Pod{newPod("a")}, Refusals: refusedBy(RefusedByServer, "a"), Deadline: after(30)}, "Delete a 28s, look at 150"},
-		"no answer is no refusal": {Input{Pods: []Pod{newPod("a")}, Refusals: refusedBy(RefusedByTimeout, "a"), Deadline: after(30)}, "Evict a 28s, look at 150"},
-		"terminating namespace":   {Input{Pods: []Pod{newPod("a")}, Refusals: refusedBy(RefusedByNamespace, "a")}, "Delete a, look at 120"},
+		"refused by the server": {Input{Pods: []Pod{newPod("a")}, Refusals: refusedBy(RefusedByServer, "a"), Deadline: after(30)}, "Delete a 28s, look at 150"},
+		"no answer in time":     {Input{Pods: []Pod{newPod("a")}, Refusals: refusedBy(RefusedByTimeout, "a"), Deadline: after(30)}, "Delete a 28s, look at 150"},
+		"terminating namespace": {Input{Pods: []Pod{newPod("a")}, Refusals: refusedBy(RefusedByNamespace, "a")}, "Delete a, look at 120"},
 
 		"soft, timed out":          {Input{Pods: []Pod{newPod("a")}, Started: after(-120)}, "timed out"},
 		"soft, not yet timed out":  {Input{Pods: []Pod{newPod("a")}, Started: after(-119)}, "Evict a, look at 1"},

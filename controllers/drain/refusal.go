@@ -29,11 +29,6 @@ type Refusal struct {
 	Reason string
 }
 
-// lasting is whether somebody said no, unlike a request that may go through next time.
-func (r *Refusal) lasting() bool {
-	return r.Kind == RefusedByBudget || r.Kind == RefusedByServer
-}
-
 func newRefusal(kind RefusalKind, reason string) *Refusal {
 	return &Refusal{Kind: kind, Reason: cut(reason, maxReason)}
 }

@@ -25,17 +25,21 @@ const (
 	minHookRetry, maxHookRetry = time.Second, 30 * time.Second
 	// askEvery is how often Auto Scaling is asked for what it did not say.
 	askEvery = 10 * time.Second
+	// blindHeartbeat is the interval at most while a hook's timeout is not known, the
+	// least of which is 30 seconds.
+	// https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_PutLifecycleHook.html
+	blindHeartbeat = 10 * time.Second
 	// busyRetry is how soon a call is tried again that found too many under way.
 	busyRetry = 200 * time.Millisecond
 	// findHooksFor is for how long the hook is looked for that a watcher's event is about.
-	findHooksFor = time.Hour
+	findHooksFor = 10 * time.Minute
 )
 
 // attend makes the calls about lifecycle hooks that are due: it asks for what is
 // not known of them, tells the group to go on waiting, and completes them. Its
 // troubles are told in the status and hold up nothing else.
 func (r *Reconciler) attend(ctx context.Context, s *scope) {
-	if s.policy == nil || s.policy.Spec.DryRun() {
+	if !s.attends() {
 		return
 	}
 	r.findHooks(ctx, s)
@@ -50,6 +54,11 @@ func (r *Reconciler) attend(ctx context.Context, s *scope) {
 	s.sumUpHooks()
 }
 
+// attends is whether hooks are seen to: by a policy that does more than rehearse.
+func (s *scope) attends() bool {
+	return s.policy != nil && !s.policy.Spec.DryRun()
+}
+
 // attendHook makes the one call about a hook that is due.
 func (r *Reconciler) attendHook(ctx context.Context, s *scope, hook *v1alpha1.HookStatus) {
 	if hook.RetryTime != nil && s.now.Before(hook.RetryTime.Time) {
@@ -59,7 +68,7 @@ func (r *Reconciler) attendHook(ctx context.Context, s *scope, hook *v1alpha1.Ho
 	next := s.nextCall(hook)
 	if next.result != "" && !s.now.Before(next.at) {
 		if keep := r.volumesKeep(ctx, s, hook); keep != "" {
-			hook.Message = keep
+			hook.Message = truncate(keep)
 			s.lookAgain(s.now.Add(volumesLook))
 			next = s.nextHeartbeat(hook)
 		}
@@ -111,14 +120,29 @@ func (s *scope) nextCall(hook *v1alpha1.HookStatus) hookCall {
 // deadline, nor once the drain was given up.
 func (s *scope) nextHeartbeat(hook *v1alpha1.HookStatus) hookCall {
 	interval := s.policy.Spec.LifecycleHook.HeartbeatInterval(heartbeatTimeout(hook))
+	if hook.HeartbeatTimeoutSeconds == nil {
+		interval = min(interval, blindHeartbeat)
+	}
 	if interval == 0 || s.finished() && !s.podsGone() {
 		return hookCall{}
 	}
-	at := ptr.Deref(hook.LastHeartbeatTime, hook.StartTime).Add(interval)
+	at := ptr.Deref(hook.LastHeartbeatTime, s.waitsSince(hook)).Add(interval)
 	if !at.Before(hook.Deadline.Time) || !s.now.Before(hook.Deadline.Time) {
 		return hookCall{}
 	}
 	return hookCall{at: at}
+}
+
+// waitsSince is since when the group waits at a hook: what was said of it may have
+// been on its way for a while.
+func (s *scope) waitsSince(hook *v1alpha1.HookStatus) metav1.Time {
+	for _, e := range s.active() {
+		if at := e.LifecycleHook; at != nil && at.AutoScalingGroupName == hook.AutoScalingGroupName && at.Name == hook.Name &&
+			at.Token == hook.Token && e.Time.Before(&hook.StartTime) {
+			return e.Time
+		}
+	}
+	return hook.StartTime
 }
 
 // earlier is the call that is due first; a completion goes before a heartbeat.
@@ -167,7 +191,7 @@ func (s *scope) called(hook *v1alpha1.HookStatus, err error) bool {
 		return false
 	case err != nil:
 		failures := ptr.Deref(hook.Failures, 0) + 1
-		hook.Failures, hook.Message = &failures, err.Error()
+		hook.Failures, hook.Message = &failures, truncate(err.Error())
 		hook.RetryTime = &metav1.Time{Time: s.now.Add(hookBackoff(failures))}
 		s.lookAgain(hook.RetryTime.Time)
 		return false
@@ -211,7 +235,7 @@ func (r *Reconciler) describeHook(ctx context.Context, s *scope, hook *v1alpha1.
 	hooks, err := r.Cloud.Hooks(ctx, s.region(), hook.AutoScalingGroupName)
 	if r.askAgain(s, err) {
 		if !errors.Is(err, cloud.ErrBusy) {
-			hook.Message = fmt.Sprintf("its timeout is not known, an hour is assumed: %v", err)
+			hook.Message = truncate(fmt.Sprintf("its timeout is not known, an hour is assumed: %v", err))
 		}
 		return
 	}
@@ -232,7 +256,7 @@ func (r *Reconciler) describeHook(ctx context.Context, s *scope, hook *v1alpha1.
 // findHooks finds the hooks that wait for an instance whose watcher heard that its
 // group terminates it: the metadata service does not name them.
 func (r *Reconciler) findHooks(ctx context.Context, s *scope) {
-	if s.forbids != "" {
+	if s.forbids != "" || s.node == nil || s.policy.Spec.ActionFor(v1alpha1.AutoScalingTermination) != v1alpha1.ActionCordonAndDrain {
 		return
 	}
 	for _, e := range s.active() {
@@ -252,10 +276,10 @@ func (r *Reconciler) findHooks(ctx context.Context, s *scope) {
 					fmt.Sprintf("cannot find the lifecycle hook that waits for the instance: %v", err))
 			}
 			continue
-		case group == "":
-			r.memory.asked(s.nt.Name, s.now)
+		case len(hooks) == 0:
 			s.lookAgain(s.now.Add(askEvery)) // it may come to wait yet
 		}
+		r.memory.asked(s.nt.Name, s.now)
 		meta.RemoveStatusCondition(&s.nt.Status.Conditions, v1alpha1.ConditionLifecycleHookCompleted)
 		for _, hook := range hooks {
 			if !hook.Launching {

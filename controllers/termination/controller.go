@@ -68,6 +68,7 @@ type phase func(*Reconciler, context.Context, *scope) (done bool, err error)
 // phases in order: first what is true, then what is wanted, then what is done about it.
 var phases = []phase{
 	(*Reconciler).identify,
+	(*Reconciler).revive,
 	(*Reconciler).classify,
 	(*Reconciler).govern,
 	(*Reconciler).noticeHooks,
@@ -116,7 +117,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		s.lookAgain(s.now.Add(conflictRetry))
 		err = nil
 	}
-	return r.result(s), err
+	return r.result(s, err), err
 }
 
 // run goes through the phases until one of them ends the reconcile.

@@ -36,7 +36,7 @@ func (r *Reconciler) cordon(ctx context.Context, s *scope) (bool, error) {
 	want := wanted{
 		taint:        taintFor(s.policy, s.decision.cause),
 		excluded:     excludes && s.begins,
-		outOfService: s.dead && s.policy.Spec.DeclaresOutOfService(),
+		outOfService: s.dead && s.policy.Spec.DeclaresOutOfService() && r.stoppedInEC2(s),
 	}
 	err := r.changeNode(ctx, s.node, func(node *corev1.Node) bool {
 		return mark(node, s.nt.Spec.InstanceID, want, s.now)
@@ -51,6 +51,22 @@ func (r *Reconciler) cordon(ctx context.Context, s *scope) (bool, error) {
 		s.condition(v1alpha1.ConditionCordoned, true, v1alpha1.ReasonCordoned, "the node is unschedulable")
 	} else {
 		s.condition(v1alpha1.ConditionCordoned, true, v1alpha1.ReasonCordonedBefore, "somebody else had made the node unschedulable")
+	}
+	return false, nil
+}
+
+// revive is the phase that takes back that a node is out of service once it answers,
+// whatever else stands: its pods would be killed and their volumes detached in use.
+func (r *Reconciler) revive(ctx context.Context, s *scope) (bool, error) {
+	if s.node == nil {
+		return false, nil
+	}
+	if _, answers := v1alpha1.ReadySince(s.node); !answers {
+		return false, nil
+	}
+	err := r.changeNode(ctx, s.node, func(node *corev1.Node) bool { return markInService(node, s.nt.Spec.InstanceID) })
+	if client.IgnoreNotFound(err) != nil {
+		return false, fmt.Errorf("cannot take the taint %s off node %s: %w", outOfService.Key, s.node.Name, err)
 	}
 	return false, nil
 }

@@ -17,6 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/nodetermination/operator/api/v1alpha1"
+	"github.com/nodetermination/operator/hack/awssim"
 	"github.com/nodetermination/operator/hack/testcluster"
 )
 
@@ -87,6 +88,59 @@ func TestNodeOfAnInstanceThatIsGoneIsOutOfService(t *testing.T) {
 		}
 		return untouched(node)
 	})
+}
+
+// It is Manual that stands whatever the instance does. A node that answers again must
+// not stay out of service: its volumes would be detached in use.
+func TestNodeThatAnswersAgainIsInService(t *testing.T) {
+	t.Parallel()
+	s := newSetting(t, 1, func(spec *v1alpha1.NodeTerminationPolicySpec) {
+		spec.Node = &v1alpha1.NodeActions{OutOfServiceTaint: v1alpha1.OutOfServiceWhenStopped}
+	})
+	s.dead(0)
+	nt := s.terminate(0, v1alpha1.Event{ID: "m", Kind: v1alpha1.Manual, Source: v1alpha1.SourceManual, Time: now(0)})
+	s.untilNode(0, func(node *corev1.Node) error {
+		if !hasTaint(node, outOfService) {
+			return fmt.Errorf("taints %v", node.Spec.Taints)
+		}
+		return nil
+	})
+	s.until(nt, v1alpha1.StateCompleted)
+	s.changeNodeStatus(func(node *corev1.Node) {
+		node.Status.Conditions[0].Status, node.Status.Conditions[0].LastTransitionTime = corev1.ConditionTrue, now(0)
+	})
+	s.untilNode(0, func(node *corev1.Node) error {
+		if hasTaint(node, outOfService) {
+			return fmt.Errorf("taints %v", node.Spec.Taints)
+		}
+		return cordoned(node)
+	})
+}
+
+// A message that the instance has stopped may be old: EC2 is asked before its node is
+// declared out of service.
+func TestNodeOfAnInstanceThatRunsIsNotOutOfService(t *testing.T) {
+	t.Parallel()
+	s := newSetting(t, 1, func(spec *v1alpha1.NodeTerminationPolicySpec) {
+		spec.Node = &v1alpha1.NodeActions{OutOfServiceTaint: v1alpha1.OutOfServiceWhenStopped}
+	})
+	s.dead(1)
+	id, _ := v1alpha1.InstanceID(s.nodes[0])
+	if err := sim.PutInstance(awssim.Instance{ID: id}); err != nil {
+		t.Fatal(err)
+	}
+	nt := s.terminate(0, v1alpha1.Event{
+		ID: "s", Kind: v1alpha1.InstanceStateChange, Source: v1alpha1.SourceSQS, Time: now(0), Deadline: ptr.To(now(0)), InstanceAction: "stopped",
+	})
+	s.untilHolds(nt, func(nt *v1alpha1.NodeTermination) error {
+		if nt.Status.Pods == nil || *nt.Status.Pods.Terminating != 1 {
+			return fmt.Errorf("pods %+v, want one that was told to go", nt.Status.Pods)
+		}
+		return nil
+	})
+	if hasTaint(s.node(0), outOfService) {
+		t.Error("EC2 says that the instance runs, and its node is out of service")
+	}
 }
 
 // volume attaches a volume to the i-th node.

@@ -20,9 +20,9 @@ import (
 // changed, should a wake-up ever be lost.
 const safetyLook = time.Minute
 
-// arrivalTime is how long after its cordon pods may yet arrive at a node: the
-// scheduler was binding them. The start is kept in whole seconds, so that half of
-// it is what it comes to at least.
+// arrivalTime is how long after the beginning of a drain, which follows the cordon,
+// pods may yet arrive that the scheduler was binding. The beginning is kept in whole
+// seconds, so that half of it is what it comes to at least.
 const arrivalTime = 2 * time.Second
 
 // settleTime is how long the first status of a drain waits for the pods to be
@@ -110,7 +110,7 @@ func (r *Reconciler) evict(ctx context.Context, s *scope) error {
 	ready := meta.FindStatusCondition(s.nt.Status.Conditions, v1alpha1.ConditionReady)
 	if s.nt.Status.DrainStartTime == nil || ready == nil || ready.Reason != v1alpha1.StateDraining {
 		// Also after a suspension or another end: the time that a drain may take begins anew.
-		s.nt.Status.DrainStartTime = &metav1.Time{Time: s.now}
+		s.nt.Status.DrainStartTime = &metav1.Time{Time: s.now.Truncate(time.Second)} // as the API keeps it
 	}
 	s.settle(v1alpha1.StateDraining, "finding the pods of the node")
 	s.condition(v1alpha1.ConditionDrained, false, v1alpha1.ReasonDraining, s.message)
@@ -169,7 +169,7 @@ func (r *Reconciler) evict(ctx context.Context, s *scope) error {
 // lastArrival is until when pods may arrive that the scheduler was binding when the
 // node was cordoned.
 func (s *scope) lastArrival() time.Time {
-	return s.nt.Status.StartTime.Add(arrivalTime)
+	return s.nt.Status.DrainStartTime.Add(arrivalTime)
 }
 
 // handOver keeps the plan from telling this very process to go, if another replica

@@ -25,7 +25,9 @@ func (r *Reconciler) classify(_ context.Context, s *scope) (bool, error) {
 		}
 		after = append(after, v1alpha1.EventStatus{ID: e.ID, State: state})
 	}
-	s.begin(before, eventStates(after))
+	if s.begin(before, eventStates(after)) {
+		r.memory.forgetHooks(s.nt.Name) // a group may wait there once more
+	}
 	s.nt.Status.Events = after
 	if s.node != nil && s.nt.Status.Node != nil {
 		// A boot counts against the events that were due by then, once.
@@ -37,9 +39,9 @@ func (r *Reconciler) classify(_ context.Context, s *scope) (bool, error) {
 // begin opens a finished termination again when it hears of a new active event.
 // While an older event still stands it is the same way out and its record is
 // kept; otherwise the instance has come back in between, and it starts afresh.
-func (s *scope) begin(before, after map[string]v1alpha1.EventState) {
+func (s *scope) begin(before, after map[string]v1alpha1.EventState) (afresh bool) {
 	if !s.finished() {
-		return
+		return false
 	}
 	news, stands := false, false
 	for id, state := range after {
@@ -61,7 +63,9 @@ func (s *scope) begin(before, after map[string]v1alpha1.EventState) {
 		if s.node != nil {
 			s.nt.Status.Node = referenceTo(s.node)
 		}
+		return true
 	}
+	return false
 }
 
 // stateOf decides whether an event counts. seen is whether it counted before: a

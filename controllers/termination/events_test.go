@@ -54,6 +54,29 @@ func hook(id string) v1alpha1.Event {
 	}
 }
 
+// A group waits once more for an instance that came back, maybe at a hook without a token.
+func TestHooksAreForgottenByATerminationThatBeginsAfresh(t *testing.T) {
+	r, key := &Reconciler{}, hookKey{group: "g", hook: "drain"}
+	nt := &v1alpha1.NodeTermination{}
+	nt.Name = instance
+	nt.Spec.Events = []v1alpha1.Event{{ID: "old", Kind: v1alpha1.AutoScalingTermination, Time: at(-time.Hour)}}
+	nt.Status.CompletionTime = ptr.To(at(-time.Hour))
+	nt.Status.Events = []v1alpha1.EventStatus{{ID: "old", State: v1alpha1.EventResolved}}
+	r.memory.complete(nt.Name, key)
+	for _, test := range []struct {
+		events    []v1alpha1.Event
+		completed bool
+	}{{nil, true}, {[]v1alpha1.Event{{ID: "new", Kind: v1alpha1.AutoScalingTermination, Time: at(0)}}, false}} {
+		nt.Spec.Events = append(nt.Spec.Events, test.events...)
+		if _, err := r.classify(t.Context(), &scope{now: t0, nt: nt}); err != nil {
+			t.Fatal(err)
+		}
+		if got := r.memory.completed(nt.Name, key); got != test.completed {
+			t.Errorf("with %d new events the hook counts as completed: %t, want %t", len(test.events), got, test.completed)
+		}
+	}
+}
+
 func manual(id string) v1alpha1.Event {
 	return v1alpha1.Event{ID: id, Kind: v1alpha1.Manual, Source: v1alpha1.SourceManual, Time: at(0)}
 }

@@ -52,6 +52,20 @@ func TestNextCallAboutAHook(t *testing.T) {
 			want:  hookCall{at: at(10 * time.Second)},
 		},
 		"never": {rules: &v1alpha1.LifecycleHookSpec{Heartbeat: &v1alpha1.Heartbeat{Mode: v1alpha1.HeartbeatDisabled}}},
+		"at once, if it was said long ago": {
+			now: 20 * time.Second,
+			prepare: func(s *scope, _ *v1alpha1.HookStatus) {
+				e := terminating("a", &v1alpha1.LifecycleHook{AutoScalingGroupName: "g", Name: "drain"})
+				e.Time = metav1.Time{Time: at(-90 * time.Second)}
+				s.nt.Spec.Events = []v1alpha1.Event{e}
+				s.nt.Status.Events = []v1alpha1.EventStatus{{ID: "a", State: v1alpha1.EventActive}}
+			},
+			want: hookCall{at: at(10 * time.Second)},
+		},
+		"often while the timeout is not known": {
+			prepare: func(_ *scope, h *v1alpha1.HookStatus) { h.HeartbeatTimeoutSeconds = nil },
+			want:    hookCall{at: at(10 * time.Second)},
+		},
 		"not after the deadline": {
 			now: 299 * time.Second,
 			prepare: func(_ *scope, h *v1alpha1.HookStatus) {

@@ -87,15 +87,29 @@ func mark(node *corev1.Node, instanceID string, want wanted, now time.Time) bool
 	if after.OutOfService && !hasTaint(node, outOfService) {
 		node.Spec.Taints = append(node.Spec.Taints, outOfService)
 	}
-	text, err := json.Marshal(after)
+	return after.write(node)
+}
+
+// write writes down on the node what is set on it; false if that cannot be done.
+func (m marks) write(node *corev1.Node) bool {
+	text, err := json.Marshal(m)
 	if err != nil {
 		return false // cannot happen: marks holds only strings, booleans and a number
 	}
-	if node.Annotations == nil {
-		node.Annotations = map[string]string{}
-	}
-	node.Annotations[v1alpha1.AnnotationApplied] = string(text)
+	metav1.SetMetaDataAnnotation(&node.ObjectMeta, v1alpha1.AnnotationApplied, string(text))
 	return true
+}
+
+// markInService undoes that mark declared the node out of service, in memory; it
+// reports whether anything changed.
+func markInService(node *corev1.Node, instanceID string) bool {
+	m, marked := marksOn(node)
+	if !marked || m.InstanceID != instanceID || !m.OutOfService {
+		return false
+	}
+	m.OutOfService = false
+	removeTaint(node, outOfService.Key)
+	return m.write(node)
 }
 
 // unmark undoes what mark did for this instance, in memory; it reports whether

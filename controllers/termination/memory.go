@@ -136,6 +136,13 @@ func (m *memory) completed(name string, hook hookKey) bool {
 	return m.hooks[name][hook]
 }
 
+// forgetHooks forgets what complete noted.
+func (m *memory) forgetHooks(name string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.hooks, name)
+}
+
 // tells notes who is told of a drain.
 func (m *memory) tells(name string, who audience) {
 	m.mu.Lock()

@@ -42,6 +42,7 @@ func (r *Reconciler) permit(_ context.Context, s *scope) (bool, error) {
 		s.forbids = fmt.Sprintf("the instance does not have the tag %s of policy %s", tag, s.policy.Name)
 		s.decision = decision{action: v1alpha1.ActionIgnore, cause: s.decision.cause, ignores: s.forbids}
 		s.nt.Status.Deadline = nil
+		s.lookAgain(s.now.Add(tagsAge)) // it may be given the tag yet
 	}
 	return false, nil
 }
@@ -58,6 +59,11 @@ func (r *Reconciler) instanceStopped(s *scope) bool {
 	if _, ready := v1alpha1.ReadySince(s.node); ready || !s.policy.Spec.DeclaresOutOfService() {
 		return false
 	}
+	return r.stoppedInEC2(s)
+}
+
+// stoppedInEC2 is the same in EC2's own words of now: what a queue says may be old news.
+func (r *Reconciler) stoppedInEC2(s *scope) bool {
 	s.lookAgain(s.now.Add(stateAge))
 	instance, known, _ := r.Cloud.Instance(s.region(), s.nt.Spec.InstanceID, stateAge)
 	return known && (!instance.Found || stoppedStates[instance.State])

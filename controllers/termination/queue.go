@@ -224,10 +224,11 @@ func nearestDeadline(nt *v1alpha1.NodeTermination) time.Time {
 	return nearest
 }
 
-// result is when and with which priority to look again.
-func (r *Reconciler) result(s *scope) ctrl.Result {
+// result is when and with which priority to look again; after an error that is after
+// a back-off.
+func (r *Reconciler) result(s *scope, err error) ctrl.Result {
 	result := ctrl.Result{Priority: ptr.To(priority(s.decision.deadline, s.now, s.nt.Status.StartTime != nil))}
-	if !s.next.IsZero() {
+	if !s.next.IsZero() && err == nil {
 		result.RequeueAfter = max(s.next.Sub(s.now), time.Millisecond)
 	}
 	return result

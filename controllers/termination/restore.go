@@ -20,6 +20,7 @@ func (r *Reconciler) restore(ctx context.Context, s *scope) (bool, error) {
 	if !over && s.decision.action != v1alpha1.ActionIgnore {
 		return false, nil
 	}
+	r.stopDrain(s.nt.Name) // before the node, which may refuse to be changed
 	if s.node != nil {
 		if err := r.unmarkNode(ctx, s.node, s.nt.Spec.InstanceID); err != nil {
 			return true, err

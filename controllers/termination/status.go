@@ -22,9 +22,10 @@ const (
 	// only the pod counts have changed: people cannot read faster, and a node of
 	// thirty pods would otherwise cost the API server as many writes as evictions.
 	progressInterval = 5 * time.Second
-	// progressShare is what each drain under way adds to that interval at least:
-	// a crowd shares five such writes a second, as the pods come first.
+	// progressShare is what each drain under way adds to that interval, up to
+	// crowdInterval: a crowd shares five such writes a second, as the pods come first.
 	progressShare = 200 * time.Millisecond
+	crowdInterval = 15 * time.Second
 	// blockedInterval is the same where pods begin or cease to be blocked, which is
 	// worth a write sooner.
 	blockedInterval = time.Second
@@ -80,7 +81,7 @@ func (s *scope) conclude() {
 	if !s.ending {
 		return
 	}
-	if waiting := s.waitingHooks(); len(waiting) > 0 {
+	if waiting := s.waitingHooks(); s.attends() && len(waiting) > 0 {
 		hook := waiting[0]
 		message := fmt.Sprintf("%s; then hook %s of group %s is completed", s.message, hook.Name, hook.AutoScalingGroupName)
 		if hook.Message != "" {
@@ -167,6 +168,6 @@ func writeInterval(before, after *v1alpha1.NodeTerminationStatus, drains int) ti
 	case (len(before.Blocked) == 0) != (len(after.Blocked) == 0):
 		return blockedInterval
 	default:
-		return max(progressInterval, time.Duration(drains)*progressShare)
+		return min(max(progressInterval, time.Duration(drains)*progressShare), crowdInterval)
 	}
 }

@@ -14,8 +14,9 @@ import (
 )
 
 const (
-	// minBackoff and maxBackoff bound the wait after a failed receive, which doubles.
-	minBackoff, maxBackoff = time.Second, time.Minute
+	// minBackoff and maxBackoff bound the wait after a failed receive, which doubles:
+	// little, as once AWS answers again two minutes' notice may be running.
+	minBackoff, maxBackoff = time.Second, 10 * time.Second
 	// tooSoon is when a long poll that found nothing cannot have waited.
 	tooSoon = time.Second
 	// attributesEvery is how often the queue's attributes are looked at.

@@ -118,7 +118,7 @@ func TestFailingReceivesBackOff(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.waitForHealth(v1alpha1.ReasonQueueNotFound)
-	for _, wait := range []time.Duration{1, 2, 4, 8, 16, 32, 60, 60} {
+	for _, wait := range []time.Duration{1, 2, 4, 8, 10, 10} {
 		wait *= time.Second
 		f.asleep()
 		before := f.receives()

@@ -12,7 +12,8 @@ import (
 // with apply.
 //
 // BlockedPods says what to do about pods that a disruption budget still blocks
-// shortly before a hard deadline.
+// shortly before a hard deadline, or that the API server does not evict for another
+// reason, such as an admission webhook or no answer in time.
 type BlockedPodsApplyConfiguration struct {
 	// action is Delete, so that they still get their SIGTERM, or Wait.
 	Action *apiv1alpha1.BlockedPodAction `json:"action,omitempty"`

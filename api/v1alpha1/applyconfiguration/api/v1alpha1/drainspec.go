@@ -14,7 +14,8 @@ import (
 // DrainSpec says how the pods are made to leave.
 type DrainSpecApplyConfiguration struct {
 	// timeoutSeconds ends a drain without a hard deadline as Failed when it takes
-	// longer; nothing is deleted past a budget for its sake. Unset: 120.
+	// longer; nothing is deleted past a budget for its sake. One with a hard deadline
+	// ends so long after that, should the instance still be there. Unset: 120.
 	TimeoutSeconds *int32 `json:"timeoutSeconds,omitempty"`
 	// podGracePeriodSeconds overrides the pods' own terminationGracePeriodSeconds.
 	// Either is cut to the time left before a hard deadline. Unset: the pods' own.

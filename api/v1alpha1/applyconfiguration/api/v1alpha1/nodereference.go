@@ -16,7 +16,8 @@ import (
 type NodeReferenceApplyConfiguration struct {
 	// uid of the Node object.
 	UID *types.UID `json:"uid,omitempty"`
-	// bootID of the machine when the first event was acted on. Unset: the node did not say.
+	// bootID of the machine when last looked: another one later means that it has
+	// booted since. Unset: the node did not say.
 	BootID *string `json:"bootID,omitempty"`
 	// zone is the availability zone that the node's providerID names. Unset: it names none.
 	Zone *string `json:"zone,omitempty"`

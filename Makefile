@@ -17,12 +17,13 @@ CRD_REF_DOCS := $(BIN)/crd-ref-docs
 GOLANGCI_LINT := $(BIN)/golangci-lint
 GOVULNCHECK := $(BIN)/govulncheck
 KUSTOMIZE := $(BIN)/kustomize
+PROMTOOL := $(BIN)/promtool
 # The user's own kubectl, or else the control plane's.
 KUBECTL ?= $(shell command -v kubectl || echo $(BIN)/kubectl)
 
-# What "make lint", "make fmt" and "make vet" look at: the operator, and the one module under hack
-# that holds more than a main function.
-MODULES := . hack/controlplane
+# What "make lint", "make fmt" and "make vet" look at: the operator, and the modules under hack
+# that hold more than a main function.
+MODULES := . hack/controlplane hack/dashboard
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -83,6 +84,10 @@ manifests: $(CONTROLLER_GEN) ## Generate the CRDs, and the manager's ClusterRole
 	$(CONTROLLER_GEN) crd paths=./api/... output:crd:dir=config/crd/bases
 	$(CONTROLLER_GEN) rbac:roleName=node-termination-manager paths=./controllers/... output:rbac:dir=config/rbac
 
+.PHONY: dashboard
+dashboard: ## Generate the Grafana dashboard, config/prometheus/dashboard.json.
+	go -C hack/dashboard run . > $(BIN)/dashboard.json && mv $(BIN)/dashboard.json config/prometheus/dashboard.json
+
 .PHONY: docs
 docs: $(CRD_REF_DOCS) ## Generate the API reference, docs/api.md.
 	$(CRD_REF_DOCS) --source-path=api/v1alpha1 --config=hack/tools/crd-ref-docs/config.yaml \
@@ -90,16 +95,16 @@ docs: $(CRD_REF_DOCS) ## Generate the API reference, docs/api.md.
 
 # In a copy, so that it says the same whatever else was changed here.
 .PHONY: check-generated
-check-generated: $(CONTROLLER_GEN) $(CRD_REF_DOCS) ## Check that generate, manifests and docs would change nothing.
+check-generated: $(CONTROLLER_GEN) $(CRD_REF_DOCS) ## Check that generate, manifests, dashboard and docs would change nothing.
 	@copy=$$(mktemp -d) && trap 'rm -rf "$$copy"' EXIT; \
 	mkdir "$$copy/hack"; \
 	cp -R Makefile go.mod go.sum api controllers config docs "$$copy"; \
-	cp -R hack/boilerplate.go.txt hack/tools "$$copy/hack"; \
+	cp -R hack/boilerplate.go.txt hack/tools hack/dashboard "$$copy/hack"; \
 	rm -rf "$$copy"/api/v1alpha1/applyconfiguration "$$copy"/config/crd/bases/* "$$copy"/config/rbac/role.yaml; \
-	$(MAKE) --silent -C "$$copy" -o $(CONTROLLER_GEN) -o $(CRD_REF_DOCS) BIN=$(BIN) generate manifests docs; \
+	$(MAKE) --silent -C "$$copy" -o $(CONTROLLER_GEN) -o $(CRD_REF_DOCS) BIN=$(BIN) generate manifests dashboard docs; \
 	differ=; for dir in api config docs; do diff -ru $$dir "$$copy/$$dir" || differ=yes; done; \
 	[ -z "$$differ" ] || { \
-		echo "check-generated: the files above are not what would be generated: run \"make generate manifests docs\", delete what is \"Only in\" a folder here, and commit" >&2; \
+		echo "check-generated: the files above are not what would be generated: run \"make generate manifests dashboard docs\", delete what is \"Only in\" a folder here, and commit" >&2; \
 		exit 1; }
 	@echo "check-generated: generated files are up to date"
 
@@ -132,6 +137,15 @@ controlplane: $(CONTROLPLANE) ## Build the local control plane: some ten minutes
 .PHONY: lint
 lint: $(GOLANGCI_LINT) ## Run golangci-lint with kube-api-linter.
 	@for module in $(MODULES); do echo "lint: $$module"; (cd $$module && $(GOLANGCI_LINT) run ./...); done
+
+# promtool wants the rules alone, out of the object that Prometheus Operator takes.
+.PHONY: check-rules
+check-rules: $(PROMTOOL) ## Test when the alerts of config/prometheus fire.
+	@rules=$$(mktemp -d) && trap 'rm -rf "$$rules"' EXIT; \
+	sed '1,/^spec:/d; s/^  //' config/prometheus/rules.yaml > "$$rules/rules.yaml"; \
+	cp config/prometheus/rules_test.yaml "$$rules"; \
+	$(PROMTOOL) check rules --lint=all --lint-fatal "$$rules/rules.yaml"; \
+	$(PROMTOOL) test rules "$$rules/rules_test.yaml"
 
 .PHONY: fmt
 fmt: $(GOLANGCI_LINT) ## Format the code.
@@ -182,6 +196,10 @@ $(KUSTOMIZE): PACKAGE := sigs.k8s.io/kustomize/kustomize/v5
 $(CONTROLLER_GEN) $(CRD_REF_DOCS) $(GOVULNCHECK) $(KUSTOMIZE): $(TOOLS_MOD)
 	@echo "building $@"
 	@go -C hack/tools build -o $@ $(PACKAGE)
+
+$(PROMTOOL): hack/tools/promtool/go.mod hack/tools/promtool/go.sum
+	@echo "building $@: some minutes the first time"
+	@go -C hack/tools/promtool build -o $@ github.com/prometheus/prometheus/cmd/promtool
 
 $(GOLANGCI_LINT): $(LINT_MOD)
 	@echo "building $@: some minutes the first time"

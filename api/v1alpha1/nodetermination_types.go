@@ -207,6 +207,15 @@ type NodeTerminationStatus struct {
 	// +listMapKey=name
 	// +kubebuilder:validation:MaxItems=10
 	Blocked []BlockedPod `json:"blocked,omitempty"`
+
+	// podOutcomes tell of pods that did not go the ordinary way: the gravest, at most
+	// twenty of them. Unset: all went as they were to, so far.
+	// +optional
+	// +listType=map
+	// +listMapKey=namespace
+	// +listMapKey=name
+	// +kubebuilder:validation:MaxItems=20
+	PodOutcomes []PodOutcome `json:"podOutcomes,omitempty"`
 }
 
 // PolicyReference names a policy as it was when it was chosen.
@@ -335,4 +344,48 @@ type BlockedPod struct {
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=512
 	Reason string `json:"reason,omitempty"`
+}
+
+// PodOutcomeType says how a pod went that did not go the ordinary way.
+//
+// +kubebuilder:validation:Enum=WasBlocked;CutShort;Left
+type PodOutcomeType string
+
+// The ways in which pods go out of the ordinary.
+const (
+	// PodWasBlocked: something kept it for a while, and then it was told to go.
+	PodWasBlocked PodOutcomeType = "WasBlocked"
+	// PodCutShort: it was told to go with less than it is entitled to, because of a deadline.
+	PodCutShort PodOutcomeType = "CutShort"
+	// PodLeft: it was still there at the end.
+	PodLeft PodOutcomeType = "Left"
+)
+
+// PodOutcome is a pod that did not go the ordinary way.
+type PodOutcome struct {
+	// namespace of the pod.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	Namespace string `json:"namespace,omitempty"`
+
+	// name of the pod.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	Name string `json:"name,omitempty"`
+
+	// outcome is WasBlocked, CutShort or Left.
+	// +required
+	Outcome PodOutcomeType `json:"outcome,omitempty"`
+
+	// message says what kept it, or what it was denied.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=512
+	Message string `json:"message,omitempty"`
+
+	// time is when that was known.
+	// +required
+	Time metav1.Time `json:"time,omitempty,omitzero"` //nolint:kubeapilinter // the zero time is left out and so refused as missing
 }

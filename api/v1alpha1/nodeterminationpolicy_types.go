@@ -196,6 +196,14 @@ type IMDSSource struct {
 	// +kubebuilder:validation:Maximum=60
 	PollIntervalSeconds *int32 `json:"pollIntervalSeconds,omitempty"`
 
+	// metricsPort is the port at which each watcher serves metrics, without
+	// authentication; with the host's network it is one of the node's. Unset: no
+	// metrics are served and no port is opened.
+	// +optional
+	// +kubebuilder:validation:Minimum=1024
+	// +kubebuilder:validation:Maximum=65535
+	MetricsPort *int32 `json:"metricsPort,omitempty"`
+
 	// podTemplate changes the watchers' pods. Unset: every field's default.
 	// +optional
 	PodTemplate *WatcherPodTemplate `json:"podTemplate,omitempty"`

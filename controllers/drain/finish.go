@@ -70,7 +70,7 @@ func (q *queue) tell(it *item, now time.Time) {
 // hurries is whether a pod that was told to go has less time now: a deadline that
 // has come nearer is no reason to tell it again if it ends before that anyway.
 func (it *item) hurries(now time.Time) bool {
-	return nearer(it.action.Deadline, it.sent.Deadline) && it.action.givenAt(now) < it.sent.givenAt(it.told)
+	return nearer(it.action.Deadline, it.sent.Deadline) && it.action.Given(now) < it.sent.Given(it.told)
 }
 
 // forget removes an item that was called off while it was being sent.

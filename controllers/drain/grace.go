@@ -37,8 +37,8 @@ func (a *Action) graceAt(now time.Time) *int64 {
 	return &left
 }
 
-// givenAt is the grace period in seconds that the pod gets if the action is sent at a time.
-func (a *Action) givenAt(now time.Time) int64 {
+// Given is the grace period in seconds that the pod gets if the action is sent at a time.
+func (a *Action) Given(now time.Time) int64 {
 	return ptr.Deref(a.graceAt(now), a.Pod.GracePeriodSeconds)
 }
 

@@ -39,7 +39,7 @@ func init() {
 // count counts a request by its answer, and its pod if that is cut short.
 func count(action *Action, sent time.Time, result outcome) {
 	requestsTotal.WithLabelValues(string(result)).Inc()
-	if why := action.cutShort(sent); why != "" && (result == evicted || result == deleted) {
+	if why := action.CutShort(sent); why != "" && (result == evicted || result == deleted) {
 		cutShortTotal.WithLabelValues(why).Inc()
 	}
 }
@@ -51,16 +51,16 @@ const (
 	cutByGrace   = "grace"
 )
 
-// cutShort is why the action, sent at a time, gives its pod less than it is
+// CutShort is why the action, sent at a time, gives its pod less than it is
 // entitled to; empty: it does not, or the pod was cut short before.
-func (a *Action) cutShort(now time.Time) string {
+func (a *Action) CutShort(now time.Time) string {
 	grace := a.graceAt(now)
 	switch {
 	case a.Pod.Terminating() && a.Pod.DeletionGracePeriodSeconds < a.Entitled:
 		return ""
-	case a.Past == RefusedByBudget:
+	case a.Past.Kind == RefusedByBudget:
 		return cutByBudget
-	case a.Past == RefusedByServer:
+	case a.Past.Kind != "":
 		return cutByRefusal
 	case grace != nil && *grace < a.Entitled:
 		return cutByGrace

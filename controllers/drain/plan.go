@@ -102,8 +102,8 @@ type Action struct {
 	Grace *int64
 	// Entitled is the grace period in seconds that the pod has without a deadline.
 	Entitled int64
-	// Past is the refusal that a Delete goes past. Empty: none.
-	Past RefusalKind
+	// Past is the refusal that a Delete goes past. The zero value is none.
+	Past Refusal
 	// Deadline is when the pod has to be gone. Zero: there is no such time.
 	Deadline time.Time
 }
@@ -219,7 +219,7 @@ func (in *Input) action(pod Pod) Action {
 		// Its budget does not count any more: the namespace's end deletes it as well.
 		action.Verb = Delete
 	case refusal.Kind != "" && deletes && !in.Now.Before(from):
-		action.Verb, action.Past = Delete, refusal.Kind
+		action.Verb, action.Past = Delete, refusal
 	}
 	return action
 }

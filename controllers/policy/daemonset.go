@@ -121,7 +121,7 @@ func podTemplate(
 }
 
 func container(policy string, source *v1alpha1.Source, image string, change *corev1.ResourceRequirements) *coreac.ContainerApplyConfiguration {
-	return coreac.Container().
+	container := coreac.Container().
 		WithName(watcher).
 		WithImage(image).
 		WithCommand(watcherBinary).
@@ -142,6 +142,13 @@ func container(policy string, source *v1alpha1.Source, image string, change *cor
 			WithAllowPrivilegeEscalation(false).
 			WithReadOnlyRootFilesystem(true).
 			WithCapabilities(coreac.Capabilities().WithDrop("ALL")))
+	if port := source.IMDS.MetricsPort; port != nil {
+		container.
+			WithArgs(fmt.Sprintf("--metrics-port=%d", *port)).
+			// By its name a PodMonitor finds it. With the host's network the API server opens it on the host.
+			WithPorts(coreac.ContainerPort().WithName("metrics").WithContainerPort(*port).WithProtocol(corev1.ProtocolTCP))
+	}
+	return container
 }
 
 func probe(period, failures int32) *coreac.ProbeApplyConfiguration {

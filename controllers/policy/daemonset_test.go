@@ -46,6 +46,21 @@ func TestDaemonSetName(t *testing.T) {
 	}
 }
 
+// No port is opened unless a policy asks for metrics.
+func TestMetricsPort(t *testing.T) {
+	t.Parallel()
+	policy := &v1alpha1.NodeTerminationPolicy{ObjectMeta: metav1.ObjectMeta{Name: "spot", UID: "1"}}
+	for _, port := range []*int32{nil, ptr.To[int32](9808)} {
+		set := daemonSet(policy, &v1alpha1.Source{Name: "metadata", IMDS: &v1alpha1.IMDSSource{MetricsPort: port}}, image)
+		container := set.Spec.Template.Spec.Containers[0]
+		asks := strings.Contains(strings.Join(container.Args, " "), "--metrics-port=9808")
+		opens := len(container.Ports) == 1 && *container.Ports[0].Name == "metrics" && *container.Ports[0].ContainerPort == 9808
+		if want := port != nil; asks != want || opens != want || !want && len(container.Ports) > 0 {
+			t.Errorf("metricsPort %v: arguments %v, ports %v", port, container.Args, container.Ports)
+		}
+	}
+}
+
 // podOf is the pod that a policy's watchers run as, in its usual form.
 func podOf(t *testing.T, change *v1alpha1.WatcherPodTemplate) corev1.PodTemplateSpec {
 	t.Helper()

@@ -75,8 +75,9 @@ func (r *Reconciler) announce(s *scope, before *v1alpha1.NodeTermination) {
 	r.Announcer.emit(annotations, termination, node, kind, s.state, note)
 }
 
-// Told emits an event on a pod that was told to go, for drain.ExecutorOptions.
+// Told notes that a pod was told to go and emits an event on it, for drain.ExecutorOptions.
 func (r *Reconciler) Told(termination string, action drain.Action) {
+	r.noteCutShort(termination, &action)
 	who := r.memory.audienceOf(termination)
 	if !who.emits || action.Pod.Terminating() { // that one was told before, with more time
 		return

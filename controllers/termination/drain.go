@@ -141,6 +141,8 @@ func (r *Reconciler) evict(ctx context.Context, s *scope) error {
 		}
 	}
 	s.count(plan.Counts)
+	s.recordUnblocked(pods)
+	r.recordCutShort(s)
 	s.nt.Status.Blocked = plan.Blocked
 	switch {
 	case plan.Done && !arriving:
@@ -187,12 +189,8 @@ func (r *Reconciler) handOver(ctx context.Context, plan *drain.Plan) error {
 }
 
 func (r *Reconciler) plan(s *scope, pods []drain.Pod) (drain.Plan, error) {
-	var rules *v1alpha1.DrainSpec // every default, should the policy be gone
-	if s.policy != nil {
-		rules = s.policy.Spec.Drain
-	}
 	plan, err := drain.Make(drain.Input{
-		Pods: pods, Drain: rules, Deadline: s.decision.deadline,
+		Pods: pods, Drain: s.rules(), Deadline: s.decision.deadline,
 		Started: ptr.Deref(s.nt.Status.DrainStartTime, metav1.Time{}).Time, Now: s.now, Refusals: r.Executor.Refusals(s.nt.Name),
 		Own: func(pod drain.Pod) bool { return r.Replica.Sibling(pod.Namespace, pod.Labels) }, NodeDead: s.dead,
 	})
@@ -200,6 +198,14 @@ func (r *Reconciler) plan(s *scope, pods []drain.Pod) (drain.Plan, error) {
 		return plan, fmt.Errorf("policy %s: %w", s.policy.Name, err)
 	}
 	return plan, nil
+}
+
+// rules are the policy's way to drain; every default, should the policy be gone.
+func (s *scope) rules() *v1alpha1.DrainSpec {
+	if s.policy == nil {
+		return nil
+	}
+	return s.policy.Spec.Drain
 }
 
 // stopDrain calls off what the executor was to do and stops following the pods.
@@ -260,6 +266,7 @@ func (s *scope) giveUp(plan drain.Plan) {
 	case !s.decision.deadline.IsZero():
 		reason, why = v1alpha1.ReasonDeadlineExceeded, "the instance's deadline passed and it is still there"
 	}
+	s.recordLeft(plan.Blocked)
 	message := fmt.Sprintf("%s with %d of %d pods not gone", why, plan.Counts.Remaining, *s.nt.Status.Pods.Total)
 	if len(plan.Blocked) > 0 {
 		message += fmt.Sprintf("; the first is %s/%s: %s", plan.Blocked[0].Namespace, plan.Blocked[0].Name, plan.Blocked[0].Reason)

@@ -7,7 +7,6 @@ import (
 	"fmt"
 
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/nodetermination/operator/api/v1alpha1"
 )
@@ -33,6 +32,6 @@ func (r *Reconciler) expire(ctx context.Context, s *scope) error {
 	if client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("cannot delete NodeTermination %s, which ended long ago: %w", s.nt.Name, err)
 	}
-	logf.FromContext(ctx).Info("NodeTermination deleted, as its node is long gone", "instance", s.nt.Name, "node", s.nt.Spec.NodeName)
+	s.log(ctx).Info("NodeTermination deleted, as its node is long gone")
 	return nil
 }

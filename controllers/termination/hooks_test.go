@@ -301,8 +301,9 @@ func TestBlockedDrainKeepsTheGroupWaiting(t *testing.T) {
 			if action.Result != test.result {
 				t.Errorf("result %q, want %q", action.Result, test.result)
 			}
-			if n := len(action.Heartbeats); n != 2 {
-				t.Errorf("heartbeats %v, want two in thirty seconds", action.Heartbeats)
+			// The event's time is in whole seconds, so that a third may be just before the deadline.
+			if n := len(action.Heartbeats); n < 2 || n > 3 {
+				t.Errorf("heartbeats %v, want one every ten of thirty seconds", action.Heartbeats)
 			}
 			if !action.Ended.IsZero() && action.Ended.Before(nt.Status.LifecycleHooks[0].Deadline.Time) {
 				t.Errorf("completed at %s, before its deadline %s", action.Ended, nt.Status.LifecycleHooks[0].Deadline)

@@ -15,6 +15,7 @@ import (
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/nodetermination/operator/api/v1alpha1"
+	"github.com/nodetermination/operator/controllers/drain"
 )
 
 // identify is the phase that finds the node and makes sure it is the right one:
@@ -156,7 +157,15 @@ func (r *Reconciler) countLeft(ctx context.Context, s *scope) error {
 		return err
 	}
 	s.count(plan.Counts)
+	r.recordCutShort(s)
 	s.nt.Status.Blocked = nil
+	leaving, err := drain.Leaving(pods, s.rules())
+	if err != nil {
+		return err
+	}
+	for i := range leaving[:min(len(leaving), maxOutcomes)] {
+		s.record(leaving[i].Namespace, leaving[i].Name, v1alpha1.PodLeft, "was still there when its node was gone")
+	}
 	return nil
 }
 

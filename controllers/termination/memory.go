@@ -3,6 +3,7 @@
 package termination
 
 import (
+	"slices"
 	"sync"
 	"time"
 )
@@ -19,6 +20,8 @@ type memory struct {
 	inquired map[string]time.Time
 	// hooks are those that were completed, by termination.
 	hooks map[string]map[hookKey]bool
+	// cut are the pods that were cut short, by termination, until that is in its status.
+	cut map[string][]cutPod
 	// audiences are who is told of drains, by termination.
 	audiences map[string]audience
 }
@@ -80,6 +83,9 @@ func (m *memory) wrote(name string, at time.Time) {
 		m.written = map[string]time.Time{}
 	}
 	m.written[name] = at
+	if m.drains[name] == "" {
+		delete(m.cut, name) // the last status of the drain has them
+	}
 }
 
 // lastWrite is what wrote noted; zero if nothing.
@@ -97,6 +103,7 @@ func (m *memory) forget(name string) {
 	delete(m.inquired, name)
 	delete(m.hooks, name)
 	delete(m.audiences, name)
+	delete(m.cut, name)
 }
 
 // asked notes that Auto Scaling had no answer about a termination.
@@ -141,6 +148,25 @@ func (m *memory) forgetHooks(name string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	delete(m.hooks, name)
+}
+
+// cutShort notes that a pod was cut short.
+func (m *memory) cutShort(name string, pod cutPod) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.cut == nil {
+		m.cut = map[string][]cutPod{}
+	}
+	if len(m.cut[name]) < maxOutcomes {
+		m.cut[name] = append(m.cut[name], pod)
+	}
+}
+
+// cuts is what cutShort noted.
+func (m *memory) cuts(name string) []cutPod {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Clone(m.cut[name])
 }
 
 // tells notes who is told of a drain.

@@ -5,6 +5,7 @@ package termination
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -12,7 +13,6 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/nodetermination/operator/api/v1alpha1"
 )
@@ -118,7 +118,17 @@ func (s *scope) sumUp(err error) {
 	s.condition(v1alpha1.ConditionReady, o.ready && err == nil, s.state, s.message)
 	s.condition(v1alpha1.ConditionReconciling, o.reconciling || err != nil, s.state, trouble)
 	s.condition(v1alpha1.ConditionStalled, o.stalled && err == nil, s.state, "")
+	slices.SortStableFunc(s.nt.Status.Conditions, func(a, b metav1.Condition) int {
+		return slices.Index(story, a.Type) - slices.Index(story, b.Type)
+	})
 	s.nt.Status.ObservedGeneration = s.nt.Generation
+}
+
+// story is the order of the conditions: what happened, one after the other, and
+// then what it comes to.
+var story = []string{
+	v1alpha1.ConditionCordoned, v1alpha1.ConditionDrained, v1alpha1.ConditionLifecycleHookCompleted, v1alpha1.ConditionNotified,
+	v1alpha1.ConditionReady, v1alpha1.ConditionReconciling, v1alpha1.ConditionStalled,
 }
 
 // writeStatus is the one write at the end of a reconcile. It is left out if
@@ -143,7 +153,7 @@ func (r *Reconciler) writeStatus(ctx context.Context, s *scope, before *v1alpha1
 	r.announce(s, before)
 	s.measure(before, r.Clock.Now())
 	if ready := meta.FindStatusCondition(before.Status.Conditions, v1alpha1.ConditionReady); ready == nil || ready.Reason != s.state {
-		logf.FromContext(ctx).Info("NodeTermination is "+s.state, "node", s.nt.Spec.NodeName, "instance", s.nt.Name, "message", s.message)
+		s.log(ctx).Info("NodeTermination is "+s.state, "message", s.message)
 	}
 	return nil
 }
@@ -157,7 +167,7 @@ func writeInterval(before, after *v1alpha1.NodeTerminationStatus, drains int) ti
 	}
 	a, b := before.DeepCopy(), after.DeepCopy()
 	for _, status := range []*v1alpha1.NodeTerminationStatus{a, b} {
-		status.Pods, status.Blocked = nil, nil
+		status.Pods, status.Blocked, status.PodOutcomes = nil, nil, nil
 		for i := range status.Conditions {
 			status.Conditions[i].Message = ""
 		}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -31,6 +32,7 @@ func checkMetrics(t *testing.T, body string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	checkQueries(t, families)
 	docs, err := os.ReadFile("../../docs/metrics.md")
 	if err != nil {
 		t.Fatal(err)
@@ -40,6 +42,29 @@ func checkMetrics(t *testing.T, body string) {
 	written, _, _ = strings.Cut(written, end)
 	if want := table(families); written != want {
 		t.Errorf("docs/metrics.md is not what the manager has: write this between %s and %s\n%s", strings.TrimSpace(begin), end, want)
+	}
+}
+
+// metricName is the name of one of the operator's metrics in a query.
+var metricName = regexp.MustCompile(`\bnode_termination_[a-z_]+`)
+
+// checkQueries holds what alerts and the dashboard ask for to the metrics that there are.
+func checkQueries(t *testing.T, families map[string]*dto.MetricFamily) {
+	t.Helper()
+	for _, file := range []string{"rules.yaml", "dashboard.json"} {
+		content, err := os.ReadFile("../../config/prometheus/" + file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		names := metricName.FindAllString(string(content), -1)
+		if len(names) == 0 {
+			t.Errorf("%s asks for nothing", file)
+		}
+		for _, name := range names {
+			if families[strings.TrimSuffix(name, "_bucket")] == nil {
+				t.Errorf("%s asks for %s, which the manager does not have", file, name)
+			}
+		}
 	}
 }
 

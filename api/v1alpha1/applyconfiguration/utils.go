@@ -78,6 +78,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.NodeTerminationStatusApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("PodCounts"):
 		return &apiv1alpha1.PodCountsApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("PodOutcome"):
+		return &apiv1alpha1.PodOutcomeApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("PodRule"):
 		return &apiv1alpha1.PodRuleApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("PolicyReference"):

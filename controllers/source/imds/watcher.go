@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"reflect"
+	"slices"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -35,7 +36,7 @@ const (
 	beatEvery, grace = 10 * time.Second, 40 * time.Second
 )
 
-// Options of a Watcher. None of them may be left out but Endpoint and Heartbeat.
+// Options of a Watcher. None of them may be left out but Endpoint, Heartbeat and Metrics.
 type Options struct {
 	// NodeName is the Kubernetes node that the watcher runs on.
 	NodeName string
@@ -51,6 +52,8 @@ type Options struct {
 	Endpoint string
 	// Heartbeat is the file that Probe looks at. Empty: none.
 	Heartbeat string
+	// Metrics is the address that metrics are served at, such as :9100. Empty: none.
+	Metrics string
 	// Config of the API server.
 	Config *rest.Config
 	// Log is for what a person may want to know.
@@ -67,6 +70,7 @@ type Watcher struct {
 	heartbeat heartbeat
 	machine   event.Machine
 	documents []*document
+	counters  *counters
 
 	beaten   time.Time              // the heart, last
 	stored   map[key]v1alpha1.Event // as the documents have them
@@ -113,11 +117,15 @@ func newWatcher(opts Options, transport http.RoundTripper) (*Watcher, error) {
 		d.log = opts.Log.WithValues("path", d.path)
 		w.documents = append(w.documents, &d)
 	}
+	w.counters = newCounters(w.documents)
 	return w, nil
 }
 
 // Run watches until ctx ends. The error says why it could not begin, and what to do about it.
 func (w *Watcher) Run(ctx context.Context) error {
+	if w.opts.Metrics != "" {
+		go w.serve(ctx)
+	}
 	if err := w.begin(ctx); err != nil && ctx.Err() == nil {
 		return err
 	}
@@ -169,6 +177,10 @@ func (w *Watcher) poll(ctx context.Context) {
 		if d.due = now.Add(time.Duration(float64(d.every) * factor)); d.failures > 0 {
 			d.due = w.opts.Clock.Now().Add(retryAfter(d.failures))
 		}
+		w.counters.read(d.path, d.failures == 0)
+	}
+	if !slices.ContainsFunc(w.documents, func(d *document) bool { return d.failures > 0 }) {
+		w.counters.heardAll(now)
 	}
 }
 
@@ -180,7 +192,9 @@ func (w *Watcher) storeAll(ctx context.Context) {
 	}
 	failed := false
 	for _, e := range w.unstored() {
-		if err := w.store.store(ctx, e); err != nil {
+		err := w.store.store(ctx, e)
+		w.counters.wrote(e.Kind, err == nil)
+		if err != nil {
 			w.failed(ctx, e, err)
 			failed = true
 			continue
@@ -208,7 +222,7 @@ func (w *Watcher) failed(ctx context.Context, e v1alpha1.Event, err error) {
 }
 
 func (w *Watcher) logOf(e v1alpha1.Event) logr.Logger {
-	log := w.opts.Log.WithValues("kind", e.Kind, "eventID", e.ID, "cancelled", ptr.Deref(e.Cancelled, false))
+	log := w.opts.Log.WithValues("kind", e.Kind, "event", e.ID, "cancelled", ptr.Deref(e.Cancelled, false))
 	if e.Deadline != nil {
 		log = log.WithValues("deadline", e.Deadline.Time)
 	}

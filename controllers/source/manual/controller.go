@@ -132,7 +132,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		if _, err := facts.Put(ctx, event.Fact{InstanceID: instanceID, Event: e}, node.Name); err != nil {
 			return ctrl.Result{}, fmt.Errorf("cannot store the annotation of node %s: %w", node.Name, err)
 		}
-		log.Info("event stored", "instance", instanceID, "node", node.Name, "kind", e.Kind, "eventID", e.ID,
+		log.Info("event stored", "instance", instanceID, "node", node.Name, "kind", e.Kind, "event", e.ID,
 			"reason", e.Description, "cancelled", ptr.Deref(e.Cancelled, false))
 	}
 	return ctrl.Result{}, nil

@@ -207,7 +207,7 @@ func (c *consumer) put(ctx context.Context, fact event.Fact, nodeName string) (o
 // record counts and logs what became of one fact.
 func (c *consumer) record(m *message, fact event.Fact, node *corev1.Node, result outcome, err error) {
 	c.health.event()
-	log := c.log.WithValues("instance", fact.InstanceID, "kind", fact.Event.Kind, "eventID", fact.Event.ID, "messageID", m.id)
+	log := c.log.WithValues("instance", fact.InstanceID, "kind", fact.Event.Kind, "event", fact.Event.ID, "messageID", m.id)
 	if node != nil {
 		log = log.WithValues("node", node.Name)
 	}

@@ -225,6 +225,9 @@ var schemaYAML = typed.YAMLObject(`types:
 - name: com.github.nodetermination.operator.api.v1alpha1.IMDSSource
   map:
     fields:
+    - name: metricsPort
+      type:
+        scalar: numeric
     - name: podTemplate
       type:
         namedType: com.github.nodetermination.operator.api.v1alpha1.WatcherPodTemplate
@@ -587,6 +590,15 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: observedGeneration
       type:
         scalar: numeric
+    - name: podOutcomes
+      type:
+        list:
+          elementType:
+            namedType: com.github.nodetermination.operator.api.v1alpha1.PodOutcome
+          elementRelationship: associative
+          keys:
+          - namespace
+          - name
     - name: pods
       type:
         namedType: com.github.nodetermination.operator.api.v1alpha1.PodCounts
@@ -634,6 +646,26 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: total
       type:
         scalar: numeric
+- name: com.github.nodetermination.operator.api.v1alpha1.PodOutcome
+  map:
+    fields:
+    - name: message
+      type:
+        scalar: string
+    - name: name
+      type:
+        scalar: string
+    - name: namespace
+      type:
+        scalar: string
+    - name: outcome
+      type:
+        namedType: com.github.nodetermination.operator.api.v1alpha1.PodOutcomeType
+    - name: time
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+- name: com.github.nodetermination.operator.api.v1alpha1.PodOutcomeType
+  scalar: string
 - name: com.github.nodetermination.operator.api.v1alpha1.PodRule
   map:
     fields:

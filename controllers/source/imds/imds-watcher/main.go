@@ -17,6 +17,7 @@ import (
 	"os/signal"
 	"runtime"
 	"runtime/debug"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -46,6 +47,7 @@ type options struct {
 	pollInterval        time.Duration
 	endpoint            string
 	heartbeat           string
+	metricsPort         int
 	terminationMessage  string
 	logFormat, logLevel string
 }
@@ -94,6 +96,7 @@ func parseFlags(args []string, stdout io.Writer) (options, error) {
 	flags.DurationVar(&o.pollInterval, "poll-interval", 2*time.Second, "how often to ask the metadata service, from 1s to 60s")
 	flags.StringVar(&o.endpoint, "endpoint", "", "`URL` of the metadata service; that of the SDK's environment variables if empty")
 	flags.StringVar(&o.heartbeat, "heartbeat-file", "/run/imds-watcher/heartbeat", "`file` that the probe looks at, or empty for none")
+	flags.IntVar(&o.metricsPort, "metrics-port", 0, "`port` at which metrics are served, without authentication, or 0 for none")
 	flags.StringVar(&o.terminationMessage, "termination-message-path", "/dev/termination-log", "existing `file` for the reason why it ends with an error")
 	flags.StringVar(&o.logFormat, "log-format", "json", "json, or console for people")
 	flags.StringVar(&o.logLevel, "log-level", "info", "debug, info or error")
@@ -109,6 +112,8 @@ func parseFlags(args []string, stdout io.Writer) (options, error) {
 		err = fmt.Errorf("argument %q: there are flags, and probe as the first word; imds-watcher -help lists them", flags.Arg(0))
 	case o.pollInterval < time.Second || o.pollInterval > time.Minute:
 		err = fmt.Errorf("--poll-interval %s: write a duration from 1s to 60s", o.pollInterval)
+	case o.metricsPort < 0 || o.metricsPort > 65535:
+		err = fmt.Errorf("--metrics-port %d: write a port from 1 to 65535, or 0 for no metrics", o.metricsPort)
 	}
 	return o, err
 }
@@ -137,6 +142,7 @@ func watch(ctx context.Context, o options) error {
 		PollInterval: o.pollInterval,
 		Endpoint:     o.endpoint,
 		Heartbeat:    o.heartbeat,
+		Metrics:      o.metricsAddress(),
 		Config:       config,
 		Log:          log.WithValues("policy", o.policy, "source", o.source),
 		Clock:        clock.RealClock{},
@@ -145,6 +151,14 @@ func watch(ctx context.Context, o options) error {
 		return err
 	}
 	return watcher.Run(ctx)
+}
+
+// metricsAddress is empty for no metrics.
+func (o *options) metricsAddress() string {
+	if o.metricsPort == 0 {
+		return ""
+	}
+	return ":" + strconv.Itoa(o.metricsPort)
 }
 
 // beSmall trades a little of the time that is spent at the start for memory:

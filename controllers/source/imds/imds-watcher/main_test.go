@@ -54,6 +54,7 @@ func TestMistakes(t *testing.T) {
 		"log format":        {"--log-format xml", nil, `--log-format "xml": write json or console`},
 		"log level":         {"--log-level loud", nil, `--log-level "loud": write debug, info or error`},
 		"endpoint":          {"--endpoint imds", nil, `"imds": write a URL such as http://169.254.169.254`},
+		"port":              {"--metrics-port 70000", nil, "--metrics-port 70000: write a port from 1 to 65535, or 0 for no metrics"},
 		"no metadata":       {"", map[string]string{"AWS_EC2_METADATA_DISABLED": "true"}, "AWS_EC2_METADATA_DISABLED is true"},
 		"heartbeat":         {"--heartbeat-file /nowhere/heartbeat", nil, "cannot write the heartbeat: mount a writable volume there"},
 	} {

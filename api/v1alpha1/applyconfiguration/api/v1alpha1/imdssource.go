@@ -13,6 +13,10 @@ type IMDSSourceApplyConfiguration struct {
 	// pollIntervalSeconds is how often a watcher asks for a spot notice. It asks for
 	// what leaves more time at most every 10 seconds, for maintenance every 30. Unset: 2.
 	PollIntervalSeconds *int32 `json:"pollIntervalSeconds,omitempty"`
+	// metricsPort is the port at which each watcher serves metrics, without
+	// authentication; with the host's network it is one of the node's. Unset: no
+	// metrics are served and no port is opened.
+	MetricsPort *int32 `json:"metricsPort,omitempty"`
 	// podTemplate changes the watchers' pods. Unset: every field's default.
 	PodTemplate *WatcherPodTemplateApplyConfiguration `json:"podTemplate,omitempty"`
 }
@@ -28,6 +32,14 @@ func IMDSSource() *IMDSSourceApplyConfiguration {
 // If called multiple times, the PollIntervalSeconds field is set to the value of the last call.
 func (b *IMDSSourceApplyConfiguration) WithPollIntervalSeconds(value int32) *IMDSSourceApplyConfiguration {
 	b.PollIntervalSeconds = &value
+	return b
+}
+
+// WithMetricsPort sets the MetricsPort field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the MetricsPort field is set to the value of the last call.
+func (b *IMDSSourceApplyConfiguration) WithMetricsPort(value int32) *IMDSSourceApplyConfiguration {
+	b.MetricsPort = &value
 	return b
 }
 

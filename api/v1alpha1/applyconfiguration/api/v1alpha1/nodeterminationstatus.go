@@ -49,6 +49,9 @@ type NodeTerminationStatusApplyConfiguration struct {
 	Webhooks []WebhookStatusApplyConfiguration `json:"webhooks,omitempty"`
 	// blocked names pods that something keeps from being evicted, at most ten of them.
 	Blocked []BlockedPodApplyConfiguration `json:"blocked,omitempty"`
+	// podOutcomes tell of pods that did not go the ordinary way: the gravest, at most
+	// twenty of them. Unset: all went as they were to, so far.
+	PodOutcomes []PodOutcomeApplyConfiguration `json:"podOutcomes,omitempty"`
 }
 
 // NodeTerminationStatusApplyConfiguration constructs a declarative configuration of the NodeTerminationStatus type for use with
@@ -190,6 +193,19 @@ func (b *NodeTerminationStatusApplyConfiguration) WithBlocked(values ...*Blocked
 			panic("nil value passed to WithBlocked")
 		}
 		b.Blocked = append(b.Blocked, *values[i])
+	}
+	return b
+}
+
+// WithPodOutcomes adds the given value to the PodOutcomes field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the PodOutcomes field.
+func (b *NodeTerminationStatusApplyConfiguration) WithPodOutcomes(values ...*PodOutcomeApplyConfiguration) *NodeTerminationStatusApplyConfiguration {
+	for i := range values {
+		if values[i] == nil {
+			panic("nil value passed to WithPodOutcomes")
+		}
+		b.PodOutcomes = append(b.PodOutcomes, *values[i])
 	}
 	return b
 }

@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package imds
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nodetermination/operator/api/v1alpha1"
+	"github.com/nodetermination/operator/controllers/source/event"
+)
+
+// metricsTimeout bounds a request for metrics, and the end of the server.
+const metricsTimeout = 5 * time.Second
+
+// metricsType is Prometheus' text format.
+// https://prometheus.io/docs/instrumenting/exposition_formats/
+const metricsType = "text/plain; version=0.0.4; charset=utf-8"
+
+// counters count what a watcher does. They are written out by hand: Prometheus'
+// library would be a tenth of a watcher's memory, on every node.
+type counters struct {
+	mu       sync.Mutex
+	requests map[[2]string]int // by document and result
+	events   map[v1alpha1.EventKind]int
+	writes   map[string]int // by result
+	heard    time.Time      // all documents, last
+}
+
+// Results of requests and writes.
+const (
+	succeeded = "succeeded"
+	failed    = "failed"
+)
+
+// newCounters begin at zero, so that a rate sees the first of everything.
+func newCounters(documents []*document) *counters {
+	c := &counters{
+		requests: map[[2]string]int{},
+		writes:   map[string]int{succeeded: 0, failed: 0},
+		events: map[v1alpha1.EventKind]int{
+			v1alpha1.SpotInterruption: 0, v1alpha1.RebalanceRecommendation: 0,
+			v1alpha1.ScheduledMaintenance: 0, v1alpha1.AutoScalingTermination: 0,
+		},
+	}
+	for _, d := range documents {
+		for _, result := range []string{succeeded, failed} {
+			c.requests[[2]string{documentNames[d.path], result}] = 0
+		}
+	}
+	return c
+}
+
+// documentNames are short names of paths.
+var documentNames = map[string]string{
+	event.PathSpotInstanceAction:   "spot",
+	event.PathTargetLifecycleState: "target_lifecycle_state",
+	event.PathRebalance:            "rebalance",
+	event.PathMaintenance:          "maintenance",
+	event.PathMaintenanceHistory:   "maintenance_history",
+}
+
+func result(ok bool) string {
+	if ok {
+		return succeeded
+	}
+	return failed
+}
+
+// read counts the reading of a document.
+func (c *counters) read(path string, ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.requests[[2]string{documentNames[path], result(ok)}]++
+}
+
+// heardAll notes that every document could be read when last tried.
+func (c *counters) heardAll(at time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.heard = at
+}
+
+// wrote counts the storing of an event.
+func (c *counters) wrote(kind v1alpha1.EventKind, ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.writes[result(ok)]++
+	if ok {
+		c.events[kind]++
+	}
+}
+
+// ServeHTTP implements http.Handler.
+func (c *counters) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", metricsType)
+	_, _ = io.WriteString(w, c.text())
+}
+
+// text is all metrics in Prometheus' text format.
+func (c *counters) text() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var b strings.Builder
+	family(&b, "requests_total", "counter", "Documents of the instance metadata service that were asked for, by document and result: succeeded (also if there is none) or failed.")
+	for key, n := range c.requests {
+		sample(&b, "requests_total", fmt.Sprintf(`{document=%q,result=%q}`, key[0], key[1]), float64(n))
+	}
+	family(&b, "events_total", "counter", "Events that were stored, each time that they are others than before, by kind.")
+	for kind, n := range c.events {
+		sample(&b, "events_total", fmt.Sprintf(`{kind=%q}`, kind), float64(n))
+	}
+	family(&b, "writes_total", "counter", "Attempts to store an event, by result: succeeded or failed.")
+	for result, n := range c.writes {
+		sample(&b, "writes_total", fmt.Sprintf(`{result=%q}`, result), float64(n))
+	}
+	family(&b, "last_success_timestamp_seconds", "gauge", "When all documents could last be read, in Unix time. 0: not yet.")
+	heard := 0.0
+	if !c.heard.IsZero() {
+		heard = float64(c.heard.UnixMilli()) / 1000
+	}
+	sample(&b, "last_success_timestamp_seconds", "", heard)
+	return b.String()
+}
+
+const metricsPrefix = "node_termination_watcher_"
+
+func family(b *strings.Builder, name, kind, help string) {
+	fmt.Fprintf(b, "# HELP %[1]s%[2]s %[4]s\n# TYPE %[1]s%[2]s %[3]s\n", metricsPrefix, name, kind, help)
+}
+
+func sample(b *strings.Builder, name, labels string, value float64) {
+	b.WriteString(metricsPrefix + name + labels + " " + strconv.FormatFloat(value, 'f', -1, 64) + "\n")
+}
+
+// serve serves the metrics until ctx ends. A watcher that cannot is one all the same.
+func (w *Watcher) serve(ctx context.Context) {
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", w.counters)
+	server := &http.Server{Handler: mux, ReadTimeout: metricsTimeout, WriteTimeout: metricsTimeout, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10}
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", w.opts.Metrics)
+	if err != nil {
+		w.opts.Log.Error(err, "no metrics are served, all else goes on: give the policy another metricsPort", "address", w.opts.Metrics)
+		return
+	}
+	w.opts.Log.V(1).Info("serving metrics", "address", listener.Addr().String())
+	context.AfterFunc(ctx, func() { _ = server.Close() })
+	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+		w.opts.Log.Error(err, "no metrics are served any more")
+	}
+}

@@ -3,11 +3,13 @@
 package termination
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 
 	"github.com/nodetermination/operator/api/v1alpha1"
@@ -72,5 +74,28 @@ func TestNodeVanishesAfterItsPolicy(t *testing.T) {
 	}
 	if action := s.action("drain"); action.Result != "" {
 		t.Errorf("the hook was completed without a policy: %+v", action)
+	}
+}
+
+// An instance that goes as the policy expects is no failure.
+func TestNodeVanishesThatIsIgnored(t *testing.T) {
+	t.Parallel()
+	s := newSetting(t, 1, func(spec *v1alpha1.NodeTerminationPolicySpec) {
+		spec.Events = []v1alpha1.EventRule{{Kind: v1alpha1.SpotInterruption, Action: v1alpha1.ActionIgnore}}
+	})
+	cluster.CreatePods(t, s.ns, s.nodes[0].Name, 1)
+	nt := s.terminate(0, notice("a", 2*time.Minute))
+	s.until(nt, v1alpha1.StateIgnored)
+	if err := admin.Delete(t.Context(), s.node(0)); err != nil {
+		t.Fatal(err)
+	}
+	nt = s.untilHolds(nt, func(nt *v1alpha1.NodeTermination) error {
+		if nt.Status.CompletionTime == nil {
+			return errors.New("it has not ended")
+		}
+		return nil
+	})
+	if ready := meta.FindStatusCondition(nt.Status.Conditions, v1alpha1.ConditionReady); ready.Reason != v1alpha1.StateIgnored || ready.Status != metav1.ConditionTrue {
+		t.Errorf("it ended as %+v, want Ignored", ready)
 	}
 }

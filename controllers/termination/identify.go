@@ -106,8 +106,12 @@ func (r *Reconciler) mourn(ctx context.Context, s *scope) (bool, error) {
 		}
 	}
 	s.condition(v1alpha1.ConditionCordoned, false, v1alpha1.ReasonNodeGone, "the node is gone")
-	if s.was(v1alpha1.StateDryRun) {
+	switch {
+	case s.was(v1alpha1.StateDryRun):
 		s.finish(v1alpha1.StateDryRun, "the node is gone; the policy was in mode DryRun, so nothing had been done")
+		return true, nil
+	case s.was(v1alpha1.StateIgnored):
+		s.finish(v1alpha1.StateIgnored, "the node is gone; nothing was to be done about it")
 		return true, nil
 	}
 	if s.policy == nil && s.nt.Status.PolicyRef == nil {

@@ -32,7 +32,7 @@ var (
 
 	endedTotal = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "node_termination_ended_total",
-		Help: "NodeTerminations that have ended, by how: Completed, Failed, Cancelled or DryRun.",
+		Help: "NodeTerminations that have ended, by how: Completed, Failed, Cancelled, Ignored or DryRun.",
 	}, []string{"state"})
 
 	webhooksTotal = prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -77,7 +77,7 @@ func init() {
 			histogram.WithLabelValues(string(kind))
 		}
 	}
-	for _, state := range []string{v1alpha1.StateCompleted, v1alpha1.StateFailed, v1alpha1.StateCancelled, v1alpha1.StateDryRun} {
+	for _, state := range []string{v1alpha1.StateCompleted, v1alpha1.StateFailed, v1alpha1.StateCancelled, v1alpha1.StateIgnored, v1alpha1.StateDryRun} {
 		endedTotal.WithLabelValues(state)
 	}
 	for _, result := range webhookResults {

@@ -161,7 +161,8 @@ const (
 	ReasonUnknownInstancesDiffer = "UnknownInstancesDiffer"
 	// ReasonInvalidWebhook: a webhook's template cannot be used, or what it refers to is not there.
 	ReasonInvalidWebhook = "InvalidWebhook"
-	// ReasonInvalidSelector: a label selector cannot be used; the policy governs no node.
+	// ReasonInvalidSelector: a label selector cannot be used. If it is nodeSelector the
+	// policy governs no node; if it is one of drain.skip no pod is told to go.
 	ReasonInvalidSelector = "InvalidSelector"
 	// ReasonNoOverlap: no other policy selects these nodes.
 	ReasonNoOverlap = "NoOverlap"

@@ -74,6 +74,7 @@ type NodeTerminationPolicySpec struct {
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=128
+	// +kubebuilder:validation:XValidation:rule="!self.contains('=')",message="instanceTag is a tag's key alone, such as aws-node-termination-handler/managed: its value does not matter"
 	InstanceTag string `json:"instanceTag,omitempty"`
 
 	// sources say where to listen.
@@ -136,6 +137,7 @@ type KubernetesEvents struct {
 	// annotations are put on the events. Unset: none.
 	// +optional
 	// +kubebuilder:validation:MaxProperties=16
+	// +kubebuilder:validation:XValidation:rule="self.all(k, k.matches('^([a-z0-9.-]+/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$'))",message="annotations' keys are names, such as example.com/team"
 	Annotations map[string]string `json:"annotations,omitempty"`
 }
 
@@ -167,7 +169,7 @@ const (
 
 // Source is one place to listen at.
 //
-// +kubebuilder:validation:ExactlyOneOf=sqs;imds
+// +kubebuilder:validation:XValidation:rule="has(self.sqs) != has(self.imds)",message="a source is exactly one of sqs and imds: for the metadata service of each node write imds: {}"
 type Source struct {
 	// name tells the sources of a policy apart.
 	// +required
@@ -228,6 +230,7 @@ type WatcherPodTemplate struct {
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$')",message="priorityClassName is a PriorityClass's name, such as system-node-critical"
 	PriorityClassName string `json:"priorityClassName,omitempty"`
 
 	// hostNetwork is whether the pods use the node's network; without it the
@@ -238,11 +241,13 @@ type WatcherPodTemplate struct {
 	// labels are added to the pods'. Unset: none.
 	// +optional
 	// +kubebuilder:validation:MaxProperties=32
+	// +kubebuilder:validation:XValidation:rule="self.all(k, k.matches('^([a-z0-9.-]+/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$'))",message="labels has labels for keys, such as example.com/team"
 	Labels map[string]string `json:"labels,omitempty"`
 
 	// annotations are added to the pods'. Unset: none.
 	// +optional
 	// +kubebuilder:validation:MaxProperties=32
+	// +kubebuilder:validation:XValidation:rule="self.all(k, k.matches('^([a-z0-9.-]+/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$'))",message="annotations' keys are names, such as example.com/team"
 	Annotations map[string]string `json:"annotations,omitempty"`
 }
 
@@ -269,8 +274,9 @@ type SQSSource struct {
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=512
-	// +kubebuilder:validation:XValidation:rule="self.matches('^https?://[^/?#@[:space:]]+/[^?#[:space:]]+$')",message="queueURL is the queue's whole address, such as https://sqs.us-east-1.amazonaws.com/123456789012/node-termination"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^https?://[^/?#@[:space:]]+/[^?#[:space:]]*[^/?#[:space:]]$')",message="queueURL is the queue's whole address, such as https://sqs.us-east-1.amazonaws.com/123456789012/node-termination"
 	// +kubebuilder:validation:XValidation:rule="!self.endsWith('.fifo')",message="FIFO queues are not supported, as EventBridge and Auto Scaling give no group ID: use a standard queue"
+	// +kubebuilder:validation:XValidation:rule="!(self.startsWith('http:') && self.contains('.amazonaws.'))",message="http sends everything in clear: AWS is at https"
 	QueueURL string `json:"queueURL,omitempty"`
 
 	// region is the queue's AWS region. Unset: taken from queueURL, then from

@@ -50,11 +50,15 @@ func TestWrongPoliciesAreRefused(t *testing.T) {
 	}{
 		{"no source", `priority: 1`, []string{"spec.sources: Required value"}},
 		{"an empty list of sources", `sources: []`, []string{"spec.sources", "should have at least 1 items"}},
-		{"a source of no type", `sources: [{name: queue}]`, []string{"exactly one of the fields in [sqs imds] must be set"}},
-		{"a source of two types", `sources: [{name: queue, sqs: {queueURL: "https://a/b"}, imds: {}}]`, []string{"exactly one of the fields in [sqs imds] must be set"}},
+		{"a source of no type", `sources: [{name: queue}]`, []string{"a source is exactly one of sqs and imds", "write imds: {}"}},
+		{"a source of two types", `sources: [{name: queue, sqs: {queueURL: "https://a/b"}, imds: {}}]`, []string{"a source is exactly one of sqs and imds", "write imds: {}"}},
 		{"two metadata services", `sources: [{name: a, imds: {}}, {name: b, imds: {}}]`, []string{"one imds source is enough"}},
 		{"asking all the time", `sources: [{name: a, imds: {pollIntervalSeconds: 0}}]`, []string{"pollIntervalSeconds", atLeast1}},
 		{"asking too late", `sources: [{name: a, imds: {pollIntervalSeconds: 61}}]`, []string{"pollIntervalSeconds", "should be less than or equal to 60"}},
+		{"a metadata service of null", `sources: [{name: a, imds: }]`, []string{"write imds: {}"}},
+		{"watchers of a wrong priority", `sources: [{name: a, imds: {podTemplate: {priorityClassName: "System Critical"}}}]`, []string{"such as system-node-critical"}},
+		{"watchers with a wrong label", `sources: [{name: a, imds: {podTemplate: {labels: {"my team": a}}}}]`, []string{"labels has labels for keys, such as example.com/team"}},
+		{"watchers with a wrong annotation", `sources: [{name: a, imds: {podTemplate: {annotations: {"my team": a}}}}]`, []string{"annotations' keys are names, such as example.com/team"}},
 		{"nothing to change of the pods", `sources: [{name: a, imds: {podTemplate: {}}}]`, []string{"podTemplate", "should have at least 1 properties"}},
 		{"a source of an unknown type", `sources: [{name: queue, kafka: {}}]`, []string{`unknown field "spec.sources[0].kafka"`}},
 		{"a source without a name", `sources: [{sqs: {queueURL: "https://a/b"}}]`, []string{"spec.sources[0].name: Required value"}},
@@ -64,6 +68,8 @@ func TestWrongPoliciesAreRefused(t *testing.T) {
 		{"a queue's ARN", queue("arn:aws:sqs:us-east-1:123456789012:node-termination"), []string{wholeURL}},
 		{"a URL without a queue", queue("https://sqs.us-east-1.amazonaws.com/"), []string{wholeURL}},
 		{"a URL with a space", queue("https://sqs.us-east-1.amazonaws.com/123456789012/node termination"), []string{wholeURL}},
+		{"a URL with a slash at its end", queue("https://sqs.us-east-1.amazonaws.com/123456789012/q/"), []string{wholeURL}},
+		{"AWS without TLS", queue("http://sqs.us-east-1.amazonaws.com/123456789012/q"), []string{"AWS is at https"}},
 		{"a URL with a password", queue("https://me:secret@sqs.us-east-1.amazonaws.com/123456789012/q"), []string{wholeURL}},
 		{"an empty URL", queue(""), []string{"spec.sources[0].sqs.queueURL", "should be at least 1 chars long"}},
 		{"a FIFO queue", queue("https://sqs.us-east-1.amazonaws.com/123456789012/q.fifo"), []string{"FIFO queues are not supported", "use a standard queue"}},
@@ -79,6 +85,9 @@ func TestWrongPoliciesAreRefused(t *testing.T) {
 		{"In without values", aSource + `nodeSelector: {matchExpressions: [{key: a, operator: In}]}`, []string{"In and NotIn need values"}},
 		{"NotIn with an empty list", aSource + `nodeSelector: {matchExpressions: [{key: a, operator: NotIn, values: []}]}`, []string{"In and NotIn need values"}},
 		{"Exists with values", aSource + `nodeSelector: {matchExpressions: [{key: a, operator: Exists, values: [b]}]}`, []string{"Exists and DoesNotExist take none"}},
+		{"a label with a space", aSource + `nodeSelector: {matchLabels: {"my pool": a}}`, []string{"matchLabels has labels for keys, such as topology.kubernetes.io/zone"}},
+		{"an expression about no label", aSource + `nodeSelector: {matchExpressions: [{key: "my pool", operator: Exists}]}`, []string{"key is a label, such as topology.kubernetes.io/zone"}},
+		{"a pattern for a value", aSource + `nodeSelector: {matchExpressions: [{key: a, operator: In, values: ["spot-*"]}]}`, []string{"patterns are not understood"}},
 		{"too many expressions", aSource + `nodeSelector: {matchExpressions: [` + manyExpressions + `]}`, []string{"must have at most 32 items"}},
 
 		{"an unknown kind of event", aSource + `events: [{kind: SpotTermination, action: Ignore}]`, []string{`supported values: "SpotInterruption"`}},
@@ -115,8 +124,30 @@ func TestWrongPoliciesAreRefused(t *testing.T) {
 		{"a rule with an empty selector", aSource + `drain: {skip: [{podSelector: {}}]}`, []string{"an empty rule would skip every pod"}},
 		{"a rule with empty labels", aSource + `drain: {skip: [{podSelector: {matchLabels: {}}}]}`, []string{"an empty rule would skip every pod"}},
 		{"a rule without namespaces", aSource + `drain: {skip: [{namespaces: []}]}`, []string{"namespaces", "should have at least 1 items"}},
+		{"a rule with a pattern", aSource + `drain: {skip: [{namespaces: ["kube-*"]}]}`, []string{"namespaces are whole names, such as kube-system"}},
+		{"a rule with a wrong label", aSource + `drain: {skip: [{podSelector: {matchLabels: {"my app": a}}}]}`, []string{"spec.drain.skip[0].podSelector.matchLabels", "has labels for keys"}},
 		{"a rule with a wrong selector", aSource + `drain: {skip: [{podSelector: {matchExpressions: [{key: a, operator: Is}]}}]}`, []string{"spec.drain.skip[0].podSelector", `supported values: "In", "NotIn", "Exists", "DoesNotExist"`}},
 		{"a rule without values", aSource + `drain: {skip: [{podSelector: {matchExpressions: [{key: a, operator: In}]}}]}`, []string{"spec.drain.skip[0].podSelector", "In and NotIn need values"}},
+
+		{"a budget of none", aSource + `drain: {budget: {maxNodes: 0}}`, []string{"maxNodes is a number from 1 on or a percentage from 1% to 100%, such as 3 or 10%"}},
+		{"a budget as a text", aSource + `drain: {budget: {maxNodes: "3"}}`, []string{"maxNodes is a number from 1 on"}},
+		{"a budget by no label", aSource + `drain: {budget: {maxNodes: 1, topologyKey: "a zone"}}`, []string{"topologyKey is a label of nodes, such as topology.kubernetes.io/zone"}},
+		{"volumes that do not wait", aSource + `drain: {volumes: Wait}`, []string{`supported values: "WaitForDetach", "Ignore"`}},
+		{"annotations as a boolean", aSource + `drain: {podAnnotations: true}`, []string{"must be of type string", `supported values: "Honor", "Ignore"`}},
+
+		{"an unknown mode", aSource + `mode: dryrun`, []string{`supported values: "Enforce", "DryRun"`}},
+		{"a tag with its value", aSource + `instanceTag: managed=true`, []string{"instanceTag is a tag's key alone", "its value does not matter"}},
+		{"a time to live with a unit", aSource + `ttlSecondsAfterFinished: 24h`, []string{"spec.ttlSecondsAfterFinished", "must be of type integer"}},
+		{"a wait for nothing", aSource + `node: {loadBalancerDelaySeconds: 10}`, []string{"loadBalancerDelaySeconds is for loadBalancers Exclude"}},
+		{"out of service whenever", aSource + `node: {outOfServiceTaint: Always}`, []string{`supported values: "Never", "WhenStopped"`}},
+		{"events with a wrong annotation", aSource + `kubernetesEvents: {mode: Emit, annotations: {"my team": a}}`, []string{"annotations' keys are names"}},
+
+		{"nothing said of hooks", aSource + `lifecycleHook: {}`, []string{"spec.lifecycleHook", "should have at least 1 properties"}},
+		{"heartbeats that are off", aSource + `lifecycleHook: {heartbeat: {mode: off}}`, []string{`supported values: "Auto", "Interval", "Disabled"`}},
+		{"heartbeats at no interval", aSource + `lifecycleHook: {heartbeat: {mode: Interval}}`, []string{"intervalSeconds is for mode Interval, which needs it"}},
+		{"heartbeats too often", aSource + `lifecycleHook: {heartbeat: {mode: Interval, intervalSeconds: 5}}`, []string{"intervalSeconds", "should be greater than or equal to 10"}},
+		{"a result as AWS spells it", aSource + `lifecycleHook: {onTimeout: CONTINUE}`, []string{`supported values: "Continue", "Abandon", "None"`}},
+		{"an adopted hook of no group", aSource + `lifecycleHook: {adopt: [{name: join}]}`, []string{"spec.lifecycleHook.adopt[0].autoScalingGroupName: Required value"}},
 
 		{"blocked pods without an action", aSource + `drain: {blockedPods: {beforeSeconds: 10}}`, []string{"spec.drain.blockedPods.action: Required value"}},
 		{"blocked pods that wait and do not", aSource + `drain: {blockedPods: {action: Wait, beforeSeconds: 10}}`, []string{"beforeSeconds is for action Delete: Wait never deletes"}},
@@ -159,7 +190,13 @@ nodeSelector:
   - {key: a, operator: In, values: [b]}
   - {key: c, operator: Exists}
   - {key: d, operator: DoesNotExist}`,
-		"the most":                  aSource + everyField,
+		"the most": aSource + everyField,
+		"odd but right": aSource + `
+nodeSelector:
+  matchLabels: {A_b.C: "", node.kubernetes.io/Instance-type_1: m6i.large}
+  matchExpressions: [{key: x, operator: In, values: ["", a, A_b.c-9]}]
+instanceTag: "kubernetes.io/cluster/my cluster+@1"
+drain: {skip: [{namespaces: [a, kube-system]}], budget: {maxNodes: 100%, topologyKey: example.com/Rack_1}}`,
 		"one wave":                  aSource + `drain: {waves: [{}]}`,
 		"waves below zero":          aSource + `drain: {waves: [{priorityBelow: -5, reserveSeconds: 60}, {priorityBelow: 0}, {reserveSeconds: 30}]}`,
 		"rules of either form":      aSource + `drain: {skip: [{namespaces: [a, b]}, {podSelector: {matchLabels: {a: b}}}]}`,

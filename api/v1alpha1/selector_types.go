@@ -3,6 +3,8 @@
 package v1alpha1
 
 import (
+	"fmt"
+
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 )
@@ -15,6 +17,7 @@ type LabelSelector struct {
 	// Unset: whatever labels.
 	// +optional
 	// +kubebuilder:validation:MaxProperties=32
+	// +kubebuilder:validation:XValidation:rule="self.all(k, k.matches('^([a-z0-9.-]+/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$'))",message="matchLabels has labels for keys, such as topology.kubernetes.io/zone"
 	MatchLabels map[string]string `json:"matchLabels,omitempty"`
 
 	// matchExpressions must all hold. Unset: nothing more is asked for.
@@ -32,6 +35,7 @@ type LabelSelectorRequirement struct {
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=317
+	// +kubebuilder:validation:XValidation:rule="self.matches('^([a-z0-9.-]+/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$')",message="key is a label, such as topology.kubernetes.io/zone"
 	Key string `json:"key,omitempty"`
 
 	// operator is In, NotIn, Exists or DoesNotExist.
@@ -44,7 +48,25 @@ type LabelSelectorRequirement struct {
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=64
 	// +kubebuilder:validation:items:MaxLength=63
+	// +kubebuilder:validation:XValidation:rule="self.all(v, v == '' || v.matches('^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$'))",message="values are whole values of labels, of letters, digits, hyphens, dots and underscores: patterns are not understood"
 	Values []string `json:"values,omitempty"`
+}
+
+// CheckSelectors says what is wrong with the policy's selectors beyond what the API
+// server has refused: with values in matchLabels that no label can have.
+func (s *NodeTerminationPolicySpec) CheckSelectors() error {
+	if _, err := s.NodeSelector.Selector(); err != nil {
+		return fmt.Errorf("spec.nodeSelector: %w", err)
+	}
+	if s.Drain == nil {
+		return nil
+	}
+	for i := range s.Drain.Skip {
+		if _, err := s.Drain.Skip[i].PodSelector.Selector(); err != nil {
+			return fmt.Errorf("spec.drain.skip[%d].podSelector: %w", i, err)
+		}
+	}
+	return nil
 }
 
 // Selector is the selector in a form that matches labels; nil and empty match

@@ -176,7 +176,7 @@ func (r *Reconciler) describe(ctx context.Context, policy *v1alpha1.NodeTerminat
 	sourcesReady := sumUp(status.Sources)
 	ready := sourcesReady
 	ready.Type = v1alpha1.ConditionReady
-	if _, err := policy.Selects(&corev1.Node{}); err != nil {
+	if err := policy.Spec.CheckSelectors(); err != nil {
 		ready.Status, ready.Reason, ready.Message = metav1.ConditionFalse, v1alpha1.ReasonInvalidSelector, err.Error()
 	}
 	if err := r.checkWebhooks(ctx, policy); err != nil && ready.Status == metav1.ConditionTrue {

@@ -136,17 +136,26 @@ func TestSummaryTellsTheWorst(t *testing.T) {
 
 func TestDescribe(t *testing.T) {
 	r := &Reconciler{Queues: sqs.NewConsumers(sqs.Options{}), Webhooks: &webhook.Resolver{}}
-	policy := newPolicy("spot", 0, "spot")
-	policy.Spec.NodeSelector.MatchExpressions = []v1alpha1.LabelSelectorRequirement{{Key: "not a label", Operator: metav1.LabelSelectorOpExists}}
-	policies := []v1alpha1.NodeTerminationPolicy{policy}
-	r.describe(t.Context(), &policies[0], viewOf(policies, newNode("spot")))
-	status := policies[0].Status
-	ready := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionReady)
-	if ready == nil || ready.Reason != v1alpha1.ReasonInvalidSelector || !strings.Contains(ready.Message, "not a label") {
-		t.Errorf("does not say what is wrong with the selector: %+v", ready)
-	}
-	if status.ObservedGeneration != 3 || *status.Nodes != 0 || *status.ActiveTerminations != 0 || status.Sources[0].Reason != v1alpha1.ReasonStarting {
-		t.Errorf("status %+v", status)
+	notAValue := &v1alpha1.LabelSelector{MatchLabels: map[string]string{"app": "not a value"}}
+	for where, change := range map[string]func(*v1alpha1.NodeTerminationPolicySpec){
+		"spec.nodeSelector": func(spec *v1alpha1.NodeTerminationPolicySpec) { spec.NodeSelector = notAValue },
+		"spec.drain.skip[0].podSelector": func(spec *v1alpha1.NodeTerminationPolicySpec) {
+			spec.Drain = &v1alpha1.DrainSpec{Skip: []v1alpha1.PodRule{{PodSelector: notAValue}}}
+		},
+	} {
+		t.Run(where, func(t *testing.T) {
+			policies := []v1alpha1.NodeTerminationPolicy{newPolicy("spot", 0, "spot")}
+			change(&policies[0].Spec)
+			r.describe(t.Context(), &policies[0], viewOf(policies, newNode("other")))
+			status := policies[0].Status
+			ready := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionReady)
+			if ready == nil || ready.Reason != v1alpha1.ReasonInvalidSelector || !strings.HasPrefix(ready.Message, where) || !strings.Contains(ready.Message, "not a value") {
+				t.Errorf("does not say what is wrong with the selector: %+v", ready)
+			}
+			if status.ObservedGeneration != 3 || *status.Nodes != 0 || *status.ActiveTerminations != 0 || status.Sources[0].Reason != v1alpha1.ReasonStarting {
+				t.Errorf("status %+v", status)
+			}
+		})
 	}
 }
 

@@ -338,9 +338,9 @@ func TestStatusSaysWhatIsWrong(t *testing.T) {
 	untilSource(t, policy, listens(2))
 
 	change(t, policy, func() {
-		labels := map[string]string{"not a label": "x"}
+		labels := map[string]string{}
 		for i := range 20 { // each of which makes the API server's message longer
-			labels[fmt.Sprintf("not a label either: %d", i)] = "x"
+			labels[fmt.Sprintf("label-%d", i)] = "not a label's value"
 		}
 		policy.Spec.Sources[0].IMDS.PodTemplate = &v1alpha1.WatcherPodTemplate{Labels: labels}
 	})
@@ -352,13 +352,13 @@ func TestStatusSaysWhatIsWrong(t *testing.T) {
 	untilSource(t, policy, says(v1alpha1.ReasonWatchersNotReady, "have no pod", "describe daemonset "+daemonSetName(policy.Name)))
 
 	change(t, policy, func() {
-		policy.Spec.NodeSelector.MatchExpressions = []v1alpha1.LabelSelectorRequirement{{Key: "not a label", Operator: metav1.LabelSelectorOpExists}}
+		policy.Spec.NodeSelector.MatchLabels["pool"] = "not a value"
 	})
-	untilSource(t, policy, says(v1alpha1.ReasonWatchersNotReady, "not a label"))
+	untilSource(t, policy, says(v1alpha1.ReasonWatchersNotReady, "not a value"))
 
 	change(t, policy, func() {
 		policy.Spec.Sources[0].IMDS.PodTemplate = nil
-		policy.Spec.NodeSelector.MatchExpressions = nil
+		delete(policy.Spec.NodeSelector.MatchLabels, "pool")
 	})
 	untilSource(t, policy, listens(2))
 }

@@ -39,8 +39,11 @@ func TestCallingOffNeedsNoPolicy(t *testing.T) {
 		t.Error(err)
 	}
 	s.change(nt, func(spec *v1alpha1.NodeTerminationSpec) { spec.Events[0].Cancelled = ptr.To(true) })
-	s.until(nt, v1alpha1.StateCancelled)
+	nt = s.until(nt, v1alpha1.StateCancelled)
 	s.untilNode(0, untouched)
+	if pods := nt.Status.Pods; pods == nil || *pods.Blocked != 0 || *pods.Remaining != 1 {
+		t.Errorf("pods %+v, want one that nothing blocks any more", pods)
+	}
 	if len(s.left(0)) != 1 {
 		t.Error("the pod was told to go")
 	}

@@ -5,8 +5,10 @@ package termination
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
@@ -31,6 +33,9 @@ func (r *Reconciler) restore(ctx context.Context, s *scope) (bool, error) {
 		return s.finished(), nil
 	}
 	s.nt.Status.Blocked = nil
+	if s.nt.Status.Pods != nil {
+		s.nt.Status.Pods.Blocked = ptr.To[int32](0) // nobody asks them to go any more
+	}
 	s.finish(v1alpha1.StateCancelled, "no event counts any more: "+fate(s.nt.Status.Events))
 	return true, nil
 }
@@ -52,8 +57,13 @@ func fate(events []v1alpha1.EventStatus) string {
 	for _, e := range events {
 		counts[e.State]++
 	}
-	return fmt.Sprintf("%d cancelled, %d resolved, %d stale",
-		counts[v1alpha1.EventCancelled], counts[v1alpha1.EventResolved], counts[v1alpha1.EventStale])
+	var fates []string
+	for _, state := range []v1alpha1.EventState{v1alpha1.EventCancelled, v1alpha1.EventResolved, v1alpha1.EventStale} {
+		if counts[state] > 0 {
+			fates = append(fates, fmt.Sprintf("%d %s", counts[state], strings.ToLower(string(state))))
+		}
+	}
+	return strings.Join(fates, ", ")
 }
 
 // undo restores the node of a NodeTermination that was deleted.

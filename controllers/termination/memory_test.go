@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package termination
+
+import (
+	"testing"
+
+	"github.com/nodetermination/operator/api/v1alpha1"
+	"github.com/nodetermination/operator/controllers/cloud"
+)
+
+// The status that said so was lost to a conflict. Auto Scaling, which is not even there, is not called.
+func TestHookIsNotCompletedAgain(t *testing.T) {
+	r := &Reconciler{}
+	s := &scope{now: t0, nt: &v1alpha1.NodeTermination{}, policy: &v1alpha1.NodeTerminationPolicy{}}
+	s.nt.Name = "i-0abc1234def567890"
+	for _, test := range []struct {
+		result cloud.Result
+		want   v1alpha1.HookState
+	}{{cloud.Continue, v1alpha1.HookContinued}, {cloud.Abandon, v1alpha1.HookAbandoned}} {
+		hook := newHookStatus(v1alpha1.LifecycleHook{AutoScalingGroupName: "workers", Name: "drain", Token: "a"}, t0)
+		r.memory.complete(s.nt.Name, hookKey{hook.AutoScalingGroupName, hook.Name, hook.Token})
+		r.completeHook(t.Context(), s, &hook, test.result)
+		if hook.State != test.want {
+			t.Errorf("hook is %s, want %s", hook.State, test.want)
+		}
+	}
+	if r.memory.completed(s.nt.Name, hookKey{"workers", "drain", "b"}) {
+		t.Error("a hook that waits once more counts as completed")
+	}
+}

@@ -199,7 +199,10 @@ func (s *setting) calls(action string) int {
 
 func TestHooksAreCompletedAfterTheDrain(t *testing.T) {
 	t.Parallel()
-	s := newSetting(t, 1, nil)
+	const delay = 3 * time.Second
+	s := newSetting(t, 1, func(spec *v1alpha1.NodeTerminationPolicySpec) {
+		spec.LifecycleHook = &v1alpha1.LifecycleHookSpec{CompletionDelaySeconds: ptr.To(int32(delay / time.Second))}
+	})
 	cluster.CreatePods(t, s.ns, s.nodes[0].Name, 3, terminatesAfter(3*time.Second))
 	// Two hooks of one group, each with an event of its own.
 	a, b := s.waits(0, "a"), s.waits(0, "b")
@@ -225,8 +228,8 @@ func TestHooksAreCompletedAfterTheDrain(t *testing.T) {
 			t.Errorf("hook %s is %s", hook, got)
 		}
 		drained := meta.FindStatusCondition(nt.Status.Conditions, v1alpha1.ConditionDrained)
-		if action.Ended.Before(drained.LastTransitionTime.Time) {
-			t.Errorf("hook %s was completed at %s, before the pods were gone", hook, action.Ended)
+		if gone := drained.LastTransitionTime.Time; action.Ended.Before(gone.Add(delay)) {
+			t.Errorf("hook %s was completed at %s, not %s after the pods were gone at %s", hook, action.Ended, delay, gone)
 		}
 	}
 	if n := s.calls("CompleteLifecycleAction"); n != 2 {

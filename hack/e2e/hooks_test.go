@@ -32,12 +32,17 @@ const (
 // which EventBridge tells the queue.
 func (w *world) terminate(node *corev1.Node, timeout time.Duration) awssim.LifecycleAction {
 	w.t.Helper()
-	hook := awssim.LifecycleHook{Group: w.queueName, Name: "drain", HeartbeatTimeout: timeout}
+	return w.waitAt(awssim.LifecycleHook{Group: w.queueName, Name: "drain", HeartbeatTimeout: timeout}, instanceOf(node))
+}
+
+// waitAt has an instance wait at a termination hook, which EventBridge tells the queue.
+func (w *world) waitAt(hook awssim.LifecycleHook, instanceID string) awssim.LifecycleAction {
+	w.t.Helper()
 	if err := w.sim.PutLifecycleHook(hook); err != nil {
 		w.t.Fatal(err)
 	}
-	w.send(awssim.Notice{Kind: awssim.Lifecycle, InstanceIDs: []string{instanceOf(node)}, Group: hook.Group, Hook: hook.Name})
-	return w.action(instanceOf(node))
+	w.send(awssim.Notice{Kind: awssim.Lifecycle, InstanceIDs: []string{instanceID}, Group: hook.Group, Hook: hook.Name})
+	return w.action(instanceID)
 }
 
 // action is the one lifecycle action in which an instance waits, or has waited.
@@ -126,6 +131,40 @@ func testHeardTwice(t *testing.T) {
 	}
 	w.checkToldOnce(pods...)
 	w.checkContinuedOnce(node)
+}
+
+// testOthersHooks: the hooks of another group's node, of a managed node group and of an instance
+// that never joined are nobody's business here, though the node of the second one is drained.
+func testOthersHooks(t *testing.T) {
+	w := newWorld(t)
+	nodes := w.nodes(2)
+	managed, own := nodes[0], nodes[1]
+	stranger := cluster.CreateNodes(t, 1)[0]
+	pods := w.pods(managed, 1)
+	left := map[string]awssim.LifecycleAction{
+		"another group's":        w.waitAt(awssim.LifecycleHook{Group: w.queueName + "-other", Name: "drain"}, instanceOf(stranger)),
+		"a managed node group's": w.waitAt(awssim.LifecycleHook{Group: w.queueName, Name: "Terminate-LC-Hook"}, instanceOf(managed)),
+		"an unjoined instance's": w.waitAt(awssim.LifecycleHook{Group: w.queueName, Name: "unjoined"}, "i-0e2e0000000000004"),
+	}
+	w.terminate(own, time.Hour)
+	w.until(own, v1alpha1.StateCompleted)
+	w.checkContinuedOnce(own)
+	nt := w.until(managed, v1alpha1.StateCompleted)
+	if hooks := nt.Status.LifecycleHooks; len(hooks) != 1 || hooks[0].State != v1alpha1.HookLeft {
+		t.Errorf("the managed node group's hook is %+v, want it left alone", hooks)
+	}
+	w.checkToldOnce(pods...)
+	eventually(t, func() error { // what is left is about the instance that may join yet
+		if messages := w.messages(); len(messages) != 1 || messages[0].Receives == 0 {
+			return fmt.Errorf("the queue has %+v, want one message that was received", messages)
+		}
+		return nil
+	})
+	for whose, action := range left {
+		if calls := w.calls("", &action); len(calls) > 0 || w.action(action.InstanceID).Result != "" {
+			t.Errorf("%s hook was touched: %+v", whose, calls)
+		}
+	}
 }
 
 // testVolumes: the hook waits until the volume of a pod that left is detached, and not for that of

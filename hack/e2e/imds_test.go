@@ -129,6 +129,7 @@ func TestMetadata(t *testing.T) {
 		"heard from the queue, too": testMetadataAndQueue,
 		"killed around the notice":  testWatcherKilled,
 		"old notice after a reboot": testOldNotice,
+		"another watcher's forgery": testForgedByWatcher,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -224,6 +225,27 @@ func testWatcherKilled(t *testing.T, w *world, m *metadata) {
 			nt.UID, nt.Generation, before.UID, before.Generation)
 	}
 	w.checkToldOnce(pods...)
+}
+
+// testForgedByWatcher: whoever has taken over another node has already told of this one's instance, under
+// the name of that node, as the admission policy cannot see.
+func testForgedByWatcher(t *testing.T, w *world, m *metadata) {
+	pods := w.pods(m.node, 1)
+	other := w.nodes(1)[0]
+	forged := &v1alpha1.NodeTermination{ObjectMeta: metav1.ObjectMeta{Name: instanceOf(m.node)}}
+	forged.Spec = v1alpha1.NodeTerminationSpec{
+		InstanceID: instanceOf(m.node), NodeName: other.Name,
+		Events: []v1alpha1.Event{{ID: "forged", Kind: v1alpha1.SpotInterruption, Source: v1alpha1.SourceIMDS, Time: metav1.Now()}},
+	}
+	w.create(forged)
+	m.watch()
+	m.say(awssim.MetadataEvent{Kind: awssim.MetadataKindSpot})
+	nt := w.until(m.node, v1alpha1.StateCompleted)
+	if nt.UID == forged.UID || nt.Spec.NodeName != m.node.Name {
+		t.Errorf("the NodeTermination names node %s, want %s, in a new object", nt.Spec.NodeName, m.node.Name)
+	}
+	w.checkToldOnce(pods...)
+	w.untilNode(other, schedulable)
 }
 
 // testOldNotice: the instance was stopped and started again, and its metadata still says why.

@@ -131,4 +131,10 @@ func TestKilledInMidDrain(t *testing.T) {
 	if nt.Status.Pods.Summary != "5/5" {
 		t.Errorf("%s pods are gone, want 5/5", nt.Status.Pods.Summary)
 	}
+
+	// What is deleted while nobody looks is undone by whoever looks next.
+	second.kill()
+	w.remove(nt)
+	startManager(t)
+	w.untilNode(node, schedulable)
 }

@@ -34,6 +34,7 @@ func TestOnTheWayOut(t *testing.T) {
 		t.Parallel()
 		t.Run("spot interruption and termination of one instance", testSpotAndTermination)
 		t.Run("termination heard on both ways", testHeardTwice)
+		t.Run("hooks of others", testOthersHooks)
 		t.Run("volumes", testVolumes)
 		t.Run("maintenance", testMaintenance)
 		t.Run("nothing is left", testNothingLeft)

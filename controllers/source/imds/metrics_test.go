@@ -88,15 +88,15 @@ func TestMetricsAreServedWhereAsked(t *testing.T) {
 	}
 	address := taken.Addr().String()
 	r := newRig(t)
-	r.Watcher.opts.Metrics = address
-	r.Watcher.serve(t.Context()) // returns: the port is taken
+	r.opts.Metrics = address
+	r.serve(t.Context()) // returns: the port is taken
 	if err := taken.Close(); err != nil {
 		t.Fatal(err)
 	}
 	ctx, stop := context.WithCancel(t.Context())
 	served := make(chan struct{})
-	go func() { defer close(served); r.Watcher.serve(ctx) }()
-	r.Watcher.poll(t.Context())
+	go func() { defer close(served); r.serve(ctx) }()
+	r.poll(t.Context())
 	var body string
 	for deadline := time.Now().Add(10 * time.Second); ; {
 		if body, err = get("http://" + address + "/metrics"); err == nil || time.Now().After(deadline) {

@@ -34,8 +34,10 @@ func main() {
 
 // build builds it in the classic form, which every Grafana imports: dashboardv2, which the
 // linter prefers, is for the newest only.
-func build() (dashboard.Dashboard, error) { //nolint:staticcheck // the classic form
-	b := dashboard.NewDashboardBuilder("Node terminations"). //nolint:staticcheck // the classic form
+//
+//nolint:staticcheck // as above
+func build() (dashboard.Dashboard, error) {
+	b := dashboard.NewDashboardBuilder("Node terminations").
 		Uid("node-termination-operator").
 		Description("What node-termination-operator hears, how much of the time is left when nodes are empty, and what stands in the way.").
 		Tags([]string{"kubernetes", "node-termination-operator"}).
@@ -58,7 +60,9 @@ func build() (dashboard.Dashboard, error) { //nolint:staticcheck // the classic 
 }
 
 // write prints it as Grafana exports it, indented for people who read a change.
-func write(d dashboard.Dashboard) error { //nolint:staticcheck // the classic form
+//
+//nolint:staticcheck // see build
+func write(d dashboard.Dashboard) error {
 	out := json.NewEncoder(os.Stdout)
 	out.SetIndent("", "  ")
 	out.SetEscapeHTML(false)

@@ -222,7 +222,7 @@ func (w *Watcher) failed(ctx context.Context, e v1alpha1.Event, err error) {
 }
 
 func (w *Watcher) logOf(e v1alpha1.Event) logr.Logger {
-	log := w.opts.Log.WithValues("kind", e.Kind, "event", e.ID, "cancelled", ptr.Deref(e.Cancelled, false))
+	log := w.opts.Log.WithValues("instance", w.machine.InstanceID, "node", w.opts.NodeName, "kind", e.Kind, "event", e.ID, "cancelled", ptr.Deref(e.Cancelled, false))
 	if e.Deadline != nil {
 		log = log.WithValues("deadline", e.Deadline.Time)
 	}

@@ -123,6 +123,11 @@ bench: ## Measure speed and use, BENCH="--help" says what; all of it takes most 
 performance: ## Write what "make bench BENCH=--json=docs/performance.json" measured into docs/performance.md.
 	@go run ./hack/bench page --json=docs/performance.json
 
+.PHONY: picture
+picture: ## Draw the dashboard, docs/dashboard.svg, of what managers say while the benchmark drains nodes.
+	go run ./hack/bench drain --nodes=10,20 --pods-per-budget=10 --metrics=$(BIN)/metrics.txt
+	go -C hack/dashboard run . $(BIN)/metrics.txt > $(BIN)/dashboard.svg && mv $(BIN)/dashboard.svg docs/dashboard.svg
+
 .PHONY: fuzz
 fuzz: ## Run each fuzz test for FUZZTIME.
 	@grep -rho --include='*_test.go' '^func Fuzz[A-Za-z0-9]*' api controllers hack --with-filename | while IFS=: read -r file func; do \

@@ -54,6 +54,14 @@ func measureDrain(ctx context.Context, l *lab, o *options, r *results) error {
 	if err := l.start(ctx); err != nil {
 		return err
 	}
+	if o.metrics != "" {
+		scraper, err := l.newScraper(ctx, o.metrics)
+		if err != nil {
+			return err
+		}
+		defer scraper.close()
+		l.scraper = scraper
+	}
 	r.Drain = nil
 	for _, nodes := range o.nodes {
 		of := fleetOptions{nodes: nodes, podsPerNode: o.pods, perBudget: o.perBudget}
@@ -130,10 +138,15 @@ func measureOperator(ctx context.Context, l *lab, of fleetOptions) (operatorDrai
 	if err != nil {
 		return operatorDrain{}, err
 	}
-	m, err := l.startManager(ctx, leads)
+	address, err := freeAddress()
 	if err != nil {
 		return operatorDrain{}, err
 	}
+	m, err := l.startManager(ctx, leads, "--metrics-bind-address="+address)
+	if err != nil {
+		return operatorDrain{}, err
+	}
+	defer l.scrape(ctx, address)()
 	result, err := drainBy(ctx, m, f)
 	if err != nil {
 		return result, fmt.Errorf("%w\nThe end of the manager's log:\n%s", errors.Join(err, m.Stop()), m.LogTail(20))

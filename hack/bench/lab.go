@@ -46,7 +46,8 @@ type lab struct {
 	audit   *auditLog
 	binary  string // the manager
 
-	names atomic.Int64 // given so far
+	scraper *scraper     // nil: nobody asks for metrics
+	names   atomic.Int64 // given so far
 }
 
 func newLab() (*lab, error) {

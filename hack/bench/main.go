@@ -59,6 +59,7 @@ type options struct {
 	length    time.Duration
 	interval  time.Duration
 	idlePods  int
+	metrics   string
 }
 
 // counts is a flag of numbers with commas between them.
@@ -143,6 +144,7 @@ func parse(args []string, out io.Writer) ([]bench, *options, error) {
 	flags.Var(&o.nodes, "nodes", "drain: so many `nodes` at once, one measurement for each number")
 	flags.IntVar(&o.pods, "pods", 0, "drain: pods on each node (default 30, and 20 from 500 nodes on)")
 	flags.IntVar(&o.perBudget, "pods-per-budget", 0, "drain: so many pods share a PodDisruptionBudget, which lets all of them go; 0 for no budgets")
+	flags.StringVar(&o.metrics, "metrics", "", "drain: keep what managers say in their metrics, each second, in this `file`")
 	flags.IntVar(&o.messages, "messages", 100, "delivery: messages, one after the other")
 	flags.IntVar(&o.runs, "runs", 5, "leader: how often a leader is killed, and how often one is stopped")
 	flags.DurationVar(&o.length, "for", 2*time.Minute, "blocked, idle, watcher: how long to measure")

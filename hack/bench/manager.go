@@ -36,8 +36,9 @@ type manager struct {
 	said map[string]bool // standsBy, leads
 }
 
-// startManager starts a manager and waits until it says that it stands by, or leads.
-func (l *lab) startManager(ctx context.Context, until string) (*manager, error) {
+// startManager starts a manager, with arguments besides those that it is installed with, and waits until it
+// says that it stands by, or leads.
+func (l *lab) startManager(ctx context.Context, until string, args ...string) (*manager, error) {
 	dir := filepath.Join(l.dir, l.name())
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return nil, err
@@ -45,7 +46,7 @@ func (l *lab) startManager(ctx context.Context, until string) (*manager, error) 
 	m := &manager{said: map[string]bool{}}
 	var err error
 	m.Process, err = operator.Start(ctx, operator.Options{
-		Binary: l.binary, Kubeconfig: l.cluster.Kubeconfig(), Dir: dir, Env: l.aws.Env(), OnLine: m.note,
+		Binary: l.binary, Kubeconfig: l.cluster.Kubeconfig(), Dir: dir, Env: l.aws.Env(), Args: args, OnLine: m.note,
 	})
 	if err != nil {
 		return nil, err

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command dashboard prints the Grafana dashboard of config/prometheus. It is a
-// module of its own, as nothing else needs Grafana's types.
+// Command dashboard prints the Grafana dashboard of config/prometheus, or with the name
+// of a file of samples, as the benchmark keeps them with --metrics, a picture of it as
+// SVG. It is a module of its own, as nothing else needs Grafana's types and Prometheus'
+// engine.
 package main
 
 import (
@@ -22,14 +24,21 @@ import (
 const columns, height = 24, 7
 
 func main() {
-	built, err := build()
-	if err == nil {
-		err = write(built)
-	}
-	if err != nil {
+	if err := run(os.Args[1:]); err != nil {
 		fmt.Fprintln(os.Stderr, "dashboard:", err)
 		os.Exit(1)
 	}
+}
+
+func run(args []string) error {
+	if len(args) > 0 {
+		return picture(args[0], os.Stdout)
+	}
+	built, err := build()
+	if err != nil {
+		return err
+	}
+	return write(built)
 }
 
 // build builds it in the classic form, which every Grafana imports: dashboardv2, which the

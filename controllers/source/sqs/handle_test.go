@@ -249,7 +249,7 @@ func TestEventIsLogged(t *testing.T) {
 	f.run()
 	f.handled(1)
 	if got := f.logged.with("event stored", id, f.url, `"instance"="`+instance+`"`, `"node"="a"`,
-		`"kind"="SpotInterruption"`, `"eventID"="1e5527d7-bb36-4607-3370-4164db56a40e"`); len(got) != 1 {
+		`"kind"="SpotInterruption"`, `"event"="1e5527d7-bb36-4607-3370-4164db56a40e"`); len(got) != 1 {
 		t.Errorf("the event is not in the log: %q", f.logged.with(""))
 	}
 	if got := f.Health(f.queue).LastEventTime; !got.Equal(f.clock.Now()) {

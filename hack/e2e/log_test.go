@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/nodetermination/operator/api/v1alpha1"
+)
+
+// TestLogOfADrain: each line says what it is about under the same keys, and nothing is said twice, though
+// a pod is blocked for a while and the termination is looked at many times.
+func TestLogOfADrain(t *testing.T) {
+	m := startManager(t)
+	w := newWorld(t)
+	budget := w.budgetForGood()
+	node := w.nodes(1)[0]
+	w.pods(node, 3, stopsIn(2*time.Second))
+	w.pods(node, 1, stuck)
+	w.interrupt(node)
+	eventually(t, func() error {
+		nt, err := w.termination(node)
+		if err == nil && len(nt.Status.Blocked) == 0 {
+			err = fmt.Errorf("no pod is blocked: %+v", nt.Status.Pods)
+		}
+		return err
+	})
+	w.remove(budget)
+	nt := w.until(node, v1alpha1.StateCompleted)
+	w.remove(nt)
+	w.untilNode(node, schedulable)
+	m.untilSays(t, "Undid what was done to the node")
+
+	var got []string
+	for _, said := range m.said(instanceOf(node)) {
+		var line struct{ Level, Msg, Instance, Node, Policy, Event string }
+		if err := json.Unmarshal([]byte(said.text), &line); err != nil {
+			t.Fatalf("%q: %v", said.text, err)
+		}
+		got = append(got, line.Msg)
+		if line.Level != "info" || line.Instance != nt.Name || line.Node != node.Name {
+			t.Errorf("%s", said.text)
+		}
+		undone := line.Msg == "Undid what was done to the node" // by the node alone: the rest is deleted
+		if event := nt.Spec.Events[0].ID; line.Event != event && !undone {
+			t.Errorf("event %q, want %s: %s", line.Event, event, said.text)
+		}
+		if heard := line.Msg == "event stored"; line.Policy != w.policy.Name && !heard && !undone {
+			t.Errorf("policy %q, want %s: %s", line.Policy, w.policy.Name, said.text)
+		}
+	}
+	want := []string{
+		"event stored", "NodeTermination is " + v1alpha1.StateDraining, "NodeTermination is " + v1alpha1.StateCompleted, "Undid what was done to the node",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("the log says %q, want %q", got, want)
+	}
+}

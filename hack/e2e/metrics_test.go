@@ -3,8 +3,12 @@
 package e2e
 
 import (
+	"errors"
 	"fmt"
+	"io"
 	"maps"
+	"net"
+	"net/http"
 	"os"
 	"regexp"
 	"slices"
@@ -15,6 +19,10 @@ import (
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
+	"k8s.io/utils/ptr"
+
+	"github.com/nodetermination/operator/api/v1alpha1"
+	"github.com/nodetermination/operator/hack/awssim"
 )
 
 // checkMetrics holds what a manager's metrics endpoint says to Prometheus' conventions and to docs/metrics.md.
@@ -66,6 +74,42 @@ func checkQueries(t *testing.T, families map[string]*dto.MetricFamily) {
 			}
 		}
 	}
+}
+
+// TestWatcherTellsMetrics: a watcher whose policy asks for them serves metrics, and hears as all others do.
+func TestWatcherTellsMetrics(t *testing.T) {
+	startManager(t, withWatchers)
+	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	port := listener.Addr().(*net.TCPAddr).Port
+	if err := listener.Close(); err != nil {
+		t.Fatal(err)
+	}
+	w := emptyWorld(t, aws)
+	w.apply(func(spec *v1alpha1.NodeTerminationPolicySpec) {
+		spec.Sources = []v1alpha1.Source{{Name: "metadata", IMDS: &v1alpha1.IMDSSource{MetricsPort: ptr.To(int32(port))}}}
+	})
+	node := w.nodes(1)[0]
+	m := w.metadataOf(node)
+	m.watch()
+	m.say(awssim.MetadataEvent{Kind: awssim.MetadataKindSpot})
+	w.until(node, v1alpha1.StateCompleted)
+	eventually(t, func() error {
+		answer, err := http.Get(fmt.Sprintf("http://127.0.0.1:%d/metrics", port))
+		if err != nil {
+			return err
+		}
+		body, err := io.ReadAll(answer.Body)
+		if err := errors.Join(err, answer.Body.Close()); err != nil {
+			return err
+		}
+		if want := `node_termination_watcher_events_total{kind="SpotInterruption"} 1`; !strings.Contains(string(body), want) {
+			return fmt.Errorf("the metrics are without %s:\n%s", want, body)
+		}
+		return nil
+	})
 }
 
 // ours are the lines about the operator's own metrics.

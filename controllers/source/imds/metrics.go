@@ -7,8 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -111,16 +113,16 @@ func (c *counters) text() string {
 	defer c.mu.Unlock()
 	var b strings.Builder
 	family(&b, "requests_total", "counter", "Documents of the instance metadata service that were asked for, by document and result: succeeded (also if there is none) or failed.")
-	for key, n := range c.requests {
-		sample(&b, "requests_total", fmt.Sprintf(`{document=%q,result=%q}`, key[0], key[1]), float64(n))
+	for _, key := range slices.SortedFunc(maps.Keys(c.requests), func(a, b [2]string) int { return slices.Compare(a[:], b[:]) }) {
+		sample(&b, "requests_total", fmt.Sprintf(`{document=%q,result=%q}`, key[0], key[1]), float64(c.requests[key]))
 	}
 	family(&b, "events_total", "counter", "Events that were stored, each time that they are others than before, by kind.")
-	for kind, n := range c.events {
-		sample(&b, "events_total", fmt.Sprintf(`{kind=%q}`, kind), float64(n))
+	for _, kind := range slices.Sorted(maps.Keys(c.events)) {
+		sample(&b, "events_total", fmt.Sprintf(`{kind=%q}`, kind), float64(c.events[kind]))
 	}
 	family(&b, "writes_total", "counter", "Attempts to store an event, by result: succeeded or failed.")
-	for result, n := range c.writes {
-		sample(&b, "writes_total", fmt.Sprintf(`{result=%q}`, result), float64(n))
+	for _, result := range slices.Sorted(maps.Keys(c.writes)) {
+		sample(&b, "writes_total", fmt.Sprintf(`{result=%q}`, result), float64(c.writes[result]))
 	}
 	family(&b, "last_success_timestamp_seconds", "gauge", "When all documents could last be read, in Unix time. 0: not yet.")
 	heard := 0.0
@@ -141,17 +143,20 @@ func sample(b *strings.Builder, name, labels string, value float64) {
 	b.WriteString(metricsPrefix + name + labels + " " + strconv.FormatFloat(value, 'f', -1, 64) + "\n")
 }
 
-// serve serves the metrics until ctx ends. A watcher that cannot is one all the same.
+// serve serves the metrics at an address until ctx ends. A watcher that cannot is one all the same.
 func (w *Watcher) serve(ctx context.Context) {
-	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", w.counters)
-	server := &http.Server{Handler: mux, ReadTimeout: metricsTimeout, WriteTimeout: metricsTimeout, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10}
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", w.opts.Metrics)
 	if err != nil {
 		w.opts.Log.Error(err, "no metrics are served, all else goes on: give the policy another metricsPort", "address", w.opts.Metrics)
 		return
 	}
-	w.opts.Log.V(1).Info("serving metrics", "address", listener.Addr().String())
+	w.serveAt(ctx, listener)
+}
+
+func (w *Watcher) serveAt(ctx context.Context, listener net.Listener) {
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", w.counters)
+	server := &http.Server{Handler: mux, ReadTimeout: metricsTimeout, WriteTimeout: metricsTimeout, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10}
 	context.AfterFunc(ctx, func() { _ = server.Close() })
 	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
 		w.opts.Log.Error(err, "no metrics are served any more")

@@ -169,17 +169,19 @@ func (w *Watcher) poll(ctx context.Context) {
 	now := w.opts.Clock.Now()
 	soon := now.Add(w.opts.PollInterval / 2)
 	factor := 1 + jitter*(rand.Float64()-0.5)
+	asked := false
 	for _, d := range w.documents {
 		if soon.Before(d.due) {
 			continue
 		}
+		asked = true
 		d.read(ctx, w.metadata, w.machine)
 		if d.due = now.Add(time.Duration(float64(d.every) * factor)); d.failures > 0 {
 			d.due = w.opts.Clock.Now().Add(retryAfter(d.failures))
 		}
 		w.counters.read(d.path, d.failures == 0)
 	}
-	if !slices.ContainsFunc(w.documents, func(d *document) bool { return d.failures > 0 }) {
+	if asked && !slices.ContainsFunc(w.documents, func(d *document) bool { return d.failures > 0 }) {
 		w.counters.heardAll(now)
 	}
 }

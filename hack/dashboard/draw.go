@@ -158,7 +158,12 @@ func (p *panel) drawLines(b *strings.Builder, r *recording, curves []curve, widt
 // unitNames are short names of Grafana's units.
 var unitNames = map[string]string{"s": " s", "reqps": "/s"}
 
-func short(v float64) string { return fmt.Sprintf("%.3g", v) }
+func short(v float64) string {
+	if math.Abs(v) >= 100 {
+		return fmt.Sprintf("%.0f", v)
+	}
+	return fmt.Sprintf("%.2g", v)
+}
 
 // bounds are of all values, with zero among them.
 func bounds(curves []curve) (low, high float64) {

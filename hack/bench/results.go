@@ -121,7 +121,8 @@ func thisMachine() (machine, error) {
 	if _, err := fmt.Sscanf(memory, "%d kB", &m.Memory); err != nil {
 		return m, fmt.Errorf("/proc/meminfo: %w", err)
 	}
-	m.Memory <<= 10
+	// In whole GB: what the kernel keeps for itself differs from boot to boot.
+	m.Memory = (m.Memory<<10 + 1<<29) >> 30 << 30
 	release, err := os.ReadFile("/proc/sys/kernel/osrelease")
 	if parts := strings.SplitN(string(release), ".", 3); len(parts) == 3 {
 		m.Linux = parts[0] + "." + parts[1] // the rest tells only who built it

@@ -50,7 +50,8 @@ func load(path, dir string) (*recording, error) {
 	r := &recording{db: db, engine: promql.NewEngine(promql.EngineOpts{
 		MaxSamples: 1e7, Timeout: time.Minute, LookbackDelta: 5 * time.Second, Parser: parser.NewParser(parser.Options{}),
 	})}
-	return r, r.append(content)
+	err = r.append(content)
+	return r, err
 }
 
 func (r *recording) append(content []byte) error {

@@ -82,7 +82,7 @@ func (r *Reconciler) Told(termination string, action drain.Action) {
 	if !who.emits || action.Pod.Terminating() { // that one was told before, with more time
 		return
 	}
-	note := "its node " + action.Pod.Node + " is about to go away"
+	note := fmt.Sprintf("%s: its node %s is about to go away", who.cause, action.Pod.Node)
 	if !action.Deadline.IsZero() {
 		note += ", at " + action.Deadline.UTC().Format(time.RFC3339)
 	}

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/nodetermination/operator/api/v1alpha1"
 )
 
 // memory is what this process remembers of terminations between two looks. To
@@ -30,6 +32,8 @@ type memory struct {
 type audience struct {
 	// since is when the drain began.
 	since time.Time
+	// cause is the kind of the event that decides.
+	cause v1alpha1.EventKind
 	// emits is whether Kubernetes events are emitted, with these annotations.
 	emits       bool
 	annotations map[string]string

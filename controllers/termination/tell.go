@@ -138,7 +138,7 @@ func (r *Reconciler) sending(s *scope, hook *v1alpha1.Webhook, step v1alpha1.Web
 
 // gather notes who is to be told of a drain, when its pods are first known.
 func (r *Reconciler) gather(s *scope, pods []drain.Pod) error {
-	who := audience{since: s.nt.Status.DrainStartTime.Time}
+	who := audience{since: s.nt.Status.DrainStartTime.Time, cause: s.decision.cause}
 	if r.memory.audienceOf(s.nt.Name).since.Equal(who.since) {
 		return nil
 	}

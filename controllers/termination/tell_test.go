@@ -10,13 +10,14 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	eventsv1 "k8s.io/api/events/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/nodetermination/operator/api/v1alpha1"
@@ -31,6 +32,10 @@ type inbox struct {
 	keys   []string
 	// answer is what it answers with; zero is 200.
 	answer int
+	// retryAfter is the answer's header of that name, where there is one.
+	retryAfter string
+	// arrived is called with each delivery, before it is answered. Nil: nothing is.
+	arrived func(*http.Request)
 }
 
 func newInbox(t *testing.T) *inbox {
@@ -38,9 +43,15 @@ func newInbox(t *testing.T) *inbox {
 	in := &inbox{}
 	in.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
+		if in.arrived != nil {
+			in.arrived(r)
+		}
 		in.mu.Lock()
 		defer in.mu.Unlock()
 		if in.answer != 0 {
+			if in.retryAfter != "" {
+				w.Header().Set("Retry-After", in.retryAfter)
+			}
 			w.WriteHeader(in.answer)
 			return
 		}
@@ -171,6 +182,95 @@ func TestWebhookThatRefusesIsGivenUp(t *testing.T) {
 	})
 }
 
+// A receiver that does not answer holds up nothing: the drain is over while it still keeps the
+// first delivery waiting.
+func TestStallingReceiverDelaysNoDrain(t *testing.T) {
+	t.Parallel()
+	in := newInbox(t)
+	release, arrived := make(chan struct{}), make(chan struct{}, 100)
+	in.arrived = func(*http.Request) {
+		arrived <- struct{}{}
+		<-release
+	}
+	t.Cleanup(func() { close(release) }) // before the server is closed, which waits
+	s := newSetting(t, 1, func(spec *v1alpha1.NodeTerminationPolicySpec) {
+		spec.Webhooks = []v1alpha1.Webhook{in.hook("stalls", v1alpha1.StepReceived, v1alpha1.StepDraining, v1alpha1.StepCompleted)}
+	})
+	cluster.CreatePods(t, s.ns, s.nodes[0].Name, 3)
+	nt := s.until(s.terminate(0, notice("a", 2*time.Minute)), v1alpha1.StateCompleted)
+	<-arrived // it was asked
+	if got := in.received(); len(got) != 0 || nt.Status.Pods.Summary != "3/3" {
+		t.Errorf("told %v, pods %s", got, nt.Status.Pods.Summary)
+	}
+	for _, told := range nt.Status.Webhooks {
+		if told.State != v1alpha1.WebhookPending {
+			t.Errorf("%+v, want it to be tried again", told)
+		}
+	}
+	if notified := meta.FindStatusCondition(nt.Status.Conditions, v1alpha1.ConditionNotified); notified == nil || notified.Status != metav1.ConditionFalse {
+		t.Errorf("Notified is %+v", notified)
+	}
+}
+
+// untilTried waits until an attempt has failed that was not made before, and returns how it stands.
+func (s *setting) untilTried(nt *v1alpha1.NodeTermination, before int32) v1alpha1.WebhookStatus {
+	s.t.Helper()
+	var told v1alpha1.WebhookStatus
+	s.untilHolds(nt, func(nt *v1alpha1.NodeTermination) error {
+		if len(nt.Status.Webhooks) != 1 || ptr.Deref(nt.Status.Webhooks[0].Attempts, 0) <= before || nt.Status.CompletionTime == nil {
+			return fmt.Errorf("webhooks %+v, want more than %d attempts", nt.Status.Webhooks, before)
+		}
+		told = nt.Status.Webhooks[0]
+		return nil
+	})
+	return told
+}
+
+// A receiver that asks for patience gets it; one that then answers slowly, and badly, is asked for an
+// hour after the end and not for longer. Moves the clock, and so is on its own.
+func TestSlowReceiverIsGivenUpAfterAnHour(t *testing.T) {
+	in := newInbox(t)
+	in.answer, in.retryAfter = http.StatusTooManyRequests, "600"
+	var slowness atomic.Int64
+	in.arrived = func(*http.Request) { testClock.by.Add(slowness.Load()) }
+	testClock.shift(t, 0) // back again at the end
+	s := newSetting(t, 1, func(spec *v1alpha1.NodeTerminationPolicySpec) {
+		spec.Webhooks = []v1alpha1.Webhook{in.hook("slow", v1alpha1.StepCompleted)}
+	})
+	nt := s.terminate(0, notice("a", 2*time.Minute))
+	told := s.untilTried(nt, 0)
+	nt = s.until(nt, v1alpha1.StateCompleted)
+	end := nt.Status.CompletionTime.Time
+	if wait := told.RetryTime.Sub(end); wait < 10*time.Minute || wait > 11*time.Minute || !strings.Contains(told.LastError, "429") {
+		t.Errorf("tried again %s after the end: %+v", wait, told)
+	}
+	testClock.by.Add(int64(9 * time.Minute))
+	s.nudge(nt)
+	if again := s.untilTried(nt, 0); *again.Attempts != 1 {
+		t.Errorf("asked for ten minutes, it was tried again before: %+v", again)
+	}
+	in.mu.Lock()
+	in.answer, in.retryAfter = http.StatusBadGateway, ""
+	in.mu.Unlock()
+	slowness.Store(int64(9 * time.Second))
+	for told.State == v1alpha1.WebhookPending {
+		testClock.by.Add(int64(max(0, told.RetryTime.Sub(testClock.Now()))))
+		s.nudge(nt)
+		told = s.untilTried(nt, *told.Attempts)
+		if *told.Attempts > 40 {
+			t.Fatal("it does not end")
+		}
+	}
+	if told.State != v1alpha1.WebhookGivenUp || told.RetryTime != nil || !strings.Contains(told.LastError, "502") {
+		t.Errorf("%+v", told)
+	}
+	// The next attempt would have been at most six minutes later.
+	if after := testClock.Now().Sub(end); after < time.Hour-6*time.Minute || after > time.Hour+time.Minute {
+		t.Errorf("given up %s after the end", after)
+	}
+	untilNotified(s, nt, metav1.ConditionFalse)
+}
+
 func TestManyNodesAndWebhooks(t *testing.T) {
 	t.Parallel()
 	const nodes, hooks = 20, 3
@@ -186,38 +286,6 @@ func TestManyNodesAndWebhooks(t *testing.T) {
 	testcluster.Eventually(t, patience, func() error {
 		if got := len(in.received()); got != nodes*hooks {
 			return fmt.Errorf("%d deliveries, want %d", got, nodes*hooks)
-		}
-		return nil
-	})
-}
-
-func TestKubernetesEventsTellTheStory(t *testing.T) {
-	t.Parallel()
-	s := newSetting(t, 2, func(spec *v1alpha1.NodeTerminationPolicySpec) {
-		spec.KubernetesEvents = &v1alpha1.KubernetesEvents{Mode: v1alpha1.KubernetesEventsEmit, Annotations: map[string]string{"team": "platform"}}
-	})
-	pods := cluster.CreatePods(t, s.ns, s.nodes[0].Name, 1)
-	s.until(s.terminate(0, notice("a", 2*time.Minute)), v1alpha1.StateCompleted)
-	id, _ := v1alpha1.InstanceID(s.nodes[0])
-	testcluster.Eventually(t, patience, func() error {
-		missing := map[string]bool{
-			"Node/" + s.nodes[0].Name + "/Draining": true, "Node/" + s.nodes[0].Name + "/Completed": true,
-			"NodeTermination/" + id + "/Completed": true, "Pod/" + pods[0].Name + "/Evicted": true,
-		}
-		var list eventsv1.EventList
-		if err := admin.List(t.Context(), &list); err != nil {
-			return err
-		}
-		for i := range list.Items {
-			e := &list.Items[i]
-			key := e.Regarding.Kind + "/" + e.Regarding.Name + "/" + e.Reason
-			if missing[key] && (e.ReportingController != v1alpha1.FieldManager || e.Annotations["team"] != "platform" || e.Note == "") {
-				return fmt.Errorf("event %+v", e)
-			}
-			delete(missing, key)
-		}
-		if len(missing) > 0 {
-			return fmt.Errorf("no events %v", missing)
 		}
 		return nil
 	})

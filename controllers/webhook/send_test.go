@@ -514,16 +514,18 @@ func TestNextAttempt(t *testing.T) {
 	}
 }
 
-// TestAnHourOfFailures follows a receiver that never answers to the end.
+// TestAnHourOfFailures follows receivers that refuse at once, or keep each attempt waiting, to the end.
 func TestAnHourOfFailures(t *testing.T) {
-	at, attempts := now, int32(1)
-	for again := true; again; attempts++ {
-		if attempts > 40 {
-			t.Fatal("it does not end")
+	for _, takes := range []time.Duration{0, timeout} {
+		at, attempts := now, int32(1)
+		for again := true; again; attempts++ {
+			if attempts > 40 {
+				t.Fatal("it does not end")
+			}
+			at, again = NextAttempt(attempts, 0, at.Add(takes), now, float64(attempts%11)/10)
 		}
-		at, again = NextAttempt(attempts, 0, at, now, float64(attempts%11)/10)
-	}
-	if attempts < 15 || at.Sub(now) < time.Hour {
-		t.Errorf("given up after %d attempts and %v", attempts, at.Sub(now))
+		if attempts < 15 || at.Sub(now) < time.Hour {
+			t.Errorf("%s an attempt: given up after %d attempts and %v", takes, attempts, at.Sub(now))
+		}
 	}
 }

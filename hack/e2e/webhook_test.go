@@ -81,7 +81,7 @@ func (w *world) untilNotified(node *corev1.Node) *v1alpha1.NodeTermination {
 }
 
 func TestWebhooks(t *testing.T) {
-	startManager(t)
+	m := startManager(t)
 	t.Run("a template of NTH's, an address and a header from secrets", func(t *testing.T) {
 		t.Parallel()
 		c := newChat(t, nil)
@@ -152,6 +152,8 @@ func TestWebhooks(t *testing.T) {
 			t.Errorf("%d deliveries, want %d", n, nodes*hooks)
 		}
 	})
+	t.Run("through a proxy, to a receiver whose certificate is given later", testTrustedLater)
+	t.Run("secrets are told to nobody else", func(t *testing.T) { testSecretsStaySecret(t, m) })
 	t.Run("events of Kubernetes, one for what happens again and again", func(t *testing.T) {
 		t.Parallel()
 		w := newWorld(t)

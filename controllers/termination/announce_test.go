@@ -9,6 +9,7 @@ import (
 	"time"
 
 	eventsv1 "k8s.io/api/events/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 
 	"github.com/nodetermination/operator/api/v1alpha1"
 	"github.com/nodetermination/operator/hack/testcluster"
@@ -26,7 +27,7 @@ func TestKubernetesEventsTellTheStory(t *testing.T) {
 	nt := s.until(s.terminate(0, notice("a", 2*time.Minute)), v1alpha1.StateCompleted)
 	want := map[string]string{} // the notes' beginnings
 	for _, about := range []string{"Node/" + node, "NodeTermination/" + nt.Name} {
-		want[about+"/Draining"], want[about+"/Completed"] = "SpotInterruption: ", "SpotInterruption: 3 pods gone in "
+		want[about+"/Draining"], want[about+"/Completed"] = "SpotInterruption: ", "SpotInterruption: "+meta.FindStatusCondition(nt.Status.Conditions, v1alpha1.ConditionReady).Message
 	}
 	for _, pod := range pods {
 		want["Pod/"+pod.Name+"/Evicted"] = "SpotInterruption: its node " + node + " is about to go away, at " + inClock(nt.Status.Deadline.Time)

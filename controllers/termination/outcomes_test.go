@@ -57,6 +57,10 @@ func outcomesAre(nt *v1alpha1.NodeTermination, want map[string][2]string) error 
 	return nil
 }
 
+func grace(seconds int64) func(*corev1.Pod) {
+	return func(pod *corev1.Pod) { pod.Spec.TerminationGracePeriodSeconds = &seconds }
+}
+
 func TestRecordTellsOfPodsThatWereCutShort(t *testing.T) {
 	t.Parallel()
 	s := newSetting(t, 1, func(spec *v1alpha1.NodeTerminationPolicySpec) {
@@ -64,7 +68,7 @@ func TestRecordTellsOfPodsThatWereCutShort(t *testing.T) {
 	})
 	s.budget()
 	blocked := cluster.CreatePods(t, s.ns, s.nodes[0].Name, 1, app("web"))[0]
-	long := cluster.CreatePods(t, s.ns, s.nodes[0].Name, 1, func(pod *corev1.Pod) { pod.Spec.TerminationGracePeriodSeconds = ptr.To[int64](600) })[0]
+	long := cluster.CreatePods(t, s.ns, s.nodes[0].Name, 1, grace(600))[0]
 	cluster.CreatePods(t, s.ns, s.nodes[0].Name, 1)
 	nt := s.until(s.terminate(0, notice("a", 40*time.Second)), v1alpha1.StateCompleted)
 	if err := outcomesAre(nt, map[string][2]string{

@@ -86,6 +86,7 @@ manifests: $(CONTROLLER_GEN) ## Generate the CRDs, and the manager's ClusterRole
 
 .PHONY: dashboard
 dashboard: ## Generate the Grafana dashboard, config/prometheus/dashboard.json.
+	@mkdir -p $(BIN)
 	go -C hack/dashboard run . > $(BIN)/dashboard.json && mv $(BIN)/dashboard.json config/prometheus/dashboard.json
 
 .PHONY: docs
@@ -125,6 +126,7 @@ performance: ## Write what "make bench BENCH=--json=docs/performance.json" measu
 
 .PHONY: picture
 picture: ## Draw the dashboard, docs/dashboard.svg, of what managers say while the benchmark drains nodes.
+	@mkdir -p $(BIN)
 	go run ./hack/bench drain --nodes=10,20 --pods-per-budget=10 --metrics=$(BIN)/metrics.txt
 	go -C hack/dashboard run . $(BIN)/metrics.txt > $(BIN)/dashboard.svg && mv $(BIN)/dashboard.svg docs/dashboard.svg
 

@@ -375,13 +375,13 @@ func tunnel(t *testing.T, w http.ResponseWriter, host string) {
 		return
 	}
 	w.WriteHeader(http.StatusOK)
-	in, _, err := http.NewResponseController(w).Hijack()
+	in, buffered, err := http.NewResponseController(w).Hijack()
 	if err != nil {
 		t.Error(err)
 		out.Close()
 		return
 	}
-	go func() { io.Copy(out, in); out.Close() }()
+	go func() { io.Copy(out, buffered); out.Close() }() // the server may have read the first bytes already
 	io.Copy(in, out)
 	in.Close()
 }

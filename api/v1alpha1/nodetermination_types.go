@@ -344,6 +344,10 @@ type BlockedPod struct {
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=512
 	Reason string `json:"reason,omitempty"`
+
+	// startTime is since when it is known to be blocked. Unset: that is not known.
+	// +optional
+	StartTime *metav1.Time `json:"startTime,omitempty"`
 }
 
 // PodOutcomeType says how a pod went that did not go the ordinary way.

@@ -59,7 +59,7 @@ func TestMakeCountsTheLost(t *testing.T) {
 	if plan, err = Make(in); err != nil {
 		t.Fatal(err)
 	}
-	want := []v1alpha1.BlockedPod{{Namespace: "default", Name: "gone", Reason: "was told to go, but its instance is not running any more"}}
+	want := []v1alpha1.BlockedPod{blockedPod("gone", "was told to go, but its instance is not running any more", 0)}
 	if diff := cmp.Diff(want, plan.Blocked); diff != "" || !plan.Lost || plan.Counts != (Counts{Remaining: 1, Terminating: 1, Lost: 1}) {
 		t.Error("all are lost:", diff, plan)
 	}

@@ -36,6 +36,9 @@ type Input struct {
 	Now time.Time
 	// Refusals are the pods that the Executor could not make go, by UID.
 	Refusals map[types.UID]Refusal
+	// Blocked are those of the plan before. A pod stays one of them until it is told
+	// to go: a moment without a refusal may be no more than another attempt.
+	Blocked []v1alpha1.BlockedPod
 	// Own is whether a pod is one of the operator's own, which go last of all: who
 	// is told to go cannot see to the others. Nil: none is.
 	Own func(Pod) bool
@@ -58,6 +61,9 @@ type Plan struct {
 	// Blocked are the first ten, by name, of the pods that cannot be evicted for
 	// now; when TimedOut or Lost, of all that are left, and why.
 	Blocked []v1alpha1.BlockedPod
+	// Unblocked are those of Input.Blocked that need not be told to go any more: they
+	// were, or they are gone.
+	Unblocked []v1alpha1.BlockedPod
 	// TimedOut: the drain took too long and is over. Nothing more is done.
 	TimedOut bool
 	// Lost: nothing is left but pods that a dead node cannot end. The drain is over
@@ -119,7 +125,7 @@ func Make(in Input) (Plan, error) {
 		return Plan{}, err
 	}
 	if len(pods) == 0 {
-		return Plan{Done: true}, nil
+		return Plan{Done: true, Unblocked: in.Blocked}, nil
 	}
 	waves, end := in.waves(), in.end()
 	started := waves.started(&in, pods)
@@ -135,10 +141,11 @@ func Make(in Input) (Plan, error) {
 		}
 	}
 	plan.Lost = plan.Counts.Lost == len(pods)
+	plan.Unblocked = in.unblocked(pods)
 	if plan.TimedOut || plan.Lost {
 		plan.Blocked = nil
 		for i := range pods {
-			plan.block(&pods[i], in.reason(&pods[i], waves.of(&pods[i]) > started))
+			in.block(&plan, &pods[i], in.reason(&pods[i], waves.of(&pods[i]) > started))
 		}
 	}
 	if plan.TimedOut {
@@ -160,9 +167,9 @@ func (in *Input) see(plan *Plan, pod *Pod) {
 	if !kept {
 		plan.Actions = append(plan.Actions, in.action(*pod))
 	}
-	if _, refused := in.Refusals[pod.UID]; kept || refused {
+	if _, refused := in.Refusals[pod.UID]; kept || refused || in.wasBlocked(pod) != nil {
 		plan.Counts.Blocked++
-		plan.block(pod, in.reason(pod, false))
+		in.block(plan, pod, in.reason(pod, false))
 	}
 }
 
@@ -235,32 +242,4 @@ func (p *Plan) lookAt(now, t time.Time) {
 	if t.After(now) && (p.NextLook.IsZero() || t.Before(p.NextLook)) {
 		p.NextLook = t
 	}
-}
-
-func (p *Plan) block(pod *Pod, reason string) {
-	if len(p.Blocked) < maxBlocked {
-		p.Blocked = append(p.Blocked, v1alpha1.BlockedPod{Namespace: pod.Namespace, Name: pod.Name, Reason: reason})
-	}
-}
-
-// reason says why a pod is still there.
-func (in *Input) reason(pod *Pod, waiting bool) string {
-	refusal, refused := in.Refusals[pod.UID]
-	reason := "could not be told to go yet"
-	switch {
-	case in.lost(pod):
-		return "was told to go, but its instance is not running any more"
-	case pod.Terminating():
-		return "is still shutting down"
-	case waiting:
-		reason = "waits for the wave before it"
-	case in.kept(pod):
-		reason = in.keptReason(pod)
-	case refused:
-		reason = refusal.Reason
-	}
-	if pod.Asks.anyOf(AsksUnknown) {
-		return cut(reason, maxReason-len(misspelt)) + misspelt
-	}
-	return reason
 }

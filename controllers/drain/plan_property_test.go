@@ -5,6 +5,7 @@ package drain
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -43,6 +44,9 @@ func randomInput(r *rand.Rand) Input {
 		pod.GracePeriodSeconds = int64(r.IntN(300))
 		if r.IntN(3) == 0 {
 			in.Refusals[pod.UID] = Refusal{Kind: kinds[r.IntN(len(kinds))], Reason: "says no"}
+		}
+		if r.IntN(4) == 0 {
+			in.Blocked = append(in.Blocked, v1alpha1.BlockedPod{Namespace: pod.Namespace, Name: pod.Name, Reason: "said no"})
 		}
 		in.Pods = append(in.Pods, pod)
 	}
@@ -179,6 +183,11 @@ func violates(in Input, plan Plan) string {
 		counts.Remaining++
 		_, told := acted[pod.Name]
 		_, refused := in.Refusals[pod.UID]
+		was := in.wasBlocked(&pod) != nil
+		unblocked := slices.ContainsFunc(plan.Unblocked, func(b v1alpha1.BlockedPod) bool { return b.Namespace == pod.Namespace && b.Name == pod.Name })
+		if unblocked != (was && pod.Terminating()) {
+			return "a pod ceases to be blocked when it is told to go, and not before: " + pod.Name
+		}
 		for _, other := range acted {
 			if rank(in, other.Pod) >= 1<<41 && rank(in, other.Pod) > rank(in, pod) && !other.Pod.Terminating() && !reserveHasCome(in) {
 				return "goes after all others, and yet before one: " + other.Pod.Name
@@ -194,7 +203,7 @@ func violates(in Input, plan Plan) string {
 			counts.Blocked, counts.Waiting = plan.Counts.Blocked, plan.Counts.Waiting
 		case kept(in, pod):
 			keptPods++
-		case told && refused:
+		case told && (refused || was):
 			counts.Blocked++
 		case !told && reserveHasCome(in):
 			return "is not told to go although the time for all has come: " + pod.Name

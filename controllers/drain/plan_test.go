@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
 
@@ -192,22 +193,54 @@ func TestMakeCountsAndNames(t *testing.T) {
 	if diff := cmp.Diff(Counts{Remaining: 4, Terminating: 1, Blocked: 1, Waiting: 1}, plan.Counts); diff != "" {
 		t.Error(diff)
 	}
-	if diff := cmp.Diff([]v1alpha1.BlockedPod{{Namespace: "default", Name: "held", Reason: "says no"}}, plan.Blocked); diff != "" {
+	if diff := cmp.Diff([]v1alpha1.BlockedPod{blockedPod("held", "says no", 0)}, plan.Blocked); diff != "" {
 		t.Error(diff)
 	}
 
-	in.Started = after(-120)
+	in.Started, in.Blocked = after(-120), []v1alpha1.BlockedPod{blockedPod("held", "said no", -100)}
 	if plan, err = Make(in); err != nil {
 		t.Fatal(err)
 	}
 	want := []v1alpha1.BlockedPod{
-		{Namespace: "default", Name: "free", Reason: "could not be told to go yet"},
-		{Namespace: "default", Name: "going", Reason: "is still shutting down"},
-		{Namespace: "default", Name: "held", Reason: "says no"},
-		{Namespace: "default", Name: "later", Reason: "waits for the wave before it"},
+		blockedPod("free", "could not be told to go yet", 0),
+		blockedPod("going", "is still shutting down", 0),
+		blockedPod("held", "says no", -100),
+		blockedPod("later", "waits for the wave before it", 0),
 	}
 	if diff := cmp.Diff(want, plan.Blocked); diff != "" {
 		t.Error("timed out:", diff)
+	}
+}
+
+// blockedPod is blocked since so many seconds after start.
+func blockedPod(name, reason string, since int) v1alpha1.BlockedPod {
+	return v1alpha1.BlockedPod{Namespace: "default", Name: name, Reason: reason, StartTime: &metav1.Time{Time: after(since)}}
+}
+
+// A pod whose eviction is being tried again, or was accepted a moment ago, has no refusal, and is
+// not known to be told to go either.
+func TestMakeKeepsBlockedUntilToldToGo(t *testing.T) {
+	in := Input{Now: start, Pods: []Pod{newPod("free"), newPod("again"), newPod("going", terminating(start, 30)), newPod("skipped", labelled("app", "skipped"))},
+		Drain: &v1alpha1.DrainSpec{Skip: []v1alpha1.PodRule{{PodSelector: selector("app", "skipped")}}}}
+	for i, name := range []string{"again", "going", "gone", "skipped"} {
+		in.Blocked = append(in.Blocked, blockedPod(name, "said no", -10-i))
+	}
+	plan, err := Make(in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]v1alpha1.BlockedPod{in.Blocked[0]}, plan.Blocked); diff != "" || plan.Counts.Blocked != 1 {
+		t.Error("blocked:", diff, plan.Counts.Blocked)
+	}
+	if diff := cmp.Diff(in.Blocked[1:], plan.Unblocked); diff != "" {
+		t.Error("not blocked any more:", diff)
+	}
+	in.Pods = nil
+	if plan, err = Make(in); err != nil || !plan.Done || plan.Blocked != nil {
+		t.Error("all are gone:", err, plan)
+	}
+	if diff := cmp.Diff(in.Blocked, plan.Unblocked); diff != "" {
+		t.Error("not blocked any more when all are gone:", diff)
 	}
 }
 

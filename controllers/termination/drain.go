@@ -141,7 +141,7 @@ func (r *Reconciler) evict(ctx context.Context, s *scope) error {
 		}
 	}
 	s.count(plan.Counts)
-	s.recordUnblocked(pods)
+	s.recordUnblocked(plan.Unblocked)
 	r.recordCutShort(s)
 	s.nt.Status.Blocked = plan.Blocked
 	switch {
@@ -191,7 +191,7 @@ func (r *Reconciler) handOver(ctx context.Context, plan *drain.Plan) error {
 func (r *Reconciler) plan(s *scope, pods []drain.Pod) (drain.Plan, error) {
 	plan, err := drain.Make(drain.Input{
 		Pods: pods, Drain: s.rules(), Deadline: s.decision.deadline,
-		Started: ptr.Deref(s.nt.Status.DrainStartTime, metav1.Time{}).Time, Now: s.now, Refusals: r.Executor.Refusals(s.nt.Name),
+		Started: ptr.Deref(s.nt.Status.DrainStartTime, metav1.Time{}).Time, Now: s.now, Refusals: r.Executor.Refusals(s.nt.Name), Blocked: s.nt.Status.Blocked,
 		Own: func(pod drain.Pod) bool { return r.Replica.Sibling(pod.Namespace, pod.Labels) }, NodeDead: s.dead,
 	})
 	if err != nil {

@@ -12,7 +12,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/nodetermination/operator/api/v1alpha1"
 	"github.com/nodetermination/operator/controllers/drain"
@@ -78,8 +77,8 @@ func (r *Reconciler) deleteForged(ctx context.Context, s *scope) (deleted bool, 
 		return false, fmt.Errorf("cannot delete NodeTermination %s, which names node %s instead of %s: %w",
 			s.nt.Name, s.nt.Spec.NodeName, nodes.Items[0].Name, err)
 	}
-	logf.FromContext(ctx).Info("NodeTermination deleted, as a watcher has paired another node's instance with its own node: look who has that watcher's token",
-		"instance", s.nt.Name, "node", nodes.Items[0].Name, "wrongNode", s.nt.Spec.NodeName)
+	r.log.WithValues(s.subject()...).Info("NodeTermination deleted, as a watcher has paired another node's instance with its own node: look who has that watcher's token",
+		"nodeOfInstance", nodes.Items[0].Name)
 	return true, nil
 }
 
@@ -161,6 +160,7 @@ func (r *Reconciler) countLeft(ctx context.Context, s *scope) error {
 		return err
 	}
 	s.count(plan.Counts)
+	s.recordUnblocked(plan.Unblocked)
 	r.recordCutShort(s)
 	s.nt.Status.Blocked = nil
 	leaving, err := drain.Leaving(pods, s.rules())

@@ -22,19 +22,14 @@ const maxOutcomes = 20
 var gravity = map[v1alpha1.PodOutcomeType]int{v1alpha1.PodWasBlocked: 1, v1alpha1.PodCutShort: 2, v1alpha1.PodLeft: 3}
 
 // recordUnblocked tells of the pods that were blocked when last looked and are not
-// any more, as they have been told to go or are gone. It is to be called before the
-// blocked ones of now are noted.
-func (s *scope) recordUnblocked(pods []drain.Pod) {
-	there := map[string]bool{}
-	for i := range pods {
-		if !pods[i].Terminating() {
-			there[pods[i].String()] = true
+// any more, as they have been told to go or are gone.
+func (s *scope) recordUnblocked(pods []v1alpha1.BlockedPod) {
+	for _, was := range pods {
+		kept := "for a while"
+		if was.StartTime != nil {
+			kept = "for " + s.now.Sub(was.StartTime.Time).Round(time.Second).String()
 		}
-	}
-	for _, was := range s.nt.Status.Blocked {
-		if !there[was.Namespace+"/"+was.Name] {
-			s.record(was.Namespace, was.Name, v1alpha1.PodWasBlocked, "was kept for a while: "+was.Reason)
-		}
+		s.record(was.Namespace, was.Name, v1alpha1.PodWasBlocked, "was kept "+kept+": "+was.Reason)
 	}
 }
 

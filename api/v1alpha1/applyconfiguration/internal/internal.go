@@ -46,6 +46,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: reason
       type:
         scalar: string
+    - name: startTime
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
 - name: com.github.nodetermination.operator.api.v1alpha1.BlockedPodAction
   scalar: string
 - name: com.github.nodetermination.operator.api.v1alpha1.BlockedPods

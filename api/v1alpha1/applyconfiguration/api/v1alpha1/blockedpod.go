@@ -4,6 +4,10 @@
 
 package v1alpha1
 
+import (
+	v1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
 // BlockedPodApplyConfiguration represents a declarative configuration of the BlockedPod type for use
 // with apply.
 //
@@ -15,6 +19,8 @@ type BlockedPodApplyConfiguration struct {
 	Name *string `json:"name,omitempty"`
 	// reason says what keeps it, with the name of the disruption budget if one does.
 	Reason *string `json:"reason,omitempty"`
+	// startTime is since when it is known to be blocked. Unset: that is not known.
+	StartTime *v1.Time `json:"startTime,omitempty"`
 }
 
 // BlockedPodApplyConfiguration constructs a declarative configuration of the BlockedPod type for use with
@@ -44,5 +50,13 @@ func (b *BlockedPodApplyConfiguration) WithName(value string) *BlockedPodApplyCo
 // If called multiple times, the Reason field is set to the value of the last call.
 func (b *BlockedPodApplyConfiguration) WithReason(value string) *BlockedPodApplyConfiguration {
 	b.Reason = &value
+	return b
+}
+
+// WithStartTime sets the StartTime field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the StartTime field is set to the value of the last call.
+func (b *BlockedPodApplyConfiguration) WithStartTime(value v1.Time) *BlockedPodApplyConfiguration {
+	b.StartTime = &value
 	return b
 }

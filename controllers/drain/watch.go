@@ -17,6 +17,9 @@ const (
 	podsDelay = 200 * time.Millisecond
 	// pageSize is how many pods are asked for at a time.
 	pageSize = 500
+	// maxFirstLists is how many nodes' pods are listed at one time: whole pods, which are
+	// much larger than what is kept of them.
+	maxFirstLists = 8
 )
 
 // Watches know the pods of the nodes that are being drained, and of no others:
@@ -26,6 +29,7 @@ type Watches struct {
 	notify  func(node string)
 	clock   clock.Clock
 	wakeups *wakeups
+	lists   chan struct{} // one for each list under way
 	running sync.WaitGroup
 
 	mu    sync.Mutex
@@ -43,6 +47,7 @@ func NewWatches(client corev1client.CoreV1Interface, notify func(node string)) *
 		notify:  notify,
 		clock:   clock.RealClock{},
 		wakeups: newWakeups(notify, podsDelay, clock.RealClock{}),
+		lists:   make(chan struct{}, maxFirstLists),
 		nodes:   map[string]*nodeWatch{},
 	}
 }

@@ -41,6 +41,10 @@ import (
 // hundred nodes that join together are one look.
 const gather = time.Second
 
+// gatherTerminations is the same for terminations that begin and end, of which a policy
+// only tells the number: in a crowd the pods come first.
+const gatherTerminations = 5 * time.Second
+
 // reconcileTimeout bounds one look with all its writes.
 const reconcileTimeout = 30 * time.Second
 
@@ -122,7 +126,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 			predicate.TypedGenerationChangedPredicate[*v1alpha1.NodeTerminationPolicy]{})).
 		WatchesRawSource(source.Kind(cache, &appsv1.DaemonSet{}, soon[*appsv1.DaemonSet](gather))).
 		WatchesRawSource(source.Kind(cache, &corev1.Node{}, soon[*corev1.Node](gather), nodeChanges)).
-		WatchesRawSource(source.Kind(cache, &v1alpha1.NodeTermination{}, soon[*v1alpha1.NodeTermination](gather), terminationChanges)).
+		WatchesRawSource(source.Kind(cache, &v1alpha1.NodeTermination{}, soon[*v1alpha1.NodeTermination](gatherTerminations), terminationChanges)).
 		WatchesRawSource(source.Channel(r.Queues.Changed(), soon[client.Object](0))).
 		WithOptions(controller.Options{
 			MaxConcurrentReconciles: 1,

@@ -23,8 +23,8 @@ const (
 	// thirty pods would otherwise cost the API server as many writes as evictions.
 	progressInterval = 5 * time.Second
 	// progressShare is what each drain under way adds to that interval, up to
-	// crowdInterval: a crowd shares five such writes a second, as the pods come first.
-	progressShare = 200 * time.Millisecond
+	// crowdInterval: a crowd shares some three such writes a second, as the pods come first.
+	progressShare = 300 * time.Millisecond
 	crowdInterval = 15 * time.Second
 	// blockedInterval is the same where pods begin or cease to be blocked, which is
 	// worth a write sooner.
@@ -153,7 +153,7 @@ func (r *Reconciler) writeStatus(ctx context.Context, s *scope, before *v1alpha1
 	r.announce(s, before)
 	s.measure(before, r.Clock.Now())
 	if ready := meta.FindStatusCondition(before.Status.Conditions, v1alpha1.ConditionReady); ready == nil || ready.Reason != s.state {
-		s.log(ctx).Info("NodeTermination is "+s.state, "message", s.message)
+		r.logAbout(s.nt.Name, s.nt.Spec.NodeName).Info("NodeTermination is "+s.state, "message", s.message)
 	}
 	return nil
 }

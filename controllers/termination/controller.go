@@ -18,6 +18,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/go-logr/logr"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -57,6 +58,7 @@ type Reconciler struct {
 	// Clock tells the time.
 	Clock clock.PassiveClock
 
+	log    logr.Logger
 	wake   wake
 	memory memory
 	pace   pace
@@ -85,6 +87,12 @@ var phases = []phase{
 
 // Reconcile brings one termination a step further.
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
+	result, err := r.step(ctx, req)
+	r.complain(req.Name, err)
+	return result, err
+}
+
+func (r *Reconciler) step(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	before := &v1alpha1.NodeTermination{}
 	if err := r.Client.Get(ctx, req.NamespacedName, before); err != nil {
 		if apierrors.IsNotFound(err) {
@@ -98,6 +106,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	}
 	s := &scope{now: r.Clock.Now(), nt: before.DeepCopy(), policies: policies.Items}
 	err := r.run(ctx, s)
+	r.memory.concerns(s.nt.Name, s.subject())
 	r.attend(ctx, s)
 	s.conclude()
 	r.tell(s, before)

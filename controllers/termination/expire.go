@@ -32,6 +32,6 @@ func (r *Reconciler) expire(ctx context.Context, s *scope) error {
 	if client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("cannot delete NodeTermination %s, which ended long ago: %w", s.nt.Name, err)
 	}
-	s.log(ctx).Info("NodeTermination deleted, as its node is long gone")
+	r.logAbout(s.nt.Name, s.nt.Spec.NodeName).Info("NodeTermination deleted, as its node is long gone")
 	return nil
 }

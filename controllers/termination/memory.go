@@ -26,6 +26,10 @@ type memory struct {
 	cut map[string][]cutPod
 	// audiences are who is told of drains, by termination.
 	audiences map[string]audience
+	// subjects are what lines of the log are about, by termination.
+	subjects map[string]subject
+	// complaints are what the log said last of what keeps terminations from getting on.
+	complaints map[string]string
 }
 
 // audience is who is told of a drain, and of which pods.
@@ -108,6 +112,8 @@ func (m *memory) forget(name string) {
 	delete(m.hooks, name)
 	delete(m.audiences, name)
 	delete(m.cut, name)
+	delete(m.subjects, name)
+	delete(m.complaints, name)
 }
 
 // asked notes that Auto Scaling had no answer about a termination.
@@ -188,4 +194,37 @@ func (m *memory) audienceOf(name string) audience {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.audiences[name]
+}
+
+// concerns notes what lines about a termination are about.
+func (m *memory) concerns(name string, about subject) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.subjects == nil {
+		m.subjects = map[string]subject{}
+	}
+	m.subjects[name] = about
+}
+
+// subjectOf is what concerns noted; nil if nothing.
+func (m *memory) subjectOf(name string) subject {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.subjects[name]
+}
+
+// complains notes what keeps a termination from getting on, empty for nothing, and is
+// whether that is news.
+func (m *memory) complains(name, what string) (news bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	news = m.complaints[name] != what
+	if m.complaints == nil {
+		m.complaints = map[string]string{}
+	}
+	m.complaints[name] = what
+	if what == "" {
+		delete(m.complaints, name)
+	}
+	return news
 }

@@ -19,7 +19,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller/priorityqueue"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
-	logf "sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 	"sigs.k8s.io/controller-runtime/pkg/source"
@@ -44,6 +43,7 @@ type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	cache := mgr.GetCache()
 	terminations.of(cache, r.Clock, mgr.Elected())
+	r.log = mgr.GetLogger().WithValues("controller", "termination")
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("termination").
 		WatchesRawSource(source.Kind(cache, &v1alpha1.NodeTermination{}, byDeadline(r, r.ofTermination))).
@@ -54,6 +54,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 			MaxConcurrentReconciles: workers,
 			ReconciliationTimeout:   reconcileTimeout,
 			EnableWarmup:            ptr.To(true), // a new leader knows the cluster already
+			LogConstructor:          r.controllerLog,
 			RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](minRetryDelay, maxRetryDelay),
 		}).
 		Complete(r)
@@ -97,7 +98,7 @@ func (r *Reconciler) ofNode(ctx context.Context, node *corev1.Node) []string {
 func (r *Reconciler) ofPolicy(ctx context.Context, _ *v1alpha1.NodeTerminationPolicy) []string {
 	var list v1alpha1.NodeTerminationList
 	if err := r.Client.List(ctx, &list); err != nil {
-		logf.FromContext(ctx).Error(err, "Cannot list NodeTerminations")
+		r.log.Error(err, "Cannot list NodeTerminations")
 		return nil
 	}
 	var names []string

@@ -10,7 +10,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/nodetermination/operator/api/v1alpha1"
 )
@@ -69,7 +68,6 @@ func fate(events []v1alpha1.EventStatus) string {
 // undo restores the node of a NodeTermination that was deleted.
 func (r *Reconciler) undo(ctx context.Context, instanceID string) error {
 	r.stopDrain(instanceID)
-	r.memory.forget(instanceID)
 	r.Teller.forget(instanceID, func(attempt) bool { return false })
 	for _, name := range r.pace.forget(instanceID) {
 		r.Wake(name)
@@ -83,6 +81,7 @@ func (r *Reconciler) undo(ctx context.Context, instanceID string) error {
 			return err
 		}
 	}
+	r.memory.forget(instanceID)
 	return nil
 }
 
@@ -94,6 +93,6 @@ func (r *Reconciler) unmarkNode(ctx context.Context, node *corev1.Node, instance
 	if client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("cannot undo what was done to node %s: %w", node.Name, err)
 	}
-	logf.FromContext(ctx).Info("Undid what was done to the node", "node", node.Name, "instance", instanceID)
+	r.logAbout(instanceID, node.Name).Info("Undid what was done to the node")
 	return nil
 }

@@ -3,16 +3,12 @@
 package termination
 
 import (
-	"context"
-	"strings"
 	"time"
 
-	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
-	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/nodetermination/operator/api/v1alpha1"
 )
@@ -59,19 +55,6 @@ type scope struct {
 // settle says how this reconcile leaves the termination.
 func (s *scope) settle(state, message string) {
 	s.state, s.message = state, message
-}
-
-// log is a log in which all lines about the termination say what it is about.
-func (s *scope) log(ctx context.Context) logr.Logger {
-	log := logf.FromContext(ctx).WithValues("instance", s.nt.Name, "node", s.nt.Spec.NodeName)
-	if s.policy != nil {
-		log = log.WithValues("policy", s.policy.Name)
-	}
-	ids := make([]string, len(s.nt.Spec.Events))
-	for i := range s.nt.Spec.Events {
-		ids[i] = s.nt.Spec.Events[i].ID
-	}
-	return log.WithValues("event", strings.Join(ids, ","))
 }
 
 // lookAgain asks for another reconcile at a time, if none is due earlier.

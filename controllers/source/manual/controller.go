@@ -14,6 +14,7 @@
 //
 // +kubebuilder:rbac:groups="",resources=nodes,verbs=get;list;watch
 // +kubebuilder:rbac:groups=nodetermination.dev,resources=nodeterminations,verbs=get;list;watch
+// +kubebuilder:rbac:groups=nodetermination.dev,resources=nodeterminationpolicies,verbs=list;watch
 package manual
 
 import (
@@ -127,12 +128,20 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	if err != nil {
 		return ctrl.Result{}, err
 	}
+	var policies v1alpha1.NodeTerminationPolicyList
+	if err := r.Cache.List(ctx, &policies); err != nil {
+		return ctrl.Result{}, fmt.Errorf("cannot list policies: %w", err)
+	}
+	log = log.WithValues("instance", instanceID)
+	if policy := v1alpha1.Governing(policies.Items, live); policy != nil {
+		log = log.WithValues("policy", policy.Name)
+	}
 	facts := store.Store{Live: r.Live, Client: r.Client, Log: log}
 	for _, e := range events {
 		if _, err := facts.Put(ctx, event.Fact{InstanceID: instanceID, Event: e}, node.Name); err != nil {
 			return ctrl.Result{}, fmt.Errorf("cannot store the annotation of node %s: %w", node.Name, err)
 		}
-		log.Info("event stored", "instance", instanceID, "node", node.Name, "kind", e.Kind, "event", e.ID,
+		log.Info("event stored", "node", node.Name, "kind", e.Kind, "event", e.ID,
 			"reason", e.Description, "cancelled", ptr.Deref(e.Cancelled, false))
 	}
 	return ctrl.Result{}, nil

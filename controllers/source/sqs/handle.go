@@ -186,7 +186,7 @@ func (c *consumer) storeMessage(ctx context.Context, m *message, readers audienc
 		if err != nil {
 			result = failed
 		}
-		c.record(m, fact, node, result, err)
+		c.record(m, fact, readers, node, result, err)
 		m.outcome = max(m.outcome, result)
 	}
 }
@@ -205,11 +205,14 @@ func (c *consumer) put(ctx context.Context, fact event.Fact, nodeName string) (o
 }
 
 // record counts and logs what became of one fact.
-func (c *consumer) record(m *message, fact event.Fact, node *corev1.Node, result outcome, err error) {
+func (c *consumer) record(m *message, fact event.Fact, readers audience, node *corev1.Node, result outcome, err error) {
 	c.health.event()
 	log := c.log.WithValues("instance", fact.InstanceID, "kind", fact.Event.Kind, "event", fact.Event.ID, "messageID", m.id)
 	if node != nil {
 		log = log.WithValues("node", node.Name)
+		if policy := v1alpha1.Governing(readers.all, node); policy != nil {
+			log = log.WithValues("policy", policy.Name)
+		}
 	}
 	switch {
 	case result == stored:

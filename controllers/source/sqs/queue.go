@@ -102,12 +102,14 @@ func (q Queue) Same(other Queue) bool {
 type audience struct {
 	policies []*v1alpha1.NodeTerminationPolicy
 	unknown  v1alpha1.UnknownInstances
+	// all are those that do not name the queue, too: one of them may govern a node.
+	all []v1alpha1.NodeTerminationPolicy
 }
 
 // audienceOf picks those that name the queue, in whichever way. Policies that
 // are being deleted do not count.
 func audienceOf(policies []v1alpha1.NodeTerminationPolicy, queue Queue) audience {
-	var a audience
+	a := audience{all: policies}
 	for i := range policies {
 		policy := &policies[i]
 		if policy.DeletionTimestamp != nil {

@@ -15,7 +15,7 @@ import (
 type memory struct {
 	mu sync.Mutex
 	// drains are the nodes whose pods are followed, by termination.
-	drains map[string]string
+	drains map[string]followed
 	// written is when the status was last written, by termination.
 	written map[string]time.Time
 	// inquired is when Auto Scaling last had no answer about a termination.
@@ -30,6 +30,12 @@ type memory struct {
 	subjects map[string]subject
 	// complaints are what the log said last of what keeps terminations from getting on.
 	complaints map[string]string
+}
+
+// followed is a node whose pods are followed, since a time.
+type followed struct {
+	node  string
+	since time.Time
 }
 
 // audience is who is told of a drain, and of which pods.
@@ -48,17 +54,17 @@ type audience struct {
 // hookKey is one wait at a lifecycle hook.
 type hookKey struct{ group, hook, token string }
 
-// draining notes that the pods of a termination's node are followed, and is
-// whether that is news.
-func (m *memory) draining(name, node string) (news bool) {
+// draining notes that the pods of a termination's node are followed, and is since when.
+func (m *memory) draining(name, node string, now time.Time) (since time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.drains == nil {
-		m.drains = map[string]string{}
+		m.drains = map[string]followed{}
 	}
-	news = m.drains[name] != node
-	m.drains[name] = node
-	return news
+	if m.drains[name].node != node {
+		m.drains[name] = followed{node, now}
+	}
+	return m.drains[name].since
 }
 
 // drained forgets what draining noted, and is whether it had. The node is empty
@@ -66,14 +72,14 @@ func (m *memory) draining(name, node string) (news bool) {
 func (m *memory) drained(name string) (node string, was bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	node, was = m.drains[name]
+	drain, was := m.drains[name]
 	delete(m.drains, name)
 	for _, other := range m.drains {
-		if other == node {
+		if other.node == drain.node {
 			return "", was
 		}
 	}
-	return node, was
+	return drain.node, was
 }
 
 // drainCount is how many terminations draining noted.
@@ -91,7 +97,7 @@ func (m *memory) wrote(name string, at time.Time) {
 		m.written = map[string]time.Time{}
 	}
 	m.written[name] = at
-	if m.drains[name] == "" {
+	if m.drains[name].node == "" {
 		delete(m.cut, name) // the last status of the drain has them
 	}
 }

@@ -27,7 +27,7 @@ const arrivalTime = 2 * time.Second
 
 // settleTime is how long the first status of a drain waits for the pods to be
 // known, which is usually a matter of milliseconds and saves a write for each node.
-const settleTime = 2 * time.Second
+const settleTime = time.Second
 
 // drain is the phase that makes the pods leave.
 func (r *Reconciler) drain(ctx context.Context, s *scope) (bool, error) {
@@ -114,14 +114,13 @@ func (r *Reconciler) evict(ctx context.Context, s *scope) error {
 	}
 	s.settle(v1alpha1.StateDraining, "finding the pods of the node")
 	s.condition(v1alpha1.ConditionDrained, false, v1alpha1.ReasonDraining, s.message)
-	settled := r.memory.draining(s.nt.Name, s.node.Name, s.now).Add(settleTime)
+	news := r.memory.draining(s.nt.Name, s.node.Name)
 	r.Watches.Ensure(s.node.Name)
 	pods, synced := r.Watches.Pods(s.node.Name)
 	if !synced {
-		err := r.Watches.Err(s.node.Name)
-		s.unsettled = err == nil && s.now.Before(settled)
+		s.unsettled = news
 		s.lookAgain(s.now.Add(settleTime))
-		return err
+		return r.Watches.Err(s.node.Name)
 	}
 	if err := r.gather(s, pods); err != nil {
 		return err

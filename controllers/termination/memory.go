@@ -15,7 +15,7 @@ import (
 type memory struct {
 	mu sync.Mutex
 	// drains are the nodes whose pods are followed, by termination.
-	drains map[string]followed
+	drains map[string]string
 	// written is when the status was last written, by termination.
 	written map[string]time.Time
 	// inquired is when Auto Scaling last had no answer about a termination.
@@ -30,12 +30,6 @@ type memory struct {
 	subjects map[string]subject
 	// complaints are what the log said last of what keeps terminations from getting on.
 	complaints map[string]string
-}
-
-// followed is a node whose pods are followed, since a time.
-type followed struct {
-	node  string
-	since time.Time
 }
 
 // audience is who is told of a drain, and of which pods.
@@ -54,17 +48,17 @@ type audience struct {
 // hookKey is one wait at a lifecycle hook.
 type hookKey struct{ group, hook, token string }
 
-// draining notes that the pods of a termination's node are followed, and is since when.
-func (m *memory) draining(name, node string, now time.Time) (since time.Time) {
+// draining notes that the pods of a termination's node are followed, and is
+// whether that is news.
+func (m *memory) draining(name, node string) (news bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.drains == nil {
-		m.drains = map[string]followed{}
+		m.drains = map[string]string{}
 	}
-	if m.drains[name].node != node {
-		m.drains[name] = followed{node, now}
-	}
-	return m.drains[name].since
+	news = m.drains[name] != node
+	m.drains[name] = node
+	return news
 }
 
 // drained forgets what draining noted, and is whether it had. The node is empty
@@ -72,14 +66,14 @@ func (m *memory) draining(name, node string, now time.Time) (since time.Time) {
 func (m *memory) drained(name string) (node string, was bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	drain, was := m.drains[name]
+	node, was = m.drains[name]
 	delete(m.drains, name)
 	for _, other := range m.drains {
-		if other.node == drain.node {
+		if other == node {
 			return "", was
 		}
 	}
-	return drain.node, was
+	return node, was
 }
 
 // drainCount is how many terminations draining noted.
@@ -97,7 +91,7 @@ func (m *memory) wrote(name string, at time.Time) {
 		m.written = map[string]time.Time{}
 	}
 	m.written[name] = at
-	if m.drains[name].node == "" {
+	if m.drains[name] == "" {
 		delete(m.cut, name) // the last status of the drain has them
 	}
 }

@@ -65,12 +65,6 @@ func (n *nodeWatch) listWatch() cache.ListerWatcher {
 	client := n.watches.client
 	return plainListWatch{&cache.ListWatch{
 		ListWithContextFunc: func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
-			select {
-			case n.watches.lists <- struct{}{}:
-				defer func() { <-n.watches.lists }()
-			case <-ctx.Done():
-				return nil, ctx.Err()
-			}
 			list, err := listPods(ctx, client.RESTClient(), n.name, options)
 			n.note(ctx, err)
 			return list, err

@@ -17,9 +17,6 @@ const (
 	podsDelay = 200 * time.Millisecond
 	// pageSize is how many pods are asked for at a time.
 	pageSize = 500
-	// maxFirstLists is how many nodes' pods are listed at one time: whole pods, which are
-	// much larger than what is kept of them.
-	maxFirstLists = 8
 )
 
 // Watches know the pods of the nodes that are being drained, and of no others:
@@ -29,7 +26,6 @@ type Watches struct {
 	notify  func(node string)
 	clock   clock.Clock
 	wakeups *wakeups
-	lists   chan struct{} // one for each list under way
 	running sync.WaitGroup
 
 	mu    sync.Mutex
@@ -47,7 +43,6 @@ func NewWatches(client corev1client.CoreV1Interface, notify func(node string)) *
 		notify:  notify,
 		clock:   clock.RealClock{},
 		wakeups: newWakeups(notify, podsDelay, clock.RealClock{}),
-		lists:   make(chan struct{}, maxFirstLists),
 		nodes:   map[string]*nodeWatch{},
 	}
 }

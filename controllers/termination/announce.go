@@ -101,8 +101,6 @@ func (a *Announcer) emit(annotations map[string]string, regarding, related runti
 	if kind == corev1.EventTypeNormal && !a.limit.Allow() {
 		return
 	}
-	if len(note) > maxNote {
-		note = note[:maxNote-len("…")] + "…"
-	}
+	note = truncate(note, maxNote-len("…"))
 	a.recorder.AnnotatedEventf(regarding, related, annotations, kind, reason, actionTerminate, "%s", note)
 }

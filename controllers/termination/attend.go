@@ -68,7 +68,7 @@ func (r *Reconciler) attendHook(ctx context.Context, s *scope, hook *v1alpha1.Ho
 	next := s.nextCall(hook)
 	if next.result != "" && !s.now.Before(next.at) {
 		if keep := r.volumesKeep(ctx, s, hook); keep != "" {
-			hook.Message = truncate(keep)
+			hook.Message = truncate(keep, maxReason)
 			s.lookAgain(s.now.Add(volumesLook))
 			next = s.nextHeartbeat(hook)
 		}
@@ -191,7 +191,7 @@ func (s *scope) called(hook *v1alpha1.HookStatus, err error) bool {
 		return false
 	case err != nil:
 		failures := ptr.Deref(hook.Failures, 0) + 1
-		hook.Failures, hook.Message = &failures, truncate(err.Error())
+		hook.Failures, hook.Message = &failures, truncate(err.Error(), maxReason)
 		hook.RetryTime = &metav1.Time{Time: s.now.Add(hookBackoff(failures))}
 		s.lookAgain(hook.RetryTime.Time)
 		return false
@@ -235,7 +235,7 @@ func (r *Reconciler) describeHook(ctx context.Context, s *scope, hook *v1alpha1.
 	hooks, err := r.Cloud.Hooks(ctx, s.region(), hook.AutoScalingGroupName)
 	if r.askAgain(s, err) {
 		if !errors.Is(err, cloud.ErrBusy) {
-			hook.Message = truncate(fmt.Sprintf("its timeout is not known, an hour is assumed: %v", err))
+			hook.Message = truncate(fmt.Sprintf("its timeout is not known, an hour is assumed: %v", err), maxReason)
 		}
 		return
 	}

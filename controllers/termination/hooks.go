@@ -110,7 +110,7 @@ func (s *scope) judgeHook(hook *v1alpha1.HookStatus) {
 	switch why := s.leaves(hook); {
 	case hook.State == v1alpha1.HookWaiting && hook.Failures != nil && s.timedOut(hook):
 		hook.State, hook.Failures, hook.RetryTime = v1alpha1.HookEnded, nil, nil
-		hook.Message = truncate("it could not be completed before its own timeout: " + hook.Message)
+		hook.Message = truncate("it could not be completed before its own timeout: "+hook.Message, maxReason)
 	case why != "":
 		hook.State, hook.Message, hook.Failures, hook.RetryTime = v1alpha1.HookLeft, why, nil, nil
 	case hook.State == v1alpha1.HookLeft:

@@ -43,7 +43,7 @@ func (s *scope) recordLeft(left []v1alpha1.BlockedPod) {
 // record notes how a pod went, unless something graver is known of it.
 func (s *scope) record(namespace, name string, outcome v1alpha1.PodOutcomeType, message string) {
 	s.nt.Status.PodOutcomes = withOutcome(s.nt.Status.PodOutcomes, v1alpha1.PodOutcome{
-		Namespace: namespace, Name: name, Outcome: outcome, Message: truncate(message), Time: metav1.Time{Time: s.now.Truncate(time.Second)},
+		Namespace: namespace, Name: name, Outcome: outcome, Message: truncate(message, maxReason), Time: metav1.Time{Time: s.now.Truncate(time.Second)},
 	})
 }
 

@@ -99,7 +99,7 @@ func (r *Reconciler) tellStep(s *scope, hook *v1alpha1.Webhook, step v1alpha1.We
 	if !done {
 		return
 	}
-	status.Attempts, status.RetryTime, status.LastError = &number, nil, truncate(outcome.Reason)
+	status.Attempts, status.RetryTime, status.LastError = &number, nil, truncate(outcome.Reason, maxReason)
 	switch outcome.Result {
 	case webhook.Delivered:
 		status.State = v1alpha1.WebhookDelivered
@@ -183,7 +183,7 @@ func (s *scope) abandonWebhooks() {
 		})
 		if known.State == v1alpha1.WebhookPending && !asked {
 			known.State, known.RetryTime = v1alpha1.WebhookGivenUp, nil
-			known.LastError = truncate("policy " + s.policy.Name + " does not ask for it any more: " + known.LastError)
+			known.LastError = truncate("policy "+s.policy.Name+" does not ask for it any more: "+known.LastError, maxReason)
 		}
 	}
 }
@@ -219,11 +219,13 @@ func (s *scope) sumUpWebhooks() {
 	}
 }
 
-// truncate keeps a reason within what a status holds.
-func truncate(reason string) string {
-	const most = 500
-	if len(reason) <= most {
-		return reason
+// maxReason is how much of a reason a status holds, in bytes.
+const maxReason = 500
+
+// truncate keeps the beginning of a text, most bytes and a sign that there was more.
+func truncate(text string, most int) string {
+	if len(text) <= most {
+		return text
 	}
-	return strings.ToValidUTF8(reason[:most], "") + "…"
+	return strings.ToValidUTF8(text[:most], "") + "…"
 }

@@ -32,6 +32,23 @@ func (a audience) adopts(hook v1alpha1.LifecycleHook) (yes bool, left string) {
 	return false, left
 }
 
+// tags are the EC2 tags of which an instance must have one for its adopted hook to be
+// completed; none if it need not.
+func (a audience) tags(hook v1alpha1.LifecycleHook) []string {
+	var tags []string
+	for _, policy := range a.policies {
+		spec := &policy.Spec
+		if !spec.LifecycleHook.Adopts(hook.AutoScalingGroupName, hook.Name) || spec.DryRun() || spec.LifecycleHook.Ignores(hook.Name) {
+			continue
+		}
+		if spec.InstanceTag == "" {
+			return nil
+		}
+		tags = append(tags, spec.InstanceTag)
+	}
+	return tags
+}
+
 // judgeLaunch says what becomes of a message of that age about a launch hook.
 func judgeLaunch(adopts bool, age time.Duration) outcome {
 	switch {

@@ -24,10 +24,16 @@ const (
 	// hidden, which doubles. If the process is killed, another hears of the hook as
 	// much later.
 	minWait, maxWait = 30 * time.Second, 2 * time.Minute
+	// tagsAge is for how long an instance's tags are believed, and ec2Look when EC2 is
+	// asked again that did not answer.
+	tagsAge, ec2Look = 10 * time.Minute, 5 * time.Second
 )
 
 // Hooks completes lifecycle actions, as cloud.Client does.
 type Hooks interface {
+	// Instance is what EC2 said of an instance at most maxAge ago. It answers at once;
+	// what is not known is asked for.
+	Instance(region, id string, maxAge time.Duration) (in cloud.Instance, known bool, err error)
 	// Complete ends the group's wait. Its error is cloud.ErrNoAction, cloud.ErrBusy,
 	// or says what to do.
 	Complete(ctx context.Context, action cloud.Action, result cloud.Result) error
@@ -74,6 +80,9 @@ func (c *consumer) tryHook(ctx context.Context, hook *adopted) {
 	case now == wait:
 		c.adoptions.putBack(hook, time.Time{})
 		return
+	case now == ask:
+		c.adoptions.putBack(hook, c.opts.Clock.Now().Add(ec2Look))
+		return
 	case now == leave: // what becomes of its message is judged anew
 		c.giveBack(ctx, []string{c.adoptions.forget(hook)})
 		return
@@ -116,6 +125,8 @@ type step int
 const (
 	// wait: the instance's node is not Ready yet.
 	wait step = iota
+	// ask: EC2 has not said yet whether it is this operator's.
+	ask
 	// leave: it is not, or no longer, this operator's.
 	leave
 	// proceed: the instance has no more to wait for.
@@ -133,6 +144,9 @@ func (c *consumer) whatNow(ctx context.Context, hook *adopted) (step, error) {
 	}
 	if yes, _ := readers.adopts(hook.hook); !yes {
 		return leave, nil
+	}
+	if step := c.tagged(hook, readers.tags(hook.hook)); step != proceed {
+		return step, nil
 	}
 	if hook.launching && hook.hook.Destination == event.WarmPool {
 		return proceed, nil
@@ -152,6 +166,28 @@ func (c *consumer) whatNow(ctx context.Context, hook *adopted) (step, error) {
 		return wait, nil
 	}
 	return proceed, nil
+}
+
+// tagged is proceed if the instance of a hook has one of the tags. It may be given one yet.
+func (c *consumer) tagged(hook *adopted, tags []string) step {
+	if len(tags) == 0 {
+		return proceed
+	}
+	instance, known, err := c.opts.Hooks.Instance(c.client.region, hook.instanceID, tagsAge)
+	has := slices.ContainsFunc(instance.TagKeys, func(key string) bool { return slices.Contains(tags, key) })
+	switch {
+	case known && has:
+		return proceed
+	case known && c.told.first("tag of "+hook.instanceID+" "+hook.hook.Name, c.opts.Clock.Now()):
+		c.log.Info("adopted lifecycle hook waits, as the instance does not have the policy's instanceTag", "tags", tags,
+			"instance", hook.instanceID, "autoScalingGroup", hook.hook.AutoScalingGroupName, "hook", hook.hook.Name)
+	case !known && err != nil:
+		c.log.V(1).Info("it is not known whether an instance has the policy's instanceTag", "instance", hook.instanceID, "error", err.Error())
+	}
+	if !known {
+		return ask
+	}
+	return wait
 }
 
 // giveBack makes messages visible, so that whoever reads the queue hears of them at once.

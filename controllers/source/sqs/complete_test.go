@@ -4,8 +4,10 @@ package sqs
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -130,6 +132,56 @@ type hooksFunc func(context.Context, cloud.Action) error
 
 func (f hooksFunc) Complete(ctx context.Context, action cloud.Action, _ cloud.Result) error {
 	return f(ctx, action)
+}
+
+func (f hooksFunc) Instance(string, string, time.Duration) (cloud.Instance, bool, error) {
+	return cloud.Instance{}, false, errors.New("nobody asks EC2 here")
+}
+
+// taggedHooks completes hooks, and says what EC2 says of their instance.
+type taggedHooks struct {
+	hooksFunc
+	mu   sync.Mutex
+	said *cloud.Instance // nil: nothing yet
+}
+
+func (h *taggedHooks) Instance(string, string, time.Duration) (cloud.Instance, bool, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.said == nil {
+		return cloud.Instance{}, false, nil
+	}
+	return *h.said, true, nil
+}
+
+func (h *taggedHooks) says(tags ...string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.said = &cloud.Instance{Found: true, TagKeys: tags}
+}
+
+// A policy with an instanceTag adopts hooks of instances that have it, and of no others.
+func TestAdoptedInstanceNeedsTheTag(t *testing.T) {
+	f := newFixture(t, node("a", instance))
+	f.policy("all", adopting("join"), func(p *v1alpha1.NodeTerminationPolicy) { p.Spec.InstanceTag = "ours" })
+	completed := make(chan struct{}, 1)
+	hooks := &taggedHooks{hooksFunc: func(context.Context, cloud.Action) error { completed <- struct{}{}; return nil }}
+	f.opts.Hooks = hooks
+	f.send(launching(instance))
+	f.run()
+	f.handled(1)
+	f.looked()
+	f.waitFor("EC2 to be asked again", func() bool { return f.clock.Waiters() >= 2 })
+	hooks.says("theirs")
+	f.step(ec2Look)
+	f.waitFor("the log to say that the tag is missing", func() bool { return len(f.logged.with("does not have the policy's instanceTag", instance)) == 1 })
+	if len(completed) != 0 {
+		t.Fatal("completed although the instance does not have the tag")
+	}
+	hooks.says("theirs", "ours")
+	f.become(node("a", instance))
+	<-completed
+	f.waitFor("the message to be deleted", func() bool { return len(f.messages()) == 0 })
 }
 
 // Completions run beside everything else, a few at a time.

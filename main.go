@@ -243,9 +243,12 @@ func newManager(config *rest.Config, o options, replica *leader.Replica) (ctrl.M
 			ByObject: map[client.Object]cache.ByObject{
 				&corev1.Node{}:                {Transform: v1alpha1.TrimNode},
 				&storagev1.VolumeAttachment{}: {Transform: drain.TrimVolumeAttachment},
-				&appsv1.DaemonSet{}:           {Namespaces: map[string]cache.Config{policy.WatcherNamespace: {}}},
-				&corev1.Secret{}:              own,
-				&corev1.ConfigMap{}:           own,
+				&appsv1.DaemonSet{}: {
+					Namespaces: map[string]cache.Config{policy.WatcherNamespace: {}},
+					Transform:  func(in any) (any, error) { return in, nil }, // who set what tells of drift
+				},
+				&corev1.Secret{}:    own,
+				&corev1.ConfigMap{}: own,
 			},
 		},
 	})

@@ -93,6 +93,9 @@ func (r *Reconciler) ensureWatcher(
 		return failed, err
 	}
 	ds := daemonSet(policy, source, image)
+	if err := r.expel(ctx, v, ds); err != nil {
+		return failed, err
+	}
 	if err := r.Client.Apply(ctx, ds, client.FieldOwner(v1alpha1.FieldManager), client.ForceOwnership); err != nil {
 		return failed, fmt.Errorf("cannot apply DaemonSet %s: %w", daemonSetName(policy.Name), err)
 	}

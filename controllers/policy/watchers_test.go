@@ -265,6 +265,11 @@ func TestDriftIsCorrected(t *testing.T) {
 		"toleration": func() { ds.Spec.Template.Spec.Tolerations = nil },
 		"labels":     func() { ds.Labels = nil },
 		"owner":      func() { ds.OwnerReferences = nil },
+		"selector":   func() { ds.Spec.Template.Spec.NodeSelector = map[string]string{"example.com/nowhere": ""} },
+		"container": func() {
+			ds.Spec.Template.Spec.Containers = append(ds.Spec.Template.Spec.Containers, corev1.Container{Name: "other", Image: "example.com/other"})
+		},
+		"host's processes": func() { ds.Spec.Template.Spec.HostPID = true },
 	} {
 		change(t, ds, edit)
 		restored(what)

@@ -36,8 +36,9 @@ const (
 	// watcherStopSeconds is all the time a watcher needs to stop: it holds nothing.
 	watcherStopSeconds = 5
 	// watcherProbeSeconds is how often a watcher that has started is asked whether
-	// it hears. Each time is a process of its own on every node, so seldom.
-	watcherProbeSeconds = 60
+	// it hears. Each time is a process of its own on every node, so seldom; the
+	// heartbeat itself overlooks short failures, so one answer decides.
+	watcherProbeSeconds = 180
 	// watcherStartSeconds is how often until then, for up to ten minutes: it tries
 	// again by itself, and to be restarted helps little.
 	watcherStartSeconds = 2
@@ -135,7 +136,7 @@ func container(policy string, source *v1alpha1.Source, image string, change *cor
 		WithVolumeMounts(coreac.VolumeMount().WithName("run").WithMountPath(watcherRun)).
 		WithResources(resources(change)).
 		WithStartupProbe(probe(watcherStartSeconds, 300)).
-		WithReadinessProbe(probe(watcherProbeSeconds, 2)).
+		WithReadinessProbe(probe(watcherProbeSeconds, 1)).
 		// Its last words are in the policy's status.
 		WithTerminationMessagePolicy(corev1.TerminationMessageFallbackToLogsOnError).
 		WithSecurityContext(coreac.SecurityContext().

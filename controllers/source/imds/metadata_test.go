@@ -115,6 +115,39 @@ func TestStart(t *testing.T) {
 	}
 }
 
+// TestShutOut: a watcher ends, and so its pod says why, if the metadata service is disabled while it runs;
+// short of that it goes on.
+func TestShutOut(t *testing.T) {
+	r := newRig(t)
+	r.pass(time.Minute)
+	disable := func(access awssim.Access) {
+		if err := r.sim.SetAccess(access); err != nil {
+			t.Fatal(err)
+		}
+	}
+	until := func(d time.Duration) bool {
+		for end := r.clock.Now().Add(d); r.clock.Now().Before(end); {
+			r.pass(10 * time.Second)
+			if r.shutOut() {
+				return true
+			}
+		}
+		return false
+	}
+	disable(awssim.AccessDisabled)
+	if until(shutOutFor - time.Minute) {
+		t.Error("it ends at once")
+	}
+	disable(awssim.AccessEnabled)
+	if until(2 * time.Minute) {
+		t.Error("it ends although it hears again")
+	}
+	disable(awssim.AccessDisabled)
+	if !until(shutOutFor + time.Minute) {
+		t.Errorf("it goes on: %s", r.log[len(r.log)-1])
+	}
+}
+
 func TestNothingListens(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -34,6 +34,9 @@ const (
 	// beatEvery is how often the heart beats at the most, and grace for how long it
 	// counts beyond the next poll: some failures in a row are nothing to worry about.
 	beatEvery, grace = 10 * time.Second, 40 * time.Second
+	// shutOutFor is for how long the metadata service has to be disabled before the
+	// watcher ends, which hears nothing in any case: only then does its pod say why.
+	shutOutFor = 5 * time.Minute
 )
 
 // Options of a Watcher. None of them may be left out but Endpoint, Heartbeat and Metrics.
@@ -77,6 +80,7 @@ type Watcher struct {
 	failures int                    // to store, in a row
 	retry    time.Time              // not to be stored before
 	said     string                 // why not, as the log tells
+	disabled time.Time              // the metadata service, since then; zero: it is not
 }
 
 // key is that of an event, and of its being called off.
@@ -121,7 +125,8 @@ func newWatcher(opts Options, transport http.RoundTripper) (*Watcher, error) {
 	return w, nil
 }
 
-// Run watches until ctx ends. The error says why it could not begin, and what to do about it.
+// Run watches until ctx ends. The error says why it could not begin, or that the metadata
+// service was disabled meanwhile, and what to do about it.
 func (w *Watcher) Run(ctx context.Context) error {
 	if w.opts.Metrics != "" {
 		go w.serve(ctx)
@@ -130,9 +135,27 @@ func (w *Watcher) Run(ctx context.Context) error {
 		return err
 	}
 	for ctx.Err() == nil {
-		w.sleep(ctx, w.step(ctx).Sub(w.opts.Clock.Now()))
+		next := w.step(ctx)
+		if w.shutOut() {
+			return metadataDisabled
+		}
+		w.sleep(ctx, next.Sub(w.opts.Clock.Now()))
 	}
 	return nil
+}
+
+// shutOut is whether the metadata service has been disabled for long, and nothing is
+// left to be stored.
+func (w *Watcher) shutOut() bool {
+	if slices.ContainsFunc(w.documents, func(d *document) bool { return d.said != metadataDisabled.Error() }) {
+		w.disabled = time.Time{}
+		return false
+	}
+	now := w.opts.Clock.Now()
+	if w.disabled.IsZero() {
+		w.disabled = now
+	}
+	return now.Sub(w.disabled) >= shutOutFor && len(w.unstored()) == 0
 }
 
 // step does what is due, and returns when there is something to do again.

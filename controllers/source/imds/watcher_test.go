@@ -332,3 +332,18 @@ func TestRefused(t *testing.T) {
 		t.Errorf("stored is %+v", r.stored().Spec)
 	}
 }
+
+// TestJitter: the watchers of a cluster do not keep step.
+func TestJitter(t *testing.T) {
+	r := newRig(t)
+	pauses := map[time.Duration]bool{}
+	for range 20 {
+		before := r.clock.Now()
+		next := r.step(t.Context())
+		pauses[next.Sub(before)] = true
+		r.clock.SetTime(next)
+	}
+	if len(pauses) < 10 {
+		t.Errorf("only %d different pauses in 20 polls", len(pauses))
+	}
+}

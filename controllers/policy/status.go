@@ -179,8 +179,12 @@ func (r *Reconciler) describe(ctx context.Context, policy *v1alpha1.NodeTerminat
 	if err := policy.Spec.CheckSelectors(); err != nil {
 		ready.Status, ready.Reason, ready.Message = metav1.ConditionFalse, v1alpha1.ReasonInvalidSelector, err.Error()
 	}
-	if err := r.checkWebhooks(ctx, policy); err != nil && ready.Status == metav1.ConditionTrue {
+	switch err := r.checkWebhooks(ctx, policy); {
+	case err == nil:
+	case ready.Status == metav1.ConditionTrue:
 		ready.Status, ready.Reason, ready.Message = metav1.ConditionFalse, v1alpha1.ReasonInvalidWebhook, err.Error()
+	default: // whoever mends the one sees the other, too
+		ready.Message += "; " + err.Error()
 	}
 	for _, condition := range []metav1.Condition{ready, sourcesReady, overlapping(policy, v)} {
 		condition.ObservedGeneration = policy.Generation

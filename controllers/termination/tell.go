@@ -29,7 +29,7 @@ func (r *Reconciler) tell(s *scope, before *v1alpha1.NodeTermination) {
 	for i := range s.policy.Spec.Webhooks {
 		hook := &s.policy.Spec.Webhooks[i]
 		for _, step := range s.reached() {
-			if slices.Contains(hook.StepList(), step) {
+			if s.tells(hook, step) {
 				r.tellStep(s, hook, step)
 			}
 		}
@@ -52,6 +52,16 @@ func (r *Reconciler) tell(s *scope, before *v1alpha1.NodeTermination) {
 // podsKnown is whether it is known which pods have to go, if any have to by now.
 func (r *Reconciler) podsKnown(s *scope) bool {
 	return !s.draining || r.memory.audienceOf(s.nt.Name).since.Equal(s.nt.Status.DrainStartTime.Time)
+}
+
+// tells is whether a webhook is to be told of a step that was reached. One that the
+// policy has got since is not told of what is long over.
+func (s *scope) tells(hook *v1alpha1.Webhook, step v1alpha1.WebhookStep) bool {
+	if !slices.Contains(hook.StepList(), step) {
+		return false
+	}
+	return !s.finished() || webhook.InTime(s.now, s.nt.Status.CompletionTime.Time) ||
+		told(s.nt.Status.Webhooks, hook.Name, step) != nil
 }
 
 // reached are the steps that the termination has reached, in order.
@@ -123,12 +133,16 @@ func (r *Reconciler) tellStep(s *scope, hook *v1alpha1.Webhook, step v1alpha1.We
 // to, as it is when it is sent.
 func (r *Reconciler) sending(s *scope, hook *v1alpha1.Webhook, step v1alpha1.WebhookStep) func(context.Context) webhook.Outcome {
 	nt, node, pods := s.nt.DeepCopy(), s.node, r.memory.audienceOf(s.nt.Name).pods
+	message := s.message
+	if ready := meta.FindStatusCondition(nt.Status.Conditions, v1alpha1.ConditionReady); s.state == "" && ready != nil {
+		message = ready.Message // it is left as it is
+	}
 	return func(ctx context.Context) webhook.Outcome {
 		resolved, err := r.Webhooks.Resolve(ctx, hook)
 		if err != nil {
 			return webhook.Outcome{Result: webhook.Retry, Reason: err.Error()} // it may be created yet
 		}
-		sent, err := resolved.Delivery(webhook.NewData(step, nt, node, pods))
+		sent, err := resolved.Delivery(webhook.NewData(step, message, nt, node, pods))
 		if err != nil {
 			return webhook.Outcome{Result: webhook.GivenUp, Reason: err.Error()}
 		}
@@ -142,7 +156,7 @@ func (r *Reconciler) gather(s *scope, pods []drain.Pod) error {
 	if r.memory.audienceOf(s.nt.Name).since.Equal(who.since) {
 		return nil
 	}
-	who.annotations, who.emits = s.policy.Spec.EmitsEvents()
+	who.annotations, who.emits = s.emits()
 	if len(s.policy.Spec.Webhooks) > 0 {
 		leaving, err := drain.Leaving(pods, s.policy.Spec.Drain)
 		if err != nil {
@@ -166,22 +180,31 @@ func told(webhooks []v1alpha1.WebhookStatus, name string, step v1alpha1.WebhookS
 	return nil
 }
 
+// note writes down how a delivery stands. Where the list is full, what the policy
+// does not ask for any more makes room.
 func (s *scope) note(status v1alpha1.WebhookStatus) {
 	if known := told(s.nt.Status.Webhooks, status.Name, status.Step); known != nil {
 		*known = status
 		return
 	}
+	if len(s.nt.Status.Webhooks) >= maxWebhooks {
+		s.nt.Status.Webhooks = slices.DeleteFunc(s.nt.Status.Webhooks, func(known v1alpha1.WebhookStatus) bool { return !s.asks(&known) })
+	}
 	s.nt.Status.Webhooks = append(s.nt.Status.Webhooks, status)
+}
+
+// asks is whether the policy still asks for a delivery.
+func (s *scope) asks(known *v1alpha1.WebhookStatus) bool {
+	return slices.ContainsFunc(s.policy.Spec.Webhooks, func(hook v1alpha1.Webhook) bool {
+		return hook.Name == known.Name && slices.Contains(hook.StepList(), known.Step)
+	})
 }
 
 // abandonWebhooks gives up what the policy does not ask for any more.
 func (s *scope) abandonWebhooks() {
 	for i := range s.nt.Status.Webhooks {
 		known := &s.nt.Status.Webhooks[i]
-		asked := slices.ContainsFunc(s.policy.Spec.Webhooks, func(hook v1alpha1.Webhook) bool {
-			return hook.Name == known.Name && slices.Contains(hook.StepList(), known.Step)
-		})
-		if known.State == v1alpha1.WebhookPending && !asked {
+		if known.State == v1alpha1.WebhookPending && !s.asks(known) {
 			known.State, known.RetryTime = v1alpha1.WebhookGivenUp, nil
 			known.LastError = truncate("policy "+s.policy.Name+" does not ask for it any more: "+known.LastError, maxReason)
 		}
@@ -195,7 +218,7 @@ func (s *scope) sumUpWebhooks() {
 	for i := range s.policy.Spec.Webhooks {
 		hook := &s.policy.Spec.Webhooks[i]
 		for _, step := range s.reached() {
-			if !slices.Contains(hook.StepList(), step) {
+			if !s.tells(hook, step) {
 				continue
 			}
 			switch known := told(s.nt.Status.Webhooks, hook.Name, step); {
@@ -219,8 +242,12 @@ func (s *scope) sumUpWebhooks() {
 	}
 }
 
-// maxReason is how much of a reason a status holds, in bytes.
-const maxReason = 500
+const (
+	// maxReason is how much of a reason a status holds, in bytes.
+	maxReason = 500
+	// maxWebhooks is how many deliveries a status holds: each of eight webhooks of each step.
+	maxWebhooks = 40
+)
 
 // truncate keeps the beginning of a text, most bytes and a sign that there was more.
 func truncate(text string, most int) string {

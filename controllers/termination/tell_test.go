@@ -3,6 +3,7 @@
 package termination
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -21,6 +22,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/nodetermination/operator/api/v1alpha1"
+	"github.com/nodetermination/operator/controllers/webhook"
 	"github.com/nodetermination/operator/hack/testcluster"
 )
 
@@ -289,4 +291,87 @@ func TestManyNodesAndWebhooks(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+func TestWhatIsLongOverIsNotTold(t *testing.T) {
+	hook := &v1alpha1.Webhook{Name: "slack", Steps: []v1alpha1.WebhookStep{v1alpha1.StepReceived}}
+	for name, test := range map[string]struct {
+		ended time.Duration // ago; zero: not yet
+		known bool
+		step  v1alpha1.WebhookStep
+		want  bool
+	}{
+		"under way":              {want: true, step: v1alpha1.StepReceived},
+		"ended just now":         {ended: time.Minute, want: true, step: v1alpha1.StepReceived},
+		"ended long ago":         {ended: 2 * time.Hour, step: v1alpha1.StepReceived},
+		"ended long ago, begun":  {ended: 2 * time.Hour, known: true, want: true, step: v1alpha1.StepReceived},
+		"a step it does not ask": {step: v1alpha1.StepDraining},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := &scope{now: t0, nt: &v1alpha1.NodeTermination{}}
+			if test.ended > 0 {
+				s.nt.Status.CompletionTime = &metav1.Time{Time: t0.Add(-test.ended)}
+			}
+			if test.known {
+				s.nt.Status.Webhooks = []v1alpha1.WebhookStatus{{Name: hook.Name, Step: test.step}}
+			}
+			if got := s.tells(hook, test.step); got != test.want {
+				t.Errorf("told: %t, want %t", got, test.want)
+			}
+		})
+	}
+}
+
+// What the policy does not ask for any more makes room, or the status could not be written.
+func TestDeliveriesFitTheStatus(t *testing.T) {
+	s := &scope{nt: &v1alpha1.NodeTermination{}, policy: &v1alpha1.NodeTerminationPolicy{}}
+	s.policy.Spec.Webhooks = []v1alpha1.Webhook{{Name: "new"}}
+	for i := range maxWebhooks {
+		s.note(v1alpha1.WebhookStatus{Name: fmt.Sprintf("old-%d", i), Step: v1alpha1.StepReceived, State: v1alpha1.WebhookDelivered})
+	}
+	s.note(v1alpha1.WebhookStatus{Name: "new", Step: v1alpha1.StepReceived, State: v1alpha1.WebhookDelivered})
+	s.note(v1alpha1.WebhookStatus{Name: "new", Step: v1alpha1.StepFailed, State: v1alpha1.WebhookPending})
+	if n := len(s.nt.Status.Webhooks); n > maxWebhooks || told(s.nt.Status.Webhooks, "new", v1alpha1.StepReceived) == nil || told(s.nt.Status.Webhooks, "new", v1alpha1.StepFailed) == nil {
+		t.Errorf("%d deliveries: %+v", n, s.nt.Status.Webhooks)
+	}
+}
+
+// Receivers that stall take every slot: the first that is free is for the one that nothing is under way to.
+func TestStallingReceiversHoldUpNoOther(t *testing.T) {
+	teller := &Teller{Notify: func(string) {}}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() { defer close(ended); _ = teller.Start(ctx) }()
+	defer func() { cancel(); <-ended }()
+	stalled, release := make(chan struct{}), make(chan struct{})
+	stalls := func(ctx context.Context) webhook.Outcome {
+		select {
+		case stalled <- struct{}{}:
+		case <-ctx.Done():
+		}
+		select {
+		case <-release:
+		case <-ctx.Done():
+		}
+		return webhook.Outcome{Result: webhook.Retry}
+	}
+	for i := range 10 {
+		for _, name := range []string{"a", "b", "c", "d"} {
+			teller.outcomeOf(attempt{termination: fmt.Sprint(i), webhook: name}, stalls)
+		}
+	}
+	for range maxDeliveries {
+		<-stalled
+	}
+	told := make(chan struct{})
+	teller.outcomeOf(attempt{webhook: "healthy"}, func(context.Context) webhook.Outcome {
+		close(told)
+		return webhook.Outcome{Result: webhook.Delivered}
+	})
+	release <- struct{}{}
+	select {
+	case <-told:
+	case <-stalled:
+		t.Error("a receiver that stalls has the slot that another waits for")
+	}
 }

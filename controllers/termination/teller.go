@@ -15,8 +15,8 @@ import (
 
 const (
 	// maxDeliveries is how many deliveries are under way at a time, and
-	// maxDeliveriesEach how many of one webhook, so that a receiver that stalls holds
-	// up no other.
+	// maxDeliveriesEach how many of one webhook. Receivers that stall hold up no other
+	// for longer than one attempt takes.
 	maxDeliveries, maxDeliveriesEach = 16, 4
 )
 
@@ -115,21 +115,26 @@ func (t *Teller) isUnderWay(d *delivery) bool {
 	return d.outcome == nil && !slices.Contains(t.queued, d)
 }
 
-// next begins the deliveries that there is room for, the oldest first. t.mu is held.
+// next begins the deliveries that there is room for: to those receivers first that the
+// fewest are under way to, and of these the oldest first. t.mu is held.
 func (t *Teller) next() {
 	if t.ctx == nil || t.ctx.Err() != nil {
 		return
 	}
-	for i := 0; i < len(t.queued) && t.underWay < maxDeliveries; {
-		d := t.queued[i]
-		to := d.attempt.receiver()
-		if t.each[to] == maxDeliveriesEach {
-			i++
-			continue
+	for t.underWay < maxDeliveries && len(t.queued) > 0 {
+		i, least := 0, maxDeliveriesEach
+		for j, d := range t.queued {
+			if n := t.each[d.attempt.receiver()]; n < least {
+				i, least = j, n
+			}
 		}
+		if least == maxDeliveriesEach {
+			return
+		}
+		d := t.queued[i]
 		t.queued = slices.Delete(t.queued, i, i+1)
 		t.underWay++
-		t.each[to]++
+		t.each[d.attempt.receiver()]++
 		t.running.Go(func() { t.deliver(t.ctx, d) })
 	}
 }

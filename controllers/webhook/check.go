@@ -58,7 +58,7 @@ func samples(kind v1alpha1.EventKind, step v1alpha1.WebhookStep) []Data {
 			Events:    []v1alpha1.EventStatus{{ID: "1e5527d7-bb36-4607-3370-4164db56a40e", State: v1alpha1.EventActive}},
 			PolicyRef: &v1alpha1.PolicyReference{Name: "spot"},
 			Deadline:  &deadline,
-			Pods:      &v1alpha1.PodCounts{Evicted: ptr.To[int32](2)},
+			Pods:      &v1alpha1.PodCounts{Evicted: ptr.To[int32](2), Remaining: ptr.To[int32](2)},
 			Blocked:   []v1alpha1.BlockedPod{{Namespace: "default", Name: "web-1", Reason: "disruption budget web allows none"}},
 		},
 	}
@@ -74,5 +74,8 @@ func samples(kind v1alpha1.EventKind, step v1alpha1.WebhookStep) []Data {
 		InstanceID: full.Spec.InstanceID, NodeName: full.Spec.NodeName,
 		Events: []v1alpha1.Event{{ID: "a", Kind: kind, Source: v1alpha1.SourceSQS, Time: heard}},
 	}}
-	return []Data{NewData(step, full, node, []string{"web-0", "web-1"}), NewData(step, least, nil, nil)}
+	return []Data{
+		NewData(step, "1/3 pods are gone, 1 are shutting down", full, node, []string{"web-0", "web-1"}),
+		NewData(step, "", least, nil, nil),
+	}
 }

@@ -54,7 +54,7 @@ type Data struct {
 	// EndTime is not known to this operator: zero.
 	EndTime time.Time
 
-	// AccountId is spelled as in NTH. It is known if a watcher heard of the instance.
+	// AccountId is spelled as in NTH.
 	AccountId         string //nolint:revive // NTH's spelling
 	AvailabilityZone  string
 	Region            string
@@ -70,8 +70,12 @@ type Data struct {
 	Cause string
 	// Deadline is when AWS takes the instance. Zero: no such time.
 	Deadline time.Time
+	// Message says how it stands, or how it ended, as kubectl shows it.
+	Message string
 	// Evicted is how many pods have been told to go.
 	Evicted int
+	// Remaining is how many pods that have to go are still there.
+	Remaining int
 	// Blocked are the pods that cannot be evicted, at most ten, each as namespace/name: reason.
 	Blocked []string
 	// Policy is the name of the policy that governs the termination.
@@ -91,9 +95,10 @@ var nthKinds = map[v1alpha1.EventKind]string{
 	v1alpha1.Manual:                          "MANUAL",
 }
 
-// NewData is what a template is told of one step of a termination. node is nil if it is
-// gone. pods are the names, without namespaces, of the pods that had to go.
-func NewData(step v1alpha1.WebhookStep, nt *v1alpha1.NodeTermination, node *corev1.Node, pods []string) Data {
+// NewData is what a template is told of one step of a termination. message says how it
+// stands. node is nil if it is gone. pods are the names, without namespaces, of the pods
+// that had to go.
+func NewData(step v1alpha1.WebhookStep, message string, nt *v1alpha1.NodeTermination, node *corev1.Node, pods []string) Data {
 	if node == nil {
 		node = &corev1.Node{}
 	}
@@ -128,6 +133,7 @@ func NewData(step v1alpha1.WebhookStep, nt *v1alpha1.NodeTermination, node *core
 
 		Step:     string(step),
 		Cause:    string(e.Kind),
+		Message:  message,
 		Deadline: utc(status.Deadline),
 		Policy:   ptr.Deref(status.PolicyRef, v1alpha1.PolicyReference{}).Name,
 	}
@@ -135,7 +141,7 @@ func NewData(step v1alpha1.WebhookStep, nt *v1alpha1.NodeTermination, node *core
 		data.ProviderID = "aws:///" + zone + "/" + nt.Spec.InstanceID
 	}
 	if status.Pods != nil {
-		data.Evicted = int(ptr.Deref(status.Pods.Evicted, 0))
+		data.Evicted, data.Remaining = int(ptr.Deref(status.Pods.Evicted, 0)), int(ptr.Deref(status.Pods.Remaining, 0))
 	}
 	for _, pod := range status.Blocked {
 		data.Blocked = append(data.Blocked, pod.Namespace+"/"+pod.Name+": "+pod.Reason)

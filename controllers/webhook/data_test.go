@@ -32,7 +32,8 @@ func TestNewData(t *testing.T) {
 		StartTime: now.Add(2 * time.Minute), AccountId: "123456789012", AvailabilityZone: "us-east-1a", Region: "us-east-1",
 		InstanceLifeCycle: "spot", LocalHostname: "ip-10-0-3-7.ec2.internal", LocalIP: "10.0.3.7",
 		PublicHostname: "ec2-203-0-113-7.compute-1.amazonaws.com", PublicIP: "203.0.113.7",
-		Step: "Failed", Cause: "SpotInterruption", Deadline: now.Add(2 * time.Minute), Evicted: 2,
+		Step: "Failed", Cause: "SpotInterruption", Deadline: now.Add(2 * time.Minute), Evicted: 2, Remaining: 2,
+		Message: "1/3 pods are gone, 1 are shutting down",
 		Blocked: []string{"default/web-1: disruption budget web allows none"}, Policy: "spot",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -67,7 +68,7 @@ func TestWhatTheNodeSays(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Labels: test.labels}, Spec: corev1.NodeSpec{ProviderID: test.providerID}}
 			nt := &v1alpha1.NodeTermination{Spec: v1alpha1.NodeTerminationSpec{InstanceID: instanceID}, Status: test.status}
-			d := NewData(v1alpha1.StepReceived, nt, node, nil)
+			d := NewData(v1alpha1.StepReceived, "", nt, node, nil)
 			got := []string{d.InstanceType, d.InstanceLifeCycle, d.AvailabilityZone, d.Region}
 			if diff := cmp.Diff([]string{test.wantType, test.wantLife, test.zone, test.region}, got); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
@@ -168,7 +169,7 @@ func TestWhatNTHCallsIt(t *testing.T) {
 	} {
 		test.event.ID, test.event.Time = "a", metav1.NewTime(now.In(time.FixedZone("CET", 3600)))
 		nt := &v1alpha1.NodeTermination{Spec: v1alpha1.NodeTerminationSpec{InstanceID: instanceID, Events: []v1alpha1.Event{test.event}}}
-		d := NewData(v1alpha1.StepReceived, nt, nil, nil)
+		d := NewData(v1alpha1.StepReceived, "", nt, nil, nil)
 		got := []string{d.Kind, d.Monitor, d.State, d.Description, d.StartTime.Format("15:04")}
 		if diff := cmp.Diff([]string{test.kind, test.monitor, test.state, test.description, test.time}, got); diff != "" {
 			t.Errorf("%s from %s (-want +got):\n%s", test.event.Kind, test.event.Source, diff)

@@ -17,8 +17,9 @@ import (
 )
 
 // DefaultTemplate is for webhooks without one: a sentence in the form that Slack,
-// Mattermost, Google Chat and others take.
-const DefaultTemplate = `{"text": {{ printf "%s of node %s (instance %s): %s. %s" .Cause .NodeName .InstanceID .Step .Description | toJson }}}`
+// Mattermost, Google Chat and others take. It says what was heard, and at the end how it went.
+const DefaultTemplate = `{"text": {{ printf "%s of node %s (instance %s): %s. %s" .Cause .NodeName .InstanceID .Step ` +
+	`(ternary .Description .Message (has .Step (list "Received" "Draining"))) | toJson }}}`
 
 // DefaultContentType is that of a body whose webhook does not say.
 const DefaultContentType = "application/json"

@@ -33,6 +33,11 @@ func NextAttempt(attempts int32, after time.Duration, now, end time.Time, jitter
 	return next, end.IsZero() || !next.After(end.Add(giveUpAfter))
 }
 
+// InTime is whether a termination that ended so long ago is still told of: for an hour.
+func InTime(now, end time.Time) bool {
+	return now.Before(end.Add(giveUpAfter))
+}
+
 // retryAfter reads the header of that name, in seconds or as a date. Zero: there is nothing in
 // it to go by. It is never longer than a delivery may take in all.
 // https://www.rfc-editor.org/rfc/rfc9110#name-retry-after

@@ -4,6 +4,7 @@ package termination
 
 import (
 	"fmt"
+	"maps"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -14,14 +15,17 @@ import (
 
 	"github.com/nodetermination/operator/api/v1alpha1"
 	"github.com/nodetermination/operator/controllers/drain"
+	"github.com/nodetermination/operator/controllers/webhook"
 )
 
 // Events of Kubernetes are for people who look at one node or one pod. When many
-// nodes go at once they are not worth what they would cost the API server: so many
-// at once, and so many a second from then on. Warnings always pass.
+// nodes go at once they are not worth what they would cost the API server: of those
+// about states so many at once, and so many a second from then on, but warnings
+// always pass; and none about pods while more than a few nodes are drained.
 const (
-	eventsBurst     = 50
-	eventsPerSecond = 1
+	stateEventsBurst, stateEventsPerSecond = 50, 1
+	podEventsBurst, podEventsPerSecond     = 200, 10
+	fewDrains                              = 5
 )
 
 const (
@@ -36,32 +40,47 @@ const (
 
 // Announcer emits events of Kubernetes.
 type Announcer struct {
-	recorder events.AnnotatedEventRecorder
-	limit    *rate.Limiter
+	recorder     events.AnnotatedEventRecorder
+	states, pods *rate.Limiter
 }
 
 // NewAnnouncer emits through a recorder, which must not block.
 func NewAnnouncer(recorder events.AnnotatedEventRecorder) *Announcer {
-	return &Announcer{recorder: recorder, limit: rate.NewLimiter(eventsPerSecond, eventsBurst)}
+	return &Announcer{
+		recorder: recorder,
+		states:   rate.NewLimiter(stateEventsPerSecond, stateEventsBurst),
+		pods:     rate.NewLimiter(podEventsPerSecond, podEventsBurst),
+	}
 }
 
 // announce emits an event on the Node and the NodeTermination when the termination
-// has entered another state.
+// begins, and when it has entered another state.
 func (r *Reconciler) announce(s *scope, before *v1alpha1.NodeTermination) {
-	if s.policy == nil {
+	annotations, emits := s.emits()
+	if !emits {
 		return
 	}
-	annotations, emits := s.policy.Spec.EmitsEvents()
-	ready := meta.FindStatusCondition(before.Status.Conditions, v1alpha1.ConditionReady)
-	if !emits || (ready != nil && ready.Reason == s.state) {
+	if before.Status.StartTime == nil && s.nt.Status.StartTime != nil && s.state != v1alpha1.StateReceived {
+		note := fmt.Sprintf("%s of instance %s was heard", s.nt.Status.Cause, s.nt.Spec.InstanceID)
+		if deadline := s.nt.Status.Deadline; deadline != nil {
+			note += ", which goes away at " + inClock(deadline.Time)
+		}
+		r.announceState(s, annotations, v1alpha1.StateReceived, note)
+	}
+	if ready := meta.FindStatusCondition(before.Status.Conditions, v1alpha1.ConditionReady); ready != nil && ready.Reason == s.state {
 		return
 	}
-	note := fmt.Sprintf("%s: %s", s.nt.Status.Cause, s.message)
-	if s.nt.Status.Cause == "" {
-		note = s.message
+	note := s.message
+	if s.nt.Status.Cause != "" {
+		note = fmt.Sprintf("%s: %s", s.nt.Status.Cause, s.message)
 	}
+	r.announceState(s, annotations, s.state, note)
+}
+
+// announceState emits an event about one state.
+func (r *Reconciler) announceState(s *scope, annotations map[string]string, state, note string) {
 	kind := corev1.EventTypeNormal
-	if outlooks[s.state].stalled {
+	if outlooks[state].stalled {
 		kind = corev1.EventTypeWarning
 	}
 	node := &corev1.ObjectReference{APIVersion: "v1", Kind: "Node", Name: s.nt.Spec.NodeName}
@@ -71,15 +90,51 @@ func (r *Reconciler) announce(s *scope, before *v1alpha1.NodeTermination) {
 	termination := &corev1.ObjectReference{
 		APIVersion: v1alpha1.GroupVersion.String(), Kind: "NodeTermination", Name: s.nt.Name, UID: s.nt.UID,
 	}
-	r.Announcer.emit(annotations, node, termination, kind, s.state, note)
-	r.Announcer.emit(annotations, termination, node, kind, s.state, note)
+	r.Announcer.emit(r.Announcer.states, annotations, node, termination, kind, state, note)
+	r.Announcer.emit(r.Announcer.states, annotations, termination, node, kind, state, note)
+}
+
+// announceUndone emits an event on a node whose NodeTermination was deleted.
+func (r *Reconciler) announceUndone(name string, node *corev1.Node) {
+	who := r.memory.audienceOf(name)
+	if !who.since.IsZero() && !who.emits {
+		return
+	}
+	regarding := &corev1.ObjectReference{APIVersion: "v1", Kind: "Node", Name: node.Name, UID: node.UID}
+	r.Announcer.emit(r.Announcer.states, who.annotations, regarding, nil, corev1.EventTypeNormal, v1alpha1.StateCancelled,
+		fmt.Sprintf("NodeTermination %s was deleted: what was done to the node is undone", name))
+}
+
+// emits is whether events are emitted about the termination, and with which
+// annotations: NTH's, as far as they are known, and the policy's own.
+// https://github.com/aws/aws-node-termination-handler/blob/main/pkg/observability/k8s-events.go
+func (s *scope) emits() (annotations map[string]string, emits bool) {
+	var own map[string]string
+	switch {
+	case s.policy != nil:
+		if own, emits = s.policy.Spec.EmitsEvents(); !emits {
+			return nil, false
+		}
+	case s.nt.Status.PolicyRef == nil: // nobody has asked for any
+		return nil, false
+	}
+	known := webhook.NewData("", "", s.nt, s.node, nil)
+	annotations = map[string]string{
+		"account-id": known.AccountId, "availability-zone": known.AvailabilityZone, "region": known.Region,
+		"instance-id": known.InstanceID, "instance-type": known.InstanceType, "instance-life-cycle": known.InstanceLifeCycle,
+		"local-hostname": known.LocalHostname, "local-ipv4": known.LocalIP,
+		"public-hostname": known.PublicHostname, "public-ipv4": known.PublicIP,
+	}
+	maps.DeleteFunc(annotations, func(_, value string) bool { return value == "" })
+	maps.Copy(annotations, own)
+	return annotations, true
 }
 
 // Told notes that a pod was told to go and emits an event on it, for drain.ExecutorOptions.
 func (r *Reconciler) Told(termination string, action drain.Action) {
 	r.noteCutShort(termination, &action)
 	who := r.memory.audienceOf(termination)
-	if !who.emits || action.Pod.Terminating() { // that one was told before, with more time
+	if !who.emits || r.memory.drainCount() > fewDrains || action.Pod.Terminating() { // that one was told before, with more time
 		return
 	}
 	note := fmt.Sprintf("%s: its node %s is about to go away", who.cause, action.Pod.Node)
@@ -93,12 +148,12 @@ func (r *Reconciler) Told(termination string, action drain.Action) {
 		APIVersion: "v1", Kind: "Pod", Namespace: action.Pod.Namespace, Name: action.Pod.Name, UID: action.Pod.UID,
 	}
 	node := &corev1.ObjectReference{APIVersion: "v1", Kind: "Node", Name: action.Pod.Node}
-	r.Announcer.emit(who.annotations, pod, node, corev1.EventTypeNormal, reasonEvicted, note)
+	r.Announcer.emit(r.Announcer.pods, who.annotations, pod, node, corev1.EventTypeNormal, reasonEvicted, note)
 }
 
-// emit emits an event, unless there were too many.
-func (a *Announcer) emit(annotations map[string]string, regarding, related runtime.Object, kind, reason, note string) {
-	if kind == corev1.EventTypeNormal && !a.limit.Allow() {
+// emit emits an event, unless there were too many of its sort.
+func (a *Announcer) emit(limit *rate.Limiter, annotations map[string]string, regarding, related runtime.Object, kind, reason, note string) {
+	if kind == corev1.EventTypeNormal && !limit.Allow() {
 		return
 	}
 	note = truncate(note, maxNote-len("…"))

@@ -69,7 +69,7 @@ func fate(events []v1alpha1.EventStatus) string {
 func (r *Reconciler) undo(ctx context.Context, instanceID string) error {
 	r.stopDrain(instanceID)
 	r.Teller.forget(instanceID, func(attempt) bool { return false })
-	for _, name := range r.pace.forget(instanceID) {
+	for _, name := range r.pace.deleted(instanceID) {
 		r.Wake(name)
 	}
 	var nodes corev1.NodeList
@@ -77,8 +77,12 @@ func (r *Reconciler) undo(ctx context.Context, instanceID string) error {
 		return fmt.Errorf("cannot find the node of instance %s: %w", instanceID, err)
 	}
 	for i := range nodes.Items {
+		m, _ := marksOn(&nodes.Items[i])
 		if err := r.unmarkNode(ctx, &nodes.Items[i], instanceID); err != nil {
 			return err
+		}
+		if m.InstanceID == instanceID {
+			r.announceUndone(instanceID, &nodes.Items[i])
 		}
 	}
 	r.memory.forget(instanceID)

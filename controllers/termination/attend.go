@@ -67,7 +67,7 @@ func (r *Reconciler) attendHook(ctx context.Context, s *scope, hook *v1alpha1.Ho
 	}
 	next := s.nextCall(hook)
 	if next.result != "" && !s.now.Before(next.at) {
-		if keep := r.volumesKeep(ctx, s, hook); keep != "" {
+		if keep := r.keeps(ctx, s, hook); keep != "" {
 			hook.Message = truncate(keep, maxReason)
 			s.lookAgain(s.now.Add(volumesLook))
 			next = s.nextHeartbeat(hook)
@@ -83,6 +83,37 @@ func (r *Reconciler) attendHook(ctx context.Context, s *scope, hook *v1alpha1.Ho
 	default:
 		r.heartbeat(ctx, s, hook)
 	}
+}
+
+// keeps says why a hook is not to be completed yet although the pods had gone; empty if it is.
+func (r *Reconciler) keeps(ctx context.Context, s *scope, hook *v1alpha1.HookStatus) string {
+	if s.node == nil || !s.podsGone() {
+		return ""
+	}
+	pods, err := r.Watches.Look(ctx, s.node.Name)
+	if err != nil {
+		return fmt.Sprintf("it is not known whether pods have come since: %v", err)
+	}
+	plan, err := r.plan(s, pods)
+	switch {
+	case err != nil:
+		return err.Error()
+	case !plan.Done:
+		return s.drainAnew(plan.Counts.Remaining)
+	}
+	return r.volumesKeep(ctx, s, hook, pods)
+}
+
+// drainAnew has the node drained once more, as pods have come to it since, such as
+// those that tolerate the cordon.
+func (s *scope) drainAnew(pods int) string {
+	message := fmt.Sprintf("%d pods have come to the node since it was drained", pods)
+	s.condition(v1alpha1.ConditionDrained, false, v1alpha1.ReasonDraining, message)
+	s.nt.Status.CompletionTime, s.ending = nil, false
+	s.nt.Status.DrainStartTime = &metav1.Time{Time: s.now.Truncate(time.Second)} // as the API keeps it
+	s.settle(v1alpha1.StateDraining, message)
+	s.lookAgain(s.now)
+	return message
 }
 
 // hookCall is a call about a hook and when it is due: its completion, or a heartbeat
@@ -186,8 +217,7 @@ func (s *scope) called(hook *v1alpha1.HookStatus, err error) bool {
 		s.lookAgain(s.now.Add(busyRetry))
 		return false
 	case errors.Is(err, cloud.ErrNoAction):
-		hook.State, hook.Failures, hook.RetryTime = v1alpha1.HookEnded, nil, nil
-		hook.Message = "the group does not wait any more: somebody else completed the hook, or it timed out"
+		s.ended(hook, "the group does not wait any more: somebody else completed the hook, or it timed out")
 		return false
 	case err != nil:
 		failures := ptr.Deref(hook.Failures, 0) + 1
@@ -249,7 +279,7 @@ func (r *Reconciler) describeHook(ctx context.Context, s *scope, hook *v1alpha1.
 		hook.GlobalTimeoutSeconds = &global
 	}
 	hook.Message = ""
-	hook.Deadline = metav1.Time{Time: hookDeadline(hook, s.policy.Spec.LifecycleHook)}
+	hook.Deadline = metav1.Time{Time: s.hookDeadline(hook)}
 	s.lookAgain(s.now) // the drain's deadline may be another
 }
 

@@ -181,3 +181,29 @@ func TestHookWaitsUntilVolumesAreDetached(t *testing.T) {
 		t.Errorf("result %q", action.Result)
 	}
 }
+
+func TestVolumesAreWaitedForUntilTheDeadline(t *testing.T) {
+	for name, test := range map[string]struct {
+		drain  *v1alpha1.DrainSpec
+		within time.Duration // of the beginning of the wait
+	}{
+		"by default":    {nil, 30 * time.Second},
+		"or not at all": {&v1alpha1.DrainSpec{Volumes: v1alpha1.VolumesIgnore}, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newSetting(t, 1, func(spec *v1alpha1.NodeTerminationPolicySpec) {
+				spec.Drain = test.drain
+				spec.LifecycleHook = &v1alpha1.LifecycleHookSpec{MaxWaitSeconds: ptr.To[int32](30)}
+			})
+			cluster.CreatePods(t, s.ns, s.nodes[0].Name, 1)
+			s.volume(0)
+			nt := s.until(s.terminate(0, s.waits(0, "drain")), v1alpha1.StateCompleted)
+			hook, action := nt.Status.LifecycleHooks[0], s.action("drain")
+			waited := action.Ended.Sub(hook.StartTime.Time)
+			if action.Result != "CONTINUE" || waited < test.within || waited > test.within+15*time.Second {
+				t.Errorf("%q after %s, want CONTINUE after %s", action.Result, waited, test.within)
+			}
+		})
+	}
+}

@@ -3,6 +3,7 @@
 package termination
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -106,11 +107,10 @@ func (s *scope) judgeHook(hook *v1alpha1.HookStatus) {
 	if hook.State != v1alpha1.HookWaiting && hook.State != v1alpha1.HookLeft {
 		return
 	}
-	hook.Deadline = metav1.Time{Time: hookDeadline(hook, s.policy.Spec.LifecycleHook)}
+	hook.Deadline = metav1.Time{Time: s.hookDeadline(hook)}
 	switch why := s.leaves(hook); {
 	case hook.State == v1alpha1.HookWaiting && hook.Failures != nil && s.timedOut(hook):
-		hook.State, hook.Failures, hook.RetryTime = v1alpha1.HookEnded, nil, nil
-		hook.Message = truncate("it could not be completed before its own timeout: "+hook.Message, maxReason)
+		s.ended(hook, truncate("it could not be completed before its own timeout: "+hook.Message, maxReason))
 	case why != "":
 		hook.State, hook.Message, hook.Failures, hook.RetryTime = v1alpha1.HookLeft, why, nil, nil
 	case hook.State == v1alpha1.HookLeft:
@@ -156,17 +156,33 @@ func (s *scope) podsGone() bool {
 	return meta.IsStatusConditionTrue(s.nt.Status.Conditions, v1alpha1.ConditionDrained)
 }
 
-// hookDeadline is until when a hook is kept waiting. Heartbeats do not move it, and
-// it is not after the group stops to wait whatever is said.
-func hookDeadline(hook *v1alpha1.HookStatus, rules *v1alpha1.LifecycleHookSpec) time.Time {
-	wait := rules.MaxWait()
-	if wait == 0 {
-		wait = heartbeatTimeout(hook)
+// ended notes that the group does not wait at a hook any more, which nobody here
+// completed. Pods that are still there have no more time.
+func (s *scope) ended(hook *v1alpha1.HookStatus, message string) {
+	hook.State, hook.Failures, hook.RetryTime, hook.Message = v1alpha1.HookEnded, nil, nil, message
+	if !s.podsGone() && s.now.Before(hook.Deadline.Time) {
+		hook.Deadline = metav1.Time{Time: s.now}
+		s.lookAgain(s.now) // the drain's deadline is another
 	}
+}
+
+// hookDeadline is until when a hook is kept waiting. Heartbeats do not move it, and
+// it is not after the group stops to wait whatever is said, nor after it stops to
+// wait because no heartbeat is sent in time.
+func (s *scope) hookDeadline(hook *v1alpha1.HookStatus) time.Time {
+	rules, timeout := s.policy.Spec.LifecycleHook, heartbeatTimeout(hook)
+	wait := cmp.Or(rules.MaxWait(), timeout)
 	if hook.GlobalTimeoutSeconds != nil {
 		wait = min(wait, time.Duration(*hook.GlobalTimeoutSeconds)*time.Second)
 	}
-	return hook.StartTime.Add(wait)
+	deadline := hook.StartTime.Add(wait)
+	interval, known := rules.HeartbeatInterval(timeout), hook.HeartbeatTimeoutSeconds != nil
+	if interval == 0 || known && interval >= timeout {
+		if alone := s.waitsSince(hook).Add(timeout); alone.Before(deadline) {
+			return alone
+		}
+	}
+	return deadline
 }
 
 func heartbeatTimeout(hook *v1alpha1.HookStatus) time.Duration {
@@ -188,11 +204,19 @@ func deadlineOf(e v1alpha1.Event, hooks []v1alpha1.HookStatus) time.Time {
 	}
 	for _, hook := range hooks {
 		theirs := e.LifecycleHook == nil || e.LifecycleHook.AutoScalingGroupName == hook.AutoScalingGroupName && e.LifecycleHook.Name == hook.Name
-		if theirs && hook.State != v1alpha1.HookLeft && nearer(hook.Deadline.Time, nearest) {
+		over := hook.State == v1alpha1.HookLeft || hook.State == v1alpha1.HookEnded && groupWaits(hooks, hook.AutoScalingGroupName)
+		if theirs && !over && nearer(hook.Deadline.Time, nearest) {
 			nearest = hook.Deadline.Time
 		}
 	}
 	return nearest
+}
+
+// groupWaits is whether a group still waits, at one of several hooks.
+func groupWaits(hooks []v1alpha1.HookStatus, group string) bool {
+	return slices.ContainsFunc(hooks, func(hook v1alpha1.HookStatus) bool {
+		return hook.AutoScalingGroupName == group && hook.State == v1alpha1.HookWaiting
+	})
 }
 
 // waitingHooks are those that are yet to be completed.

@@ -10,9 +10,11 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/nodetermination/operator/api/v1alpha1"
 	"github.com/nodetermination/operator/controllers/cloud"
@@ -120,9 +122,9 @@ func TestNextCallAboutAHook(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			hook := newHookStatus(v1alpha1.LifecycleHook{AutoScalingGroupName: "g", Name: "drain"}, t0)
 			hook.HeartbeatTimeoutSeconds = ptr.To[int32](timeout)
-			hook.Deadline = metav1.Time{Time: hookDeadline(&hook, test.rules)}
 			s := &scope{now: at(test.now), nt: &v1alpha1.NodeTermination{}, node: &corev1.Node{}, policy: &v1alpha1.NodeTerminationPolicy{}}
 			s.policy.Spec.LifecycleHook = test.rules
+			hook.Deadline = metav1.Time{Time: s.hookDeadline(&hook)}
 			if test.prepare != nil {
 				test.prepare(s, &hook)
 			}
@@ -134,20 +136,40 @@ func TestNextCallAboutAHook(t *testing.T) {
 }
 
 func TestHookDeadline(t *testing.T) {
+	every := func(seconds int32) *v1alpha1.Heartbeat {
+		return &v1alpha1.Heartbeat{Mode: v1alpha1.HeartbeatInterval, IntervalSeconds: &seconds}
+	}
+	const group, name, late = "g", "drain", 20 * time.Second // from the group's word to when it was heard
 	for name, test := range map[string]struct {
-		maxWait, heartbeat, global *int32
-		want                       time.Duration
+		maxWait, timeout, global *int32
+		heartbeat                *v1alpha1.Heartbeat
+		want                     time.Duration
 	}{
 		"nobody said":                      {want: time.Hour},
-		"the hook's own":                   {heartbeat: ptr.To[int32](300), global: ptr.To[int32](30_000), want: 300 * time.Second},
-		"the policy's":                     {maxWait: ptr.To[int32](1800), heartbeat: ptr.To[int32](300), global: ptr.To[int32](30_000), want: 1800 * time.Second},
-		"not past the hook's whole time":   {maxWait: ptr.To[int32](172_800), heartbeat: ptr.To[int32](30), global: ptr.To[int32](3000), want: 3000 * time.Second},
+		"the hook's own":                   {timeout: ptr.To[int32](300), global: ptr.To[int32](30_000), want: 300 * time.Second},
+		"the policy's":                     {maxWait: ptr.To[int32](1800), timeout: ptr.To[int32](300), global: ptr.To[int32](30_000), want: 1800 * time.Second},
+		"not past the hook's whole time":   {maxWait: ptr.To[int32](172_800), timeout: ptr.To[int32](30), global: ptr.To[int32](3000), want: 3000 * time.Second},
 		"the policy's, while nothing said": {maxWait: ptr.To[int32](60), want: time.Minute},
+		"the group's own without heartbeats": {
+			maxWait: ptr.To[int32](1800), timeout: ptr.To[int32](60), heartbeat: &v1alpha1.Heartbeat{Mode: v1alpha1.HeartbeatDisabled}, want: time.Minute - late,
+		},
+		"the policy's, if nearer, without heartbeats": {
+			maxWait: ptr.To[int32](30), timeout: ptr.To[int32](60), heartbeat: &v1alpha1.Heartbeat{Mode: v1alpha1.HeartbeatDisabled}, want: 30 * time.Second,
+		},
+		"the group's own where heartbeats are too rare": {maxWait: ptr.To[int32](1800), timeout: ptr.To[int32](60), heartbeat: every(60), want: time.Minute - late},
+		"the policy's with heartbeats in time":          {maxWait: ptr.To[int32](1800), timeout: ptr.To[int32](60), heartbeat: every(59), want: 1800 * time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
-			hook := newHookStatus(v1alpha1.LifecycleHook{}, t0)
-			hook.HeartbeatTimeoutSeconds, hook.GlobalTimeoutSeconds = test.heartbeat, test.global
-			if got := hookDeadline(&hook, &v1alpha1.LifecycleHookSpec{MaxWaitSeconds: test.maxWait}); !got.Equal(t0.Add(test.want)) {
+			heard := v1alpha1.LifecycleHook{AutoScalingGroupName: group, Name: name}
+			said := terminating("h", &heard)
+			said.Time = metav1.Time{Time: t0.Add(-late)}
+			s := &scope{nt: &v1alpha1.NodeTermination{}, policy: &v1alpha1.NodeTerminationPolicy{}}
+			s.nt.Spec.Events = []v1alpha1.Event{said}
+			s.nt.Status.Events = []v1alpha1.EventStatus{{ID: said.ID, State: v1alpha1.EventActive}}
+			s.policy.Spec.LifecycleHook = &v1alpha1.LifecycleHookSpec{MaxWaitSeconds: test.maxWait, Heartbeat: test.heartbeat}
+			hook := newHookStatus(heard, t0)
+			hook.HeartbeatTimeoutSeconds, hook.GlobalTimeoutSeconds = test.timeout, test.global
+			if got := s.hookDeadline(&hook); !got.Equal(t0.Add(test.want)) {
 				t.Errorf("deadline %s after the start, want %s", got.Sub(t0), test.want)
 			}
 		})
@@ -394,6 +416,51 @@ func TestHookThatWaitsNoMoreIsDone(t *testing.T) {
 	nt := s.until(s.terminate(0, e), v1alpha1.StateCompleted)
 	if got := nt.Status.LifecycleHooks[0].State; got != v1alpha1.HookEnded {
 		t.Errorf("hook is %s, want Ended", got)
+	}
+}
+
+// The instance goes now, whatever the policy would have waited.
+func TestPodsHaveNoMoreTimeOnceTheGroupWaitsNoMore(t *testing.T) {
+	t.Parallel()
+	s := newSetting(t, 1, func(spec *v1alpha1.NodeTerminationPolicySpec) {
+		spec.LifecycleHook = &v1alpha1.LifecycleHookSpec{
+			MaxWaitSeconds: ptr.To[int32](1800),
+			Heartbeat:      &v1alpha1.Heartbeat{Mode: v1alpha1.HeartbeatInterval, IntervalSeconds: ptr.To[int32](10)},
+		}
+	})
+	s.budget()
+	cluster.CreatePods(t, s.ns, s.nodes[0].Name, 1, app("web"))
+	e := s.waits(0, "drain")
+	e.LifecycleHook.Token = "00000000-0000-0000-0000-000000000000" // somebody else completed that wait
+	nt := s.until(s.terminate(0, e), v1alpha1.StateCompleted)
+	if hook := nt.Status.LifecycleHooks[0]; hook.State != v1alpha1.HookEnded || nt.Status.Deadline == nil || !nt.Status.Deadline.Equal(&hook.Deadline) {
+		t.Errorf("deadline %v, hook %+v; want the end of the hook", nt.Status.Deadline, hook)
+	}
+	if len(nt.Status.PodOutcomes) != 1 || nt.Status.PodOutcomes[0].Outcome != v1alpha1.PodCutShort {
+		t.Errorf("outcomes %+v, want a pod that was deleted past its budget", nt.Status.PodOutcomes)
+	}
+}
+
+// A pod that tolerates the cordon may come while the completion is delayed.
+func TestPodsThatComeBeforeTheCompletionGoToo(t *testing.T) {
+	t.Parallel()
+	s := newSetting(t, 1, func(spec *v1alpha1.NodeTerminationPolicySpec) {
+		spec.LifecycleHook = &v1alpha1.LifecycleHookSpec{CompletionDelaySeconds: ptr.To[int32](4)}
+	})
+	cluster.CreatePods(t, s.ns, s.nodes[0].Name, 1)
+	nt := s.until(s.terminate(0, s.waits(0, "drain")), v1alpha1.StateCompleting)
+	late := cluster.CreatePods(t, s.ns, s.nodes[0].Name, 1, terminatesAfter(3*time.Second))[0]
+	testcluster.Eventually(t, patience, func() error {
+		if action := s.action("drain"); action.Result != "CONTINUE" {
+			return fmt.Errorf("result %q", action.Result)
+		}
+		return nil
+	})
+	if err := admin.Get(t.Context(), client.ObjectKeyFromObject(late), late); !apierrors.IsNotFound(err) {
+		t.Errorf("the group was told to go on while pod %s was there: %v", late.Name, err)
+	}
+	if nt = s.until(nt, v1alpha1.StateCompleted); *nt.Status.Pods.Total != 2 {
+		t.Errorf("%d pods are counted, want both", *nt.Status.Pods.Total)
 	}
 }
 

@@ -14,19 +14,20 @@ import (
 
 const (
 	// volumesLook is how often volumes are looked at that are still attached: in the
-	// manager's cache, so it costs no request.
+	// manager's cache, beside one list of the node's pods.
 	volumesLook = 2 * time.Second
 	// maxVolumes is how many of them a message names.
 	maxVolumes = 5
 )
 
 // volumesKeep says which volumes of the pods that left are still attached to the
-// node, so that the hook is not to be completed yet; empty if it is.
-func (r *Reconciler) volumesKeep(ctx context.Context, s *scope, hook *v1alpha1.HookStatus) string {
-	if s.node == nil || !s.podsGone() || !s.policy.Spec.Drain.WaitsForVolumes() || !s.now.Before(hook.Deadline.Time) {
+// node, which has these pods now, so that the hook is not to be completed yet; empty
+// if it is.
+func (r *Reconciler) volumesKeep(ctx context.Context, s *scope, hook *v1alpha1.HookStatus, pods []drain.Pod) string {
+	if !s.policy.Spec.Drain.WaitsForVolumes() || !s.now.Before(hook.Deadline.Time) {
 		return ""
 	}
-	volumes, err := r.attached(ctx, s)
+	volumes, err := r.attached(ctx, s, pods)
 	switch {
 	case err != nil:
 		return fmt.Sprintf("it is not known which volumes are still attached: %v", err)
@@ -40,15 +41,7 @@ func (r *Reconciler) volumesKeep(ctx context.Context, s *scope, hook *v1alpha1.H
 	return message
 }
 
-func (r *Reconciler) attached(ctx context.Context, s *scope) ([]string, error) {
-	// Mostly there are none, and then the pods that stay need not be asked for.
-	if all, err := drain.Attached(ctx, r.Client, r.Live, s.node.Name, nil); err != nil || len(all) == 0 {
-		return nil, err
-	}
-	pods, err := r.Watches.Look(ctx, s.node.Name)
-	if err != nil {
-		return nil, err
-	}
+func (r *Reconciler) attached(ctx context.Context, s *scope, pods []drain.Pod) ([]string, error) {
 	staying, err := drain.Staying(pods, s.policy.Spec.Drain)
 	if err != nil {
 		return nil, err

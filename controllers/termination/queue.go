@@ -195,18 +195,19 @@ func (r *Reconciler) priorityOf(ctx context.Context, name string) int {
 const maxClasses = 11
 
 // priority is a class by whole minutes left before the deadline, the least without
-// one. Within it what is not begun goes first: a cordon is one request, and pods
-// that come to the node meanwhile have to leave it again.
+// one. What is not begun goes before all that is: a cordon is one request, and pods
+// that come to the node meanwhile have to leave it again. A crowd that is being
+// drained has something to look at all the time, and would keep it waiting.
 func priority(deadline, now time.Time, begun bool) int {
 	class := 0
 	if !deadline.IsZero() {
 		minutes := int(min(max(deadline.Sub(now), 0), maxClasses*time.Minute) / time.Minute)
 		class = maxClasses - min(minutes, maxClasses-1)
 	}
-	if begun {
-		return 2 * class
+	if !begun {
+		class += maxClasses + 1
 	}
-	return 2*class + 1
+	return class
 }
 
 // nearestDeadline is that of the events that may count; zero once all is done.

@@ -146,7 +146,7 @@ func (r *Reconciler) busy(ctx context.Context, s *scope, here crowd) ([]string, 
 	for i := range list.Items {
 		other := &list.Items[i]
 		ready := meta.FindStatusCondition(other.Status.Conditions, v1alpha1.ConditionReady)
-		if other.Name == s.nt.Name || ready == nil || ready.Reason != v1alpha1.StateDraining ||
+		if other.Name == s.nt.Name || r.pace.left[other.Name] || ready == nil || ready.Reason != v1alpha1.StateDraining ||
 			other.Status.PolicyRef == nil || other.Status.PolicyRef.UID != here.policy {
 			continue
 		}
@@ -165,6 +165,8 @@ type pace struct {
 	mu       sync.Mutex
 	draining map[string]admitted
 	waiting  map[string]crowd
+	// left are those that drained, whatever the cache still says of them.
+	left map[string]bool
 }
 
 // admitted is a drain that was let in.
@@ -175,9 +177,10 @@ type admitted struct {
 
 func (p *pace) enter(name, node string, here crowd) {
 	if p.draining == nil {
-		p.draining = map[string]admitted{}
+		p.draining, p.left = map[string]admitted{}, map[string]bool{}
 	}
 	p.draining[name] = admitted{node, here}
+	delete(p.left, name)
 }
 
 func (p *pace) wait(name string, here crowd) {
@@ -206,6 +209,7 @@ func (p *pace) leave(name string) []string {
 	if !was {
 		return nil
 	}
+	p.left[name] = true
 	var wake []string
 	for waiting, here := range p.waiting {
 		if here == left.crowd {
@@ -213,6 +217,15 @@ func (p *pace) leave(name string) []string {
 		}
 	}
 	slices.SortFunc(wake, cmp.Compare)
+	return wake
+}
+
+// deleted is leave for one that is no more.
+func (p *pace) deleted(name string) []string {
+	wake := p.forget(name)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.left, name)
 	return wake
 }
 

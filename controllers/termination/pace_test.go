@@ -152,7 +152,7 @@ func TestBudgetIsNotUsedUpBySuspension(t *testing.T) {
 	s.until(first, v1alpha1.StateWaiting)
 }
 
-func TestWaitingEndsInTimeForAHardDeadline(t *testing.T) {
+func TestUrgency(t *testing.T) {
 	s := &scope{nt: &v1alpha1.NodeTermination{}, policy: &v1alpha1.NodeTerminationPolicy{}}
 	s.policy.Spec.Drain = &v1alpha1.DrainSpec{TimeoutSeconds: ptr.To[int32](600)}
 	r := &Reconciler{}
@@ -174,4 +174,38 @@ func TestWaitingEndsInTimeForAHardDeadline(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A drain that does not wait takes the place of one that would.
+func TestUrgentDrainsCountAgainstTheBudget(t *testing.T) {
+	t.Parallel()
+	s := newSetting(t, 3, paced(intstr.FromInt32(2), ""))
+	s.budget()
+	for i := range 3 {
+		cluster.CreatePods(t, s.ns, s.nodes[i].Name, 1, app("web"))
+	}
+	urgent := s.until(s.terminate(0, notice("spot", 2*time.Minute)), v1alpha1.StateDraining)
+	soft := []*v1alpha1.NodeTermination{s.terminate(1, recommendation()), s.terminate(2, recommendation())}
+	s.untilStates(soft, map[string]int{v1alpha1.StateDraining: 1, v1alpha1.StateWaiting: 1})
+	s.until(urgent, v1alpha1.StateDraining)
+}
+
+// Five minutes before a hard deadline nothing is waited for any more.
+func TestWaitingEndsInTimeForAHardDeadline(t *testing.T) {
+	t.Parallel()
+	s := newSetting(t, 2, func(spec *v1alpha1.NodeTerminationPolicySpec) {
+		paced(intstr.FromInt32(1), "")(spec)
+		spec.Drain.TimeoutSeconds = ptr.To[int32](120)
+	})
+	s.budget()
+	for i := range 2 {
+		cluster.CreatePods(t, s.ns, s.nodes[i].Name, 1, app("web"))
+	}
+	first := s.until(s.terminate(0, recommendation()), v1alpha1.StateDraining)
+	hard := s.until(s.terminate(1, notice("hard", urgent+8*time.Second)), v1alpha1.StateWaiting)
+	hard = s.until(hard, v1alpha1.StateDraining)
+	if left := hard.Status.Deadline.Sub(hard.Status.DrainStartTime.Time); left < urgent-10*time.Second || left > urgent+time.Second {
+		t.Errorf("the drain began %s before the deadline, want %s", left, urgent)
+	}
+	s.until(first, v1alpha1.StateDraining)
 }

@@ -153,7 +153,8 @@ func (c *Client) askAbout(ctx context.Context, region string, ids []string) {
 		return
 	}
 	if err != nil {
-		c.opts.Log.Info("EC2 does not answer about instances", "region", region, "instances", len(ids), "error", err.Error())
+		c.opts.Log.V(1).Info("EC2 does not answer about instances", // those who ask say so
+			"region", region, "instances", len(ids), "error", err.Error())
 	}
 	c.learn(region, ids, found, err)
 	for _, id := range ids {

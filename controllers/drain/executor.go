@@ -189,7 +189,7 @@ func (e *Executor) send(ctx context.Context, it *item) {
 			answer = response{outcome: gone}
 		}
 		count(&action, now, answer.outcome)
-		log.FromContext(ctx).V(1).Info("told a pod to go", "instance", it.owner, "pod", action.Pod.String(),
+		log.FromContext(ctx).V(1).Info("told a pod to go", "instance", it.owner, "node", action.Pod.Node, "pod", action.Pod.String(),
 			"verb", action.Verb, "result", answer.outcome, "reason", answer.reason)
 		if answer.outcome == evicted || answer.outcome == deleted {
 			e.options.Told(it.owner, action)

@@ -83,14 +83,14 @@ func (n *nodeWatch) note(ctx context.Context, err error) {
 		return // stopped
 	}
 	n.mu.Lock()
-	news := (n.err == nil) != (err == nil) || (err != nil && n.err.Error() != err.Error())
+	news, synced := (n.err == nil) != (err == nil) || (err != nil && n.err.Error() != err.Error()), n.synced
 	n.err = err
 	n.mu.Unlock()
 	if !news {
 		return
 	}
-	if err != nil {
-		log.FromContext(ctx).Info("trying again", "error", err.Error())
+	if err != nil && synced { // else the owner cannot get on, and says why
+		log.FromContext(ctx).Info("The pods of a node cannot be followed, trying again", "node", n.name, "error", err.Error())
 	}
 	n.watches.wakeups.add(n.name)
 }

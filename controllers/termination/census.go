@@ -5,6 +5,7 @@ package termination
 import (
 	"context"
 	"sync/atomic"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -49,7 +50,7 @@ var (
 	blockedDesc = prometheus.NewDesc("node_termination_blocked_pods",
 		"Pods that have to go and that cannot be evicted now, because of a disruption budget or an annotation. Only the leader tells.", nil, nil)
 	failingDesc = prometheus.NewDesc("node_termination_lifecycle_hooks_failing",
-		"Lifecycle hooks that wait, and whose last call to Auto Scaling failed. Only the leader tells.", nil, nil)
+		"Lifecycle hooks that wait, and whose last call to Auto Scaling failed, or that could not be found. Only the leader tells.", nil, nil)
 )
 
 // Describe implements prometheus.Collector.
@@ -91,11 +92,7 @@ func (c *census) Collect(to chan<- prometheus.Metric) {
 		if status.CompletionTime == nil && status.Pods != nil {
 			blocked += int(ptr.Deref(status.Pods.Blocked, 0))
 		}
-		for j := range status.LifecycleHooks {
-			if hook := &status.LifecycleHooks[j]; hook.State == v1alpha1.HookWaiting && ptr.Deref(hook.Failures, 0) > 0 {
-				failing++
-			}
-		}
+		failing += failingHooks(status, from.clock.Now())
 	}
 	gauge := func(desc *prometheus.Desc, value int, labels ...string) {
 		to <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, float64(value), labels...)
@@ -106,4 +103,21 @@ func (c *census) Collect(to chan<- prometheus.Metric) {
 	gauge(overdueDesc, overdue)
 	gauge(blockedDesc, blocked)
 	gauge(failingDesc, failing)
+}
+
+// failingHooks are the hooks that wait and whose last call failed. One that could not
+// be found is one of them, as long as it may be found.
+func failingHooks(status *v1alpha1.NodeTerminationStatus, now time.Time) int {
+	failing := 0
+	for i := range status.LifecycleHooks {
+		if hook := &status.LifecycleHooks[i]; hook.State == v1alpha1.HookWaiting && ptr.Deref(hook.Failures, 0) > 0 {
+			failing++
+		}
+	}
+	condition := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionLifecycleHookCompleted)
+	if len(status.LifecycleHooks) == 0 && condition != nil && condition.Reason == v1alpha1.ReasonHookFailing &&
+		now.Before(condition.LastTransitionTime.Add(findHooksFor)) {
+		failing++
+	}
+	return failing
 }

@@ -88,7 +88,9 @@ var phases = []phase{
 // Reconcile brings one termination a step further.
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	result, err := r.step(ctx, req)
-	r.complain(req.Name, err)
+	if !errors.Is(ctx.Err(), context.Canceled) { // else the process ends
+		r.complain(req.Name, err)
+	}
 	return result, err
 }
 

@@ -25,7 +25,7 @@ const (
 	// progressShare is what each drain under way adds to that interval, up to
 	// crowdInterval: a crowd shares some three such writes a second, as the pods come first.
 	progressShare = 300 * time.Millisecond
-	crowdInterval = 15 * time.Second
+	crowdInterval = time.Minute
 	// blockedInterval is the same where pods begin or cease to be blocked, which is
 	// worth a write sooner.
 	blockedInterval = time.Second

@@ -50,6 +50,6 @@ func changedByOthers(ds *appsv1.DaemonSet) bool {
 				} `json:"f:template"`
 			} `json:"f:spec"`
 		}
-		return json.Unmarshal(entry.FieldsV1.Raw, &fields) == nil && len(fields.Spec.Template.Spec) > 0
+		return json.Unmarshal(entry.FieldsV1.GetRawBytes(), &fields) == nil && len(fields.Spec.Template.Spec) > 0
 	})
 }

@@ -21,16 +21,16 @@ type problem string
 
 func (p problem) Error() string { return string(p) }
 
-// metadataDisabled is the problem of instances that are not to have the metadata service.
+// errMetadataDisabled is the problem of instances that are not to have the metadata service.
 // https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instancedata-data-retrieval.html
-const metadataDisabled problem = "The instance metadata service is disabled (403 Forbidden): set HttpEndpoint to enabled in the instance's metadata options and in its launch template."
+const errMetadataDisabled problem = "The instance metadata service is disabled (403 Forbidden): set HttpEndpoint to enabled in the instance's metadata options and in its launch template."
 
 // problemOf is the problem of a read that has failed with err after its last exchange.
 func problemOf(last exchange, err error) problem {
 	answer := fmt.Sprintf("%d %s", last.status, http.StatusText(last.status))
 	switch {
 	case last.status == http.StatusForbidden:
-		return metadataDisabled
+		return errMetadataDisabled
 	case last.status == http.StatusUnauthorized:
 		return "The instance metadata service does not take the token that it has given (401 Unauthorized)."
 	case last.status == http.StatusOK:

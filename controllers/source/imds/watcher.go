@@ -137,7 +137,7 @@ func (w *Watcher) Run(ctx context.Context) error {
 	for ctx.Err() == nil {
 		next := w.step(ctx)
 		if w.shutOut() {
-			return metadataDisabled
+			return errMetadataDisabled
 		}
 		w.sleep(ctx, next.Sub(w.opts.Clock.Now()))
 	}
@@ -147,7 +147,7 @@ func (w *Watcher) Run(ctx context.Context) error {
 // shutOut is whether the metadata service has been disabled for long, and nothing is
 // left to be stored.
 func (w *Watcher) shutOut() bool {
-	if slices.ContainsFunc(w.documents, func(d *document) bool { return d.said != metadataDisabled.Error() }) {
+	if slices.ContainsFunc(w.documents, func(d *document) bool { return d.said != errMetadataDisabled.Error() }) {
 		w.disabled = time.Time{}
 		return false
 	}

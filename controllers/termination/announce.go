@@ -56,25 +56,30 @@ func NewAnnouncer(recorder events.AnnotatedEventRecorder) *Announcer {
 // announce emits an event on the Node and the NodeTermination when the termination
 // begins, and when it has entered another state.
 func (r *Reconciler) announce(s *scope, before *v1alpha1.NodeTermination) {
+	ready := meta.FindStatusCondition(before.Status.Conditions, v1alpha1.ConditionReady)
+	begins := before.Status.StartTime == nil && s.nt.Status.StartTime != nil && s.state != v1alpha1.StateReceived
+	changes := ready == nil || ready.Reason != s.state
+	if !begins && !changes {
+		return
+	}
 	annotations, emits := s.emits()
 	if !emits {
 		return
 	}
-	if before.Status.StartTime == nil && s.nt.Status.StartTime != nil && s.state != v1alpha1.StateReceived {
+	if begins {
 		note := fmt.Sprintf("%s of instance %s was heard", s.nt.Status.Cause, s.nt.Spec.InstanceID)
 		if deadline := s.nt.Status.Deadline; deadline != nil {
 			note += ", which goes away at " + inClock(deadline.Time)
 		}
 		r.announceState(s, annotations, v1alpha1.StateReceived, note)
 	}
-	if ready := meta.FindStatusCondition(before.Status.Conditions, v1alpha1.ConditionReady); ready != nil && ready.Reason == s.state {
-		return
+	if changes {
+		note := s.message
+		if s.nt.Status.Cause != "" {
+			note = fmt.Sprintf("%s: %s", s.nt.Status.Cause, s.message)
+		}
+		r.announceState(s, annotations, s.state, note)
 	}
-	note := s.message
-	if s.nt.Status.Cause != "" {
-		note = fmt.Sprintf("%s: %s", s.nt.Status.Cause, s.message)
-	}
-	r.announceState(s, annotations, s.state, note)
 }
 
 // announceState emits an event about one state.

@@ -109,7 +109,9 @@ func (r *Reconciler) step(ctx context.Context, req ctrl.Request) (ctrl.Result, e
 	s := &scope{now: r.Clock.Now(), nt: before.DeepCopy(), policies: policies.Items}
 	err := r.run(ctx, s)
 	r.memory.concerns(s.nt.Name, s.subject())
-	r.attend(ctx, s)
+	if !s.unsettled { // what it would find out could not be written down
+		r.attend(ctx, s)
+	}
 	s.conclude()
 	r.tell(s, before)
 	if err == nil && !s.draining {

@@ -25,7 +25,8 @@ func (r *Reconciler) cordon(ctx context.Context, s *scope) (bool, error) {
 	if s.decision.action == v1alpha1.ActionIgnore || s.node == nil || s.finished() {
 		return false, nil
 	}
-	if s.nt.Status.StartTime == nil {
+	begins := s.nt.Status.StartTime == nil
+	if begins {
 		s.nt.Status.StartTime = &metav1.Time{Time: s.now}
 		s.nt.Status.PolicyRef = &v1alpha1.PolicyReference{Name: s.policy.Name, UID: s.policy.UID, Generation: s.policy.Generation}
 	}
@@ -51,6 +52,12 @@ func (r *Reconciler) cordon(ctx context.Context, s *scope) (bool, error) {
 		s.condition(v1alpha1.ConditionCordoned, true, v1alpha1.ReasonCordoned, "the node is unschedulable")
 	} else {
 		s.condition(v1alpha1.ConditionCordoned, true, v1alpha1.ReasonCordonedBefore, "somebody else had made the node unschedulable")
+	}
+	if begins && r.memory.cordoned(s.nt.Name) {
+		// Of a crowd every node is cordoned before the pods of any are looked at.
+		s.unsettled = true
+		s.lookAgain(s.now)
+		return true, nil
 	}
 	return false, nil
 }

@@ -14,6 +14,8 @@ import (
 // lose it costs a few requests and nothing else. The zero value is empty.
 type memory struct {
 	mu sync.Mutex
+	// begun are the terminations whose nodes were cordoned, which their status may not say yet.
+	begun map[string]bool
 	// drains are the nodes whose pods are followed, by termination.
 	drains map[string]string
 	// written is when the status was last written, by termination.
@@ -47,6 +49,25 @@ type audience struct {
 
 // hookKey is one wait at a lifecycle hook.
 type hookKey struct{ group, hook, token string }
+
+// cordoned notes that a termination's node was cordoned, and is whether that is news.
+func (m *memory) cordoned(name string) (news bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.begun == nil {
+		m.begun = map[string]bool{}
+	}
+	news = !m.begun[name]
+	m.begun[name] = true
+	return news
+}
+
+// hasBegun is whether cordoned noted it.
+func (m *memory) hasBegun(name string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.begun[name]
+}
 
 // draining notes that the pods of a termination's node are followed, and is
 // whether that is news.
@@ -107,6 +128,7 @@ func (m *memory) lastWrite(name string) time.Time {
 func (m *memory) forget(name string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	delete(m.begun, name)
 	delete(m.written, name)
 	delete(m.inquired, name)
 	delete(m.hooks, name)
@@ -153,10 +175,11 @@ func (m *memory) completed(name string, hook hookKey) bool {
 	return m.hooks[name][hook]
 }
 
-// forgetHooks forgets what complete noted.
-func (m *memory) forgetHooks(name string) {
+// startAfresh forgets what cordoned and complete noted.
+func (m *memory) startAfresh(name string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	delete(m.begun, name)
 	delete(m.hooks, name)
 }
 

@@ -29,3 +29,20 @@ func TestHookIsNotCompletedAgain(t *testing.T) {
 		t.Error("a hook that waits once more counts as completed")
 	}
 }
+
+// What was cordoned has begun, though its status does not say so yet, until it starts afresh.
+func TestWhatIsCordonedHasBegun(t *testing.T) {
+	var m memory
+	const name = "i-0abc1234def567890"
+	if m.hasBegun(name) || !m.cordoned(name) || m.cordoned(name) || !m.hasBegun(name) {
+		t.Error("the first cordon is news, and no other")
+	}
+	m.startAfresh(name)
+	if m.hasBegun(name) || !m.cordoned(name) {
+		t.Error("the cordon of a termination that starts afresh is news again")
+	}
+	m.forget(name)
+	if m.hasBegun(name) {
+		t.Error("a termination that was deleted is remembered")
+	}
+}

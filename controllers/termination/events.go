@@ -26,7 +26,7 @@ func (r *Reconciler) classify(_ context.Context, s *scope) (bool, error) {
 		after = append(after, v1alpha1.EventStatus{ID: e.ID, State: state})
 	}
 	if s.begin(before, eventStates(after)) {
-		r.memory.startAfresh(s.nt.Name) // a group may wait there once more
+		r.memory.forgetHooks(s.nt.Name) // a group may wait there once more
 	}
 	s.nt.Status.Events = after
 	if s.node != nil && s.nt.Status.Node != nil {

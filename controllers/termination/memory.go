@@ -104,14 +104,18 @@ func (m *memory) drainCount() int {
 	return len(m.drains)
 }
 
-// wrote notes when a termination's status was written.
-func (m *memory) wrote(name string, at time.Time) {
+// wrote notes when a termination's status was written. One that has ended may begin
+// once more.
+func (m *memory) wrote(name string, at time.Time, ended bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.written == nil {
 		m.written = map[string]time.Time{}
 	}
 	m.written[name] = at
+	if ended {
+		delete(m.begun, name)
+	}
 	if m.drains[name] == "" {
 		delete(m.cut, name) // the last status of the drain has them
 	}
@@ -175,11 +179,10 @@ func (m *memory) completed(name string, hook hookKey) bool {
 	return m.hooks[name][hook]
 }
 
-// startAfresh forgets what cordoned and complete noted.
-func (m *memory) startAfresh(name string) {
+// forgetHooks forgets what complete noted.
+func (m *memory) forgetHooks(name string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	delete(m.begun, name)
 	delete(m.hooks, name)
 }
 

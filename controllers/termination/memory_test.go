@@ -30,16 +30,20 @@ func TestHookIsNotCompletedAgain(t *testing.T) {
 	}
 }
 
-// What was cordoned has begun, though its status does not say so yet, until it starts afresh.
+// What was cordoned has begun, though its status does not say so yet, until it has ended.
 func TestWhatIsCordonedHasBegun(t *testing.T) {
 	var m memory
 	const name = "i-0abc1234def567890"
 	if m.hasBegun(name) || !m.cordoned(name) || m.cordoned(name) || !m.hasBegun(name) {
 		t.Error("the first cordon is news, and no other")
 	}
-	m.startAfresh(name)
+	m.wrote(name, t0, false)
+	if !m.hasBegun(name) {
+		t.Error("forgotten while it drains")
+	}
+	m.wrote(name, t0, true)
 	if m.hasBegun(name) || !m.cordoned(name) {
-		t.Error("the cordon of a termination that starts afresh is news again")
+		t.Error("the cordon of a termination that begins once more is news again")
 	}
 	m.forget(name)
 	if m.hasBegun(name) {

@@ -149,7 +149,7 @@ func (r *Reconciler) writeStatus(ctx context.Context, s *scope, before *v1alpha1
 		}
 		return fmt.Errorf("cannot write the status of NodeTermination %s: %w", s.nt.Name, err)
 	}
-	r.memory.wrote(s.nt.Name, s.now)
+	r.memory.wrote(s.nt.Name, s.now, s.finished())
 	r.announce(s, before)
 	s.measure(before, r.Clock.Now())
 	if ready := meta.FindStatusCondition(before.Status.Conditions, v1alpha1.ConditionReady); ready == nil || ready.Reason != s.state {

@@ -52,12 +52,18 @@ func (r *request) resource() string {
 	return r.Object.Resource + "/" + r.Object.Subresource
 }
 
-// tellsPodToGo is whether a pod was told to go by it.
-func (r *request) tellsPodToGo() bool {
+// asksPodToGo is whether a pod was to be told to go by it.
+func (r *request) asksPodToGo() bool {
 	evicts := r.Verb == "create" && r.resource() == "pods/eviction"
 	deletes := r.Verb == "delete" && r.resource() == "pods"
-	return (evicts || deletes) && r.Response.Code < 300
+	return evicts || deletes
 }
+
+// tellsPodToGo is whether a pod was told to go by it.
+func (r *request) tellsPodToGo() bool { return r.asksPodToGo() && r.Response.Code < 300 }
+
+// brokenOff is whether the manager died before it was answered, so that nobody knows what it did.
+func (r *request) brokenOff() bool { return r.Response.Code >= 499 }
 
 // auditLog reads the API server's audit log.
 type auditLog struct {

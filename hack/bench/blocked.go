@@ -70,6 +70,6 @@ func blockedTables(r *results) []table {
 	if r.Blocked == nil {
 		return nil
 	}
-	t := restTable(fmt.Sprintf("%d drains of %d pods each that a budget blocks, a minute", r.Blocked.Nodes, r.Blocked.PodsPerNode))
+	t := restTable(fmt.Sprintf("%d drains of %d pods each that a budget blocks, a minute", r.Blocked.Nodes, r.Blocked.PodsPerNode), "")
 	return []table{t.with("", &r.Blocked.atRest)}
 }

@@ -85,7 +85,7 @@ func idleTables(r *results) []table {
 	if len(r.Idle) == 0 {
 		return nil
 	}
-	t := restTable("The manager with nothing to do, a minute")
+	t := restTable("The manager with nothing to do, a minute", ", at most 0")
 	for i := range r.Idle {
 		t = t.with(fmt.Sprintf("%d pods", r.Idle[i].Pods), &r.Idle[i].atRest)
 	}

@@ -61,9 +61,10 @@ func (m *manager) rest(ctx context.Context, l *lab, length time.Duration) (used 
 	return used, nil
 }
 
-// restTable has no rows yet.
-func restTable(title string) table {
-	return table{title: title, head: []string{"", "memory", "CPU", "requests for the lease", "watches begun", "other requests, at most 0", "receives of the queue"}}
+// restTable has no rows yet. others says what is wanted of the requests that are neither
+// for the lease nor watches.
+func restTable(title, others string) table {
+	return table{title: title, head: []string{"", "memory", "CPU", "requests for the lease", "watches begun", "other requests" + others, "receives of the queue"}}
 }
 
 // with is the table with one more row.

@@ -14,9 +14,9 @@ import (
 // https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_LifecycleHook.html
 const hookLife = 48 * time.Hour
 
-// adopts is whether a hook at which none of the policies' nodes waits is to be
-// completed. If it is not although a policy adopts it, left says why.
-func (a audience) adopts(hook v1alpha1.LifecycleHook) (yes bool, left string) {
+// adopters are the policies that have a hook completed at which none of their nodes
+// waits. If there are none although a policy adopts it, left says why.
+func (a audience) adopters(hook v1alpha1.LifecycleHook) (adopting []*v1alpha1.NodeTerminationPolicy, left string) {
 	for _, policy := range a.policies {
 		spec := &policy.Spec
 		switch {
@@ -26,25 +26,24 @@ func (a audience) adopts(hook v1alpha1.LifecycleHook) (yes bool, left string) {
 		case spec.LifecycleHook.Ignores(hook.Name):
 			left = fmt.Sprintf("policy %s both adopts it and ignores hooks of its name: take it out of ignore", policy.Name)
 		default:
-			return true, ""
+			adopting = append(adopting, policy)
 		}
 	}
-	return false, left
+	if len(adopting) > 0 {
+		left = ""
+	}
+	return adopting, left
 }
 
-// tags are the EC2 tags of which an instance must have one for its adopted hook to be
-// completed; none if it need not.
-func (a audience) tags(hook v1alpha1.LifecycleHook) []string {
+// tagsOf are the EC2 tags of which an instance must have one for a hook that these
+// policies adopt to be completed; none if it need not.
+func tagsOf(adopting []*v1alpha1.NodeTerminationPolicy) []string {
 	var tags []string
-	for _, policy := range a.policies {
-		spec := &policy.Spec
-		if !spec.LifecycleHook.Adopts(hook.AutoScalingGroupName, hook.Name) || spec.DryRun() || spec.LifecycleHook.Ignores(hook.Name) {
-			continue
-		}
-		if spec.InstanceTag == "" {
+	for _, policy := range adopting {
+		if policy.Spec.InstanceTag == "" {
 			return nil
 		}
-		tags = append(tags, spec.InstanceTag)
+		tags = append(tags, policy.Spec.InstanceTag)
 	}
 	return tags
 }
@@ -71,8 +70,8 @@ func (c *consumer) storeLaunch(m *message, readers audience, age time.Duration, 
 		log.V(1).Info("launch hook could not be looked at", "error", err.Error())
 		return
 	}
-	adopts, left := readers.adopts(m.launch.Hook)
-	m.outcome = judgeLaunch(adopts, age)
+	adopting, left := readers.adopters(m.launch.Hook)
+	m.outcome = judgeLaunch(len(adopting) > 0, age)
 	switch {
 	case m.outcome == waiting:
 		m.adopt(m.launch.InstanceID, &m.launch.Hook, true)
@@ -99,7 +98,7 @@ func (c *consumer) adoptUnjoined(m *message, fact event.Fact, readers audience, 
 		m.adopt(fact.InstanceID, hook, false)
 		return
 	}
-	if _, left := readers.adopts(*hook); left != "" && c.told.first(m.id, c.opts.Clock.Now()) {
+	if _, left := readers.adopters(*hook); left != "" && c.told.first(m.id, c.opts.Clock.Now()) {
 		c.log.Info("lifecycle hook is left alone", "why", left, "instance", fact.InstanceID, "messageID", m.id,
 			"autoScalingGroup", hook.AutoScalingGroupName, "hook", hook.Name)
 	}

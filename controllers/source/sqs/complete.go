@@ -142,10 +142,11 @@ func (c *consumer) whatNow(ctx context.Context, hook *adopted) (step, error) {
 	if err != nil {
 		return wait, err
 	}
-	if yes, _ := readers.adopts(hook.hook); !yes {
+	adopting, _ := readers.adopters(hook.hook)
+	if len(adopting) == 0 {
 		return leave, nil
 	}
-	if step := c.tagged(hook, readers.tags(hook.hook)); step != proceed {
+	if step := c.tagged(hook, tagsOf(adopting)); step != proceed {
 		return step, nil
 	}
 	if hook.launching && hook.hook.Destination == event.WarmPool {

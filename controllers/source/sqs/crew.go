@@ -48,11 +48,11 @@ func (c *crew) handled(n int) (stay bool) {
 	return c.quit(c.listening > 1 && n < batchSize)
 }
 
-// failed is told that a receive failed. It stays, and tries again, if it is the only one.
+// failed is told that a receive failed. It stays, and tries again, if no other listens.
 func (c *crew) failed() (stay bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.quit(c.size > 1)
+	return c.quit(c.listening > 1)
 }
 
 // quit takes a listening receiver off the crew if it is to go.

@@ -142,3 +142,13 @@ func TestDoubled(t *testing.T) {
 		}
 	}
 }
+
+// Whoever handles a batch does not listen meanwhile.
+func TestCrewListensAfterAFailureWhileAnotherHandles(t *testing.T) {
+	var c crew
+	c.start()
+	c.received(1) // hires one that listens
+	if !c.failed() || c.listening != 1 {
+		t.Errorf("nobody listens: %d of %d", c.listening, c.size)
+	}
+}

@@ -56,7 +56,7 @@ func (o outcome) String() string {
 func (a audience) judge(e v1alpha1.Event, node *corev1.Node, age time.Duration) (outcome, error) {
 	if node == nil {
 		if e.LifecycleHook != nil && age < hookLife {
-			if adopts, _ := a.adopts(*e.LifecycleHook); adopts {
+			if adopting, _ := a.adopters(*e.LifecycleHook); len(adopting) > 0 {
 				return waiting, nil
 			}
 		}

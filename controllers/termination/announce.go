@@ -99,12 +99,13 @@ func (r *Reconciler) announceState(s *scope, annotations map[string]string, stat
 	r.Announcer.emit(r.Announcer.states, annotations, termination, node, kind, state, note)
 }
 
-// announceUndone emits an event on a node whose NodeTermination was deleted.
+// announceUndone emits an event on a node whose NodeTermination was deleted, if this
+// process knows that its policy emits any.
 func (r *Reconciler) announceUndone(name string, node *corev1.Node) {
-	who := r.memory.audienceOf(name)
-	if !who.since.IsZero() && !who.emits {
+	if !r.memory.emits(name) {
 		return
 	}
+	who := r.memory.audienceOf(name)
 	regarding := &corev1.ObjectReference{APIVersion: "v1", Kind: "Node", Name: node.Name, UID: node.UID}
 	r.Announcer.emit(r.Announcer.states, who.annotations, regarding, nil, corev1.EventTypeNormal, v1alpha1.StateCancelled,
 		fmt.Sprintf("NodeTermination %s was deleted: what was done to the node is undone", name))

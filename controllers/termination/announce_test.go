@@ -64,11 +64,15 @@ func TestKubernetesEventsTellTheStory(t *testing.T) {
 
 func TestPoliciesMayDoWithoutKubernetesEvents(t *testing.T) {
 	t.Parallel()
-	s := newSetting(t, 1, func(spec *v1alpha1.NodeTerminationPolicySpec) {
+	s := newSetting(t, 2, func(spec *v1alpha1.NodeTerminationPolicySpec) {
 		spec.KubernetesEvents = &v1alpha1.KubernetesEvents{Mode: v1alpha1.KubernetesEventsDisabled}
 	})
 	cluster.CreatePods(t, s.ns, s.nodes[0].Name, 1)
 	s.until(s.terminate(0, notice("a", 2*time.Minute)), v1alpha1.StateCompleted)
+	if err := admin.Delete(t.Context(), s.until(s.terminate(1, recommendation()), v1alpha1.StateCordoned)); err != nil {
+		t.Fatal(err)
+	}
+	s.untilNode(1, untouched)
 	// What another policy has emitted since shows that these events would have arrived.
 	t.Run("others", func(t *testing.T) { untilOthersTell(t, s) })
 }
@@ -87,7 +91,7 @@ func untilOthersTell(t *testing.T, s *setting) {
 			if e.ReportingController != v1alpha1.FieldManager {
 				continue
 			}
-			if e.Regarding.Name == s.nodes[0].Name || e.Namespace == s.ns {
+			if e.Regarding.Name == s.nodes[0].Name || e.Regarding.Name == s.nodes[1].Name || e.Namespace == s.ns {
 				t.Errorf("event %s on %s: %s", e.Reason, e.Regarding.Name, e.Note)
 			}
 			arrived = arrived || e.Regarding.Name == nt.Name && e.Reason == v1alpha1.StateCompleted

@@ -109,6 +109,10 @@ func (r *Reconciler) step(ctx context.Context, req ctrl.Request) (ctrl.Result, e
 	s := &scope{now: r.Clock.Now(), nt: before.DeepCopy(), policies: policies.Items}
 	err := r.run(ctx, s)
 	r.memory.concerns(s.nt.Name, s.subject())
+	if s.policy != nil {
+		_, emits := s.policy.Spec.EmitsEvents()
+		r.memory.setEmits(s.nt.Name, emits)
+	}
 	if !s.unsettled { // what it would find out could not be written down
 		r.attend(ctx, s)
 	}
@@ -120,10 +124,10 @@ func (r *Reconciler) step(ctx context.Context, req ctrl.Request) (ctrl.Result, e
 	r.keepPace(s)
 	s.sumUp(err)
 	err = errors.Join(err, r.writeStatus(ctx, s, before))
-	if err == nil {
+	if err == nil && !s.unsettled {
 		err = r.prune(ctx, s)
 	}
-	if err == nil {
+	if err == nil && !s.unsettled {
 		err = r.expire(ctx, s)
 	}
 	if apierrors.IsConflict(err) {
@@ -145,14 +149,17 @@ func (r *Reconciler) run(ctx context.Context, s *scope) error {
 
 // keepPace lets others drain once this one does not.
 func (r *Reconciler) keepPace(s *scope) {
-	var waiting []string
 	switch {
 	case s.waits != "":
 	case s.begins && !s.finished() && !s.ending:
 	default:
-		waiting = r.pace.forget(s.nt.Name)
+		r.wakeNext(r.pace.forget(s.nt.Name))
 	}
-	for _, name := range waiting {
+}
+
+// wakeNext wakes a drain that waited for a place, if there is one.
+func (r *Reconciler) wakeNext(name string) {
+	if name != "" {
 		r.Wake(name)
 	}
 }

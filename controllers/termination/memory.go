@@ -28,6 +28,8 @@ type memory struct {
 	cut map[string][]cutPod
 	// audiences are who is told of drains, by termination.
 	audiences map[string]audience
+	// emitting are the terminations about which Kubernetes events are emitted.
+	emitting map[string]bool
 	// subjects are what lines of the log are about, by termination.
 	subjects map[string]subject
 	// complaints are what the log said last of what keeps terminations from getting on.
@@ -138,6 +140,7 @@ func (m *memory) forget(name string) {
 	delete(m.hooks, name)
 	delete(m.audiences, name)
 	delete(m.cut, name)
+	delete(m.emitting, name)
 	delete(m.subjects, name)
 	delete(m.complaints, name)
 }
@@ -220,6 +223,23 @@ func (m *memory) audienceOf(name string) audience {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.audiences[name]
+}
+
+// setEmits notes whether Kubernetes events are emitted about a termination.
+func (m *memory) setEmits(name string, emits bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.emitting == nil {
+		m.emitting = map[string]bool{}
+	}
+	m.emitting[name] = emits
+}
+
+// emits is what setEmits noted; false if nothing.
+func (m *memory) emits(name string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.emitting[name]
 }
 
 // concerns notes what lines about a termination are about.

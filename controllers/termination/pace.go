@@ -3,17 +3,16 @@
 package termination
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/intstr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/nodetermination/operator/api/v1alpha1"
@@ -57,7 +56,7 @@ func (r *Reconciler) admit(ctx context.Context, s *scope) (waits string, err err
 	if r.pace.draining[s.nt.Name].crowd == here {
 		return "", nil
 	}
-	limit, err := r.limit(ctx, s)
+	limit, err := r.limit(ctx, s, here)
 	if err != nil {
 		return "", err
 	}
@@ -71,8 +70,8 @@ func (r *Reconciler) admit(ctx context.Context, s *scope) (waits string, err err
 	}
 	r.pace.wait(s.nt.Name, here)
 	s.lookAgain(s.now.Add(paceLook))
-	return fmt.Sprintf("%d of at most %d nodes of policy %s%s are being drained: %s",
-		len(busy), limit, s.policy.Name, here.where(), strings.Join(busy[:min(len(busy), 5)], ", ")), nil
+	// Which ones is not said: it changes with each of them, for all that wait.
+	return fmt.Sprintf("%d of at most %d nodes of policy %s%s are being drained", len(busy), limit, s.policy.Name, here.where()), nil
 }
 
 // isUrgent is whether there is no time to wait for others: the instance is taken
@@ -115,13 +114,17 @@ func (c crowd) has(node *corev1.Node) bool {
 	return c.key == "" || node.Labels[c.key] == c.value
 }
 
-// limit is how many of the nodes in the termination's crowd may be drained at one time.
-func (r *Reconciler) limit(ctx context.Context, s *scope) (int, error) {
+// limit is how many of the nodes in a crowd may be drained at one time.
+func (r *Reconciler) limit(ctx context.Context, s *scope, here crowd) (int, error) {
+	if s.policy.Spec.Drain.Budget.MaxNodes.Type == intstr.Int {
+		limit, _ := s.policy.Spec.Drain.MaxNodes(0)
+		return limit, nil
+	}
 	var nodes corev1.NodeList
 	if err := r.Client.List(ctx, &nodes, client.UnsafeDisableDeepCopy); err != nil {
 		return 0, fmt.Errorf("cannot list nodes: %w", err)
 	}
-	here, governed := s.crowd(), 0
+	governed := 0
 	for i := range nodes.Items {
 		node := &nodes.Items[i]
 		if _, ec2 := v1alpha1.InstanceID(node); !ec2 || !here.has(node) {
@@ -200,39 +203,32 @@ func (p *pace) in(here crowd) []string {
 	return nodes
 }
 
-// leave forgets a termination that does not drain. It returns who waits for that, by name.
-func (p *pace) leave(name string) []string {
+// forget forgets a termination that neither drains nor waits. It returns the one that
+// may have its place, empty if none waits for that.
+func (p *pace) forget(name string) (next string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	delete(p.waiting, name)
 	left, was := p.draining[name]
-	delete(p.draining, name)
 	if !was {
-		return nil
+		return ""
 	}
+	delete(p.draining, name)
 	p.left[name] = true
-	var wake []string
 	for waiting, here := range p.waiting {
-		if here == left.crowd {
-			wake = append(wake, waiting)
+		if here == left.crowd && (next == "" || waiting < next) {
+			next = waiting
 		}
 	}
-	slices.SortFunc(wake, cmp.Compare)
-	return wake
+	delete(p.waiting, next) // it waits again if it finds no room
+	return next
 }
 
-// deleted is leave for one that is no more.
-func (p *pace) deleted(name string) []string {
-	wake := p.forget(name)
+// deleted is forget for one that is no more.
+func (p *pace) deleted(name string) (next string) {
+	next = p.forget(name)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	delete(p.left, name)
-	return wake
-}
-
-// forget is leave for one that is not, or not any more, of those that drain or wait.
-func (p *pace) forget(name string) []string {
-	p.mu.Lock()
-	delete(p.waiting, name)
-	p.mu.Unlock()
-	return p.leave(name)
+	return next
 }

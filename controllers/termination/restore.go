@@ -69,9 +69,7 @@ func fate(events []v1alpha1.EventStatus) string {
 func (r *Reconciler) undo(ctx context.Context, instanceID string) error {
 	r.stopDrain(instanceID)
 	r.Teller.forget(instanceID, func(attempt) bool { return false })
-	for _, name := range r.pace.deleted(instanceID) {
-		r.Wake(name)
-	}
+	r.wakeNext(r.pace.deleted(instanceID))
 	var nodes corev1.NodeList
 	if err := r.Client.List(ctx, &nodes, client.MatchingFields{v1alpha1.NodeInstanceIDIndex: instanceID}); err != nil {
 		return fmt.Errorf("cannot find the node of instance %s: %w", instanceID, err)

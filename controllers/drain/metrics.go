@@ -17,7 +17,7 @@ var requestsTotal = prometheus.NewCounterVec(prometheus.CounterOpts{
 }, []string{"result"})
 
 // cutShortTotal counts the pods that a deadline has cost something. Its reasons
-// are the values of cutShort.
+// are cutByBudget and those after it.
 var cutShortTotal = prometheus.NewCounterVec(prometheus.CounterOpts{
 	Name: "node_termination_pods_cut_short_total",
 	Help: "Pods that were told to go with less than they are entitled to because of a deadline, by why: budget (deleted past a disruption budget), refused (deleted although the API server refused their eviction for another reason) or grace (a shorter grace period than their own or the policy's).",

@@ -235,7 +235,7 @@ func hookBackoff(failures int32) time.Duration {
 	for ; failures > 1 && delay < maxHookRetry; failures-- {
 		delay *= 2
 	}
-	return wait.Jitter(min(delay, maxHookRetry), 0.5)
+	return min(wait.Jitter(delay, 0.5), maxHookRetry)
 }
 
 // action is the lifecycle action that waits at a hook.

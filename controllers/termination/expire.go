@@ -13,7 +13,7 @@ import (
 
 // expire deletes a termination that has ended, some time after its node is gone.
 func (r *Reconciler) expire(ctx context.Context, s *scope) error {
-	if !s.finished() || s.node != nil || s.attends() && len(s.waitingHooks()) > 0 {
+	if !s.finished() || s.node != nil || s.attends() && len(s.waitingHooks()) > 0 || s.telling() {
 		return nil
 	}
 	since := s.nt.Status.CompletionTime

@@ -123,7 +123,7 @@ func unmark(node *corev1.Node, instanceID string) bool {
 		node.Spec.Unschedulable = false
 	}
 	removeTaint(node, m.Taint)
-	if m.ExcludedSince != 0 {
+	if m.ExcludedSince != 0 && node.Labels[corev1.LabelNodeExcludeBalancers] == v1alpha1.FieldManager {
 		delete(node.Labels, corev1.LabelNodeExcludeBalancers)
 	}
 	if m.OutOfService {

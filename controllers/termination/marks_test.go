@@ -119,3 +119,14 @@ func TestOthersMarksStay(t *testing.T) {
 		t.Errorf("node after undoing (-before +after):\n%s", diff)
 	}
 }
+
+// Nor is one that somebody has changed since.
+func TestLabelThatOthersTookOverStays(t *testing.T) {
+	node := nodeReady(-time.Hour, "1")
+	mark(node, instance, wanted{excluded: true}, t0)
+	node.Labels[corev1.LabelNodeExcludeBalancers] = "theirs"
+	unmark(node, instance)
+	if node.Labels[corev1.LabelNodeExcludeBalancers] != "theirs" {
+		t.Errorf("labels %v, want theirs", node.Labels)
+	}
+}

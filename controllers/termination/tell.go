@@ -64,6 +64,16 @@ func (s *scope) tells(hook *v1alpha1.Webhook, step v1alpha1.WebhookStep) bool {
 		told(s.nt.Status.Webhooks, hook.Name, step) != nil
 }
 
+// telling is whether a webhook is still to be told of a termination that has ended.
+func (s *scope) telling() bool {
+	if s.policy == nil || !webhook.InTime(s.now, s.nt.Status.CompletionTime.Time) {
+		return false
+	}
+	notified := meta.FindStatusCondition(s.nt.Status.Conditions, v1alpha1.ConditionNotified)
+	return notified != nil && notified.Reason == v1alpha1.ReasonNotifying ||
+		slices.ContainsFunc(s.nt.Status.Webhooks, func(known v1alpha1.WebhookStatus) bool { return known.State == v1alpha1.WebhookPending })
+}
+
 // reached are the steps that the termination has reached, in order.
 func (s *scope) reached() []v1alpha1.WebhookStep {
 	steps := []v1alpha1.WebhookStep{v1alpha1.StepReceived}

@@ -322,6 +322,34 @@ func TestWhatIsLongOverIsNotTold(t *testing.T) {
 	}
 }
 
+// A termination is kept until everybody was told of it, but no longer than for an hour.
+func TestWhoIsStillToBeTold(t *testing.T) {
+	pending := []v1alpha1.WebhookStatus{{Name: "slack", Step: v1alpha1.StepCompleted, State: v1alpha1.WebhookPending}}
+	for name, test := range map[string]struct {
+		webhooks []v1alpha1.WebhookStatus
+		reason   string // of the condition Notified; empty: there is none
+		ended    time.Duration
+		want     bool
+	}{
+		"nobody":          {},
+		"one is tried":    {webhooks: pending, reason: v1alpha1.ReasonNotificationFailed, want: true},
+		"one was not yet": {reason: v1alpha1.ReasonNotifying, want: true},
+		"all were":        {reason: v1alpha1.ReasonNotified},
+		"it is too late":  {webhooks: pending, reason: v1alpha1.ReasonNotifying, ended: time.Hour},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := &scope{now: t0, nt: &v1alpha1.NodeTermination{}, policy: &v1alpha1.NodeTerminationPolicy{}}
+			s.nt.Status.CompletionTime, s.nt.Status.Webhooks = &metav1.Time{Time: t0.Add(-test.ended)}, test.webhooks
+			if test.reason != "" {
+				s.condition(v1alpha1.ConditionNotified, false, test.reason, "")
+			}
+			if got := s.telling(); got != test.want {
+				t.Errorf("to be told: %t, want %t", got, test.want)
+			}
+		})
+	}
+}
+
 // What the policy does not ask for any more makes room, or the status could not be written.
 func TestDeliveriesFitTheStatus(t *testing.T) {
 	s := &scope{nt: &v1alpha1.NodeTermination{}, policy: &v1alpha1.NodeTerminationPolicy{}}

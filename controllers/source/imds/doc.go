@@ -11,8 +11,9 @@
 // From the outside in: Watcher (watcher.go) polls the documents (document.go),
 // each of which keeps its own failures, through the SDK's client (metadata.go),
 // and stores what they say (store.go). What is wrong, and what to do about it, is
-// a problem (problem.go). heartbeat.go tells the kubelet's probe that all is well.
+// a problem (problem.go). heartbeat.go tells the kubelet's probe that all is well,
+// and metrics.go serves metrics where they are asked for.
 //
-// It is one goroutine: while the API server is away there is nothing to be
+// Reading and storing is one goroutine: while the API server is away there is nothing to be
 // gained by hearing more, as what was heard stays where it is.
 package imds

@@ -43,6 +43,7 @@ import (
 	"github.com/nodetermination/operator/controllers/policy"
 	"github.com/nodetermination/operator/controllers/source/manual"
 	"github.com/nodetermination/operator/controllers/source/sqs"
+	"github.com/nodetermination/operator/controllers/source/store"
 	"github.com/nodetermination/operator/controllers/termination"
 	"github.com/nodetermination/operator/controllers/webhook"
 )
@@ -179,8 +180,7 @@ func run() error {
 	if err := manager.Add(replica); err != nil {
 		return fmt.Errorf("cannot add what tells who leads: %w", err)
 	}
-	byInstance := func(node client.Object) []string { return v1alpha1.IndexByInstanceID(node) }
-	if err := manager.GetFieldIndexer().IndexField(ctx, &corev1.Node{}, v1alpha1.NodeInstanceIDIndex, byInstance); err != nil {
+	if err := manager.GetFieldIndexer().IndexField(ctx, &corev1.Node{}, store.NodeInstanceIDIndex, store.IndexByInstanceID); err != nil {
 		return fmt.Errorf("cannot index nodes: %w", err)
 	}
 	reconciler := &termination.Reconciler{Client: manager.GetClient(), Live: manager.GetAPIReader(), Replica: replica, Clock: clock.RealClock{}}

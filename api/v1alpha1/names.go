@@ -23,6 +23,7 @@ const (
 
 	// eventFieldManagerPrefix and an event's id make the field manager of the event.
 	eventFieldManagerPrefix = "nto-"
+	cancellerSuffix         = "-cancelled"
 
 	taintKeyPrefix = "nodetermination.dev/"
 )
@@ -31,6 +32,12 @@ const (
 // since a manager shared by several would drop the siblings of what it applies.
 func EventFieldManager(eventID string) string {
 	return eventFieldManagerPrefix + eventID
+}
+
+// CancellerFieldManager is the field manager that an event is called off with: it owns
+// just that, so that hearing the event once more does not revive it.
+func CancellerFieldManager(eventID string) string {
+	return EventFieldManager(eventID) + cancellerSuffix
 }
 
 // TaintKey is the key of the taint that is set on a node for this kind of event:

@@ -11,12 +11,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/utils/ptr"
 )
-
-// NodeInstanceIDIndex is the field by which the manager's cache finds a Node of an instance.
-const NodeInstanceIDIndex = "nodetermination.dev/instance-id"
 
 // ComputeTypeLabel is auto on nodes that EKS Auto Mode runs and drains by itself,
 // fargate and hybrid on those that are no EC2 instances.
@@ -44,20 +40,6 @@ func Zone(node *corev1.Node) string {
 		return match[1]
 	}
 	return ""
-}
-
-// IndexByInstanceID gives the values of NodeInstanceIDIndex. It takes the place of
-// a client.IndexerFunc without its package, which would be most of what a watcher
-// on every node carries in memory.
-func IndexByInstanceID(object runtime.Object) []string {
-	node, ok := object.(*corev1.Node)
-	if !ok {
-		return nil
-	}
-	if id, ok := InstanceID(node); ok {
-		return []string{id}
-	}
-	return nil
 }
 
 // ReadySince is since when the node has been Ready without a break: the latest

@@ -45,17 +45,7 @@ func TestInstanceID(t *testing.T) {
 			if got != test.want || ok != (test.want != "") {
 				t.Errorf("InstanceID = %q, %t; want %q", got, ok, test.want)
 			}
-			var indexed []string
-			if test.want != "" {
-				indexed = []string{test.want}
-			}
-			if diff := cmp.Diff(indexed, v1alpha1.IndexByInstanceID(node)); diff != "" {
-				t.Errorf("IndexByInstanceID (-want +got):\n%s", diff)
-			}
 		})
-	}
-	if got := v1alpha1.IndexByInstanceID(&corev1.Pod{}); got != nil {
-		t.Errorf("a pod is indexed as %q", got)
 	}
 }
 

@@ -37,7 +37,7 @@ const conflictRetry = 50 * time.Millisecond
 // Reconciler drains the nodes that NodeTerminations are about.
 type Reconciler struct {
 	// Client reads from the manager's cache, in which Nodes are indexed by
-	// v1alpha1.NodeInstanceIDIndex, and writes.
+	// store.NodeInstanceIDIndex, and writes.
 	Client client.Client
 	// Live reads from the API server.
 	Live client.Reader

@@ -15,6 +15,7 @@ import (
 
 	"github.com/nodetermination/operator/api/v1alpha1"
 	"github.com/nodetermination/operator/controllers/drain"
+	"github.com/nodetermination/operator/controllers/source/store"
 )
 
 // identify is the phase that finds the node and makes sure it is the right one:
@@ -66,7 +67,7 @@ func (r *Reconciler) deleteForged(ctx context.Context, s *scope) (deleted bool, 
 		return false, nil
 	}
 	var nodes corev1.NodeList
-	if err := r.Client.List(ctx, &nodes, client.MatchingFields{v1alpha1.NodeInstanceIDIndex: s.nt.Spec.InstanceID}); err != nil {
+	if err := r.Client.List(ctx, &nodes, client.MatchingFields{store.NodeInstanceIDIndex: s.nt.Spec.InstanceID}); err != nil {
 		return false, fmt.Errorf("cannot find the node of instance %s: %w", s.nt.Spec.InstanceID, err)
 	}
 	if len(nodes.Items) == 0 {

@@ -37,6 +37,7 @@ import (
 	"github.com/nodetermination/operator/controllers/cloud"
 	"github.com/nodetermination/operator/controllers/drain"
 	"github.com/nodetermination/operator/controllers/leader"
+	"github.com/nodetermination/operator/controllers/source/store"
 	"github.com/nodetermination/operator/controllers/webhook"
 	"github.com/nodetermination/operator/hack/awssim"
 	"github.com/nodetermination/operator/hack/testcluster"
@@ -109,8 +110,7 @@ func newManager(config *rest.Config, scheme *runtime.Scheme) (ctrl.Manager, erro
 	if err != nil {
 		return nil, err
 	}
-	byInstance := func(node client.Object) []string { return v1alpha1.IndexByInstanceID(node) }
-	if err := manager.GetFieldIndexer().IndexField(context.Background(), &corev1.Node{}, v1alpha1.NodeInstanceIDIndex, byInstance); err != nil {
+	if err := manager.GetFieldIndexer().IndexField(context.Background(), &corev1.Node{}, store.NodeInstanceIDIndex, store.IndexByInstanceID); err != nil {
 		return nil, err
 	}
 	r := &Reconciler{Client: manager.GetClient(), Live: manager.GetAPIReader(), Replica: &leader.Replica{}, Clock: testClock}

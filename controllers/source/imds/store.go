@@ -26,9 +26,6 @@ const (
 	userAgent = "node-termination-imds-watcher"
 	// apiTimeout bounds one call to the API server.
 	apiTimeout = 5 * time.Second
-	// cancellerSuffix makes the field manager of the one that calls an event off.
-	// It owns just that, so that hearing the event once more does not revive it.
-	cancellerSuffix = "-cancelled"
 )
 
 // store writes events into the NodeTermination of one instance.
@@ -99,7 +96,7 @@ func (s *store) cancel(ctx context.Context, e v1alpha1.Event, existing *v1alpha1
 		e = v1alpha1.Event{ID: known.ID, Kind: known.Kind, Source: known.Source, Time: known.Time, Cancelled: e.Cancelled}
 	}
 	// The UID keeps it from being created anew if it was deleted meanwhile.
-	return s.apply(ctx, e, v1alpha1.EventFieldManager(e.ID)+cancellerSuffix, existing.UID)
+	return s.apply(ctx, e, v1alpha1.CancellerFieldManager(e.ID), existing.UID)
 }
 
 func find(termination *v1alpha1.NodeTermination, match func(v1alpha1.Event) bool) *v1alpha1.Event {

@@ -52,7 +52,7 @@ const (
 
 // Reconciler makes the annotation of a Node an event. All of its fields are required.
 type Reconciler struct {
-	// Cache has the NodeTerminations, and the nodes indexed by v1alpha1.NodeInstanceIDIndex.
+	// Cache has the NodeTerminations, and the nodes indexed by store.NodeInstanceIDIndex.
 	Cache client.Reader
 	// Live reads both from the API server.
 	Live client.Reader

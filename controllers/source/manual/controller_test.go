@@ -22,6 +22,7 @@ import (
 
 	"github.com/nodetermination/operator/api/v1alpha1"
 	"github.com/nodetermination/operator/api/v1alpha1/applyconfiguration"
+	"github.com/nodetermination/operator/controllers/source/store"
 )
 
 func newClient(t *testing.T, objects ...client.Object) client.Client {
@@ -34,7 +35,7 @@ func newClient(t *testing.T, objects ...client.Object) client.Client {
 	}
 	return fake.NewClientBuilder().WithScheme(scheme).
 		WithTypeConverters(clientapply.NewTypeConverter(scheme), applyconfiguration.NewTypeConverter(scheme)).
-		WithIndex(&corev1.Node{}, v1alpha1.NodeInstanceIDIndex, func(o client.Object) []string { return v1alpha1.IndexByInstanceID(o) }).
+		WithIndex(&corev1.Node{}, store.NodeInstanceIDIndex, store.IndexByInstanceID).
 		WithObjects(objects...).Build()
 }
 

@@ -26,7 +26,7 @@ const stopTimeout = 5 * time.Second
 
 // Options of Consumers. All but LoadAWSConfig are required.
 type Options struct {
-	// Cache has the nodes, indexed by v1alpha1.NodeInstanceIDIndex, and the policies.
+	// Cache has the nodes, indexed by store.NodeInstanceIDIndex, and the policies.
 	Cache client.Reader
 	// Live reads NodeTerminations from the API server, past every cache.
 	Live client.Reader

@@ -34,6 +34,7 @@ import (
 	"github.com/nodetermination/operator/api/v1alpha1"
 	"github.com/nodetermination/operator/api/v1alpha1/applyconfiguration"
 	"github.com/nodetermination/operator/controllers/cloud"
+	"github.com/nodetermination/operator/controllers/source/store"
 	"github.com/nodetermination/operator/hack/awssim"
 	"github.com/nodetermination/operator/hack/testcluster"
 )
@@ -346,7 +347,7 @@ func fakeKube(t *testing.T, objects ...client.Object) client.WithWatch {
 	scheme := newScheme(t)
 	return fake.NewClientBuilder().WithScheme(scheme).
 		WithTypeConverters(clientapply.NewTypeConverter(scheme), applyconfiguration.NewTypeConverter(scheme)).
-		WithIndex(&corev1.Node{}, v1alpha1.NodeInstanceIDIndex, func(o client.Object) []string { return v1alpha1.IndexByInstanceID(o) }).
+		WithIndex(&corev1.Node{}, store.NodeInstanceIDIndex, store.IndexByInstanceID).
 		WithObjects(objects...).Build()
 }
 

@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/nodetermination/operator/api/v1alpha1"
+	"github.com/nodetermination/operator/controllers/source/store"
 	"github.com/nodetermination/operator/hack/awssim"
 	"github.com/nodetermination/operator/hack/testcluster"
 )
@@ -53,8 +54,7 @@ func newLiveFixture(t *testing.T, n int) (*fixture, []*corev1.Node) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	byInstance := func(node client.Object) []string { return v1alpha1.IndexByInstanceID(node) }
-	if err := cached.IndexField(t.Context(), &corev1.Node{}, v1alpha1.NodeInstanceIDIndex, byInstance); err != nil {
+	if err := cached.IndexField(t.Context(), &corev1.Node{}, store.NodeInstanceIDIndex, store.IndexByInstanceID); err != nil {
 		t.Fatal(err)
 	}
 	ended := make(chan struct{})

@@ -29,9 +29,6 @@ const (
 	apiTimeout = 10 * time.Second
 	// maxEvents is how many events a NodeTermination takes.
 	maxEvents = 32
-	// cancellerSuffix makes the field manager of the one that calls an event off.
-	// It owns just that, so that hearing the event once more does not revive it.
-	cancellerSuffix = "-cancelled"
 )
 
 // Store writes facts into NodeTerminations. All of its fields are required.
@@ -91,7 +88,7 @@ func (s *Store) end(ctx context.Context, fact event.Fact, nodeName string) (stor
 	}
 	owner := v1alpha1.EventFieldManager(fact.Event.ID)
 	if ptr.Deref(fact.Event.Cancelled, false) {
-		owner += cancellerSuffix
+		owner = v1alpha1.CancellerFieldManager(fact.Event.ID)
 		for _, e := range existing.Spec.Events {
 			if e.ID == fact.Event.ID && ptr.Deref(e.Cancelled, false) {
 				// Said again with less, it would take the notBefore by which others are closed.
@@ -153,14 +150,30 @@ func (s *Store) deleteMismatched(ctx context.Context, termination *v1alpha1.Node
 	return nil
 }
 
+// NodeInstanceIDIndex is the field by which the manager's cache finds a Node of an instance.
+const NodeInstanceIDIndex = "nodetermination.dev/instance-id"
+
+// IndexByInstanceID gives the values of NodeInstanceIDIndex: none for what is no Node of
+// an EC2 instance.
+func IndexByInstanceID(object client.Object) []string {
+	node, ok := object.(*corev1.Node)
+	if !ok {
+		return nil
+	}
+	if id, ok := v1alpha1.InstanceID(node); ok {
+		return []string{id}
+	}
+	return nil
+}
+
 // NodeOf is the Node of an instance as a cache has it, nil if there is none: of several the newest, as a machine
 // that registers anew under another name leaves the old Node behind. The cache has Nodes indexed by
-// v1alpha1.NodeInstanceIDIndex.
+// NodeInstanceIDIndex.
 func NodeOf(ctx context.Context, cache client.Reader, instanceID string) (*corev1.Node, error) {
 	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
 	defer cancel()
 	var nodes corev1.NodeList
-	if err := cache.List(ctx, &nodes, client.MatchingFields{v1alpha1.NodeInstanceIDIndex: instanceID}); err != nil {
+	if err := cache.List(ctx, &nodes, client.MatchingFields{NodeInstanceIDIndex: instanceID}); err != nil {
 		return nil, fmt.Errorf("cannot find the node of instance %s: %w", instanceID, err)
 	}
 	var newest *corev1.Node

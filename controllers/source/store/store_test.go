@@ -270,12 +270,25 @@ func TestNodeOf(t *testing.T) {
 		}
 	}
 	cache := fake.NewClientBuilder().WithScheme(scheme).
-		WithIndex(&corev1.Node{}, v1alpha1.NodeInstanceIDIndex, func(o client.Object) []string { return v1alpha1.IndexByInstanceID(o) }).
+		WithIndex(&corev1.Node{}, NodeInstanceIDIndex, IndexByInstanceID).
 		WithObjects(node("old", instance, time.Hour), node("new", instance, time.Minute), node("other", "i-0abc1234def567891", 0)).Build()
 	if got, err := NodeOf(t.Context(), cache, instance); err != nil || got == nil || got.Name != "new" {
 		t.Errorf("%+v, %v", got, err)
 	}
 	if got, err := NodeOf(t.Context(), cache, "i-0abc1234def567892"); err != nil || got != nil {
 		t.Errorf("%+v, %v", got, err)
+	}
+}
+
+func TestIndexByInstanceID(t *testing.T) {
+	node := &corev1.Node{Spec: corev1.NodeSpec{ProviderID: "aws:///us-east-1a/i-0abc1234def567890"}}
+	if got := IndexByInstanceID(node); len(got) != 1 || got[0] != "i-0abc1234def567890" {
+		t.Errorf("a node is indexed as %q", got)
+	}
+	if got := IndexByInstanceID(&corev1.Node{}); got != nil {
+		t.Errorf("a node of another kind is indexed as %q", got)
+	}
+	if got := IndexByInstanceID(&corev1.Pod{}); got != nil {
+		t.Errorf("a pod is indexed as %q", got)
 	}
 }

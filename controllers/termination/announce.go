@@ -5,11 +5,9 @@ package termination
 import (
 	"fmt"
 	"maps"
-	"time"
 
 	"golang.org/x/time/rate"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/tools/events"
 
@@ -56,9 +54,8 @@ func NewAnnouncer(recorder events.AnnotatedEventRecorder) *Announcer {
 // announce emits an event on the Node and the NodeTermination when the termination
 // begins, and when it has entered another state.
 func (r *Reconciler) announce(s *scope, before *v1alpha1.NodeTermination) {
-	ready := meta.FindStatusCondition(before.Status.Conditions, v1alpha1.ConditionReady)
 	begins := before.Status.StartTime == nil && s.nt.Status.StartTime != nil && s.state != v1alpha1.StateReceived
-	changes := ready == nil || ready.Reason != s.state
+	changes := stateIn(&before.Status) != s.state
 	if !begins && !changes {
 		return
 	}
@@ -145,7 +142,7 @@ func (r *Reconciler) Told(termination string, action drain.Action) {
 	}
 	note := fmt.Sprintf("%s: its node %s is about to go away", who.cause, action.Pod.Node)
 	if !action.Deadline.IsZero() {
-		note += ", at " + action.Deadline.UTC().Format(time.RFC3339)
+		note += ", at " + inClock(action.Deadline)
 	}
 	if action.Verb == drain.Delete {
 		note += "; it was deleted, as it could not be evicted in time"

@@ -286,37 +286,42 @@ func (r *Reconciler) describeHook(ctx context.Context, s *scope, hook *v1alpha1.
 // findHooks finds the hooks that wait for an instance whose watcher heard that its
 // group terminates it: the metadata service does not name them.
 func (r *Reconciler) findHooks(ctx context.Context, s *scope) {
-	if s.forbids != "" || s.node == nil || s.policy.Spec.ActionFor(v1alpha1.AutoScalingTermination) != v1alpha1.ActionCordonAndDrain {
+	if !s.seeksHooks() || !r.mayAsk(s) {
 		return
 	}
-	for _, e := range s.active() {
-		if e.Kind != v1alpha1.AutoScalingTermination || e.LifecycleHook != nil ||
-			len(s.nt.Status.LifecycleHooks) > 0 || s.now.After(e.Time.Add(findHooksFor)) || !r.mayAsk(s) {
-			continue
+	group, err := r.Cloud.TerminatingIn(ctx, s.region(), s.nt.Spec.InstanceID)
+	var hooks []cloud.Hook
+	if err == nil && group != "" {
+		hooks, err = r.Cloud.Hooks(ctx, s.region(), group)
+	}
+	if r.askAgain(s, err) {
+		if !errors.Is(err, cloud.ErrBusy) {
+			s.condition(v1alpha1.ConditionLifecycleHookCompleted, false, v1alpha1.ReasonHookFailing,
+				fmt.Sprintf("cannot find the lifecycle hook that waits for the instance: %v", err))
 		}
-		group, err := r.Cloud.TerminatingIn(ctx, s.region(), s.nt.Spec.InstanceID)
-		var hooks []cloud.Hook
-		if err == nil && group != "" {
-			hooks, err = r.Cloud.Hooks(ctx, s.region(), group)
-		}
-		switch {
-		case r.askAgain(s, err):
-			if !errors.Is(err, cloud.ErrBusy) {
-				s.condition(v1alpha1.ConditionLifecycleHookCompleted, false, v1alpha1.ReasonHookFailing,
-					fmt.Sprintf("cannot find the lifecycle hook that waits for the instance: %v", err))
-			}
-			continue
-		case len(hooks) == 0:
-			s.lookAgain(s.now.Add(askEvery)) // it may come to wait yet
-		}
-		r.memory.asked(s.nt.Name, s.now)
-		meta.RemoveStatusCondition(&s.nt.Status.Conditions, v1alpha1.ConditionLifecycleHookCompleted)
-		for _, hook := range hooks {
-			if !hook.Launching {
-				s.noticeHook(v1alpha1.LifecycleHook{AutoScalingGroupName: group, Name: hook.Name})
-			}
+		return
+	}
+	if len(hooks) == 0 {
+		s.lookAgain(s.now.Add(askEvery)) // it may come to wait yet
+	}
+	r.memory.asked(s.nt.Name, s.now)
+	meta.RemoveStatusCondition(&s.nt.Status.Conditions, v1alpha1.ConditionLifecycleHookCompleted)
+	for _, hook := range hooks {
+		if !hook.Launching {
+			s.noticeHook(v1alpha1.LifecycleHook{AutoScalingGroupName: group, Name: hook.Name})
 		}
 	}
+}
+
+// seeksHooks is whether a hook may wait for the drain that nobody has named.
+func (s *scope) seeksHooks() bool {
+	if s.forbids != "" || s.node == nil || len(s.nt.Status.LifecycleHooks) > 0 ||
+		s.policy.Spec.ActionFor(v1alpha1.AutoScalingTermination) != v1alpha1.ActionCordonAndDrain {
+		return false
+	}
+	return slices.ContainsFunc(s.active(), func(e v1alpha1.Event) bool {
+		return e.Kind == v1alpha1.AutoScalingTermination && e.LifecycleHook == nil && !s.now.After(e.Time.Add(findHooksFor))
+	})
 }
 
 // mayAsk is whether Auto Scaling may be asked about a termination again.

@@ -3,6 +3,7 @@
 package termination
 
 import (
+	"cmp"
 	"context"
 	"sync/atomic"
 	"time"
@@ -80,11 +81,7 @@ func (c *census) Collect(to chan<- prometheus.Metric) {
 	var overdue, blocked, failing int
 	for i := range list.Items {
 		status := &list.Items[i].Status
-		state := v1alpha1.StateReceived
-		if ready := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionReady); ready != nil {
-			state = ready.Reason
-		}
-		states[state]++
+		states[cmp.Or(stateIn(status), v1alpha1.StateReceived)]++
 		if status.CompletionTime == nil && status.Deadline != nil && status.Pods != nil &&
 			ptr.Deref(status.Pods.Remaining, 0) > 0 && from.clock.Now().After(status.Deadline.Time) {
 			overdue++

@@ -104,18 +104,23 @@ func (r *Reconciler) drainAgain(ctx context.Context, s *scope) error {
 	return nil
 }
 
-// evict plans what to do about the pods now and hands it to the executor.
-func (r *Reconciler) evict(ctx context.Context, s *scope) error {
+// startDrain begins or goes on to drain, and is whether that is news to this process.
+func (r *Reconciler) startDrain(s *scope) (news bool) {
 	s.draining = true
-	ready := meta.FindStatusCondition(s.nt.Status.Conditions, v1alpha1.ConditionReady)
-	if s.nt.Status.DrainStartTime == nil || ready == nil || ready.Reason != v1alpha1.StateDraining {
+	if s.nt.Status.DrainStartTime == nil || !s.was(v1alpha1.StateDraining) {
 		// Also after a suspension or another end: the time that a drain may take begins anew.
 		s.nt.Status.DrainStartTime = &metav1.Time{Time: s.now.Truncate(time.Second)} // as the API keeps it
 	}
 	s.settle(v1alpha1.StateDraining, "finding the pods of the node")
 	s.condition(v1alpha1.ConditionDrained, false, v1alpha1.ReasonDraining, s.message)
-	news := r.memory.draining(s.nt.Name, s.node.Name)
+	news = r.memory.draining(s.nt.Name, s.node.Name)
 	r.Watches.Ensure(s.node.Name)
+	return news
+}
+
+// evict plans what to do about the pods now and hands it to the executor.
+func (r *Reconciler) evict(ctx context.Context, s *scope) error {
+	news := r.startDrain(s)
 	pods, synced := r.Watches.Pods(s.node.Name)
 	if !synced {
 		s.unsettled = news

@@ -244,7 +244,7 @@ func (s *scope) sumUpHooks() {
 		case hook.State == v1alpha1.HookWaiting && ptr.Deref(hook.Failures, 0) > 0:
 			reason, message = v1alpha1.ReasonHookFailing, name+": "+hook.Message
 		case hook.State == v1alpha1.HookWaiting && reason != v1alpha1.ReasonHookFailing:
-			reason, message = v1alpha1.ReasonHookWaiting, name+" waits until "+hook.Deadline.UTC().Format(time.RFC3339)
+			reason, message = v1alpha1.ReasonHookWaiting, name+" waits until "+inClock(hook.Deadline.Time)
 			if hook.Message != "" {
 				message += ": " + hook.Message
 			}

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -148,8 +147,7 @@ func (r *Reconciler) busy(ctx context.Context, s *scope, here crowd) ([]string, 
 	busy := r.pace.in(here)
 	for i := range list.Items {
 		other := &list.Items[i]
-		ready := meta.FindStatusCondition(other.Status.Conditions, v1alpha1.ConditionReady)
-		if other.Name == s.nt.Name || r.pace.left[other.Name] || ready == nil || ready.Reason != v1alpha1.StateDraining ||
+		if other.Name == s.nt.Name || r.pace.left[other.Name] || stateIn(&other.Status) != v1alpha1.StateDraining ||
 			other.Status.PolicyRef == nil || other.Status.PolicyRef.UID != here.policy {
 			continue
 		}

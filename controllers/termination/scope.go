@@ -71,8 +71,15 @@ func (s *scope) suspended() bool {
 
 // was is whether the last reconcile left the termination in this state.
 func (s *scope) was(state string) bool {
-	ready := meta.FindStatusCondition(s.nt.Status.Conditions, v1alpha1.ConditionReady)
-	return ready != nil && ready.Reason == state
+	return stateIn(&s.nt.Status) == state
+}
+
+// stateIn is the state that a status tells; empty before the first.
+func stateIn(status *v1alpha1.NodeTerminationStatus) string {
+	if ready := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionReady); ready != nil {
+		return ready.Reason
+	}
+	return ""
 }
 
 // finished is whether the termination has ended, well or not.

@@ -152,7 +152,7 @@ func (r *Reconciler) writeStatus(ctx context.Context, s *scope, before *v1alpha1
 	r.memory.wrote(s.nt.Name, s.now, s.finished())
 	r.announce(s, before)
 	s.measure(before, r.Clock.Now())
-	if ready := meta.FindStatusCondition(before.Status.Conditions, v1alpha1.ConditionReady); ready == nil || ready.Reason != s.state {
+	if stateIn(&before.Status) != s.state {
 		r.logAbout(s.nt.Name, s.nt.Spec.NodeName).Info("NodeTermination is "+s.state, "message", s.message)
 	}
 	return nil

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"maps"
 	"reflect"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -18,6 +17,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/nodetermination/operator/api/v1alpha1"
+	"github.com/nodetermination/operator/controllers/cloud"
 )
 
 // Data is what a template sees. Its first part has the names, types and meanings of the
@@ -124,7 +124,7 @@ func NewData(step v1alpha1.WebhookStep, message string, nt *v1alpha1.NodeTermina
 
 		AccountId:         instance.AccountID,
 		AvailabilityZone:  zone,
-		Region:            cmp.Or(instance.Region, node.Labels[corev1.LabelTopologyRegion], regionOfZone.FindString(zone)),
+		Region:            cmp.Or(instance.Region, node.Labels[corev1.LabelTopologyRegion], cloud.RegionOf(zone)),
 		InstanceLifeCycle: cmp.Or(instance.LifeCycle, lifeCycle(node)),
 		LocalHostname:     address(node, corev1.NodeInternalDNS, corev1.NodeHostName),
 		LocalIP:           address(node, corev1.NodeInternalIP),
@@ -278,9 +278,6 @@ func lifeCycle(node *corev1.Node) string {
 	capacity := cmp.Or(node.Labels["eks.amazonaws.com/capacityType"], node.Labels["karpenter.sh/capacity-type"])
 	return strings.ReplaceAll(strings.ToLower(capacity), "_", "-")
 }
-
-// regionOfZone is the region in a zone's name, also in a local zone's such as us-west-2-lax-1a.
-var regionOfZone = regexp.MustCompile(`^[a-z]+(-[a-z]+)+-[0-9]+`)
 
 func address(node *corev1.Node, types ...corev1.NodeAddressType) string {
 	for _, wanted := range types {

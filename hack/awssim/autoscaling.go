@@ -3,6 +3,7 @@
 package awssim
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -96,7 +97,7 @@ func (s *Server) PutLifecycleHook(hook LifecycleHook) error {
 	if hook.HeartbeatTimeout == 0 {
 		hook.HeartbeatTimeout = time.Hour
 	}
-	hook.DefaultResult = orDefault(hook.DefaultResult, "ABANDON")
+	hook.DefaultResult = cmp.Or(hook.DefaultResult, "ABANDON")
 	switch {
 	case hook.Group == "" || hook.Name == "":
 		return validationError("A hook needs the name of its group and one of its own.")

@@ -3,6 +3,7 @@
 package awssim
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -103,7 +104,7 @@ func (s *Server) Send(queueURL string, n Notice) (messageID string, err error) {
 	if n.Time.IsZero() {
 		n.Time = s.now()
 	}
-	n.Region = orDefault(n.Region, s.opts.Region)
+	n.Region = cmp.Or(n.Region, s.opts.Region)
 	n = n.withDefaults()
 	if (n.Kind == Lifecycle || n.Kind == LifecycleDirect) && n.Token == "" && len(n.InstanceIDs) == 1 {
 		action, err := s.asg.beginFor(n)
@@ -119,13 +120,6 @@ func (s *Server) Send(queueURL string, n Notice) (messageID string, err error) {
 	return s.SendMessage(queueURL, body)
 }
 
-func orDefault(value, otherwise string) string {
-	if value == "" {
-		return otherwise
-	}
-	return value
-}
-
 // withDefaults fills in all but Token.
 func (n Notice) withDefaults() Notice {
 	if n.Time.IsZero() {
@@ -139,22 +133,22 @@ func (n Notice) withDefaults() Notice {
 		}
 	}
 	n.NotBefore = n.NotBefore.UTC()
-	n.Region = orDefault(n.Region, "us-east-1")
-	n.ID = orDefault(n.ID, newUUID())
-	n.Action = orDefault(n.Action, "terminate")
-	n.State = orDefault(n.State, "shutting-down")
-	n.Service = orDefault(n.Service, "EC2")
-	n.Category = orDefault(n.Category, "scheduledChange")
-	n.TypeCode = orDefault(n.TypeCode, "AWS_EC2_INSTANCE_RETIREMENT_SCHEDULED")
-	n.EventARN = orDefault(n.EventARN, "arn:aws:health:"+n.Region+"::event/"+n.TypeCode+"_"+newUUID())
-	n.Status = orDefault(n.Status, "upcoming")
-	n.Group = orDefault(n.Group, "workers")
+	n.Region = cmp.Or(n.Region, "us-east-1")
+	n.ID = cmp.Or(n.ID, newUUID())
+	n.Action = cmp.Or(n.Action, "terminate")
+	n.State = cmp.Or(n.State, "shutting-down")
+	n.Service = cmp.Or(n.Service, "EC2")
+	n.Category = cmp.Or(n.Category, "scheduledChange")
+	n.TypeCode = cmp.Or(n.TypeCode, "AWS_EC2_INSTANCE_RETIREMENT_SCHEDULED")
+	n.EventARN = cmp.Or(n.EventARN, "arn:aws:health:"+n.Region+"::event/"+n.TypeCode+"_"+newUUID())
+	n.Status = cmp.Or(n.Status, "upcoming")
+	n.Group = cmp.Or(n.Group, "workers")
 	if n.Launching {
-		n.Hook = orDefault(n.Hook, "join")
-		n.Origin, n.Destination = orDefault(n.Origin, "EC2"), orDefault(n.Destination, "AutoScalingGroup")
+		n.Hook = cmp.Or(n.Hook, "join")
+		n.Origin, n.Destination = cmp.Or(n.Origin, "EC2"), cmp.Or(n.Destination, "AutoScalingGroup")
 	} else {
-		n.Hook = orDefault(n.Hook, "drain")
-		n.Origin, n.Destination = orDefault(n.Origin, "AutoScalingGroup"), orDefault(n.Destination, "EC2")
+		n.Hook = cmp.Or(n.Hook, "drain")
+		n.Origin, n.Destination = cmp.Or(n.Origin, "AutoScalingGroup"), cmp.Or(n.Destination, "EC2")
 	}
 	return n
 }
@@ -162,7 +156,7 @@ func (n Notice) withDefaults() Notice {
 // Message is the notice as the body of an SQS message.
 func (n Notice) Message() (string, error) {
 	n = n.withDefaults()
-	n.Token = orDefault(n.Token, newUUID())
+	n.Token = cmp.Or(n.Token, newUUID())
 	build, ok := documents[n.Kind]
 	if !ok {
 		return "", fmt.Errorf("kind %q: use one of %s", n.Kind, strings.Join(Kinds(), ", "))

@@ -3,6 +3,7 @@
 package awssim
 
 import (
+	"cmp"
 	"encoding/base64"
 	"fmt"
 	"maps"
@@ -69,11 +70,11 @@ func newEC2(server *Server) *ec2Service {
 
 // PutInstance creates or replaces an instance. It fails if the ID or the state is not one of EC2's.
 func (s *Server) PutInstance(instance Instance) error {
-	instance.State = orDefault(instance.State, "running")
-	instance.PrivateIP = orDefault(instance.PrivateIP, "10.0.0.1")
-	instance.PrivateDNSName = orDefault(instance.PrivateDNSName, "ip-"+strings.ReplaceAll(instance.PrivateIP, ".", "-")+".ec2.internal")
-	instance.Zone = orDefault(instance.Zone, s.opts.Region+"a")
-	instance.Type = orDefault(instance.Type, "m5.large")
+	instance.State = cmp.Or(instance.State, "running")
+	instance.PrivateIP = cmp.Or(instance.PrivateIP, "10.0.0.1")
+	instance.PrivateDNSName = cmp.Or(instance.PrivateDNSName, "ip-"+strings.ReplaceAll(instance.PrivateIP, ".", "-")+".ec2.internal")
+	instance.Zone = cmp.Or(instance.Zone, s.opts.Region+"a")
+	instance.Type = cmp.Or(instance.Type, "m5.large")
 	instance.Tags = maps.Clone(instance.Tags)
 	if instance.LaunchTime.IsZero() {
 		instance.LaunchTime = s.now()

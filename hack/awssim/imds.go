@@ -3,6 +3,7 @@
 package awssim
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -77,10 +78,10 @@ type Metadata struct {
 
 // StartMetadata listens and serves until Close. It fails if the address is taken or not loopback.
 func StartMetadata(opts MetadataOptions) (*Metadata, error) {
-	opts.Instance.ID = orElse(opts.Instance.ID, "i-1234567890abcdef0")
-	opts.Instance.Type = orElse(opts.Instance.Type, "m6i.large")
-	opts.Instance.LifeCycle = orElse(opts.Instance.LifeCycle, "spot")
-	opts.Instance.Zone = orElse(opts.Instance.Zone, "us-east-1a")
+	opts.Instance.ID = cmp.Or(opts.Instance.ID, "i-1234567890abcdef0")
+	opts.Instance.Type = cmp.Or(opts.Instance.Type, "m6i.large")
+	opts.Instance.LifeCycle = cmp.Or(opts.Instance.LifeCycle, "spot")
+	opts.Instance.Zone = cmp.Or(opts.Instance.Zone, "us-east-1a")
 	if opts.Now == nil {
 		opts.Now = time.Now
 	}
@@ -100,13 +101,6 @@ func StartMetadata(opts MetadataOptions) (*Metadata, error) {
 	m.routes = m.controlRoutes()
 	m.serve(m)
 	return m, nil
-}
-
-func orElse(value, otherwise string) string {
-	if value == "" {
-		return otherwise
-	}
-	return value
 }
 
 // Close ends requests that hang and returns when all is answered.

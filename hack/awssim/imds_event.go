@@ -3,6 +3,7 @@
 package awssim
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -89,7 +90,7 @@ func (m *Metadata) Say(e MetadataEvent) error {
 			e.Time = m.now().Add(2 * time.Minute)
 		}
 		m.set(MetadataSpotAction, mustJSON(map[string]string{
-			"action": orElse(e.Action, "terminate"), "time": e.Time.UTC().Format(time.RFC3339),
+			"action": cmp.Or(e.Action, "terminate"), "time": e.Time.UTC().Format(time.RFC3339),
 		}))
 	case MetadataKindRebalance:
 		if e.Time.IsZero() {
@@ -99,7 +100,7 @@ func (m *Metadata) Say(e MetadataEvent) error {
 	case MetadataKindMaintenance:
 		return m.maintain(e)
 	case MetadataKindTargetState:
-		m.set(MetadataTargetState, orElse(e.State, "Terminated"))
+		m.set(MetadataTargetState, cmp.Or(e.State, "Terminated"))
 	case MetadataKindDocument:
 		if e.Path == "" {
 			return errors.New("the path of the document is missing, for example " + MetadataSpotAction)
@@ -130,24 +131,24 @@ func (m *Metadata) maintain(e MetadataEvent) error {
 	}
 	entry := maintenance{
 		NotBefore:   e.NotBefore.UTC().Format(layout),
-		Code:        orElse(e.Code, "system-reboot"),
+		Code:        cmp.Or(e.Code, "system-reboot"),
 		Description: e.Description,
-		EventId:     orElse(e.EventID, "instance-event-0d59937288b749b32"),
+		EventId:     cmp.Or(e.EventID, "instance-event-0d59937288b749b32"),
 		NotAfter:    e.NotBefore.UTC().Add(2 * time.Hour).Format(layout),
-		State:       orElse(e.State, "active"),
+		State:       cmp.Or(e.State, "active"),
 	}
 	prefix, known := map[string]string{"active": "", "completed": "[Completed] ", "canceled": "[Canceled] "}[entry.State]
 	if !known {
 		return fmt.Errorf("state %q: use active, completed or canceled", entry.State)
 	}
-	entry.Description = orElse(entry.Description, prefix+"scheduled reboot")
+	entry.Description = cmp.Or(entry.Description, prefix+"scheduled reboot")
 	into := MetadataMaintenance
 	if entry.State != "active" {
 		into = MetadataMaintenanceHistory
 	}
 	for _, path := range []string{MetadataMaintenance, MetadataMaintenanceHistory} {
 		var list []maintenance
-		if err := json.Unmarshal([]byte(orElse(m.documents[path], "[]")), &list); err != nil {
+		if err := json.Unmarshal([]byte(cmp.Or(m.documents[path], "[]")), &list); err != nil {
 			return fmt.Errorf("the document at %s is not a list of events: set it to [] first", path)
 		}
 		list = slices.DeleteFunc(list, func(other maintenance) bool { return other.EventId == entry.EventId })

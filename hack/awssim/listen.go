@@ -3,6 +3,7 @@
 package awssim
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -23,7 +24,7 @@ type endpoint struct {
 // listen takes an address. It fails if that is taken or not loopback.
 func listen(addr string) (*endpoint, error) {
 	ctx, cancel := context.WithCancel(context.Background())
-	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", orElse(addr, "127.0.0.1:0"))
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", cmp.Or(addr, "127.0.0.1:0"))
 	if err != nil {
 		cancel()
 		return nil, err

@@ -3,6 +3,7 @@
 package awssim
 
 import (
+	"cmp"
 	"container/list"
 	"encoding/json"
 	"fmt"
@@ -168,7 +169,7 @@ func (s *sqsService) getQueueURL(req *request) (any, error) {
 		return nil, err
 	}
 	var url string
-	err = s.within("/"+orDefault(in.AccountID, Account)+"/"+in.QueueName, func(q *queue, _ time.Time) error {
+	err = s.within("/"+cmp.Or(in.AccountID, Account)+"/"+in.QueueName, func(q *queue, _ time.Time) error {
 		url = q.url
 		return nil
 	})

@@ -39,11 +39,8 @@ import (
 
 // The components that StopComponent and StartComponent take.
 const (
-	Etcd              = "etcd"
 	APIServer         = "kube-apiserver"
 	ControllerManager = "kube-controller-manager"
-	Scheduler         = "kube-scheduler"
-	Kwok              = "kwok"
 )
 
 // Cluster is a running control plane. Its methods may be called from several tests at once, except

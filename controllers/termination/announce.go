@@ -99,10 +99,10 @@ func (r *Reconciler) announceState(s *scope, annotations map[string]string, stat
 // announceUndone emits an event on a node whose NodeTermination was deleted, if this
 // process knows that its policy emits any.
 func (r *Reconciler) announceUndone(name string, node *corev1.Node) {
-	if !r.memory.emits(name) {
+	if !r.memory.recall(name).emits {
 		return
 	}
-	who := r.memory.audienceOf(name)
+	who := r.memory.recall(name).audience
 	regarding := &corev1.ObjectReference{APIVersion: "v1", Kind: "Node", Name: node.Name, UID: node.UID}
 	r.Announcer.emit(r.Announcer.states, who.annotations, regarding, nil, corev1.EventTypeNormal, v1alpha1.StateCancelled,
 		fmt.Sprintf("NodeTermination %s was deleted: what was done to the node is undone", name))
@@ -136,7 +136,7 @@ func (s *scope) emits() (annotations map[string]string, emits bool) {
 // Told notes that a pod was told to go and emits an event on it, for drain.ExecutorOptions.
 func (r *Reconciler) Told(termination string, action drain.Action) {
 	r.noteCutShort(termination, &action)
-	who := r.memory.audienceOf(termination)
+	who := r.memory.recall(termination).audience
 	if !who.emits || r.memory.drainCount() > fewDrains || action.Pod.Terminating() { // that one was told before, with more time
 		return
 	}

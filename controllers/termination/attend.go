@@ -198,11 +198,11 @@ func (r *Reconciler) heartbeat(ctx context.Context, s *scope, hook *v1alpha1.Hoo
 func (r *Reconciler) completeHook(ctx context.Context, s *scope, hook *v1alpha1.HookStatus, result cloud.Result) {
 	key := hookKey{hook.AutoScalingGroupName, hook.Name, hook.Token}
 	// A status that could not be written is no reason to complete the hook again.
-	if !r.memory.completed(s.nt.Name, key) {
+	if !r.memory.hasCompleted(s.nt.Name, key) {
 		if !s.called(hook, r.Cloud.Complete(ctx, s.action(hook), result)) {
 			return
 		}
-		r.memory.complete(s.nt.Name, key)
+		r.memory.noteCompleted(s.nt.Name, key)
 	}
 	hook.State = v1alpha1.HookContinued
 	if result == cloud.Abandon {
@@ -326,7 +326,7 @@ func (s *scope) seeksHooks() bool {
 
 // mayAsk is whether Auto Scaling may be asked about a termination again.
 func (r *Reconciler) mayAsk(s *scope) bool {
-	if due := r.memory.lastAsked(s.nt.Name).Add(askEvery); s.now.Before(due) {
+	if due := r.memory.recall(s.nt.Name).asked.Add(askEvery); s.now.Before(due) {
 		s.lookAgain(due)
 		return false
 	}

@@ -108,11 +108,12 @@ func (r *Reconciler) step(ctx context.Context, req ctrl.Request) (ctrl.Result, e
 	}
 	s := &scope{now: r.Clock.Now(), nt: before.DeepCopy(), policies: policies.Items}
 	err := r.run(ctx, s)
-	r.memory.concerns(s.nt.Name, s.subject())
-	if s.policy != nil {
-		_, emits := s.policy.Spec.EmitsEvents()
-		r.memory.setEmits(s.nt.Name, emits)
-	}
+	r.memory.change(s.nt.Name, func(known *remembered) {
+		known.subject = s.subject()
+		if s.policy != nil {
+			_, known.emits = s.policy.Spec.EmitsEvents()
+		}
+	})
 	if !s.unsettled { // what it would find out could not be written down
 		r.attend(ctx, s)
 	}

@@ -53,7 +53,7 @@ func (r *Reconciler) cordon(ctx context.Context, s *scope) (bool, error) {
 	} else {
 		s.condition(v1alpha1.ConditionCordoned, true, v1alpha1.ReasonCordonedBefore, "somebody else had made the node unschedulable")
 	}
-	if begins && r.memory.cordoned(s.nt.Name) {
+	if begins && r.memory.begin(s.nt.Name) {
 		// Of a crowd every node is cordoned before the pods of any are looked at.
 		s.unsettled = true
 		s.lookAgain(s.now)

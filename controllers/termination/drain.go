@@ -113,7 +113,7 @@ func (r *Reconciler) startDrain(s *scope) (news bool) {
 	}
 	s.settle(v1alpha1.StateDraining, "finding the pods of the node")
 	s.condition(v1alpha1.ConditionDrained, false, v1alpha1.ReasonDraining, s.message)
-	news = r.memory.draining(s.nt.Name, s.node.Name)
+	news = r.memory.follow(s.nt.Name, s.node.Name)
 	r.Watches.Ensure(s.node.Name)
 	return news
 }
@@ -215,7 +215,7 @@ func (s *scope) rules() *v1alpha1.DrainSpec {
 
 // stopDrain calls off what the executor was to do and stops following the pods.
 func (r *Reconciler) stopDrain(name string) {
-	node, was := r.memory.drained(name)
+	node, was := r.memory.unfollow(name)
 	if was {
 		r.Executor.Set(name, nil)
 	}

@@ -62,7 +62,7 @@ func TestHooksAreForgottenByATerminationThatBeginsAfresh(t *testing.T) {
 	nt.Spec.Events = []v1alpha1.Event{{ID: "old", Kind: v1alpha1.AutoScalingTermination, Time: at(-time.Hour)}}
 	nt.Status.CompletionTime = ptr.To(at(-time.Hour))
 	nt.Status.Events = []v1alpha1.EventStatus{{ID: "old", State: v1alpha1.EventResolved}}
-	r.memory.complete(nt.Name, key)
+	r.memory.noteCompleted(nt.Name, key)
 	for _, test := range []struct {
 		events    []v1alpha1.Event
 		completed bool
@@ -71,7 +71,7 @@ func TestHooksAreForgottenByATerminationThatBeginsAfresh(t *testing.T) {
 		if _, err := r.classify(t.Context(), &scope{now: t0, nt: nt}); err != nil {
 			t.Fatal(err)
 		}
-		if got := r.memory.completed(nt.Name, key); got != test.completed {
+		if got := r.memory.hasCompleted(nt.Name, key); got != test.completed {
 			t.Errorf("with %d new events the hook counts as completed: %t, want %t", len(test.events), got, test.completed)
 		}
 	}

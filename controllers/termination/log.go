@@ -38,7 +38,7 @@ func (s *scope) subject() subject {
 // logAbout is a log in which all lines say which termination they are about. Of one
 // that was deleted before this process started no more is known than the node.
 func (r *Reconciler) logAbout(name, node string) logr.Logger {
-	about := r.memory.subjectOf(name)
+	about := r.memory.recall(name).subject
 	if about == nil {
 		about = subject{"instance", name, "node", node}
 	}

@@ -21,7 +21,7 @@ func TestErrorsAreLoggedOnce(t *testing.T) {
 	nt.Name, nt.Spec.NodeName, nt.Spec.Events = "i-1", "node-1", []v1alpha1.Event{{ID: "a"}, {ID: "b"}}
 	policy := &v1alpha1.NodeTerminationPolicy{}
 	policy.Name = "spot"
-	r.memory.concerns("i-1", (&scope{nt: nt, policy: policy}).subject())
+	r.memory.change("i-1", func(r *remembered) { r.subject = (&scope{nt: nt, policy: policy}).subject() })
 	for _, attempt := range []struct{ name, err string }{
 		{"i-1", ""}, {"i-1", "down"}, {"i-2", "down"}, {"i-1", "down"}, {"i-1", "forbidden"}, {"i-1", "forbidden"}, {"i-2", "down"},
 		{"i-1", ""}, {"i-1", ""}, {"i-1", "down"},

@@ -19,13 +19,13 @@ func TestHookIsNotCompletedAgain(t *testing.T) {
 		want   v1alpha1.HookState
 	}{{cloud.Continue, v1alpha1.HookContinued}, {cloud.Abandon, v1alpha1.HookAbandoned}} {
 		hook := newHookStatus(v1alpha1.LifecycleHook{AutoScalingGroupName: "workers", Name: "drain", Token: "a"}, t0)
-		r.memory.complete(s.nt.Name, hookKey{hook.AutoScalingGroupName, hook.Name, hook.Token})
+		r.memory.noteCompleted(s.nt.Name, hookKey{hook.AutoScalingGroupName, hook.Name, hook.Token})
 		r.completeHook(t.Context(), s, &hook, test.result)
 		if hook.State != test.want {
 			t.Errorf("hook is %s, want %s", hook.State, test.want)
 		}
 	}
-	if r.memory.completed(s.nt.Name, hookKey{"workers", "drain", "b"}) {
+	if r.memory.hasCompleted(s.nt.Name, hookKey{"workers", "drain", "b"}) {
 		t.Error("a hook that waits once more counts as completed")
 	}
 }
@@ -34,19 +34,19 @@ func TestHookIsNotCompletedAgain(t *testing.T) {
 func TestWhatIsCordonedHasBegun(t *testing.T) {
 	var m memory
 	const name = "i-0abc1234def567890"
-	if m.hasBegun(name) || !m.cordoned(name) || m.cordoned(name) || !m.hasBegun(name) {
+	if m.recall(name).begun || !m.begin(name) || m.begin(name) || !m.recall(name).begun {
 		t.Error("the first cordon is news, and no other")
 	}
 	m.wrote(name, t0, false)
-	if !m.hasBegun(name) {
+	if !m.recall(name).begun {
 		t.Error("forgotten while it drains")
 	}
 	m.wrote(name, t0, true)
-	if m.hasBegun(name) || !m.cordoned(name) {
+	if m.recall(name).begun || !m.begin(name) {
 		t.Error("the cordon of a termination that begins once more is news again")
 	}
 	m.forget(name)
-	if m.hasBegun(name) {
+	if m.complains(name, "") || len(m.of) != 0 {
 		t.Error("a termination that was deleted is remembered")
 	}
 }

@@ -90,7 +90,7 @@ func (r *Reconciler) noteCutShort(termination string, action *drain.Action) {
 
 // recordCutShort tells of the pods that were cut short since the status was written.
 func (r *Reconciler) recordCutShort(s *scope) {
-	for _, pod := range r.memory.cuts(s.nt.Name) {
+	for _, pod := range r.memory.recall(s.nt.Name).cut {
 		s.record(pod.namespace, pod.name, v1alpha1.PodCutShort, pod.message)
 	}
 }

@@ -187,7 +187,7 @@ func (r *Reconciler) priorityOf(ctx context.Context, name string) int {
 	if r.Client.Get(ctx, types.NamespacedName{Name: name}, nt) != nil {
 		return 0
 	}
-	return priority(nearestDeadline(nt), r.Clock.Now(), nt.Status.StartTime != nil || r.memory.hasBegun(name))
+	return priority(nearestDeadline(nt), r.Clock.Now(), nt.Status.StartTime != nil || r.memory.recall(name).begun)
 }
 
 // maxClasses bounds the classes of deadlines, each with two priorities: more than

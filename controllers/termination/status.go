@@ -138,7 +138,7 @@ func (r *Reconciler) writeStatus(ctx context.Context, s *scope, before *v1alpha1
 	if s.unsettled || equality.Semantic.DeepEqual(before.Status, s.nt.Status) {
 		return nil
 	}
-	if due := r.memory.lastWrite(s.nt.Name).Add(writeInterval(&before.Status, &s.nt.Status, r.memory.drainCount())); s.now.Before(due) {
+	if due := r.memory.recall(s.nt.Name).written.Add(writeInterval(&before.Status, &s.nt.Status, r.memory.drainCount())); s.now.Before(due) {
 		s.lookAgain(due)
 		return nil
 	}

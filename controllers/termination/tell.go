@@ -40,7 +40,7 @@ func (r *Reconciler) tell(s *scope, before *v1alpha1.NodeTermination) {
 	s.abandonWebhooks()
 	s.sumUpWebhooks()
 	if s.finished() && !meta.IsStatusConditionFalse(s.nt.Status.Conditions, v1alpha1.ConditionNotified) {
-		r.memory.tells(s.nt.Name, audience{}) // nobody is left to be told
+		r.memory.change(s.nt.Name, func(r *remembered) { r.audience = audience{} }) // nobody is left to be told
 	}
 	// What is in the API server by now need not be remembered.
 	r.Teller.forget(s.nt.Name, func(a attempt) bool {
@@ -51,7 +51,7 @@ func (r *Reconciler) tell(s *scope, before *v1alpha1.NodeTermination) {
 
 // podsKnown is whether it is known which pods have to go, if any have to by now.
 func (r *Reconciler) podsKnown(s *scope) bool {
-	return !s.draining || r.memory.audienceOf(s.nt.Name).since.Equal(s.nt.Status.DrainStartTime.Time)
+	return !s.draining || r.memory.recall(s.nt.Name).audience.since.Equal(s.nt.Status.DrainStartTime.Time)
 }
 
 // tells is whether a webhook is to be told of a step that was reached. One that the
@@ -142,7 +142,7 @@ func (r *Reconciler) tellStep(s *scope, hook *v1alpha1.Webhook, step v1alpha1.We
 // sending makes one attempt. What is told is as it is now; what the webhook refers
 // to, as it is when it is sent.
 func (r *Reconciler) sending(s *scope, hook *v1alpha1.Webhook, step v1alpha1.WebhookStep) func(context.Context) webhook.Outcome {
-	nt, node, pods := s.nt.DeepCopy(), s.node, r.memory.audienceOf(s.nt.Name).pods
+	nt, node, pods := s.nt.DeepCopy(), s.node, r.memory.recall(s.nt.Name).audience.pods
 	message := s.message
 	if ready := meta.FindStatusCondition(nt.Status.Conditions, v1alpha1.ConditionReady); s.state == "" && ready != nil {
 		message = ready.Message // it is left as it is
@@ -163,7 +163,7 @@ func (r *Reconciler) sending(s *scope, hook *v1alpha1.Webhook, step v1alpha1.Web
 // gather notes who is to be told of a drain, when its pods are first known.
 func (r *Reconciler) gather(s *scope, pods []drain.Pod) error {
 	who := audience{since: s.nt.Status.DrainStartTime.Time, cause: s.decision.cause}
-	if r.memory.audienceOf(s.nt.Name).since.Equal(who.since) {
+	if r.memory.recall(s.nt.Name).audience.since.Equal(who.since) {
 		return nil
 	}
 	who.annotations, who.emits = s.emits()
@@ -176,7 +176,7 @@ func (r *Reconciler) gather(s *scope, pods []drain.Pod) error {
 			who.pods = append(who.pods, leaving[i].Name)
 		}
 	}
-	r.memory.tells(s.nt.Name, who)
+	r.memory.change(s.nt.Name, func(r *remembered) { r.audience = who })
 	return nil
 }
 

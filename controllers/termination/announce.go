@@ -99,12 +99,12 @@ func (r *Reconciler) announceState(s *scope, annotations map[string]string, stat
 // announceUndone emits an event on a node whose NodeTermination was deleted, if this
 // process knows that its policy emits any.
 func (r *Reconciler) announceUndone(name string, node *corev1.Node) {
-	if !r.memory.recall(name).emits {
+	known := r.memory.recall(name)
+	if !known.emits {
 		return
 	}
-	who := r.memory.recall(name).audience
 	regarding := &corev1.ObjectReference{APIVersion: "v1", Kind: "Node", Name: node.Name, UID: node.UID}
-	r.Announcer.emit(r.Announcer.states, who.annotations, regarding, nil, corev1.EventTypeNormal, v1alpha1.StateCancelled,
+	r.Announcer.emit(r.Announcer.states, known.audience.annotations, regarding, nil, corev1.EventTypeNormal, v1alpha1.StateCancelled,
 		fmt.Sprintf("NodeTermination %s was deleted: what was done to the node is undone", name))
 }
 

@@ -388,8 +388,13 @@ func TestStallingReceiversHoldUpNoOther(t *testing.T) {
 			teller.outcomeOf(attempt{termination: fmt.Sprint(i), webhook: name}, stalls)
 		}
 	}
+	bound := time.After(patience)
 	for range maxDeliveries {
-		<-stalled
+		select {
+		case <-stalled:
+		case <-bound:
+			t.Fatal("the receivers that stall do not take every slot")
+		}
 	}
 	told := make(chan struct{})
 	teller.outcomeOf(attempt{webhook: "healthy"}, func(context.Context) webhook.Outcome {
@@ -401,5 +406,7 @@ func TestStallingReceiversHoldUpNoOther(t *testing.T) {
 	case <-told:
 	case <-stalled:
 		t.Error("a receiver that stalls has the slot that another waits for")
+	case <-bound:
+		t.Error("nobody has the slot that is free")
 	}
 }

@@ -180,7 +180,7 @@ func TestAdoptedInstanceNeedsTheTag(t *testing.T) {
 	}
 	hooks.says("theirs", "ours")
 	f.become(node("a", instance))
-	<-completed
+	f.waitFor("the hook to be completed", func() bool { return len(completed) == 1 })
 	f.waitFor("the message to be deleted", func() bool { return len(f.messages()) == 0 })
 }
 

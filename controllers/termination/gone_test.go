@@ -102,3 +102,24 @@ func TestNodeVanishesThatIsIgnored(t *testing.T) {
 		t.Errorf("it ended as %+v, want Ignored", ready)
 	}
 }
+
+// A node whose name another one has cannot be asked for its pods any more: it is not said that they
+// were gone if they were never counted.
+func TestReplacedNodeWhosePodsWereNeverCounted(t *testing.T) {
+	t.Parallel()
+	for state, pods := range map[string]*v1alpha1.PodCounts{
+		v1alpha1.StateFailed:    nil,
+		v1alpha1.StateCompleted: {Total: ptr.To[int32](3), Evicted: ptr.To[int32](3), Remaining: ptr.To[int32](0)},
+	} {
+		s := &scope{nt: &v1alpha1.NodeTermination{}, policy: &v1alpha1.NodeTerminationPolicy{}, replaced: true, now: t0}
+		s.nt.Spec.Events = []v1alpha1.Event{notice("a", 2*time.Minute)}
+		s.nt.Status = v1alpha1.NodeTerminationStatus{
+			Node:   &v1alpha1.NodeReference{},
+			Events: []v1alpha1.EventStatus{{ID: "a", State: v1alpha1.EventActive}}, DrainStartTime: ptr.To(now(0)), Pods: pods,
+		}
+		s.decision.action = v1alpha1.ActionCordonAndDrain
+		if gone, err := (&Reconciler{}).mourn(t.Context(), s); !gone || err != nil || s.state != state {
+			t.Errorf("with pods %+v it ended as %s, %v, want %s", pods, s.state, err, state)
+		}
+	}
+}

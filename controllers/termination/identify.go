@@ -129,7 +129,7 @@ func (r *Reconciler) mourn(ctx context.Context, s *scope) (bool, error) {
 	switch pods := s.nt.Status.Pods; {
 	case pods != nil && *pods.Remaining > 0:
 		s.end(v1alpha1.StateFailed, fmt.Sprintf("the node is gone and %d of its %d pods were not gone", *pods.Remaining, *pods.Total))
-	case s.nt.Status.DrainStartTime == nil:
+	case s.nt.Status.DrainStartTime == nil, pods == nil:
 		s.end(v1alpha1.StateFailed, "the node was gone before its pods were told to go")
 	default:
 		s.end(v1alpha1.StateCompleted, "every pod that had to go was gone before the node")

@@ -214,13 +214,16 @@ func (s *setting) change(nt *v1alpha1.NodeTermination, change func(*v1alpha1.Nod
 	})
 }
 
-// until waits for a state and returns the NodeTermination in it.
+// until waits for a state and returns the NodeTermination in it. One that is draining knows its pods.
 func (s *setting) until(nt *v1alpha1.NodeTermination, state string) *v1alpha1.NodeTermination {
 	s.t.Helper()
 	return s.untilHolds(nt, func(nt *v1alpha1.NodeTermination) error {
 		ready := meta.FindStatusCondition(nt.Status.Conditions, v1alpha1.ConditionReady)
 		if ready == nil || ready.Reason != state || nt.Status.ObservedGeneration != nt.Generation {
 			return fmt.Errorf("want state %s, got %+v", state, ready)
+		}
+		if state == v1alpha1.StateDraining && nt.Status.Pods == nil {
+			return errors.New("its pods are not known yet")
 		}
 		return nil
 	})

@@ -54,7 +54,7 @@ func (r *Reconciler) attend(ctx context.Context, s *scope) {
 	s.sumUpHooks()
 }
 
-// attends is whether hooks are seen to: by a policy that does more than rehearse.
+// attends is whether hooks are seen to: by a policy that is not in mode DryRun.
 func (s *scope) attends() bool {
 	return s.policy != nil && !s.policy.Spec.DryRun()
 }

@@ -70,14 +70,14 @@ type phase func(*Reconciler, context.Context, *scope) (done bool, err error)
 // phases in order: first what is true, then what is wanted, then what is done about it.
 var phases = []phase{
 	(*Reconciler).identify,
-	(*Reconciler).revive,
+	(*Reconciler).returnToService,
 	(*Reconciler).classify,
 	(*Reconciler).govern,
 	(*Reconciler).noticeHooks,
 	(*Reconciler).decide,
-	(*Reconciler).permit,
-	(*Reconciler).rehearse,
-	(*Reconciler).mourn,
+	(*Reconciler).requireTag,
+	(*Reconciler).dryRun,
+	(*Reconciler).endWithNode,
 	(*Reconciler).suspend,
 	(*Reconciler).restore,
 	(*Reconciler).schedule,

@@ -62,9 +62,9 @@ func (r *Reconciler) cordon(ctx context.Context, s *scope) (bool, error) {
 	return false, nil
 }
 
-// revive is the phase that takes back that a node is out of service once it answers,
+// returnToService is the phase that takes back that a node is out of service once it answers,
 // whatever else stands: its pods would be killed and their volumes detached in use.
-func (r *Reconciler) revive(ctx context.Context, s *scope) (bool, error) {
+func (r *Reconciler) returnToService(ctx context.Context, s *scope) (bool, error) {
 	if s.node == nil {
 		return false, nil
 	}

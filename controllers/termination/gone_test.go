@@ -118,7 +118,7 @@ func TestReplacedNodeWhosePodsWereNeverCounted(t *testing.T) {
 			Events: []v1alpha1.EventStatus{{ID: "a", State: v1alpha1.EventActive}}, DrainStartTime: ptr.To(now(0)), Pods: pods,
 		}
 		s.decision.action = v1alpha1.ActionCordonAndDrain
-		if gone, err := (&Reconciler{}).mourn(t.Context(), s); !gone || err != nil || s.state != state {
+		if gone, err := (&Reconciler{}).endWithNode(t.Context(), s); !gone || err != nil || s.state != state {
 			t.Errorf("with pods %+v it ended as %s, %v, want %s", pods, s.state, err, state)
 		}
 	}

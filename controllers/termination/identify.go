@@ -94,8 +94,8 @@ func (s *scope) gone() {
 	}
 }
 
-// mourn is the phase that ends a termination whose node is gone.
-func (r *Reconciler) mourn(ctx context.Context, s *scope) (bool, error) {
+// endWithNode is the phase that ends a termination whose node is gone.
+func (r *Reconciler) endWithNode(ctx context.Context, s *scope) (bool, error) {
 	if s.node != nil || s.finished() || len(s.active()) == 0 {
 		return false, nil
 	}

@@ -44,7 +44,7 @@ func (r *Reconciler) admit(ctx context.Context, s *scope) (waits string, err err
 	if _, limited := s.policy.Spec.Drain.MaxNodes(1); !limited {
 		return "", nil
 	}
-	here := s.crowd()
+	here := s.domain()
 	r.pace.mu.Lock()
 	defer r.pace.mu.Unlock()
 	delete(r.pace.waiting, s.nt.Name)
@@ -52,7 +52,7 @@ func (r *Reconciler) admit(ctx context.Context, s *scope) (waits string, err err
 		r.pace.enter(s.nt.Name, s.node.Name, here)
 		return "", nil
 	}
-	if r.pace.draining[s.nt.Name].crowd == here {
+	if r.pace.draining[s.nt.Name].domain == here {
 		return "", nil
 	}
 	limit, err := r.limit(ctx, s, here)
@@ -87,34 +87,34 @@ func (r *Reconciler) isUrgent(s *scope) bool {
 	return true
 }
 
-// crowd is the nodes that a budget counts together: those of a policy, or of one
+// domain is the nodes that a budget counts together: those of a policy, or of one
 // value of a label.
-type crowd struct {
+type domain struct {
 	policy     types.UID
 	key, value string
 }
 
-func (s *scope) crowd() crowd {
-	c := crowd{policy: s.policy.UID}
+func (s *scope) domain() domain {
+	d := domain{policy: s.policy.UID}
 	if budget := s.policy.Spec.Drain.Budget; budget.TopologyKey != "" {
-		c.key, c.value = budget.TopologyKey, s.node.Labels[budget.TopologyKey]
+		d.key, d.value = budget.TopologyKey, s.node.Labels[budget.TopologyKey]
 	}
-	return c
+	return d
 }
 
-func (c crowd) where() string {
-	if c.key == "" {
+func (d domain) where() string {
+	if d.key == "" {
 		return ""
 	}
-	return fmt.Sprintf(" with %s=%s", c.key, c.value)
+	return fmt.Sprintf(" with %s=%s", d.key, d.value)
 }
 
-func (c crowd) has(node *corev1.Node) bool {
-	return c.key == "" || node.Labels[c.key] == c.value
+func (d domain) has(node *corev1.Node) bool {
+	return d.key == "" || node.Labels[d.key] == d.value
 }
 
-// limit is how many of the nodes in a crowd may be drained at one time.
-func (r *Reconciler) limit(ctx context.Context, s *scope, here crowd) (int, error) {
+// limit is how many of the nodes in a domain may be drained at one time.
+func (r *Reconciler) limit(ctx context.Context, s *scope, here domain) (int, error) {
 	if s.policy.Spec.Drain.Budget.MaxNodes.Type == intstr.Int {
 		limit, _ := s.policy.Spec.Drain.MaxNodes(0)
 		return limit, nil
@@ -137,9 +137,9 @@ func (r *Reconciler) limit(ctx context.Context, s *scope, here crowd) (int, erro
 	return limit, nil
 }
 
-// busy are the nodes of a crowd that are being drained, other than the
+// busy are the nodes of a domain that are being drained, other than the
 // termination's own: those that say so, and those that were let in just now.
-func (r *Reconciler) busy(ctx context.Context, s *scope, here crowd) ([]string, error) {
+func (r *Reconciler) busy(ctx context.Context, s *scope, here domain) ([]string, error) {
 	var list v1alpha1.NodeTerminationList
 	if err := r.Client.List(ctx, &list, client.UnsafeDisableDeepCopy); err != nil {
 		return nil, fmt.Errorf("cannot list NodeTerminations: %w", err)
@@ -165,18 +165,18 @@ func (r *Reconciler) busy(ctx context.Context, s *scope, here crowd) ([]string, 
 type pace struct {
 	mu       sync.Mutex
 	draining map[string]admitted
-	waiting  map[string]crowd
+	waiting  map[string]domain
 	// left are those that drained, whatever the cache still says of them.
 	left map[string]bool
 }
 
 // admitted is a drain that was let in.
 type admitted struct {
-	node  string
-	crowd crowd
+	node   string
+	domain domain
 }
 
-func (p *pace) enter(name, node string, here crowd) {
+func (p *pace) enter(name, node string, here domain) {
 	if p.draining == nil {
 		p.draining, p.left = map[string]admitted{}, map[string]bool{}
 	}
@@ -184,17 +184,17 @@ func (p *pace) enter(name, node string, here crowd) {
 	delete(p.left, name)
 }
 
-func (p *pace) wait(name string, here crowd) {
+func (p *pace) wait(name string, here domain) {
 	if p.waiting == nil {
-		p.waiting = map[string]crowd{}
+		p.waiting = map[string]domain{}
 	}
 	p.waiting[name] = here
 }
 
-func (p *pace) in(here crowd) []string {
+func (p *pace) in(here domain) []string {
 	var nodes []string
 	for _, drain := range p.draining {
-		if drain.crowd == here {
+		if drain.domain == here {
 			nodes = append(nodes, drain.node)
 		}
 	}
@@ -214,7 +214,7 @@ func (p *pace) forget(name string) (next string) {
 	delete(p.draining, name)
 	p.left[name] = true
 	for waiting, here := range p.waiting {
-		if here == left.crowd && (next == "" || waiting < next) {
+		if here == left.domain && (next == "" || waiting < next) {
 			next = waiting
 		}
 	}

@@ -10,8 +10,8 @@ import (
 	"github.com/nodetermination/operator/api/v1alpha1"
 )
 
-// rehearse is the phase of policies in mode DryRun: it says what would be done.
-func (r *Reconciler) rehearse(ctx context.Context, s *scope) (bool, error) {
+// dryRun is the phase of policies in mode DryRun: it says what would be done.
+func (r *Reconciler) dryRun(ctx context.Context, s *scope) (bool, error) {
 	if s.policy == nil || !s.policy.Spec.DryRun() || s.node == nil || len(s.active()) == 0 || s.finished() {
 		return false, nil
 	}
@@ -20,7 +20,7 @@ func (r *Reconciler) rehearse(ctx context.Context, s *scope) (bool, error) {
 			"policy %s was turned to mode DryRun: node, pods and lifecycle hooks are left as they are; turn it to Enforce to go on, or delete this NodeTermination to undo what was done to the node", s.policy.Name))
 		return true, nil
 	}
-	message, err := r.rehearsal(ctx, s)
+	message, err := r.preview(ctx, s)
 	if err != nil {
 		return true, err
 	}
@@ -28,8 +28,8 @@ func (r *Reconciler) rehearse(ctx context.Context, s *scope) (bool, error) {
 	return true, nil
 }
 
-// rehearsal is in words what would be done.
-func (r *Reconciler) rehearsal(ctx context.Context, s *scope) (string, error) {
+// preview is in words what would be done.
+func (r *Reconciler) preview(ctx context.Context, s *scope) (string, error) {
 	if s.decision.action == v1alpha1.ActionIgnore {
 		return "do nothing: " + s.decision.ignores, nil
 	}

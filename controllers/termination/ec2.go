@@ -20,9 +20,9 @@ const (
 	ec2Look = 5 * time.Second
 )
 
-// permit is the phase that leaves instances alone that lack the policy's tag. While
+// requireTag is the phase that leaves instances alone that lack the policy's tag. While
 // EC2 has not answered nothing is done, and once something was done it is not asked any more.
-func (r *Reconciler) permit(_ context.Context, s *scope) (bool, error) {
+func (r *Reconciler) requireTag(_ context.Context, s *scope) (bool, error) {
 	if s.policy == nil || s.policy.Spec.InstanceTag == "" || s.node == nil || s.nt.Status.StartTime != nil || len(s.active()) == 0 {
 		return false, nil
 	}

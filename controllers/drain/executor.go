@@ -34,7 +34,7 @@ type ExecutorOptions struct {
 	// Client evicts and deletes. See NewClient.
 	Client corev1client.CoreV1Interface
 	// Budgets is where PodDisruptionBudgets are heard from: a manager's GetCache.
-	// Nil: whoever has the Executor calls BudgetChanged and BudgetDeleted.
+	// Nil: no budgets are heard of; tests tell of them.
 	Budgets interface {
 		GetInformer(ctx context.Context, obj client.Object, opts ...cache.InformerGetOption) (cache.Informer, error)
 	}
@@ -114,13 +114,13 @@ func (e *Executor) Refusals(owner string) map[types.UID]Refusal {
 	return e.queue.refusals(owner)
 }
 
-// BudgetChanged takes note of a disruption budget, new or changed.
-func (e *Executor) BudgetChanged(budget *policyv1.PodDisruptionBudget) {
+// budgetChanged takes note of a disruption budget, new or changed.
+func (e *Executor) budgetChanged(budget *policyv1.PodDisruptionBudget) {
 	e.update(func(q *queue, now time.Time) { q.setBudget(budget, now) })
 }
 
-// BudgetDeleted takes note of the end of a disruption budget.
-func (e *Executor) BudgetDeleted(namespace, name string) {
+// budgetDeleted takes note of the end of a disruption budget.
+func (e *Executor) budgetDeleted(namespace, name string) {
 	e.update(func(q *queue, _ time.Time) { q.removeBudget(namespace, name) })
 }
 
@@ -227,7 +227,7 @@ func (e *Executor) hearBudgets(ctx context.Context) error {
 	}
 	changed := func(obj any) {
 		if budget, ok := obj.(*policyv1.PodDisruptionBudget); ok {
-			e.BudgetChanged(budget)
+			e.budgetChanged(budget)
 		}
 	}
 	registration, err := informer.AddEventHandler(toolscache.ResourceEventHandlerFuncs{
@@ -238,7 +238,7 @@ func (e *Executor) hearBudgets(ctx context.Context) error {
 				obj = tombstone.Obj
 			}
 			if budget, ok := obj.(*policyv1.PodDisruptionBudget); ok {
-				e.BudgetDeleted(budget.Namespace, budget.Name)
+				e.budgetDeleted(budget.Namespace, budget.Name)
 			}
 		},
 	})

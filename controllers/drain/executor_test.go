@@ -164,8 +164,8 @@ func TestExecutorBounds(t *testing.T) {
 	})
 	e := run(t, ExecutorOptions{Client: client, Concurrency: 10})
 	apps := []string{"web", "db", "free"}
-	e.BudgetChanged(newBudget("web", 1000))
-	e.BudgetChanged(newBudget("db", 1000))
+	e.budgetChanged(newBudget("web", 1000))
+	e.budgetChanged(newBudget("db", 1000))
 	for node := range 10 {
 		var pods []Pod
 		for _, app := range apps {

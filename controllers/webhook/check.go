@@ -28,7 +28,7 @@ func Check(text, contentType string) error {
 			v1alpha1.StepReceived, v1alpha1.StepDraining, v1alpha1.StepCompleted, v1alpha1.StepFailed, v1alpha1.StepCancelled,
 		} {
 			for _, data := range samples(kind, step) {
-				if _, err := Render(text, contentType, data); err != nil {
+				if _, err := render(text, contentType, data); err != nil {
 					return fmt.Errorf("%w (tried with a %s at step %s)", err, kind, step)
 				}
 			}

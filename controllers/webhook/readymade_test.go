@@ -156,7 +156,7 @@ func TestReadyMadeTemplates(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := Check(string(template), DefaultContentType); err != nil {
+			if err := Check(string(template), defaultContentType); err != nil {
 				t.Fatal(err)
 			}
 			var all []Data

@@ -16,23 +16,23 @@ import (
 	"text/template"
 )
 
-// DefaultTemplate is for webhooks without one: a sentence in the form that Slack,
+// defaultTemplate is for webhooks without one: a sentence in the form that Slack,
 // Mattermost, Google Chat and others take. It says what was heard, and at the end how it went.
-const DefaultTemplate = `{"text": {{ printf "%s of node %s (instance %s): %s. %s" .Cause .NodeName .InstanceID .Step ` +
+const defaultTemplate = `{"text": {{ printf "%s of node %s (instance %s): %s. %s" .Cause .NodeName .InstanceID .Step ` +
 	`(ternary .Description .Message (has .Step (list "Received" "Draining"))) | toJson }}}`
 
-// DefaultContentType is that of a body whose webhook does not say.
-const DefaultContentType = "application/json"
+// defaultContentType is that of a body whose webhook does not say.
+const defaultContentType = "application/json"
 
 // maxTemplate bounds a template out of a config map, in bytes.
 const maxTemplate = 64 << 10
 
-// Render is the body of a delivery. It takes at most about a second and 256 KiB.
+// render is the body of a delivery. It takes at most about a second and 256 KiB.
 //
 // If the content type is JSON, so is the body: where a template puts values between quotes as
 // they are, as NTH's do, and one of them would break the JSON, the values are
 // put there with escapes. The error says what in the template is wrong.
-func Render(text, contentType string, data Data) ([]byte, error) {
+func render(text, contentType string, data Data) ([]byte, error) {
 	parsed, err := parseTemplate(text)
 	if err != nil {
 		return nil, err

@@ -53,11 +53,11 @@ func TestTemplatesOfNTH(t *testing.T) {
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			contentType := DefaultContentType
+			contentType := defaultContentType
 			if !strings.HasPrefix(test.template, `{"`) {
 				contentType = "text/plain"
 			}
-			got, err := Render(test.template, contentType, test.data)
+			got, err := render(test.template, contentType, test.data)
 			if err != nil || string(got) != test.want {
 				t.Errorf("error %v\n got %s\nwant %s", err, got, test.want)
 			}
@@ -71,7 +71,7 @@ func TestTemplatesOfNTH(t *testing.T) {
 // TestNTHWithNastyValues is about templates that put values between quotes as they are.
 func TestNTHWithNastyValues(t *testing.T) {
 	data := nasty()
-	got, err := Render(fieldTemplate, DefaultContentType, data)
+	got, err := render(fieldTemplate, defaultContentType, data)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -147,7 +147,7 @@ func TestCheckRefuses(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			began := time.Now()
-			err := Check(test.template, DefaultContentType)
+			err := Check(test.template, defaultContentType)
 			if err == nil || !strings.Contains(err.Error(), test.want) {
 				t.Errorf("error %v, want one with %q", err, test.want)
 			}
@@ -160,7 +160,7 @@ func TestCheckRefuses(t *testing.T) {
 
 func TestCheckAccepts(t *testing.T) {
 	for name, template := range map[string]string{
-		"the default": DefaultTemplate,
+		"the default": defaultTemplate,
 		"loops":       `[{{ range $i, $pod := .Pods }}{{ if $i }},{{ end }}{{ $pod | toJson }}{{ end }}]`,
 		"maps":        `{{ $d := dict "a" 1 }}{{ $_ := set $d "b" (list 1 2) }}{{ toJson $d }}`,
 		"break":       `[{{ range until 10 }}{{ if gt . 3 }}{{ break }}{{ end }}{{ if . }},{{ end }}{{ . }}{{ end }}]`,
@@ -172,7 +172,7 @@ func TestCheckAccepts(t *testing.T) {
 		"else":        `{{ range .Blocked }}{{ else }}{{ end }}{{ with .Policy }}{{ . | quote }}{{ else }}null{{ end }}`,
 	} {
 		t.Run(name, func(t *testing.T) {
-			if err := Check(template, DefaultContentType); err != nil {
+			if err := Check(template, defaultContentType); err != nil {
 				t.Error(err)
 			}
 		})
@@ -194,7 +194,7 @@ func TestManyPods(t *testing.T) {
 		data.Pods = append(data.Pods, strings.Repeat("a-pod-", 10))
 	}
 	for _, template := range []string{fieldTemplate, `{"pods": {{ toPrettyJson .Pods }}}`, `[{{ range .Pods }}{{ . | upper | quote }},{{ end }}0]`} {
-		if _, err := Render(template, DefaultContentType, data); err != nil {
+		if _, err := render(template, defaultContentType, data); err != nil {
 			t.Error(err)
 		}
 	}
@@ -202,7 +202,7 @@ func TestManyPods(t *testing.T) {
 
 func FuzzRender(f *testing.F) {
 	for _, template := range []string{
-		nthDefault, fieldTemplate, DefaultTemplate, `{{ range until 10 }}{{ . }}{{ end }}`, `{{ $d := dict "a" 1 }}{{ set $d "b" $d }}`,
+		nthDefault, fieldTemplate, defaultTemplate, `{{ range until 10 }}{{ . }}{{ end }}`, `{{ $d := dict "a" 1 }}{{ set $d "b" $d }}`,
 		`{{ define "a" }}{{ template "a" . }}{{ end }}{{ template "a" . }}`, `{{ printf "%9999s" .Kind }}`, `{{ chunk 0 .Pods }}`,
 		`{{ regexReplaceAll "a{9}" .Kind "b" }}`, `{{ block "a" . }}{{ else }}{{ end }}`, `{{ toDecimal "9" | round 3 }}`,
 	} {
@@ -211,7 +211,7 @@ func FuzzRender(f *testing.F) {
 	plain, bad := samples(v1alpha1.AutoScalingTermination, v1alpha1.StepCompleted), nasty()
 	f.Fuzz(func(t *testing.T, template string) {
 		for _, data := range append(plain, bad) {
-			out, err := Render(template, DefaultContentType, data)
+			out, err := render(template, defaultContentType, data)
 			switch {
 			case err != nil && out != nil:
 				t.Errorf("%q with error %v", out, err)

@@ -53,7 +53,7 @@ func (r *Resolver) Resolve(ctx context.Context, webhook *v1alpha1.Webhook) (*Res
 		if err != nil {
 			return nil, err
 		}
-		if resolved.header, err = Headers(secret); err != nil {
+		if resolved.header, err = headersOf(secret); err != nil {
 			return nil, fmt.Errorf("secret %s/%s: %w", r.Namespace, from.SecretRef.Name, err)
 		}
 	}
@@ -72,7 +72,7 @@ func (r *Resolver) Resolve(ctx context.Context, webhook *v1alpha1.Webhook) (*Res
 		resolved.template = value
 	}
 	if resolved.template == "" {
-		resolved.template = DefaultTemplate
+		resolved.template = defaultTemplate
 	}
 	return resolved, nil
 }
@@ -90,7 +90,7 @@ func (r *Resolved) Check() error {
 
 // Delivery is what is sent with this data. The error says what is wrong with the template.
 func (r *Resolved) Delivery(data Data) (Delivery, error) {
-	body, err := Render(r.template, ContentType(r.header), data)
+	body, err := render(r.template, ContentType(r.header), data)
 	if err != nil {
 		return Delivery{}, err
 	}

@@ -36,13 +36,13 @@ type Delivery struct {
 	URL string
 	// AllowPlainHTTP is whether an http URL may be sent to.
 	AllowPlainHTTP bool
-	// Header is as Headers made it. Without a Content-Type there it is DefaultContentType.
+	// Header is as headersOf made it. Without a Content-Type there it is defaultContentType.
 	Header http.Header
 	// ProxyURL to send through. Empty: what the environment says.
 	ProxyURL string
 	// CA is certificates in PEM that the receiver's must be signed by. Empty: the system's.
 	CA []byte
-	// Body is what Render made.
+	// Body is what render made.
 	Body []byte
 }
 
@@ -140,7 +140,7 @@ func (d *Delivery) request(ctx context.Context) (*http.Request, error) {
 	if request.Header == nil {
 		request.Header = http.Header{}
 	}
-	for name, value := range map[string]string{"Content-Type": DefaultContentType, "User-Agent": userAgent} {
+	for name, value := range map[string]string{"Content-Type": defaultContentType, "User-Agent": userAgent} {
 		if request.Header.Get(name) == "" {
 			request.Header.Set(name, value)
 		}
@@ -148,9 +148,9 @@ func (d *Delivery) request(ctx context.Context) (*http.Request, error) {
 	return request, nil
 }
 
-// Headers are those of a secret: its keys are names, its values the headers'. White space around
+// headersOf are those of a secret: its keys are names, its values the headers'. White space around
 // a value is cut off. The error names the key.
-func Headers(secret map[string][]byte) (http.Header, error) {
+func headersOf(secret map[string][]byte) (http.Header, error) {
 	header := http.Header{}
 	for name, bytes := range secret {
 		value := strings.TrimSpace(string(bytes))
@@ -175,5 +175,5 @@ func ContentType(header http.Header) string {
 	if value := header.Get("Content-Type"); value != "" {
 		return value
 	}
-	return DefaultContentType
+	return defaultContentType
 }

@@ -437,7 +437,7 @@ func TestClientsAreBounded(t *testing.T) {
 }
 
 func TestHeaders(t *testing.T) {
-	header, err := Headers(map[string][]byte{"authorization": []byte("Bearer a\n"), "X-Empty": nil, "content-type": []byte("text/plain")})
+	header, err := headersOf(map[string][]byte{"authorization": []byte("Bearer a\n"), "X-Empty": nil, "content-type": []byte("text/plain")})
 	if err != nil || header.Get("Authorization") != "Bearer a" || ContentType(header) != "text/plain" {
 		t.Errorf("%v, %v", header, err)
 	}
@@ -455,7 +455,7 @@ func TestHeaders(t *testing.T) {
 		{map[string][]byte{"host": []byte("b")}, "the header Host is set by the connection: leave it out"},
 		{map[string][]byte{"content-length": []byte("7")}, "leave it out"},
 	} {
-		_, err := Headers(test.secret)
+		_, err := headersOf(test.secret)
 		if err == nil || !strings.Contains(err.Error(), test.want) || strings.Contains(err.Error(), secret) {
 			t.Errorf("%v, want %q", err, test.want)
 		}

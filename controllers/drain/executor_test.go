@@ -18,6 +18,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes/scheme"
+	realclock "k8s.io/utils/clock"
 	clocktesting "k8s.io/utils/clock/testing"
 	"k8s.io/utils/ptr"
 )
@@ -130,13 +131,19 @@ func TestExecutorClipsWhenSending(t *testing.T) {
 		}
 		return flowControl(), nil
 	})
-	e := run(t, ExecutorOptions{Client: client, Clock: clock})
+	e := NewExecutor(ExecutorOptions{Client: client, Clock: clock})
+	e.wakeups.clock = realclock.RealClock{} // so that who waits for the clock is the executor
+	runUntilDone(t, e.Start)
 	e.Set("owner", by(after(60), evict(newPod("a"))))
 	for _, want := range []int64{-1, -1, 18, 1} {
 		if got := <-seen; got != want {
 			t.Errorf("grace %d, want %d", got, want)
 		}
-		eventually(t, "the executor waits", clock.HasWaiters)
+		eventually(t, "the executor has the answer and waits", func() bool {
+			e.mu.Lock()
+			defer e.mu.Unlock()
+			return e.queue.inFlight == 0 && clock.HasWaiters()
+		})
 		clock.Step(20 * time.Second)
 	}
 }

@@ -100,10 +100,10 @@ func TestRoleProblems(t *testing.T) {
 			if !strings.Contains(message, test.says) || !strings.HasSuffix(message, ".") {
 				t.Errorf("message %q, want %q in it", message, test.says)
 			}
+			f.asleep()
 			f.sim.ClearFaults()
 			f.spot(instance)
-			f.waitFor("the timers of the backoff", f.clock.HasWaiters)
-			f.step(maxBackoff)
+			f.wake()
 			f.handled(1)
 			if message := f.waitForHealth(v1alpha1.ReasonReady); message != "" {
 				t.Errorf("ready, but: %q", message)

@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -107,9 +108,14 @@ func TestWebhooks(t *testing.T) {
 		})
 		w.untilHeard()
 		node := w.nodes(1)[0]
-		pod := w.pods(node, 1, stopsIn(3*time.Second))[0]
+		pod := w.pods(node, 1, stopsIn(5*time.Second))[0]
 		w.interrupt(node)
-		w.untilToldToGo([]*corev1.Pod{pod})
+		eventually(t, func() error {
+			if len(c.heard()) == 0 {
+				return errors.New("not told of the beginning")
+			}
+			return nil
+		})
 		headers.StringData = map[string]string{"X-Key": "second"} // rotated in mid-drain
 		if err := admin.Update(t.Context(), headers); err != nil {
 			t.Fatal(err)

@@ -123,3 +123,24 @@ func TestReplacedNodeWhosePodsWereNeverCounted(t *testing.T) {
 		}
 	}
 }
+
+func TestNodeVanishes(t *testing.T) {
+	t.Parallel()
+	s := newSetting(t, 2, nil)
+	s.budget()
+	cluster.CreatePods(t, s.ns, s.nodes[0].Name, 2, app("web"))
+	blocked := s.terminate(0, notice("a", 2*time.Minute))
+	s.until(blocked, v1alpha1.StateDraining)
+	empty := s.terminate(1, notice("b", 2*time.Minute))
+	s.until(empty, v1alpha1.StateCompleted)
+	for i := range s.nodes {
+		if err := admin.Delete(t.Context(), s.node(i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	nt := s.until(blocked, v1alpha1.StateFailed)
+	if ready := meta.FindStatusCondition(nt.Status.Conditions, v1alpha1.ConditionReady); !strings.Contains(ready.Message, "2 of its 2 pods") {
+		t.Errorf("does not tell the truth: %s", ready.Message)
+	}
+	s.until(empty, v1alpha1.StateCompleted)
+}

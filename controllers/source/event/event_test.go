@@ -64,6 +64,7 @@ var samples = []struct {
 	passed string
 	err    string
 }{{
+
 	file:   "spot-terminate",
 	source: "https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/spot-instance-termination-notices.html",
 	facts: []Fact{{InstanceID: instance, Event: v1alpha1.Event{
@@ -290,32 +291,6 @@ func TestSamples(t *testing.T) {
 			checkDocument(t, doc)
 		})
 	}
-}
-
-// TestSNS: whatever a queue carries means the same in an SNS notification, and
-// SNS in SNS is refused.
-func TestSNS(t *testing.T) {
-	for _, s := range samples {
-		body := sample(t, s.file)
-		want, err := Parse(body, sent)
-		got, wrappedErr := Parse(wrap(t, body), sent)
-		if strings.HasPrefix(s.file, "sns-") {
-			checkError(t, wrappedErr, "Message is itself an SNS notification, expected the event: subscribe the queue to the first topic, or deliver raw messages")
-			continue
-		}
-		if diff := cmp.Diff(want, got); diff != "" || err != nil || wrappedErr != nil {
-			t.Errorf("%s: %v, %v, -plain +wrapped:\n%s", s.file, err, wrappedErr, diff)
-		}
-	}
-}
-
-func wrap(t testing.TB, body []byte) []byte {
-	t.Helper()
-	wrapped, err := json.Marshal(notification{Type: "Notification", Message: string(body)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return wrapped
 }
 
 // checkError wants an *Error with that text, or none if it is empty.

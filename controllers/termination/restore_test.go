@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package termination
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/nodetermination/operator/api/v1alpha1"
+	"github.com/nodetermination/operator/hack/testcluster"
+)
+
+func TestDeletedTerminationUndoesOnlyOurs(t *testing.T) {
+	t.Parallel()
+	s := newSetting(t, 2, func(spec *v1alpha1.NodeTerminationPolicySpec) {
+		spec.Node = &v1alpha1.NodeActions{Taint: &v1alpha1.NodeTaint{Effect: "NoSchedule"}}
+	})
+	testcluster.Eventually(t, patience, func() error {
+		theirs := s.node(1)
+		theirs.Spec.Unschedulable = true
+		return admin.Update(t.Context(), theirs)
+	})
+	s.budget()
+	for i := range s.nodes {
+		cluster.CreatePods(t, s.ns, s.nodes[i].Name, 1, app("web"))
+		nt := s.terminate(i, notice("a", 2*time.Minute))
+		s.until(nt, v1alpha1.StateDraining)
+		if err := admin.Delete(t.Context(), nt); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.untilNode(0, untouched)
+	s.untilNode(1, func(node *corev1.Node) error {
+		if node.Annotations[v1alpha1.AnnotationApplied] != "" {
+			return fmt.Errorf("annotations %v", node.Annotations)
+		}
+		return cordoned(node)
+	})
+	if err := admin.DeleteAllOf(t.Context(), &policyv1.PodDisruptionBudget{}, client.InNamespace(s.ns)); err != nil {
+		t.Fatal(err)
+	}
+	for i := range s.nodes {
+		if len(s.left(i)) != 1 {
+			t.Errorf("the pod of node %d was told to go after its termination was deleted", i)
+		}
+	}
+}
+
+func TestRebalanceCordonsAndIsLifted(t *testing.T) {
+	s := newSetting(t, 1, nil)
+	cluster.CreatePods(t, s.ns, s.nodes[0].Name, 1)
+	e := v1alpha1.Event{ID: "r", Kind: v1alpha1.RebalanceRecommendation, Source: v1alpha1.SourceSQS, Time: now(0)}
+	nt := s.until(s.terminate(0, e), v1alpha1.StateCordoned)
+	if err := cordoned(s.node(0)); err != nil {
+		t.Error(err)
+	}
+	testClock.shift(t, time.Hour+time.Second)
+	s.nudge(nt)
+	s.until(nt, v1alpha1.StateCancelled)
+	s.untilNode(0, untouched)
+	if len(s.left(0)) != 1 {
+		t.Error("a pod was told to go")
+	}
+}
+
+func TestCancelledMaintenanceRestoresTheNode(t *testing.T) {
+	t.Parallel()
+	s := newSetting(t, 1, nil)
+	e := v1alpha1.Event{
+		ID: "m", Kind: v1alpha1.ScheduledMaintenance, Source: v1alpha1.SourceSQS, Time: now(0),
+		NotBefore: ptr.To(now(72 * time.Hour)), Deadline: ptr.To(now(72 * time.Hour)),
+	}
+	nt := s.terminate(0, e)
+	s.until(nt, v1alpha1.StateScheduled)
+	s.change(nt, func(spec *v1alpha1.NodeTerminationSpec) { spec.Events[0].Cancelled = ptr.To(true) })
+	nt = s.until(nt, v1alpha1.StateCancelled)
+	s.untilNode(0, untouched)
+	if nt.Status.Events[0].State != v1alpha1.EventCancelled {
+		t.Errorf("event is %s", nt.Status.Events[0].State)
+	}
+}
+
+// TestInstanceComesBack: the three ways in which an event that came to pass is
+// resolved. Each makes the node schedulable again, once: a fact that is still told
+// afterwards, as the metadata service may do, changes nothing.
+func TestInstanceComesBack(t *testing.T) {
+	t.Parallel()
+	for name, comeBack := range map[string]func(s *setting, nt *v1alpha1.NodeTermination){
+		"another boot": func(s *setting, _ *v1alpha1.NodeTermination) {
+			s.changeNodeStatus(func(node *corev1.Node) { node.Status.NodeInfo.BootID = "second-boot" })
+		},
+		// Not by way of NotReady, which kwok would mend, with a time of its own.
+		"ready again": func(s *setting, _ *v1alpha1.NodeTermination) {
+			s.changeNodeStatus(func(node *corev1.Node) {
+				for c := range node.Status.Conditions {
+					if condition := &node.Status.Conditions[c]; condition.Type == corev1.NodeReady {
+						condition.LastTransitionTime = now(0)
+					}
+				}
+			})
+		},
+		"running again": func(s *setting, nt *v1alpha1.NodeTermination) {
+			running := v1alpha1.Event{
+				ID: "r", Kind: v1alpha1.InstanceStateChange, Source: v1alpha1.SourceSQS, Time: now(0), InstanceAction: "running",
+			}
+			s.change(nt, func(spec *v1alpha1.NodeTerminationSpec) { spec.Events = append(spec.Events, running) })
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newSetting(t, 1, nil)
+			cluster.CreatePods(t, s.ns, s.nodes[0].Name, 1)
+			nt := s.until(s.terminate(0, notice("a", time.Second)), v1alpha1.StateCompleted)
+			testcluster.Eventually(t, patience, func() error {
+				if left := time.Until(nt.Spec.Events[0].Deadline.Time); left > -time.Second {
+					return fmt.Errorf("the deadline is not a second past, but %s ahead", left)
+				}
+				return nil
+			})
+			comeBack(s, nt)
+			nt = s.untilHolds(nt, func(nt *v1alpha1.NodeTermination) error {
+				if state := nt.Status.Events[0].State; state != v1alpha1.EventResolved {
+					return fmt.Errorf("event is %s", state)
+				}
+				return nil
+			})
+			s.untilNode(0, untouched)
+			s.nudge(nt) // the same fact, told once more
+			if err := untouched(s.node(0)); err != nil {
+				t.Error(err)
+			}
+			s.until(nt, v1alpha1.StateCompleted)
+		})
+	}
+}
+
+// changeNodeStatus changes the status of the first node as its kubelet does.
+func (s *setting) changeNodeStatus(change func(*corev1.Node)) {
+	s.t.Helper()
+	testcluster.Eventually(s.t, patience, func() error {
+		node := s.node(0)
+		change(node)
+		return admin.Status().Update(s.t.Context(), node)
+	})
+}

@@ -90,11 +90,12 @@ func TestConnections(t *testing.T) {
 	})
 	t.Run("the manager stops", func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
-		_, d := receiver(t, func(_ http.ResponseWriter, r *http.Request) {
-			io.Copy(io.Discard, r.Body) // only then does the server notice that the client has gone
+		release := make(chan struct{}) // an answer to the farewell of a connection that is being closed counts
+		_, d := receiver(t, func(http.ResponseWriter, *http.Request) {
 			cancel()
-			<-r.Context().Done()
+			<-release
 		})
+		defer close(release)
 		if outcome := NewSender(clock.RealClock{}).Send(ctx, d); outcome.Result != Retry || outcome.Reason != "the manager stopped" {
 			t.Error(outcome)
 		}

@@ -188,10 +188,10 @@ func TestEndedTerminationIsDeletedAfterItsNode(t *testing.T) {
 	if err := admin.Get(t.Context(), client.ObjectKeyFromObject(nt), nt); err != nil {
 		t.Fatalf("deleted while its node was there: %v", err)
 	}
+	gone := time.Now()
 	if err := admin.Delete(t.Context(), s.nodes[0]); err != nil {
 		t.Fatal(err)
 	}
-	gone := time.Now()
 	testcluster.Eventually(t, patience, func() error {
 		err := admin.Get(t.Context(), client.ObjectKeyFromObject(nt), nt)
 		if apierrors.IsNotFound(err) {

@@ -19,8 +19,7 @@ import (
 
 // Each step is told on the Node and the NodeTermination, and each pod that is told to go has one
 // event, which says why and by when.
-func TestKubernetesEventsTellTheStory(t *testing.T) {
-	t.Parallel()
+func TestKubernetesEventsTellTheStory(t *testing.T) { // not in parallel: while many drain, pods have no events
 	s := newSetting(t, 1, func(spec *v1alpha1.NodeTerminationPolicySpec) {
 		spec.KubernetesEvents = &v1alpha1.KubernetesEvents{Mode: v1alpha1.KubernetesEventsEmit, Annotations: map[string]string{"team": "platform"}}
 	})

@@ -69,7 +69,7 @@ func TestIgnoredEventKeepsNoCordon(t *testing.T) {
 
 func TestSuspensionDoesNotUseUpTheTime(t *testing.T) {
 	t.Parallel()
-	const timeout = 3 * time.Second
+	const timeout = 10 * time.Second
 	s := newSetting(t, 1, func(spec *v1alpha1.NodeTerminationPolicySpec) {
 		spec.Events = []v1alpha1.EventRule{{Kind: v1alpha1.RebalanceRecommendation, Action: v1alpha1.ActionCordonAndDrain}}
 		spec.Drain = &v1alpha1.DrainSpec{TimeoutSeconds: ptr.To(int32(timeout / time.Second))}

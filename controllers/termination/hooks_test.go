@@ -293,7 +293,7 @@ func TestPodsHaveNoMoreTimeOnceTheGroupWaitsNoMore(t *testing.T) {
 func TestPodsThatComeBeforeTheCompletionGoToo(t *testing.T) {
 	t.Parallel()
 	s := newSetting(t, 1, func(spec *v1alpha1.NodeTerminationPolicySpec) {
-		spec.LifecycleHook = &v1alpha1.LifecycleHookSpec{CompletionDelaySeconds: ptr.To[int32](4)}
+		spec.LifecycleHook = &v1alpha1.LifecycleHookSpec{CompletionDelaySeconds: ptr.To[int32](10)}
 	})
 	cluster.CreatePods(t, s.ns, s.nodes[0].Name, 1)
 	nt := s.until(s.terminate(0, s.waits(0, "drain")), v1alpha1.StateCompleting)

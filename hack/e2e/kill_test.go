@@ -108,7 +108,7 @@ func TestKilledInMidDrain(t *testing.T) {
 	m := startManager(t)
 	w := newWorld(t)
 	node := w.nodes(1)[0]
-	first := w.pods(node, 4, stopsIn(15*time.Second))
+	first := w.pods(node, 4, stopsIn(30*time.Second))
 	last := w.pods(node, 1, critical)
 	w.interrupt(node)
 	told := w.untilToldToGo(first)

@@ -116,8 +116,8 @@ func TestLeaderStopped(t *testing.T) {
 	if left > leave {
 		t.Errorf("the leader left after %s, want %s at most", left, leave)
 	}
-	if led > handOver {
-		t.Errorf("the other led after %s, want %s at most", led, handOver)
+	if led > left+handOver {
+		t.Errorf("the other led after %s, want %s at most", led, left+handOver)
 	}
 	w.until(nodes[1], v1alpha1.StateCompleted)
 	nt := w.until(nodes[0], v1alpha1.StateCompleted)

@@ -108,7 +108,7 @@ func TestWebhooks(t *testing.T) {
 		})
 		w.untilHeard()
 		node := w.nodes(1)[0]
-		pod := w.pods(node, 1, stopsIn(5*time.Second))[0]
+		pod := w.pods(node, 1, stopsIn(20*time.Second))[0]
 		w.interrupt(node)
 		eventually(t, func() error {
 			if len(c.heard()) == 0 {

@@ -208,6 +208,9 @@ func (w *world) until(node *corev1.Node, state string) *v1alpha1.NodeTermination
 		if ready == nil || ready.Reason != state {
 			return fmt.Errorf("NodeTermination %s should be %s and is %+v", nt.Name, state, ready)
 		}
+		if state == v1alpha1.StateDraining && nt.Status.Pods == nil {
+			return fmt.Errorf("the pods of NodeTermination %s are not known yet", nt.Name)
+		}
 		return nil
 	})
 	return nt

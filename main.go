@@ -37,13 +37,13 @@ import (
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/nodetermination/operator/api/v1alpha1"
-	"github.com/nodetermination/operator/controllers/cloud"
+	"github.com/nodetermination/operator/controllers/awsapi"
 	"github.com/nodetermination/operator/controllers/drain"
 	"github.com/nodetermination/operator/controllers/leader"
+	ec2node "github.com/nodetermination/operator/controllers/node"
 	"github.com/nodetermination/operator/controllers/policy"
 	"github.com/nodetermination/operator/controllers/source/manual"
 	"github.com/nodetermination/operator/controllers/source/sqs"
-	"github.com/nodetermination/operator/controllers/source/store"
 	"github.com/nodetermination/operator/controllers/termination"
 	"github.com/nodetermination/operator/controllers/webhook"
 )
@@ -180,11 +180,11 @@ func run() error {
 	if err := manager.Add(replica); err != nil {
 		return fmt.Errorf("cannot add what tells who leads: %w", err)
 	}
-	if err := manager.GetFieldIndexer().IndexField(ctx, &corev1.Node{}, store.NodeInstanceIDIndex, store.IndexByInstanceID); err != nil {
+	if err := manager.GetFieldIndexer().IndexField(ctx, &corev1.Node{}, ec2node.InstanceIDIndex, ec2node.IndexByInstanceID); err != nil {
 		return fmt.Errorf("cannot index nodes: %w", err)
 	}
 	reconciler := &termination.Reconciler{Client: manager.GetClient(), Live: manager.GetAPIReader(), Replica: replica, Clock: clock.RealClock{}}
-	reconciler.Cloud = cloud.New(cloud.Options{Log: log.WithName("cloud"), Notify: reconciler.Wake})
+	reconciler.Cloud = awsapi.New(awsapi.Options{Log: log.WithName("aws"), Notify: reconciler.Wake})
 	reconciler.Webhooks = &webhook.Resolver{Reader: manager.GetClient(), Namespace: o.leaderElectionNamespace}
 	if err := addTermination(manager, reconciler); err != nil {
 		return err
@@ -241,7 +241,7 @@ func newManager(config *rest.Config, o options, replica *leader.Replica) (ctrl.M
 		Cache: cache.Options{
 			DefaultTransform: cache.TransformStripManagedFields(),
 			ByObject: map[client.Object]cache.ByObject{
-				&corev1.Node{}:                {Transform: v1alpha1.TrimNode},
+				&corev1.Node{}:                {Transform: ec2node.Trim},
 				&storagev1.VolumeAttachment{}: {Transform: drain.TrimVolumeAttachment},
 				&appsv1.DaemonSet{}: {
 					Namespaces: map[string]cache.Config{policy.WatcherNamespace: {}},
@@ -267,9 +267,9 @@ func addTermination(manager ctrl.Manager, reconciler *termination.Reconciler) er
 	reconciler.Teller = &termination.Teller{Notify: reconciler.Wake}
 	reconciler.Sender = webhook.NewSender(clock.RealClock{})
 	reconciler.Announcer = termination.NewAnnouncer(manager.GetEventRecorder(v1alpha1.FieldManager))
-	reconciler.Watches = drain.NewWatches(pods, reconciler.WakeNode)
+	reconciler.Watches = drain.NewPodWatcher(pods, reconciler.WakeNode)
 	reconciler.Executor = drain.NewExecutor(drain.ExecutorOptions{
-		Client: pods, Budgets: manager.GetCache(), Present: reconciler.Watches.Has, Told: reconciler.Told, Notify: reconciler.Wake,
+		Client: pods, Budgets: manager.GetCache(), StillExists: reconciler.Watches.Has, OnEvicted: reconciler.Told, Notify: reconciler.Wake,
 	})
 	if err := errors.Join(manager.Add(reconciler.Cloud), manager.Add(reconciler.Teller), manager.Add(reconciler.Watches), manager.Add(reconciler.Executor)); err != nil {
 		return fmt.Errorf("cannot add the drain: %w", err)

@@ -126,8 +126,8 @@ const (
 	ReasonHookFailing = "CallFailed"
 	// ReasonHookCompleted: every hook was completed, or its group waits no more.
 	ReasonHookCompleted = "Completed"
-	// ReasonHookLeft: a hook is left to its own timeout.
-	ReasonHookLeft = "Left"
+	// ReasonHookIgnored: a hook is not completed by this operator and runs into its own timeout.
+	ReasonHookIgnored = "Ignored"
 )
 
 // Reasons of a policy's Ready, SourcesReady and Overlapping conditions, and of its sources.

@@ -121,10 +121,10 @@ type AdoptedHook struct {
 
 // HookState says how it stands with a lifecycle hook.
 //
-// +kubebuilder:validation:Enum=Waiting;Continued;Abandoned;Ended;Left
+// +kubebuilder:validation:Enum=Waiting;Continued;Abandoned;Ended;Ignored;Left
 type HookState string
 
-// The states of a hook. All but Waiting and Left are final.
+// The states of a hook. All but Waiting and Ignored are final.
 const (
 	// HookWaiting: the instance waits at the hook.
 	HookWaiting HookState = "Waiting"
@@ -134,8 +134,8 @@ const (
 	HookAbandoned HookState = "Abandoned"
 	// HookEnded: the group does not wait any more: somebody else completed it, or it timed out.
 	HookEnded HookState = "Ended"
-	// HookLeft: it is not this operator's to complete; the message says why.
-	HookLeft HookState = "Left"
+	// HookIgnored: it is not this operator's to complete; the message says why.
+	HookIgnored HookState = "Ignored"
 )
 
 // HookStatus tells how it stands with one lifecycle hook.
@@ -158,7 +158,8 @@ type HookStatus struct {
 	// +kubebuilder:validation:MaxLength=64
 	Token string `json:"token,omitempty"`
 
-	// state is Waiting, or how it ended: Continued, Abandoned, Ended or Left.
+	// state is Waiting, or how it ended: Continued, Abandoned, Ended or Ignored.
+	// Left is what an earlier version wrote for Ignored.
 	// +required
 	State HookState `json:"state,omitempty"`
 

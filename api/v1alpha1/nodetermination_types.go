@@ -352,7 +352,7 @@ type BlockedPod struct {
 
 // PodOutcomeType says how a pod went that did not go the ordinary way.
 //
-// +kubebuilder:validation:Enum=WasBlocked;CutShort;Left
+// +kubebuilder:validation:Enum=WasBlocked;CutShort;Remaining;Left
 type PodOutcomeType string
 
 // The ways in which pods go out of the ordinary.
@@ -361,8 +361,8 @@ const (
 	PodWasBlocked PodOutcomeType = "WasBlocked"
 	// PodCutShort: it was told to go with less than it is entitled to, because of a deadline.
 	PodCutShort PodOutcomeType = "CutShort"
-	// PodLeft: it was still there at the end.
-	PodLeft PodOutcomeType = "Left"
+	// PodRemaining: it was still there at the end.
+	PodRemaining PodOutcomeType = "Remaining"
 )
 
 // PodOutcome is a pod that did not go the ordinary way.
@@ -379,7 +379,7 @@ type PodOutcome struct {
 	// +kubebuilder:validation:MaxLength=253
 	Name string `json:"name,omitempty"`
 
-	// outcome is WasBlocked, CutShort or Left.
+	// outcome is WasBlocked, CutShort or Remaining. Left is what an earlier version wrote for Remaining.
 	// +required
 	Outcome PodOutcomeType `json:"outcome,omitempty"`
 

@@ -63,7 +63,7 @@ func TestMakeAnnotations(t *testing.T) {
 		"kept, hard, ends earlier":     {Input{Pods: []Pod{keep}, Drain: early, Deadline: after(90)}, "Evict keep, look at 210"},
 		"kept, hard, deadline past":    {Input{Pods: []Pod{keep}, Deadline: after(-1)}, "Evict keep 1s, look at 120"},
 		"kept, hard, wait":             {Input{Pods: []Pod{job, keep, safe}, Drain: wait, Deadline: after(-1)}, "look at 120"},
-		"kept, then blocked by a budget too": {Input{Pods: []Pod{keep}, Deadline: after(30), Refusals: refusedBy(RefusedByBudget, "keep")},
+		"kept, then blocked by a budget too": {Input{Pods: []Pod{keep}, Deadline: after(30), Blockers: refusedBy(BlockedByBudget, "keep")},
 			"Delete keep 28s, look at 150"},
 		"kept, told to go by others": {Input{Pods: []Pod{newPod("a", asking(AsksNoDisruption), terminating(start, 300))}, Deadline: after(60)},
 			"Delete a 58s, look at 180"},
@@ -78,7 +78,7 @@ func TestMakeAnnotations(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			test.in.Now = start
-			plan, err := Make(test.in)
+			plan, err := NewPlan(test.in)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -91,13 +91,13 @@ func TestMakeAnnotations(t *testing.T) {
 
 func TestMakeReportsAnnotations(t *testing.T) {
 	const ignored = "; its annotation nodetermination.dev/drain is ignored: it has to be skip, last or wait-for-completion"
-	in := Input{Now: start, Deadline: after(120), Refusals: refusedBy(RefusedByBudget, "misspelt"), Pods: []Pod{
+	in := Input{Now: start, Deadline: after(120), Blockers: refusedBy(BlockedByBudget, "misspelt"), Pods: []Pod{
 		newPod("job", asking(AsksCompletion)), newPod("both", asking(AsksNoDisruption|AsksNoEviction)), newPod("misspelt", asking(AsksUnknown)),
 		newPod("later", priority(2_000_000_000), asking(AsksNoDisruption)),
 	}}
 	blocked := func() map[string]string {
 		t.Helper()
-		plan, err := Make(in)
+		plan, err := NewPlan(in)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -127,7 +127,7 @@ func TestMakeReportsAnnotations(t *testing.T) {
 		t.Error("soft:", diff)
 	}
 	// However long the reason is, a status takes it.
-	in.Refusals["uid-misspelt"] = *newRefusal(RefusedByBudget, strings.Repeat("é", 1000))
+	in.Blockers["uid-misspelt"] = *newBlocker(BlockedByBudget, strings.Repeat("é", 1000))
 	if got := blocked()["misspelt"]; len(got) > maxReason || !strings.HasSuffix(got, "é…"+ignored) {
 		t.Errorf("%d bytes: %s", len(got), got)
 	}

@@ -49,7 +49,7 @@ func (in *Input) unblocked(leaving []Pod) []v1alpha1.BlockedPod {
 
 // reason says why a pod is still there.
 func (in *Input) reason(pod *Pod, waiting bool) string {
-	refusal, refused := in.Refusals[pod.UID]
+	blocker, refused := in.Blockers[pod.UID]
 	reason := "could not be told to go yet"
 	switch was := in.wasBlocked(pod); {
 	case in.lost(pod):
@@ -61,7 +61,7 @@ func (in *Input) reason(pod *Pod, waiting bool) string {
 	case in.kept(pod):
 		reason = in.keptReason(pod)
 	case refused:
-		reason = refusal.Reason
+		reason = blocker.Reason
 	case was != nil:
 		reason = strings.TrimSuffix(was.Reason, misspelt)
 	}

@@ -24,7 +24,7 @@ import (
 // up after 10 s where it cannot write to a pod or a budget.
 const callTimeout = 12 * time.Second
 
-// NewClient is a client for pods as Watches and an Executor need it: it speaks
+// NewClient is a client for pods as a PodWatcher and an Executor need it: it speaks
 // protobuf and sets no limit of its own to the rate of requests, which is for the
 // API server's priority and fairness to do. Nil shares no connection with others;
 // a manager's GetHTTPClient does.
@@ -78,7 +78,7 @@ func send(ctx context.Context, client rest.Interface, action *Action, now time.T
 		Preconditions:      &metav1.Preconditions{UID: ptr.To(pod.UID)},
 	}
 	request := client.Delete().Namespace(pod.Namespace).Resource("pods").Name(pod.Name).Body(&options)
-	if action.Verb == Evict {
+	if action.Method == Evict {
 		request = client.Post().Namespace(pod.Namespace).Resource("pods").Name(pod.Name).SubResource("eviction").
 			Body(&policyv1.Eviction{
 				ObjectMeta:    metav1.ObjectMeta{Namespace: pod.Namespace, Name: pod.Name},

@@ -17,9 +17,9 @@ import (
 )
 
 // tell sends one request and tells the answer.
-func tell(t *testing.T, client corev1Client, verb Verb, pod Pod) response {
+func tell(t *testing.T, client corev1Client, method Method, pod Pod) response {
 	t.Helper()
-	return newResponse(verb, send(context.Background(), client.RESTClient(), &Action{Pod: pod, Verb: verb}, time.Now()))
+	return newResponse(method, send(context.Background(), client.RESTClient(), &Action{Pod: pod, Method: method}, time.Now()))
 }
 
 type corev1Client interface{ RESTClient() rest.Interface }
@@ -65,7 +65,7 @@ func TestAnswers(t *testing.T) {
 	for _, test := range []struct {
 		name   string
 		client corev1Client
-		verb   Verb
+		method Method
 		pod    Pod
 		want   outcome
 		reason string
@@ -80,7 +80,7 @@ func TestAnswers(t *testing.T) {
 		{"no permission to delete", nobodysAPI, Delete, NewPod(web), refused, "cannot delete resource"},
 		{"past the budget", api, Delete, NewPod(web), deleted, ""},
 	} {
-		answer := tell(t, test.client, test.verb, test.pod)
+		answer := tell(t, test.client, test.method, test.pod)
 		if answer.outcome != test.want || !strings.Contains(answer.reason, test.reason) {
 			t.Errorf("%s: %+v", test.name, answer)
 		}

@@ -35,7 +35,7 @@ func TestMakeDeadNode(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			test.in.Now, test.in.NodeDead = start, true
-			plan, err := Make(test.in)
+			plan, err := NewPlan(test.in)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -48,7 +48,7 @@ func TestMakeDeadNode(t *testing.T) {
 
 func TestMakeCountsTheLost(t *testing.T) {
 	in := Input{Now: start, NodeDead: true, Pods: []Pod{newPod("a"), newPod("gone", terminating(after(-60), 30)), newPod("going", terminating(start, 30))}}
-	plan, err := Make(in)
+	plan, err := NewPlan(in)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -56,7 +56,7 @@ func TestMakeCountsTheLost(t *testing.T) {
 		t.Error("some are lost:", diff, plan.Lost, plan.Blocked)
 	}
 	in.Pods = in.Pods[1:2]
-	if plan, err = Make(in); err != nil {
+	if plan, err = NewPlan(in); err != nil {
 		t.Fatal(err)
 	}
 	want := []v1alpha1.BlockedPod{blockedPod("gone", "was told to go, but its instance is not running any more", 0)}
@@ -65,7 +65,7 @@ func TestMakeCountsTheLost(t *testing.T) {
 	}
 	// A node that lives is waited for.
 	in.NodeDead = false
-	if plan, err = Make(in); err != nil || plan.Lost || plan.Counts.Lost != 0 {
+	if plan, err = NewPlan(in); err != nil || plan.Lost || plan.Counts.Lost != 0 {
 		t.Error("lost on a node that lives:", err, plan)
 	}
 }

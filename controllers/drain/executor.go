@@ -38,14 +38,14 @@ type ExecutorOptions struct {
 	Budgets interface {
 		GetInformer(ctx context.Context, obj client.Object, opts ...cache.InformerGetOption) (cache.Informer, error)
 	}
-	// Present is asked right before a pod is told to go whether it, by its UID, is
-	// still there: see Watches.Has. A wrong precondition costs the budget an
+	// StillExists is asked right before a pod is told to go whether it, by its UID, is
+	// still there: see PodWatcher.Has. A wrong precondition costs the budget an
 	// allowance. Nil: it is.
-	Present func(pod Pod) bool
-	// Told is called when a pod was told to go, from any goroutine; it must not block.
+	StillExists func(pod Pod) bool
+	// OnEvicted is called when a pod was told to go, from any goroutine; it must not block.
 	// Nil: nobody is.
-	Told func(owner string, action Action)
-	// Notify is called when Refusals of an owner have changed, once for many
+	OnEvicted func(owner string, action Action)
+	// Notify is called when Blockers of an owner have changed, once for many
 	// changes, from one goroutine; it should not block.
 	Notify func(owner string)
 	// Concurrency bounds the requests in flight. Zero: 32.
@@ -81,11 +81,11 @@ func NewExecutor(options ExecutorOptions) *Executor {
 	if options.Clock == nil {
 		options.Clock = clock.RealClock{}
 	}
-	if options.Present == nil {
-		options.Present = func(Pod) bool { return true }
+	if options.StillExists == nil {
+		options.StillExists = func(Pod) bool { return true }
 	}
-	if options.Told == nil {
-		options.Told = func(string, Action) {}
+	if options.OnEvicted == nil {
+		options.OnEvicted = func(string, Action) {}
 	}
 	if options.Notify == nil {
 		options.Notify = func(string) {}
@@ -106,9 +106,9 @@ func (e *Executor) Set(owner string, actions []Action) {
 	e.update(func(q *queue, now time.Time) { q.set(owner, actions, now) })
 }
 
-// Refusals are the pods wanted gone by an owner that could not be told to go so
+// Blockers are the pods wanted gone by an owner that could not be told to go so
 // far, by UID.
-func (e *Executor) Refusals(owner string) map[types.UID]Refusal {
+func (e *Executor) Blockers(owner string) map[types.UID]Blocker {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.queue.refusals(owner)
@@ -178,21 +178,21 @@ func (e *Executor) sendAll(ctx context.Context) clock.Timer {
 func (e *Executor) send(ctx context.Context, it *item) {
 	action := it.sent
 	answer := response{outcome: absent}
-	if e.options.Present(action.Pod) {
+	if e.options.StillExists(action.Pod) {
 		now := e.clock.Now()
 		err := send(ctx, e.client.RESTClient(), &action, now)
 		if ctx.Err() != nil {
 			return // stopped: nobody is to hear of it
 		}
-		answer = newResponse(action.Verb, err)
-		if answer.outcome == conflict && !e.options.Present(action.Pod) {
+		answer = newResponse(action.Method, err)
+		if answer.outcome == conflict && !e.options.StillExists(action.Pod) {
 			answer = response{outcome: gone}
 		}
 		count(&action, now, answer.outcome)
 		log.FromContext(ctx).V(1).Info("told a pod to go", "instance", it.owner, "node", action.Pod.Node, "pod", action.Pod.String(),
-			"verb", action.Verb, "result", answer.outcome, "reason", answer.reason)
+			"verb", action.Method, "result", answer.outcome, "reason", answer.reason)
 		if answer.outcome == evicted || answer.outcome == deleted {
-			e.options.Told(it.owner, action)
+			e.options.OnEvicted(it.owner, action)
 		}
 	}
 	e.update(func(q *queue, now time.Time) { q.finish(it, answer, now) })

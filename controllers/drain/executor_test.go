@@ -92,17 +92,17 @@ func TestExecutorRequests(t *testing.T) {
 		return success()
 	})
 	clock := clocktesting.NewFakeClock(start)
-	e := run(t, ExecutorOptions{Client: client, Clock: clock, Present: func(p Pod) bool { return p.Name != "gone" }})
+	e := run(t, ExecutorOptions{Client: client, Clock: clock, StillExists: func(p Pod) bool { return p.Name != "gone" }})
 	for _, test := range []struct {
 		action Action
 		want   string
 	}{
-		{Action{Pod: newPod("a"), Verb: Evict}, "POST /api/v1/namespaces/default/pods/a/eviction uid-a -1"},
-		{Action{Pod: newPod("b"), Verb: Evict, Grace: ptr.To[int64](7)}, "POST /api/v1/namespaces/default/pods/b/eviction uid-b 7"},
-		{Action{Pod: newPod("c"), Verb: Evict, Deadline: after(20)}, "POST /api/v1/namespaces/default/pods/c/eviction uid-c 18"},
-		{Action{Pod: newPod("d"), Verb: Delete, Deadline: after(-20)}, "DELETE /api/v1/namespaces/default/pods/d uid-d 1"},
+		{Action{Pod: newPod("a"), Method: Evict}, "POST /api/v1/namespaces/default/pods/a/eviction uid-a -1"},
+		{Action{Pod: newPod("b"), Method: Evict, Grace: ptr.To[int64](7)}, "POST /api/v1/namespaces/default/pods/b/eviction uid-b 7"},
+		{Action{Pod: newPod("c"), Method: Evict, Deadline: after(20)}, "POST /api/v1/namespaces/default/pods/c/eviction uid-c 18"},
+		{Action{Pod: newPod("d"), Method: Delete, Deadline: after(-20)}, "DELETE /api/v1/namespaces/default/pods/d uid-d 1"},
 	} {
-		e.Set("owner", []Action{{Pod: newPod("gone"), Verb: Evict}, test.action})
+		e.Set("owner", []Action{{Pod: newPod("gone"), Method: Evict}, test.action})
 		if diff := cmp.Diff(test.want, <-seen); diff != "" {
 			t.Error(diff)
 		}
@@ -207,7 +207,7 @@ func TestExecutorWakesTheOwner(t *testing.T) {
 	})
 	e := run(t, ExecutorOptions{Client: client, Clock: clock, Notify: func(owner string) { woken <- owner }})
 	e.Set("owner", evict(manyPods("pod", 20)...))
-	eventually(t, "all are refused", func() bool { return len(e.Refusals("owner")) == 20 })
+	eventually(t, "all are refused", func() bool { return len(e.Blockers("owner")) == 20 })
 	if len(woken) > 0 {
 		t.Error("woken before all was said")
 	}
@@ -224,10 +224,10 @@ func TestExecutorWakesTheOwner(t *testing.T) {
 	if len(woken) > 0 {
 		t.Error("woken although nothing is new")
 	}
-	want := Refusal{Kind: RefusedByServer, Reason: "no permission"}
-	for uid, refusal := range e.Refusals("owner") {
-		if refusal != want {
-			t.Errorf("%s: %+v", uid, refusal)
+	want := Blocker{Kind: BlockedByServer, Reason: "no permission"}
+	for uid, blocker := range e.Blockers("owner") {
+		if blocker != want {
+			t.Errorf("%s: %+v", uid, blocker)
 		}
 	}
 }

@@ -16,7 +16,7 @@ const (
 
 // finish takes note of what became of an item that next gave out.
 func (q *queue) finish(it *item, answer response, now time.Time) {
-	g, refusal := it.gate, it.refusal()
+	g, blocker := it.gate, it.blocker()
 	q.fly(g, -1)
 	switch answer.outcome {
 	case evicted, deleted:
@@ -36,10 +36,10 @@ func (q *queue) finish(it *item, answer response, now time.Time) {
 	case lagging:
 		q.lag(it, answer.reason, now)
 	case namespaceTerminating:
-		q.setApart(it, newRefusal(RefusedByNamespace, answer.reason), firstBackoff, now)
+		q.setApart(it, newBlocker(BlockedByNamespace, answer.reason), firstBackoff, now)
 	case timeout, conflict:
 		g.hung()
-		q.setApart(it, newRefusal(RefusedByTimeout, answer.reason), firstBackoff, now)
+		q.setApart(it, newBlocker(BlockedByTimeout, answer.reason), firstBackoff, now)
 	case failed:
 		// What the API server says when several budgets select a pod has no name.
 		if reason := g.forbids(); reason != "" && len(g.budgets) > 1 {
@@ -48,12 +48,12 @@ func (q *queue) finish(it *item, answer response, now time.Time) {
 		}
 		fallthrough
 	default:
-		q.setApart(it, newRefusal(RefusedByServer, answer.reason), firstBackoff, now)
+		q.setApart(it, newBlocker(BlockedByServer, answer.reason), firstBackoff, now)
 	}
 	if it.dropped {
 		q.forget(it)
 	} else if it.state == stateWaiting {
-		q.note(it, refusal)
+		q.note(it, blocker)
 	}
 	q.closeDown(g)
 }
@@ -112,7 +112,7 @@ func (q *queue) block(it *item, reason string, now time.Time) {
 		first, reason = lastBackoff, known
 	}
 	g.close(now, first, q.jitter)
-	q.refuse(g, newRefusal(RefusedByBudget, reason))
+	q.refuse(g, newBlocker(BlockedByBudget, reason))
 	q.enqueue(it)
 }
 
@@ -124,7 +124,7 @@ func (q *queue) lag(it *item, reason string, now time.Time) {
 	}
 	it.gate.close(now, laggingBackoff, q.jitter)
 	if it.gate.backoff >= laggingReport {
-		q.refuse(it.gate, newRefusal(RefusedByBudget, reason))
+		q.refuse(it.gate, newBlocker(BlockedByBudget, reason))
 	}
 	q.enqueue(it)
 }
@@ -138,15 +138,15 @@ func (q *queue) blockUnknown(it *item, reason string, first time.Duration, now t
 		q.enqueue(it)
 		return
 	}
-	q.setApart(it, newRefusal(RefusedByBudget, reason), first, now)
+	q.setApart(it, newBlocker(BlockedByBudget, reason), first, now)
 }
 
 // setApart gives an item a gate of its own, so that it does not hold up others.
-func (q *queue) setApart(it *item, refusal *Refusal, first time.Duration, now time.Time) {
+func (q *queue) setApart(it *item, blocker *Blocker, first time.Duration, now time.Time) {
 	it.alone = true
 	q.enqueue(it)
 	it.gate.close(now, first, q.jitter)
-	q.refuse(it.gate, refusal)
+	q.refuse(it.gate, blocker)
 }
 
 // pause holds everything back for a while. Other requests that are in flight

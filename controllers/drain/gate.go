@@ -17,7 +17,7 @@ const (
 	// every 500 ms: more at a time take longer for all.
 	perBudget = 4
 
-	// firstBackoff is how long a gate is closed after its first refusal; it doubles up to lastBackoff.
+	// firstBackoff is how long a gate is closed after its first blocker; it doubles up to lastBackoff.
 	firstBackoff = time.Second
 	lastBackoff  = 30 * time.Second
 	// laggingBackoff is the first while the budget "is still being processed",
@@ -37,7 +37,7 @@ type gateKey struct {
 	pod types.UID
 }
 
-// gate lets the pods that wait at it pass, nearest deadline first. A refusal
+// gate lets the pods that wait at it pass, nearest deadline first. A blocker
 // closes it for a while; then one pod tries, and the others follow if it passes.
 type gate struct {
 	key      gateKey
@@ -49,8 +49,8 @@ type gate struct {
 	closedUntil time.Time
 	// slow is how many may be in flight since requests hung. Zero: any number.
 	slow int
-	// refusal is why it is closed. Nil: it is not, or that is nothing to speak of.
-	refusal *Refusal
+	// blocker is why it is closed. Nil: it is not, or that is nothing to speak of.
+	blocker *Blocker
 }
 
 // forbids says why the API server would refuse all pods at the gate, by what is

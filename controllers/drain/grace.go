@@ -51,7 +51,7 @@ func (in *Input) shorten(pod Pod) (Action, bool) {
 		return Action{}, false
 	}
 	given := pod.DeletionGracePeriodSeconds
-	action := Action{Pod: pod, Verb: Delete, Grace: &given, Deadline: in.Deadline, Entitled: in.entitled(&pod)}
+	action := Action{Pod: pod, Method: Delete, Grace: &given, Deadline: in.Deadline, Entitled: in.entitled(&pod)}
 	return action, *action.graceAt(in.Now) < given
 }
 

@@ -58,9 +58,9 @@ func (a *Action) CutShort(now time.Time) string {
 	switch {
 	case a.Pod.Terminating() && a.Pod.DeletionGracePeriodSeconds < a.Entitled:
 		return ""
-	case a.Past.Kind == RefusedByBudget:
+	case a.Overrides.Kind == BlockedByBudget:
 		return cutByBudget
-	case a.Past.Kind != "":
+	case a.Overrides.Kind != "":
 		return cutByRefusal
 	case grace != nil && *grace < a.Entitled:
 		return cutByGrace

@@ -27,9 +27,9 @@ func TestExecutorCountsWhatIsCutShort(t *testing.T) {
 		"clipped":                 {in: Input{Deadline: after(20)}, want: cutByGrace},
 		"clipped, but refused":    {in: Input{Deadline: after(20)}, code: 403},
 		"clipped, but gone":       {in: Input{Deadline: after(20)}, code: 404},
-		"past a budget":           {in: Input{Deadline: after(20), Refusals: refusedBy(RefusedByBudget, "a")}, want: cutByBudget},
-		"past the server":         {in: Input{Deadline: after(20), Refusals: refusedBy(RefusedByServer, "a")}, want: cutByRefusal},
-		"terminating namespace":   {in: Input{Refusals: refusedBy(RefusedByNamespace, "a")}},
+		"past a budget":           {in: Input{Deadline: after(20), Blockers: refusedBy(BlockedByBudget, "a")}, want: cutByBudget},
+		"past the server":         {in: Input{Deadline: after(20), Blockers: refusedBy(BlockedByServer, "a")}, want: cutByRefusal},
+		"terminating namespace":   {in: Input{Blockers: refusedBy(BlockedByNamespace, "a")}},
 		"shortened":               {in: Input{Deadline: after(20), Pods: []Pod{newPod("a", terminating(start, 30))}}, want: cutByGrace},
 		"shortened again":         {in: Input{Deadline: after(10), Pods: []Pod{newPod("a", terminating(start, 18))}}},
 		"less by the policy":      {in: Input{Deadline: after(20), Drain: &v1alpha1.DrainSpec{PodGracePeriodSeconds: ptr.To[int32](10)}}},
@@ -40,7 +40,7 @@ func TestExecutorCountsWhatIsCutShort(t *testing.T) {
 			if test.in.Pods == nil {
 				test.in.Pods = []Pod{newPod("a")}
 			}
-			plan, err := Make(test.in)
+			plan, err := NewPlan(test.in)
 			if err != nil || len(plan.Actions) != 1 {
 				t.Fatalf("%+v, %v", plan, err)
 			}

@@ -31,7 +31,7 @@ var watchBackoff = wait.Backoff{Duration: 200 * time.Millisecond, Factor: 2, Jit
 // and keeps of the pods only what a drain has to know.
 type nodeWatch struct {
 	name    string
-	watches *Watches
+	watches *PodWatcher
 	cancel  context.CancelFunc // set once it runs
 
 	mu     sync.Mutex

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package drain gets the pods off a node: Watches knows which pods a node has,
-// Make decides what to do about them now, and an Executor does it.
+// Package drain gets the pods off a node: a PodWatcher knows which pods a node has,
+// NewPlan decides what to do about them now, and an Executor does it.
 //
 // +kubebuilder:rbac:groups="",resources=pods,verbs=list;watch;delete
 // +kubebuilder:rbac:groups="",resources=pods/eviction,verbs=create
@@ -34,10 +34,10 @@ type Input struct {
 	Started time.Time
 	// Now is the time the plan is made for.
 	Now time.Time
-	// Refusals are the pods that the Executor could not make go, by UID.
-	Refusals map[types.UID]Refusal
+	// Blockers are the pods that the Executor could not make go, by UID.
+	Blockers map[types.UID]Blocker
 	// Blocked are those of the plan before. A pod stays one of them until it is told
-	// to go: a moment without a refusal may be no more than another attempt.
+	// to go: a moment without a blocker may be no more than another attempt.
 	Blocked []v1alpha1.BlockedPod
 	// Own is whether a pod is one of the operator's own, which go last of all: who
 	// is told to go cannot see to the others. Nil: none is.
@@ -89,38 +89,38 @@ type Counts struct {
 	Waiting int
 }
 
-// Verb is how a pod is told to go.
-type Verb string
+// Method is how a pod is told to go.
+type Method string
 
 const (
 	// Evict respects disruption budgets.
-	Evict Verb = "Evict"
+	Evict Method = "Evict"
 	// Delete does not.
-	Delete Verb = "Delete"
+	Delete Method = "Delete"
 )
 
 // Action tells one pod to go.
 type Action struct {
-	Pod  Pod
-	Verb Verb
+	Pod    Pod
+	Method Method
 	// Grace is the grace period in seconds that it is sent with, unless less time
 	// is left before the Deadline. Nil: the pod's own.
 	Grace *int64
 	// Entitled is the grace period in seconds that the pod has without a deadline.
 	Entitled int64
-	// Past is the refusal that a Delete goes past. The zero value is none.
-	Past Refusal
+	// Overrides is the blocker that a Delete goes past. The zero value is none.
+	Overrides Blocker
 	// Deadline is when the pod has to be gone. Zero: there is no such time.
 	Deadline time.Time
 }
 
-// Make plans a drain. It fails only if the policy's skip rules cannot be read;
+// NewPlan plans a drain. It fails only if the policy's skip rules cannot be read;
 // nothing is planned then, as it might be one of the pods to skip.
-func Make(in Input) (Plan, error) {
+func NewPlan(in Input) (Plan, error) {
 	if in.Started.IsZero() {
 		in.Started = in.Now
 	}
-	pods, err := Leaving(in.Pods, in.Drain)
+	pods, err := PodsToEvict(in.Pods, in.Drain)
 	if err != nil {
 		return Plan{}, err
 	}
@@ -167,7 +167,7 @@ func (in *Input) see(plan *Plan, pod *Pod) {
 	if !kept {
 		plan.Actions = append(plan.Actions, in.action(*pod))
 	}
-	if _, refused := in.Refusals[pod.UID]; kept || refused || in.wasBlocked(pod) != nil {
+	if _, refused := in.Blockers[pod.UID]; kept || refused || in.wasBlocked(pod) != nil {
 		plan.Counts.Blocked++
 		in.block(plan, pod, in.reason(pod, false))
 	}
@@ -214,19 +214,19 @@ func (in *Input) end() time.Time {
 
 // action tells a pod to go that was not told yet.
 func (in *Input) action(pod Pod) Action {
-	action := Action{Pod: pod, Verb: Evict, Deadline: in.Deadline, Entitled: in.entitled(&pod)}
+	action := Action{Pod: pod, Method: Evict, Deadline: in.Deadline, Entitled: in.entitled(&pod)}
 	if seconds := in.Drain.GracePeriodSeconds(); seconds != nil {
 		grace := int64(*seconds)
 		action.Grace = &grace
 	}
-	refusal := in.Refusals[pod.UID]
+	blocker := in.Blockers[pod.UID]
 	from, deletes := in.deletesFrom()
 	switch {
-	case refusal.Kind == RefusedByNamespace:
+	case blocker.Kind == BlockedByNamespace:
 		// Its budget does not count any more: the namespace's end deletes it as well.
-		action.Verb = Delete
-	case refusal.Kind != "" && deletes && !in.Now.Before(from):
-		action.Verb, action.Past = Delete, refusal
+		action.Method = Delete
+	case blocker.Kind != "" && deletes && !in.Now.Before(from):
+		action.Method, action.Overrides = Delete, blocker
 	}
 	return action
 }

@@ -23,7 +23,7 @@ func BenchmarkMake(b *testing.B) {
 	}
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := Make(in); err != nil {
+		if _, err := NewPlan(in); err != nil {
 			b.Fatal(err)
 		}
 	}

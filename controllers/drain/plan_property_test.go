@@ -19,7 +19,7 @@ import (
 
 // randomInput is a drain like no other.
 func randomInput(r *rand.Rand) Input {
-	in := Input{Now: start, Started: after(-r.IntN(200)), Refusals: map[types.UID]Refusal{}}
+	in := Input{Now: start, Started: after(-r.IntN(200)), Blockers: map[types.UID]Blocker{}}
 	if r.IntN(2) == 0 {
 		in.Deadline = after(r.IntN(400) - 100)
 	}
@@ -27,7 +27,7 @@ func randomInput(r *rand.Rand) Input {
 		in.Own = own
 	}
 	in.NodeDead = r.IntN(5) == 0
-	kinds := []RefusalKind{RefusedByBudget, RefusedByServer, RefusedByTimeout, RefusedByNamespace}
+	kinds := []BlockerKind{BlockedByBudget, BlockedByServer, BlockedByTimeout, BlockedByNamespace}
 	priorities := []int32{-5, 0, 9, 10, 500, 2_000_000_000}
 	chance := func(f func(*Pod)) func(*Pod) {
 		if r.IntN(6) != 0 {
@@ -43,7 +43,7 @@ func randomInput(r *rand.Rand) Input {
 			chance(asking(1<<r.IntN(6))), chance(terminating(after(-r.IntN(100)), int64(r.IntN(400)))))
 		pod.GracePeriodSeconds = int64(r.IntN(300))
 		if r.IntN(3) == 0 {
-			in.Refusals[pod.UID] = Refusal{Kind: kinds[r.IntN(len(kinds))], Reason: "says no"}
+			in.Blockers[pod.UID] = Blocker{Kind: kinds[r.IntN(len(kinds))], Reason: "says no"}
 		}
 		if r.IntN(4) == 0 {
 			in.Blocked = append(in.Blocked, v1alpha1.BlockedPod{Namespace: pod.Namespace, Name: pod.Name, Reason: "said no"})
@@ -87,7 +87,7 @@ func TestMakeProperties(t *testing.T) {
 	for i := range 3_000 {
 		in := randomInput(r)
 		before := fmt.Sprintf("%+v", in)
-		plan, err := Make(in)
+		plan, err := NewPlan(in)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -98,7 +98,7 @@ func TestMakeProperties(t *testing.T) {
 			t.Fatal("the input was changed")
 		}
 		r.Shuffle(len(in.Pods), func(i, j int) { in.Pods[i], in.Pods[j] = in.Pods[j], in.Pods[i] })
-		again, err := Make(in)
+		again, err := NewPlan(in)
 		if diff := cmp.Diff(plan, again); err != nil || diff != "" {
 			t.Fatal("the order of the pods matters:", diff)
 		}
@@ -151,7 +151,7 @@ func violates(in Input, plan Plan) string {
 	for _, action := range plan.Actions {
 		pod := action.Pod
 		acted[pod.Name] = action
-		refusal, refused := in.Refusals[pod.UID]
+		blocker, refused := in.Blockers[pod.UID]
 		grace := action.graceAt(in.Now)
 		switch {
 		case stays(in, pod):
@@ -160,9 +160,9 @@ func violates(in Input, plan Plan) string {
 			return "acts on a pod that its annotation keeps: " + pod.Name
 		case !action.Deadline.Equal(in.Deadline):
 			return "another deadline than the drain's"
-		case !hard && action.Verb == Delete && refusal.Kind != RefusedByNamespace:
+		case !hard && action.Method == Delete && blocker.Kind != BlockedByNamespace:
 			return "deletes past a budget without a hard deadline"
-		case action.Verb == Delete && !pod.Terminating() && !refused:
+		case action.Method == Delete && !pod.Terminating() && !refused:
 			return "deletes a pod that nobody refused"
 		case pod.Terminating() && *grace >= pod.DeletionGracePeriodSeconds:
 			return "deletes a terminating pod again for nothing"
@@ -182,7 +182,7 @@ func violates(in Input, plan Plan) string {
 		}
 		counts.Remaining++
 		_, told := acted[pod.Name]
-		_, refused := in.Refusals[pod.UID]
+		_, refused := in.Blockers[pod.UID]
 		was := in.wasBlocked(&pod) != nil
 		unblocked := slices.ContainsFunc(plan.Unblocked, func(b v1alpha1.BlockedPod) bool { return b.Namespace == pod.Namespace && b.Name == pod.Name })
 		if unblocked != (was && pod.Terminating()) {
@@ -249,21 +249,21 @@ func TestMakeNextLook(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 4))
 	shape := func(in Input, now time.Time) string {
 		in.Now = now
-		plan, err := Make(in)
+		plan, err := NewPlan(in)
 		if err != nil {
 			t.Fatal(err)
 		}
 		words := []string{fmt.Sprint(plan.TimedOut, plan.Done, plan.Lost, plan.Counts)}
 		for _, action := range plan.Actions {
 			if !action.Pod.Terminating() {
-				words = append(words, string(action.Verb)+" "+action.Pod.Name)
+				words = append(words, string(action.Method)+" "+action.Pod.Name)
 			}
 		}
 		return strings.Join(words, ",")
 	}
 	for range 3_000 {
 		in := randomInput(r)
-		plan, err := Make(in)
+		plan, err := NewPlan(in)
 		if err != nil {
 			t.Fatal(err)
 		}

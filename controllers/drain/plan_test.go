@@ -45,10 +45,10 @@ func terminating(at time.Time, grace int64) func(*Pod) {
 	}
 }
 
-func refusedBy(kind RefusalKind, names ...string) map[types.UID]Refusal {
-	refusals := map[types.UID]Refusal{}
+func refusedBy(kind BlockerKind, names ...string) map[types.UID]Blocker {
+	refusals := map[types.UID]Blocker{}
 	for _, name := range names {
-		refusals[types.UID("uid-"+name)] = Refusal{Kind: kind, Reason: "says no"}
+		refusals[types.UID("uid-"+name)] = Blocker{Kind: kind, Reason: "says no"}
 	}
 	return refusals
 }
@@ -57,7 +57,7 @@ func refusedBy(kind RefusalKind, names ...string) map[types.UID]Refusal {
 func describe(plan Plan, now time.Time) string {
 	var words []string
 	for _, action := range plan.Actions {
-		word := fmt.Sprintf("%s %s", action.Verb, action.Pod.Name)
+		word := fmt.Sprintf("%s %s", action.Method, action.Pod.Name)
 		if grace := action.graceAt(now); grace != nil {
 			word += fmt.Sprintf(" %ds", *grace)
 		}
@@ -143,17 +143,17 @@ func TestMake(t *testing.T) {
 		"terminating, cannot end sooner":   {Input{Pods: []Pod{newPod("a", terminating(start, 1))}, Deadline: after(-9)}, "look at 120"},
 		"terminating, told before we were": {Input{Pods: []Pod{newPod("a", terminating(after(-200), 300))}, Deadline: after(60)}, "Delete a 58s, look at 180"},
 
-		"blocked, soft":                   {Input{Pods: []Pod{newPod("a")}, Refusals: refusedBy(RefusedByBudget, "a")}, "Evict a, look at 120"},
-		"blocked, hard, there is time":    {Input{Pods: []Pod{newPod("a")}, Refusals: refusedBy(RefusedByBudget, "a"), Deadline: after(31)}, "Evict a 29s, look at 1"},
-		"blocked, hard, its time is over": {Input{Pods: []Pod{newPod("a"), newPod("b")}, Refusals: refusedBy(RefusedByBudget, "a"), Deadline: after(30)}, "Delete a 28s, Evict b 28s, look at 150"},
-		"blocked, hard, deadline past":    {Input{Pods: []Pod{newPod("a")}, Refusals: refusedBy(RefusedByBudget, "a"), Deadline: after(-5)}, "Delete a 1s, look at 120"},
-		"blocked, hard, wait": {Input{Pods: []Pod{newPod("a")}, Refusals: refusedBy(RefusedByBudget, "a"), Deadline: after(10),
+		"blocked, soft":                   {Input{Pods: []Pod{newPod("a")}, Blockers: refusedBy(BlockedByBudget, "a")}, "Evict a, look at 120"},
+		"blocked, hard, there is time":    {Input{Pods: []Pod{newPod("a")}, Blockers: refusedBy(BlockedByBudget, "a"), Deadline: after(31)}, "Evict a 29s, look at 1"},
+		"blocked, hard, its time is over": {Input{Pods: []Pod{newPod("a"), newPod("b")}, Blockers: refusedBy(BlockedByBudget, "a"), Deadline: after(30)}, "Delete a 28s, Evict b 28s, look at 150"},
+		"blocked, hard, deadline past":    {Input{Pods: []Pod{newPod("a")}, Blockers: refusedBy(BlockedByBudget, "a"), Deadline: after(-5)}, "Delete a 1s, look at 120"},
+		"blocked, hard, wait": {Input{Pods: []Pod{newPod("a")}, Blockers: refusedBy(BlockedByBudget, "a"), Deadline: after(10),
 			Drain: &v1alpha1.DrainSpec{BlockedPods: &v1alpha1.BlockedPods{Action: v1alpha1.BlockedWait}}}, "Evict a 8s, look at 130"},
-		"blocked, hard, longer before": {Input{Pods: []Pod{newPod("a")}, Refusals: refusedBy(RefusedByBudget, "a"), Deadline: after(100),
+		"blocked, hard, longer before": {Input{Pods: []Pod{newPod("a")}, Blockers: refusedBy(BlockedByBudget, "a"), Deadline: after(100),
 			Drain: &v1alpha1.DrainSpec{BlockedPods: &v1alpha1.BlockedPods{Action: v1alpha1.BlockedDelete, BeforeSeconds: ptr.To[int32](100)}}}, "Delete a, look at 220"},
-		"refused by the server": {Input{Pods: []Pod{newPod("a")}, Refusals: refusedBy(RefusedByServer, "a"), Deadline: after(30)}, "Delete a 28s, look at 150"},
-		"no answer in time":     {Input{Pods: []Pod{newPod("a")}, Refusals: refusedBy(RefusedByTimeout, "a"), Deadline: after(30)}, "Delete a 28s, look at 150"},
-		"terminating namespace": {Input{Pods: []Pod{newPod("a")}, Refusals: refusedBy(RefusedByNamespace, "a")}, "Delete a, look at 120"},
+		"refused by the server": {Input{Pods: []Pod{newPod("a")}, Blockers: refusedBy(BlockedByServer, "a"), Deadline: after(30)}, "Delete a 28s, look at 150"},
+		"no answer in time":     {Input{Pods: []Pod{newPod("a")}, Blockers: refusedBy(BlockedByTimeout, "a"), Deadline: after(30)}, "Delete a 28s, look at 150"},
+		"terminating namespace": {Input{Pods: []Pod{newPod("a")}, Blockers: refusedBy(BlockedByNamespace, "a")}, "Delete a, look at 120"},
 
 		"soft, timed out":          {Input{Pods: []Pod{newPod("a")}, Started: after(-120)}, "timed out"},
 		"soft, not yet timed out":  {Input{Pods: []Pod{newPod("a")}, Started: after(-119)}, "Evict a, look at 1"},
@@ -165,7 +165,7 @@ func TestMake(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			test.in.Now = start
-			plan, err := Make(test.in)
+			plan, err := NewPlan(test.in)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -185,8 +185,8 @@ func TestMakeCountsAndNames(t *testing.T) {
 		newPod("free"), newPod("held"), newPod("going", terminating(start, 30)),
 		newPod("later", priority(2_000_000_000)), newPod("mirror", func(p *Pod) { p.Mirror = true }),
 	}
-	in := Input{Pods: pods, Now: start, Refusals: refusedBy(RefusedByBudget, "held", "going")}
-	plan, err := Make(in)
+	in := Input{Pods: pods, Now: start, Blockers: refusedBy(BlockedByBudget, "held", "going")}
+	plan, err := NewPlan(in)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -198,7 +198,7 @@ func TestMakeCountsAndNames(t *testing.T) {
 	}
 
 	in.Started, in.Blocked = after(-120), []v1alpha1.BlockedPod{blockedPod("held", "said no", -100)}
-	if plan, err = Make(in); err != nil {
+	if plan, err = NewPlan(in); err != nil {
 		t.Fatal(err)
 	}
 	want := []v1alpha1.BlockedPod{
@@ -217,7 +217,7 @@ func blockedPod(name, reason string, since int) v1alpha1.BlockedPod {
 	return v1alpha1.BlockedPod{Namespace: "default", Name: name, Reason: reason, StartTime: &metav1.Time{Time: after(since)}}
 }
 
-// A pod whose eviction is being tried again, or was accepted a moment ago, has no refusal, and is
+// A pod whose eviction is being tried again, or was accepted a moment ago, has no blocker, and is
 // not known to be told to go either.
 func TestMakeKeepsBlockedUntilToldToGo(t *testing.T) {
 	in := Input{Now: start, Pods: []Pod{newPod("free"), newPod("again"), newPod("going", terminating(start, 30)), newPod("skipped", labelled("app", "skipped"))},
@@ -225,7 +225,7 @@ func TestMakeKeepsBlockedUntilToldToGo(t *testing.T) {
 	for i, name := range []string{"again", "going", "gone", "skipped"} {
 		in.Blocked = append(in.Blocked, blockedPod(name, "said no", -10-i))
 	}
-	plan, err := Make(in)
+	plan, err := NewPlan(in)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -236,7 +236,7 @@ func TestMakeKeepsBlockedUntilToldToGo(t *testing.T) {
 		t.Error("not blocked any more:", diff)
 	}
 	in.Pods = nil
-	if plan, err = Make(in); err != nil || !plan.Done || plan.Blocked != nil {
+	if plan, err = NewPlan(in); err != nil || !plan.Done || plan.Blocked != nil {
 		t.Error("all are gone:", err, plan)
 	}
 	if diff := cmp.Diff(in.Blocked, plan.Unblocked); diff != "" {
@@ -245,13 +245,13 @@ func TestMakeKeepsBlockedUntilToldToGo(t *testing.T) {
 }
 
 func TestMakeNamesTenAtMost(t *testing.T) {
-	in := Input{Now: start, Refusals: map[types.UID]Refusal{}}
+	in := Input{Now: start, Blockers: map[types.UID]Blocker{}}
 	for i := range 30 {
 		pod := newPod(fmt.Sprintf("pod-%02d", 29-i))
 		in.Pods = append(in.Pods, pod)
-		in.Refusals[pod.UID] = Refusal{Kind: RefusedByBudget, Reason: "says no"}
+		in.Blockers[pod.UID] = Blocker{Kind: BlockedByBudget, Reason: "says no"}
 	}
-	plan, err := Make(in)
+	plan, err := NewPlan(in)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -267,7 +267,7 @@ func TestMakeRefusesABadSkipRule(t *testing.T) {
 	in := Input{Pods: []Pod{newPod("a")}, Now: start, Drain: &v1alpha1.DrainSpec{Skip: []v1alpha1.PodRule{
 		{Namespaces: []string{"fine"}}, {PodSelector: selector("no key", "x")},
 	}}}
-	plan, err := Make(in)
+	plan, err := NewPlan(in)
 	if err == nil || !strings.HasPrefix(err.Error(), "drain.skip[1].podSelector: ") {
 		t.Errorf("got %v", err)
 	}

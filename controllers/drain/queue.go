@@ -55,9 +55,9 @@ type item struct {
 	told time.Time
 	// alone: it was refused for its own sake, and is tried by itself.
 	alone bool
-	// deleted is the kind of refusal that the plan answered with a Delete; it
+	// deleted is the kind of blocker that the plan answered with a Delete; it
 	// stays in force, or the next plan would go back to Evict.
-	deleted *Refusal
+	deleted *Blocker
 	// dropped: it was called off while it was being sent.
 	dropped bool
 }
@@ -87,9 +87,9 @@ func (q *queue) set(owner string, actions []Action, now time.Time) {
 			q.note(it, nil)
 		} else {
 			delete(old, action.Pod.UID)
-			refusal := it.refusal()
+			blocker := it.blocker()
 			q.update(it, action, now)
-			q.note(it, refusal)
+			q.note(it, blocker)
 		}
 		items[action.Pod.UID] = it
 	}
@@ -114,20 +114,20 @@ func (q *queue) set(owner string, actions []Action, now time.Time) {
 // update gives an item the action that is wanted now.
 func (q *queue) update(it *item, action Action, now time.Time) {
 	it.dropped = false
-	before, refusal := it.action, it.refusal()
+	before, blocker := it.action, it.blocker()
 	moves := it.state == stateWaiting && !sameTurn(&before, &action)
 	if moves {
 		q.leave(it)
 	}
 	it.action = action
 	switch {
-	case action.Verb == Evict:
+	case action.Method == Evict:
 		it.deleted = nil
 		if before.Pod.Pending != action.Pod.Pending || before.Pod.Ready != action.Pod.Ready {
 			it.alone = false
 		}
-	case before.Verb == Evict:
-		it.deleted, it.alone = refusal, false
+	case before.Method == Evict:
+		it.deleted, it.alone = blocker, false
 	}
 	toldLater := it.state == stateTold && (it.hurries(now) || now.Sub(it.told) >= askAgainAfter)
 	if moves || toldLater {
@@ -137,16 +137,16 @@ func (q *queue) update(it *item, action Action, now time.Time) {
 
 // sameTurn is whether two actions for one pod wait at the same place.
 func sameTurn(a, b *Action) bool {
-	return a.Verb == b.Verb && a.Deadline.Equal(b.Deadline) &&
+	return a.Method == b.Method && a.Deadline.Equal(b.Deadline) &&
 		a.Pod.Pending == b.Pod.Pending && a.Pod.Ready == b.Pod.Ready && maps.Equal(a.Pod.Labels, b.Pod.Labels)
 }
 
 // refusals are the pods of an owner that were not told to go so far, and why.
-func (q *queue) refusals(owner string) map[types.UID]Refusal {
-	refusals := map[types.UID]Refusal{}
+func (q *queue) refusals(owner string) map[types.UID]Blocker {
+	refusals := map[types.UID]Blocker{}
 	for uid, it := range q.items[owner] {
-		if refusal := it.refusal(); refusal != nil && !it.dropped {
-			refusals[uid] = *refusal
+		if blocker := it.blocker(); blocker != nil && !it.dropped {
+			refusals[uid] = *blocker
 		}
 	}
 	return refusals
@@ -173,7 +173,7 @@ func (q *queue) gateOf(it *item) (gateKey, []*budget) {
 		return gateKey{pod: pod.UID}, nil
 	}
 	key := gateKey{namespace: pod.Namespace}
-	if it.action.Verb == Delete || pod.Pending {
+	if it.action.Method == Delete || pod.Pending {
 		return key, nil
 	}
 	budgets := q.budgets.of(pod)
@@ -253,15 +253,15 @@ func (q *queue) fly(g *gate, change int) {
 func (q *queue) heed(g *gate, now time.Time) {
 	if reason := g.forbids(); reason != "" {
 		g.close(now, lastBackoff, q.jitter)
-		q.refuse(g, newRefusal(RefusedByBudget, reason))
+		q.refuse(g, newBlocker(BlockedByBudget, reason))
 	}
 }
 
 // refuse says why a gate is closed, nil that it is not any more.
-func (q *queue) refuse(g *gate, refusal *Refusal) {
-	before := g.refusal
-	g.refusal = refusal
-	if same(before, refusal) {
+func (q *queue) refuse(g *gate, blocker *Blocker) {
+	before := g.blocker
+	g.blocker = blocker
+	if same(before, blocker) {
 		return
 	}
 	for _, it := range g.waiting {
@@ -270,8 +270,8 @@ func (q *queue) refuse(g *gate, refusal *Refusal) {
 }
 
 // note wakes an item's owner if what keeps it is something else than before.
-func (q *queue) note(it *item, before *Refusal) {
-	if !same(before, it.refusal()) {
+func (q *queue) note(it *item, before *Blocker) {
+	if !same(before, it.blocker()) {
 		q.changed[it.owner] = struct{}{}
 	}
 }
@@ -287,7 +287,7 @@ func (q *queue) setBudget(pdb *policyv1.PodDisruptionBudget, now time.Time) {
 			continue
 		}
 		if reason := g.forbids(); reason == "" {
-			// One may try; the refusal stands until it has passed.
+			// One may try; the blocker stands until it has passed.
 			g.backoff, g.closedUntil = laggingBackoff, time.Time{}
 		} else if g.inFlight == 0 {
 			q.heed(g, now)
@@ -309,25 +309,25 @@ func (q *queue) regroup(namespace string) {
 			if it.action.Pod.Namespace != namespace || it.state != stateWaiting {
 				continue
 			}
-			refusal := it.refusal()
+			blocker := it.blocker()
 			it.alone = false
 			q.leave(it)
 			q.enqueue(it)
-			q.note(it, refusal)
+			q.note(it, blocker)
 		}
 	}
 }
 
-// refusal is why an item is still waiting; nil: it was told to go, or its turn
+// blocker is why an item is still waiting; nil: it was told to go, or its turn
 // has just not come.
-func (it *item) refusal() *Refusal {
+func (it *item) blocker() *Blocker {
 	switch {
 	case it.state == stateTold || it.gate == nil:
 		return nil
 	case it.deleted == nil:
-		return it.gate.refusal
-	case it.gate.refusal != nil:
-		return newRefusal(it.deleted.Kind, it.gate.refusal.Reason)
+		return it.gate.blocker
+	case it.gate.blocker != nil:
+		return newBlocker(it.deleted.Kind, it.gate.blocker.Reason)
 	}
 	return it.deleted
 }

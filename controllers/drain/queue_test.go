@@ -33,7 +33,7 @@ func newQueueTest(t *testing.T) *queueTest {
 func evict(pods ...Pod) []Action {
 	var actions []Action
 	for _, pod := range pods {
-		actions = append(actions, Action{Pod: pod, Verb: Evict})
+		actions = append(actions, Action{Pod: pod, Method: Evict})
 	}
 	return actions
 }
@@ -122,8 +122,8 @@ func (q *queueTest) passes() time.Duration {
 func (q *queueTest) expectRefusals(owner string, want ...string) {
 	q.Helper()
 	var got []string
-	for uid, refusal := range q.refusals(owner) {
-		got = append(got, fmt.Sprintf("%s: %s: %s", strings.TrimPrefix(string(uid), "uid-"), refusal.Kind, refusal.Reason))
+	for uid, blocker := range q.refusals(owner) {
+		got = append(got, fmt.Sprintf("%s: %s: %s", strings.TrimPrefix(string(uid), "uid-"), blocker.Kind, blocker.Reason))
 	}
 	slices.Sort(got)
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -218,9 +218,9 @@ func TestQueueSlowsDown(t *testing.T) {
 
 // A pod that is refused for its own sake is tried by itself, less and less often.
 func TestQueueSetApart(t *testing.T) {
-	for outcome, kind := range map[outcome]RefusalKind{
-		refused: RefusedByServer, failed: RefusedByServer, timeout: RefusedByTimeout, conflict: RefusedByTimeout,
-		namespaceTerminating: RefusedByNamespace,
+	for outcome, kind := range map[outcome]BlockerKind{
+		refused: BlockedByServer, failed: BlockedByServer, timeout: BlockedByTimeout, conflict: BlockedByTimeout,
+		namespaceTerminating: BlockedByNamespace,
 	} {
 		t.Run(string(outcome), func(t *testing.T) {
 			q := newQueueTest(t)

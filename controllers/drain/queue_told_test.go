@@ -21,7 +21,7 @@ func TestQueueDeletesWhatIsBlocked(t *testing.T) {
 	q.expect()
 	refusals := q.refusals("a")
 
-	q.want("a", by(after(60), []Action{{Pod: web, Verb: Delete}}))
+	q.want("a", by(after(60), []Action{{Pod: web, Method: Delete}}))
 	if diff := cmp.Diff(refusals, q.refusals("a")); diff != "" {
 		t.Error("the next plan would evict again:", diff)
 	}
@@ -36,7 +36,7 @@ func TestQueueDeletesWhatIsBlocked(t *testing.T) {
 	q.expectRefusals("a")
 
 	// The pods are heard of later: plans made before still want it.
-	q.want("a", by(after(60), []Action{{Pod: web, Verb: Delete}}))
+	q.want("a", by(after(60), []Action{{Pod: web, Method: Delete}}))
 	q.expect()
 	q.want("a", by(after(60), evict(web)))
 	q.expect()
@@ -48,15 +48,15 @@ func TestQueueDeletesWhatIsInFlight(t *testing.T) {
 	web := newPod("web", labelled("app", "web"))
 	q.want("a", evict(web))
 	try := q.expect("web")
-	q.want("a", []Action{{Pod: web, Verb: Delete}})
+	q.want("a", []Action{{Pod: web, Method: Delete}})
 	q.expect()
 	q.answer(try, namespaceTerminating, "is being terminated")
 	if it := q.sent(); len(it) != 0 {
 		t.Fatal("its own backoff was not kept")
 	}
 	q.passes()
-	if it := q.expect("web"); it[0].sent.Verb != Delete {
-		t.Errorf("sent %s", it[0].sent.Verb)
+	if it := q.expect("web"); it[0].sent.Method != Delete {
+		t.Errorf("sent %s", it[0].sent.Method)
 	}
 }
 

@@ -59,9 +59,9 @@ type response struct {
 // a budget blocks (cause DisruptionBudget); the budget's controller is behind
 // (the same cause, with a Retry-After); priority and fairness (Retry-After, and
 // a body that is no Status); an admission webhook (none of these).
-func newResponse(verb Verb, err error) response {
+func newResponse(method Method, err error) response {
 	if err == nil {
-		if verb == Delete {
+		if method == Delete {
 			return response{outcome: deleted}
 		}
 		return response{outcome: evicted}

@@ -108,12 +108,12 @@ type rig struct {
 	*testing.T
 	traffic  *traffic
 	client   corev1client.CoreV1Interface
-	watches  *Watches
+	watches  *PodWatcher
 	executor *Executor
 	changes  chan string
 
 	mu    sync.Mutex
-	nodes map[string]Input // Pods, Refusals and Now are filled in
+	nodes map[string]Input // Pods, Blockers and Now are filled in
 	plans map[string]Plan
 	woken map[string]int
 }
@@ -138,8 +138,8 @@ func newRig(t *testing.T, config *rest.Config) *rig {
 		t.Fatal(err)
 	}
 	runUntilDone(t, budgets.Start)
-	r.watches = NewWatches(r.client, r.wake)
-	r.executor = NewExecutor(ExecutorOptions{Client: r.client, Budgets: budgets, Present: r.watches.Has, Notify: r.wake})
+	r.watches = NewPodWatcher(r.client, r.wake)
+	r.executor = NewExecutor(ExecutorOptions{Client: r.client, Budgets: budgets, StillExists: r.watches.Has, Notify: r.wake})
 	runUntilDone(t, r.watches.Start)
 	runUntilDone(t, r.executor.Start)
 	runUntilDone(t, r.reconcile)
@@ -156,7 +156,7 @@ func (r *rig) drain(node string, in Input) {
 	r.mu.Lock()
 	r.nodes[node] = in
 	r.mu.Unlock()
-	r.watches.Ensure(node)
+	r.watches.Watch(node)
 	r.wake(node)
 }
 
@@ -180,8 +180,8 @@ func (r *rig) reconcile(ctx context.Context) error {
 			if !synced {
 				continue
 			}
-			in.Pods, in.Refusals, in.Now = pods, r.executor.Refusals(node), time.Now()
-			plan, err := Make(in)
+			in.Pods, in.Blockers, in.Now = pods, r.executor.Blockers(node), time.Now()
+			plan, err := NewPlan(in)
 			if err != nil {
 				return err
 			}

@@ -28,9 +28,9 @@ func (l *leaver) stays(pod *Pod) bool {
 	return pod.Mirror || pod.DaemonSet || (l.honors && pod.Asks.anyOf(AsksSkip)) || l.skip.match(*pod)
 }
 
-// Leaving are the pods that have to go, by name, and ask for nothing that the
+// PodsToEvict returns the pods that have to go, by name, and ask for nothing that the
 // policy does not honour. It fails if the policy's skip rules cannot be read.
-func Leaving(pods []Pod, drain *v1alpha1.DrainSpec) ([]Pod, error) {
+func PodsToEvict(pods []Pod, drain *v1alpha1.DrainSpec) ([]Pod, error) {
 	l, err := newLeaver(drain)
 	if err != nil {
 		return nil, err
@@ -49,10 +49,10 @@ func Leaving(pods []Pod, drain *v1alpha1.DrainSpec) ([]Pod, error) {
 	return left, nil
 }
 
-// Staying are the pods that go on running on a node that is drained: DaemonSet
+// PodsToKeep returns the pods that go on running on a node that is drained: DaemonSet
 // and mirror pods, and those that the policy or their annotation skips. It fails
 // only if the policy's skip rules cannot be read.
-func Staying(pods []Pod, drain *v1alpha1.DrainSpec) ([]Pod, error) {
+func PodsToKeep(pods []Pod, drain *v1alpha1.DrainSpec) ([]Pod, error) {
 	l, err := newLeaver(drain)
 	if err != nil {
 		return nil, err

@@ -47,17 +47,17 @@ func TestStaying(t *testing.T) {
 		newPod("ended", func(p *Pod) { p.DaemonSet, p.Finished = true, true }), // has let go of its volumes
 	}
 	drain := &v1alpha1.DrainSpec{Skip: []v1alpha1.PodRule{{Namespaces: []string{"monitoring"}}}}
-	staying, err := Staying(pods, drain)
+	staying, err := PodsToKeep(pods, drain)
 	if diff := cmp.Diff([]string{"asks", "daemon", "mirror", "rule"}, names(staying)); diff != "" || err != nil {
 		t.Error(err, diff)
 	}
 	drain.PodAnnotations = v1alpha1.PodAnnotationsIgnore
-	staying, err = Staying(pods, drain)
+	staying, err = PodsToKeep(pods, drain)
 	if diff := cmp.Diff([]string{"daemon", "mirror", "rule"}, names(staying)); diff != "" || err != nil {
 		t.Error("annotations ignored:", err, diff)
 	}
 	drain.Skip[0].PodSelector = selector("no key", "x")
-	if staying, err = Staying(pods, drain); err == nil {
+	if staying, err = PodsToKeep(pods, drain); err == nil {
 		t.Errorf("a bad rule: %v", staying)
 	}
 }

@@ -19,9 +19,9 @@ const (
 	pageSize = 500
 )
 
-// Watches know the pods of the nodes that are being drained, and of no others:
+// PodWatcher knows the pods of the nodes that are being drained, and of no others:
 // each node has a list and a watch of its own.
-type Watches struct {
+type PodWatcher struct {
 	client  corev1client.CoreV1Interface
 	notify  func(node string)
 	clock   clock.Clock
@@ -33,12 +33,12 @@ type Watches struct {
 	nodes map[string]*nodeWatch
 }
 
-// NewWatches are Watches of no node, that begin once started. Notify is called
+// NewPodWatcher returns a PodWatcher of no node, which begins once started. Notify is called
 // when something about a node's pods has changed, or that they can or cannot be
 // known: at once when they are first known, else once for many changes. It
 // should not block.
-func NewWatches(client corev1client.CoreV1Interface, notify func(node string)) *Watches {
-	return &Watches{
+func NewPodWatcher(client corev1client.CoreV1Interface, notify func(node string)) *PodWatcher {
+	return &PodWatcher{
 		client:  client,
 		notify:  notify,
 		clock:   clock.RealClock{},
@@ -48,12 +48,12 @@ func NewWatches(client corev1client.CoreV1Interface, notify func(node string)) *
 }
 
 // NeedLeaderElection is true: one replica drains.
-func (w *Watches) NeedLeaderElection() bool {
+func (w *PodWatcher) NeedLeaderElection() bool {
 	return true
 }
 
 // Start watches until ctx is done, and returns once all watches have ended.
-func (w *Watches) Start(ctx context.Context) error {
+func (w *PodWatcher) Start(ctx context.Context) error {
 	w.mu.Lock()
 	w.ctx = ctx
 	for _, node := range w.nodes {
@@ -63,14 +63,14 @@ func (w *Watches) Start(ctx context.Context) error {
 
 	w.wakeups.run(ctx)
 	w.mu.Lock()
-	w.ctx = nil // Ensure begins nothing from here on
+	w.ctx = nil // Watch begins nothing from here on
 	w.mu.Unlock()
 	w.running.Wait()
 	return nil
 }
 
-// Ensure watches a node's pods from now on, if it does not already.
-func (w *Watches) Ensure(node string) {
+// Watch watches a node's pods from now on, if it does not already.
+func (w *PodWatcher) Watch(node string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.nodes[node] != nil {
@@ -83,7 +83,7 @@ func (w *Watches) Ensure(node string) {
 }
 
 // Drop ends the watch of a node's pods and forgets them.
-func (w *Watches) Drop(node string) {
+func (w *PodWatcher) Stop(node string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if watch := w.nodes[node]; watch != nil && watch.cancel != nil {
@@ -94,7 +94,7 @@ func (w *Watches) Drop(node string) {
 
 // Pods are the pods of a node as last heard, in no order. False: they are not
 // known yet, or the node is not watched.
-func (w *Watches) Pods(node string) ([]Pod, bool) {
+func (w *PodWatcher) Pods(node string) ([]Pod, bool) {
 	watch := w.get(node)
 	if watch == nil {
 		return nil, false
@@ -104,7 +104,7 @@ func (w *Watches) Pods(node string) ([]Pod, bool) {
 
 // Err says why a node's pods cannot be listed or watched now; nil if they can.
 // Attempts go on all the while.
-func (w *Watches) Err(node string) error {
+func (w *PodWatcher) Err(node string) error {
 	watch := w.get(node)
 	if watch == nil {
 		return nil
@@ -116,7 +116,7 @@ func (w *Watches) Err(node string) error {
 
 // Has is whether this very pod, by its UID, is still on its node as far as is
 // known. While the node's pods are not known, it is.
-func (w *Watches) Has(pod Pod) bool {
+func (w *PodWatcher) Has(pod Pod) bool {
 	watch := w.get(pod.Node)
 	if watch == nil {
 		return true
@@ -129,7 +129,7 @@ func (w *Watches) Has(pod Pod) bool {
 // Left is whether a pod was seen to leave the node since it is watched. Changes
 // arrive in order, so Pods then miss none that arrived before that one left; a
 // first list may be older than that.
-func (w *Watches) Left(node string) bool {
+func (w *PodWatcher) SawDeletion(node string) bool {
 	watch := w.get(node)
 	if watch == nil {
 		return false
@@ -139,9 +139,9 @@ func (w *Watches) Left(node string) bool {
 	return watch.left
 }
 
-// Look lists a node's pods anew. Unlike a watch, it misses nothing that was
+// List lists a node's pods anew. Unlike a watch, it misses nothing that was
 // created before the call.
-func (w *Watches) Look(ctx context.Context, node string) ([]Pod, error) {
+func (w *PodWatcher) List(ctx context.Context, node string) ([]Pod, error) {
 	options := metav1.ListOptions{Limit: pageSize}
 	var pods []Pod
 	for {
@@ -159,14 +159,14 @@ func (w *Watches) Look(ctx context.Context, node string) ([]Pod, error) {
 	}
 }
 
-func (w *Watches) get(node string) *nodeWatch {
+func (w *PodWatcher) get(node string) *nodeWatch {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.nodes[node]
 }
 
 // begin runs a node's watch. w is locked.
-func (w *Watches) begin(node *nodeWatch) {
+func (w *PodWatcher) begin(node *nodeWatch) {
 	if w.ctx.Err() != nil {
 		return
 	}

@@ -54,15 +54,15 @@ func TestNewPod(t *testing.T) {
 	}
 }
 
-// watched runs Watches and tells what they notify of.
-func watched(t *testing.T, config *rest.Config) (*Watches, chan string) {
+// watched runs a PodWatcher and tells what they notify of.
+func watched(t *testing.T, config *rest.Config) (*PodWatcher, chan string) {
 	t.Helper()
 	client, err := NewClient(config, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	woken := make(chan string, 1000)
-	w := NewWatches(client, func(node string) { woken <- node })
+	w := NewPodWatcher(client, func(node string) { woken <- node })
 	runUntilDone(t, w.Start)
 	return w, woken
 }
@@ -108,14 +108,14 @@ func TestWatches(t *testing.T) {
 	if _, synced := w.Pods(node); synced {
 		t.Error("a node is known that is not watched")
 	}
-	w.Ensure(node)
-	w.Ensure(node)
+	w.Watch(node)
+	w.Watch(node)
 	wakesFor(t, woken, node)
 	got, synced := w.Pods(node)
 	if diff := cmp.Diff(namesOf(pods), names(got)); diff != "" || !synced {
 		t.Errorf("synced %t: %s", synced, diff)
 	}
-	looked, err := w.Look(t.Context(), node)
+	looked, err := w.List(t.Context(), node)
 	if diff := cmp.Diff(namesOf(pods), names(looked)); diff != "" || err != nil {
 		t.Error("a second look:", err, diff)
 	}
@@ -140,17 +140,17 @@ func TestWatches(t *testing.T) {
 		t.Error(w.Err(node))
 	}
 
-	w.Drop(node)
+	w.Stop(node)
 	if _, synced := w.Pods(node); synced || !w.Has(other) || w.Err(node) != nil {
 		t.Error("it still knows of the node")
 	}
-	w.Drop(node)
+	w.Stop(node)
 }
 
 // Changes that a drain has no use for wake nobody.
 func TestWatchesWakeForNews(t *testing.T) {
 	clientOfNone := fakeClient(t, nil)
-	w := NewWatches(clientOfNone, func(string) {})
+	w := NewPodWatcher(clientOfNone, func(string) {})
 	n := &nodeWatch{name: "node", watches: w, pods: map[string]Pod{}}
 	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "web", UID: "uid"}}
 	pending := func() bool {
@@ -200,7 +200,7 @@ func TestWatchesWithoutPermission(t *testing.T) {
 	config := cluster.Config()
 	config.Impersonate = rest.ImpersonationConfig{UserName: "nobody"}
 	w, woken := watched(t, config)
-	w.Ensure("node")
+	w.Watch("node")
 	wakesFor(t, woken, "node")
 	err := w.Err("node")
 	if err == nil || !strings.Contains(err.Error(), "cannot list the pods of node node: pods is forbidden") {
@@ -209,7 +209,7 @@ func TestWatchesWithoutPermission(t *testing.T) {
 	if _, synced := w.Pods("node"); synced {
 		t.Error("synced all the same")
 	}
-	if _, err := w.Look(t.Context(), "node"); err == nil || !strings.Contains(err.Error(), "forbidden") {
+	if _, err := w.List(t.Context(), "node"); err == nil || !strings.Contains(err.Error(), "forbidden") {
 		t.Errorf("a look: %v", err)
 	}
 }
@@ -219,7 +219,7 @@ func TestWatchesSurviveTheAPIServer(t *testing.T) {
 	namespace := cluster.CreateNamespace(t)
 	pods := cluster.CreatePods(t, namespace, node, 2)
 	w, woken := watched(t, cluster.Config())
-	w.Ensure(node)
+	w.Watch(node)
 	wakesFor(t, woken, node)
 	cluster.StopAPIServer(t)
 	eventually(t, "an error is shown", func() bool { return w.Err(node) != nil })
@@ -239,14 +239,14 @@ func TestWatchesStop(t *testing.T) {
 		t.Fatal(err)
 	}
 	woken := make(chan string, 100)
-	w := NewWatches(client, func(node string) { woken <- node })
-	w.Ensure("early")
+	w := NewPodWatcher(client, func(node string) { woken <- node })
+	w.Watch("early")
 	stop := runUntilDone(t, w.Start)
 	wakesFor(t, woken, "early")
-	w.Ensure("late")
+	w.Watch("late")
 	wakesFor(t, woken, "late")
 	stop()
-	w.Ensure("too late")
+	w.Watch("too late")
 	if _, synced := w.Pods("too late"); synced {
 		t.Error("watches after its end")
 	}

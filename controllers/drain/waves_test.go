@@ -39,12 +39,12 @@ func TestMakeLastAndOwn(t *testing.T) {
 		"last, and kept":                     {Input{Pods: []Pod{newPod("last", asking(AsksLast|AsksNoDisruption)), mine}, Deadline: after(120)}, "look at 90"},
 		"kept ones hold up our own":          {Input{Pods: []Pod{newPod("keep", asking(AsksNoDisruption)), mine}}, "look at 120"},
 		"those that stay do not hold us up":  {Input{Pods: []Pod{newPod("stay", asking(AsksSkip)), mine}}, "Evict mine, look at 120"},
-		"blocked ones hold up our own":       {Input{Pods: []Pod{app, mine}, Refusals: refusedBy(RefusedByBudget, "app")}, "Evict app, look at 120"},
-		"blocked until the reserve has come": {Input{Pods: []Pod{app, mine}, Refusals: refusedBy(RefusedByBudget, "app"), Deadline: after(30)}, "Delete app 28s, Evict mine 28s, look at 150"},
+		"blocked ones hold up our own":       {Input{Pods: []Pod{app, mine}, Blockers: refusedBy(BlockedByBudget, "app")}, "Evict app, look at 120"},
+		"blocked until the reserve has come": {Input{Pods: []Pod{app, mine}, Blockers: refusedBy(BlockedByBudget, "app"), Deadline: after(30)}, "Delete app 28s, Evict mine 28s, look at 150"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			test.in.Now, test.in.Own = start, own
-			plan, err := Make(test.in)
+			plan, err := NewPlan(test.in)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -51,13 +51,13 @@ type Replica struct {
 	left atomic.Bool
 }
 
-// Sibling is whether a pod is one of the manager's replicas, this one included.
-func (r *Replica) Sibling(namespace string, podsLabels map[string]string) bool {
+// IsReplica reports whether a pod is one of the manager's replicas, this one included.
+func (r *Replica) IsReplica(namespace string, podsLabels map[string]string) bool {
 	return r.Pod.Namespace == namespace && labels.Set(podLabels).AsSelector().Matches(labels.Set(podsLabels))
 }
 
 // Own is whether a pod is the replica's own.
-func (r *Replica) Own(namespace, name string) bool {
+func (r *Replica) IsSelf(namespace, name string) bool {
 	return name != "" && r.Pod == types.NamespacedName{Namespace: namespace, Name: name}
 }
 
@@ -92,7 +92,7 @@ func (r *Replica) HandOver(ctx context.Context) (handedOver bool, err error) {
 
 // canLead is whether a pod is another replica, well, and on a node that stays.
 func (r *Replica) canLead(ctx context.Context, pod *corev1.Pod) bool {
-	return !r.Own(pod.Namespace, pod.Name) && pod.DeletionTimestamp == nil && ready(pod) &&
+	return !r.IsSelf(pod.Namespace, pod.Name) && pod.DeletionTimestamp == nil && ready(pod) &&
 		pod.Spec.NodeName != r.NodeName && r.stays(ctx, pod.Spec.NodeName)
 }
 

@@ -132,10 +132,10 @@ func TestHandOverNotNow(t *testing.T) {
 
 func TestOwn(t *testing.T) {
 	r := &Replica{Pod: types.NamespacedName{Namespace: namespace, Name: "self"}}
-	if !r.Own(namespace, "self") || r.Own(namespace, "b") || r.Own("other", "self") {
+	if !r.IsSelf(namespace, "self") || r.IsSelf(namespace, "b") || r.IsSelf("other", "self") {
 		t.Error("it does not know its own pod")
 	}
-	if (&Replica{}).Own("", "") {
+	if (&Replica{}).IsSelf("", "") {
 		t.Error("a replica without a pod has one")
 	}
 }

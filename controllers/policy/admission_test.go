@@ -26,6 +26,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/nodetermination/operator/api/v1alpha1"
+	ec2node "github.com/nodetermination/operator/controllers/node"
 )
 
 // watcherClient is what a watcher's pod can do with its token, or what the service
@@ -54,7 +55,7 @@ type applied map[string]any
 
 // heard is what a source applies for one event of an instance of a node.
 func heard(node *corev1.Node, event applied) applied {
-	id, _ := v1alpha1.InstanceID(node)
+	id, _ := ec2node.InstanceID(node)
 	return applied{
 		"apiVersion": v1alpha1.GroupVersion.String(), "kind": "NodeTermination",
 		"metadata": applied{"name": id},
@@ -113,7 +114,7 @@ func newWatching(t *testing.T) watching {
 	t.Helper()
 	nodes := newNodes(t, 2)
 	for _, node := range nodes {
-		id, _ := v1alpha1.InstanceID(node)
+		id, _ := ec2node.InstanceID(node)
 		t.Cleanup(func() {
 			_ = admin.Delete(context.Background(), &v1alpha1.NodeTermination{ObjectMeta: metav1.ObjectMeta{Name: id}})
 		})
@@ -202,12 +203,12 @@ func TestWatcherWritesNothingElse(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := &v1alpha1.NodeTermination{}
-	id, _ := v1alpha1.InstanceID(w.own)
+	id, _ := ec2node.InstanceID(w.own)
 	if err := admin.Get(t.Context(), client.ObjectKey{Name: id}, before); err != nil {
 		t.Fatal(err)
 	}
 	// fresh is about an instance of which there is no NodeTermination, on the own node: what CEL cannot see.
-	otherID, _ := v1alpha1.InstanceID(w.other)
+	otherID, _ := ec2node.InstanceID(w.other)
 	fresh := func(event applied) applied {
 		return heard(w.own, event).with("metadata", applied{"name": otherID}).with("spec", applied{"instanceID": otherID})
 	}

@@ -20,6 +20,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/nodetermination/operator/api/v1alpha1"
+	ec2node "github.com/nodetermination/operator/controllers/node"
 )
 
 const (
@@ -198,7 +199,7 @@ func tolerations(change []corev1.Toleration) []*coreac.TolerationApplyConfigurat
 func affinity(selector *v1alpha1.LabelSelector) *coreac.NodeAffinityApplyConfiguration {
 	term := coreac.NodeSelectorTerm().WithMatchExpressions(
 		requirement(corev1.LabelOSStable, corev1.NodeSelectorOpIn, string(corev1.Linux)),
-		requirement(v1alpha1.ComputeTypeLabel, corev1.NodeSelectorOpNotIn, "auto", "fargate", "hybrid"),
+		requirement(ec2node.ComputeTypeLabel, corev1.NodeSelectorOpNotIn, "auto", "fargate", "hybrid"),
 	)
 	if selector != nil {
 		for _, key := range slices.Sorted(maps.Keys(selector.MatchLabels)) {

@@ -18,6 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/nodetermination/operator/api/v1alpha1"
+	ec2node "github.com/nodetermination/operator/controllers/node"
 	"github.com/nodetermination/operator/controllers/source/sqs"
 )
 
@@ -85,19 +86,19 @@ func newView(policies []v1alpha1.NodeTerminationPolicy) *view {
 
 // see counts one node.
 func (v *view) see(node *corev1.Node) {
-	if _, ready := v1alpha1.ReadySince(node); !ready {
+	if _, ready := ec2node.ReadySince(node); !ready {
 		v.nodesDown[node.Name] = true
 	}
-	if _, ours := v1alpha1.InstanceID(node); !ours {
+	if _, ours := ec2node.InstanceID(node); !ours {
 		return
 	}
 	var selecting []*v1alpha1.NodeTerminationPolicy
 	for i := range v.policies {
-		if selects, err := v.policies[i].Selects(node); err == nil && selects {
+		if selects, err := ec2node.Selects(&v.policies[i], node); err == nil && selects {
 			selecting = append(selecting, &v.policies[i])
 		}
 	}
-	if governing := v1alpha1.Governing(v.policies, node); governing != nil {
+	if governing := ec2node.Governing(v.policies, node); governing != nil {
 		v.governed[governing.UID]++
 		for label, manager := range managerLabels {
 			if _, found := node.Labels[label]; found {

@@ -27,6 +27,7 @@ import (
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/nodetermination/operator/api/v1alpha1"
+	ec2node "github.com/nodetermination/operator/controllers/node"
 	"github.com/nodetermination/operator/controllers/source/sqs"
 	"github.com/nodetermination/operator/controllers/webhook"
 	"github.com/nodetermination/operator/hack/operator"
@@ -85,7 +86,7 @@ func newManager(config *rest.Config, scheme *runtime.Scheme) (ctrl.Manager, erro
 		Scheme:  scheme,
 		Metrics: metricsserver.Options{BindAddress: "0"},
 		Cache: cache.Options{ByObject: map[client.Object]cache.ByObject{
-			&corev1.Node{}:      {Transform: v1alpha1.TrimNode},
+			&corev1.Node{}:      {Transform: ec2node.Trim},
 			&appsv1.DaemonSet{}: {Namespaces: map[string]cache.Config{WatcherNamespace: {}}},
 		}},
 	})

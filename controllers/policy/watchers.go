@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/nodetermination/operator/api/v1alpha1"
+	ec2node "github.com/nodetermination/operator/controllers/node"
 )
 
 const (
@@ -80,7 +81,7 @@ func (r *Reconciler) ensureWatcher(
 	ctx context.Context, v *view, policy *v1alpha1.NodeTerminationPolicy, source *v1alpha1.Source, last diagnosis,
 ) (v1alpha1.SourceStatus, error) {
 	failed := v1alpha1.SourceStatus{Name: source.Name, Ready: ptr.To(false), Reason: v1alpha1.ReasonWatchersNotReady}
-	if _, err := policy.Selects(&corev1.Node{}); err != nil {
+	if _, err := ec2node.Selects(policy, &corev1.Node{}); err != nil {
 		failed.Message = short(fmt.Sprintf("watchers stay as they are: %v", err))
 		return failed, nil
 	}

@@ -19,6 +19,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/nodetermination/operator/api/v1alpha1"
+	ec2node "github.com/nodetermination/operator/controllers/node"
 )
 
 // getDaemonSet is a policy's DaemonSet.
@@ -95,10 +96,10 @@ func TestWatchersRunWhereThePolicySelects(t *testing.T) {
 		"spot-b":   {"pool": "spot", "zone": "b", "gpu": ""},
 		"demand":   {"pool": "on-demand", "zone": "a"},
 		"none":     {},
-		"ec2":      {"pool": "spot", v1alpha1.ComputeTypeLabel: "ec2"},
-		"auto":     {"pool": "spot", v1alpha1.ComputeTypeLabel: "auto"},
-		"fargate":  {"pool": "spot", v1alpha1.ComputeTypeLabel: "fargate"},
-		"hybrid":   {"pool": "spot", v1alpha1.ComputeTypeLabel: "hybrid"},
+		"ec2":      {"pool": "spot", ec2node.ComputeTypeLabel: "ec2"},
+		"auto":     {"pool": "spot", ec2node.ComputeTypeLabel: "auto"},
+		"fargate":  {"pool": "spot", ec2node.ComputeTypeLabel: "fargate"},
+		"hybrid":   {"pool": "spot", ec2node.ComputeTypeLabel: "hybrid"},
 		"windows":  {"pool": "spot", corev1.LabelOSStable: "windows"},
 		"elsewise": {"pool": "spot", "other": "test"},
 	} {
@@ -126,8 +127,8 @@ func TestWatchersRunWhereThePolicySelects(t *testing.T) {
 			requirements{{Key: "zone", Operator: exists}, {Key: "zone", Operator: notIn, Values: []string{"b"}}, {Key: "gpu", Operator: doesNotExist}},
 			[]string{"spot"},
 		},
-		{map[string]string{v1alpha1.ComputeTypeLabel: "ec2"}, nil, []string{"ec2"}},
-		{map[string]string{v1alpha1.ComputeTypeLabel: "auto"}, nil, nil},
+		{map[string]string{ec2node.ComputeTypeLabel: "ec2"}, nil, []string{"ec2"}},
+		{map[string]string{ec2node.ComputeTypeLabel: "auto"}, nil, nil},
 	} {
 		name := fmt.Sprintf("selects-%d", i)
 		policy := applyIMDS(t, name, func(spec *v1alpha1.NodeTerminationPolicySpec) {

@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/nodetermination/operator/api/v1alpha1"
+	ec2node "github.com/nodetermination/operator/controllers/node"
 	"github.com/nodetermination/operator/hack/awssim"
 	"github.com/nodetermination/operator/hack/testcluster"
 )
@@ -144,7 +145,7 @@ func TestOnlyInstancesWithTheTagAreTouched(t *testing.T) {
 	t.Cleanup(sim.ClearFaults)
 	var nts []*v1alpha1.NodeTermination
 	for i, tags := range []map[string]string{{tag: ""}, {"Name": tag}} {
-		id, _ := v1alpha1.InstanceID(s.nodes[i])
+		id, _ := ec2node.InstanceID(s.nodes[i])
 		if err := sim.PutInstance(awssim.Instance{ID: id, Tags: tags}); err != nil {
 			t.Fatal(err)
 		}
@@ -156,7 +157,7 @@ func TestOnlyInstancesWithTheTagAreTouched(t *testing.T) {
 			if ready == nil || ready.Reason != v1alpha1.StateWaiting || !strings.Contains(ready.Message, "ec2:DescribeInstances") {
 				return fmt.Errorf("want it to wait for EC2, got %+v", ready)
 			}
-			if hooks := nt.Status.LifecycleHooks; len(hooks) != 1 || hooks[0].State != v1alpha1.HookLeft {
+			if hooks := nt.Status.LifecycleHooks; len(hooks) != 1 || hooks[0].State != v1alpha1.HookIgnored {
 				return fmt.Errorf("hooks %+v, want one that is left alone", hooks)
 			}
 			return nil
@@ -171,7 +172,7 @@ func TestOnlyInstancesWithTheTagAreTouched(t *testing.T) {
 	if err := untouched(s.node(1)); err != nil {
 		t.Error(err)
 	}
-	if hook := nt.Status.LifecycleHooks[0]; hook.State != v1alpha1.HookLeft || !strings.Contains(hook.Message, tag) {
+	if hook := nt.Status.LifecycleHooks[0]; hook.State != v1alpha1.HookIgnored || !strings.Contains(hook.Message, tag) {
 		t.Errorf("hook %+v, want it left alone for want of the tag", hook)
 	}
 	if tagged, other := s.action("drain-0").Result, s.action("drain-1").Result; tagged != "CONTINUE" || other != "" {

@@ -144,7 +144,7 @@ func (r *Reconciler) Told(termination string, action drain.Action) {
 	if !action.Deadline.IsZero() {
 		note += ", at " + inClock(action.Deadline)
 	}
-	if action.Verb == drain.Delete {
+	if action.Method == drain.Delete {
 		note += "; it was deleted, as it could not be evicted in time"
 	}
 	pod := &corev1.ObjectReference{

@@ -16,7 +16,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/nodetermination/operator/api/v1alpha1"
-	"github.com/nodetermination/operator/controllers/cloud"
+	"github.com/nodetermination/operator/controllers/awsapi"
 )
 
 const (
@@ -90,7 +90,7 @@ func (r *Reconciler) keeps(ctx context.Context, s *scope, hook *v1alpha1.HookSta
 	if s.node == nil || !s.podsGone() {
 		return ""
 	}
-	pods, err := r.Watches.Look(ctx, s.node.Name)
+	pods, err := r.Watches.List(ctx, s.node.Name)
 	if err != nil {
 		return fmt.Sprintf("it is not known whether pods have come since: %v", err)
 	}
@@ -120,7 +120,7 @@ func (s *scope) drainAnew(pods int) string {
 // if there is no result. The zero value is none.
 type hookCall struct {
 	at     time.Time
-	result cloud.Result
+	result awsapi.Result
 }
 
 // nextCall is the call about a hook that is due next.
@@ -129,19 +129,19 @@ func (s *scope) nextCall(hook *v1alpha1.HookStatus) hookCall {
 	case s.suspended():
 		return s.nextHeartbeat(hook)
 	case s.node == nil:
-		return hookCall{s.now, cloud.Continue}
+		return hookCall{s.now, awsapi.Continue}
 	case s.podsGone():
 		drained := meta.FindStatusCondition(s.nt.Status.Conditions, v1alpha1.ConditionDrained)
-		completion := hookCall{drained.LastTransitionTime.Add(s.policy.Spec.LifecycleHook.CompletionDelay()), cloud.Continue}
+		completion := hookCall{drained.LastTransitionTime.Add(s.policy.Spec.LifecycleHook.CompletionDelay()), awsapi.Continue}
 		if completion.at.After(hook.Deadline.Time) {
 			completion.at = hook.Deadline.Time
 		}
 		return earlier(completion, s.nextHeartbeat(hook))
 	case s.overdue(hook):
 		if s.policy.Spec.LifecycleHook.AtTimeout() == v1alpha1.OnTimeoutAbandon {
-			return hookCall{s.now, cloud.Abandon}
+			return hookCall{s.now, awsapi.Abandon}
 		}
-		return hookCall{s.now, cloud.Continue}
+		return hookCall{s.now, awsapi.Continue}
 	}
 	s.lookAgain(hook.Deadline.Time)
 	return s.nextHeartbeat(hook)
@@ -195,7 +195,7 @@ func (r *Reconciler) heartbeat(ctx context.Context, s *scope, hook *v1alpha1.Hoo
 	}
 }
 
-func (r *Reconciler) completeHook(ctx context.Context, s *scope, hook *v1alpha1.HookStatus, result cloud.Result) {
+func (r *Reconciler) completeHook(ctx context.Context, s *scope, hook *v1alpha1.HookStatus, result awsapi.Result) {
 	key := hookKey{hook.AutoScalingGroupName, hook.Name, hook.Token}
 	// A status that could not be written is no reason to complete the hook again.
 	if !r.memory.hasCompleted(s.nt.Name, key) {
@@ -205,7 +205,7 @@ func (r *Reconciler) completeHook(ctx context.Context, s *scope, hook *v1alpha1.
 		r.memory.noteCompleted(s.nt.Name, key)
 	}
 	hook.State = v1alpha1.HookContinued
-	if result == cloud.Abandon {
+	if result == awsapi.Abandon {
 		hook.State = v1alpha1.HookAbandoned
 	}
 }
@@ -213,10 +213,10 @@ func (r *Reconciler) completeHook(ctx context.Context, s *scope, hook *v1alpha1.
 // called notes in a hook's status how a call about it went, and is whether it went well.
 func (s *scope) called(hook *v1alpha1.HookStatus, err error) bool {
 	switch {
-	case errors.Is(err, cloud.ErrBusy):
+	case errors.Is(err, awsapi.ErrBusy):
 		s.lookAgain(s.now.Add(busyRetry))
 		return false
-	case errors.Is(err, cloud.ErrNoAction):
+	case errors.Is(err, awsapi.ErrNoAction):
 		s.ended(hook, "the group does not wait any more: somebody else completed the hook, or it timed out")
 		return false
 	case err != nil:
@@ -239,8 +239,8 @@ func hookBackoff(failures int32) time.Duration {
 }
 
 // action is the lifecycle action that waits at a hook.
-func (s *scope) action(hook *v1alpha1.HookStatus) cloud.Action {
-	return cloud.Action{
+func (s *scope) action(hook *v1alpha1.HookStatus) awsapi.Action {
+	return awsapi.Action{
 		Region: s.region(), Group: hook.AutoScalingGroupName, Hook: hook.Name,
 		Token: hook.Token, InstanceID: s.nt.Spec.InstanceID,
 	}
@@ -249,7 +249,7 @@ func (s *scope) action(hook *v1alpha1.HookStatus) cloud.Action {
 // region is the instance's; empty if nobody said.
 func (s *scope) region() string {
 	if s.nt.Status.Node != nil && s.nt.Status.Node.Zone != "" {
-		return cloud.RegionOf(s.nt.Status.Node.Zone)
+		return awsapi.RegionOf(s.nt.Status.Node.Zone)
 	}
 	if s.nt.Spec.Instance != nil {
 		return s.nt.Spec.Instance.Region
@@ -264,12 +264,12 @@ func (r *Reconciler) describeHook(ctx context.Context, s *scope, hook *v1alpha1.
 	}
 	hooks, err := r.Cloud.Hooks(ctx, s.region(), hook.AutoScalingGroupName)
 	if r.askAgain(s, err) {
-		if !errors.Is(err, cloud.ErrBusy) {
+		if !errors.Is(err, awsapi.ErrBusy) {
 			hook.Message = truncate(fmt.Sprintf("its timeout is not known, an hour is assumed: %v", err), maxReason)
 		}
 		return
 	}
-	i := slices.IndexFunc(hooks, func(described cloud.Hook) bool { return described.Name == hook.Name })
+	i := slices.IndexFunc(hooks, func(described awsapi.Hook) bool { return described.Name == hook.Name })
 	if i < 0 {
 		r.memory.asked(s.nt.Name, s.now) // the group has no such hook any more, and says so to the next call
 		return
@@ -290,12 +290,12 @@ func (r *Reconciler) findHooks(ctx context.Context, s *scope) {
 		return
 	}
 	group, err := r.Cloud.TerminatingIn(ctx, s.region(), s.nt.Spec.InstanceID)
-	var hooks []cloud.Hook
+	var hooks []awsapi.Hook
 	if err == nil && group != "" {
 		hooks, err = r.Cloud.Hooks(ctx, s.region(), group)
 	}
 	if r.askAgain(s, err) {
-		if !errors.Is(err, cloud.ErrBusy) {
+		if !errors.Is(err, awsapi.ErrBusy) {
 			s.condition(v1alpha1.ConditionLifecycleHookCompleted, false, v1alpha1.ReasonHookFailing,
 				fmt.Sprintf("cannot find the lifecycle hook that waits for the instance: %v", err))
 		}
@@ -336,7 +336,7 @@ func (r *Reconciler) mayAsk(s *scope) bool {
 // askAgain is whether a question has to be asked again because it failed.
 func (r *Reconciler) askAgain(s *scope, err error) bool {
 	switch {
-	case errors.Is(err, cloud.ErrBusy):
+	case errors.Is(err, awsapi.ErrBusy):
 		s.lookAgain(s.now.Add(busyRetry))
 	case err != nil:
 		r.memory.asked(s.nt.Name, s.now)

@@ -12,7 +12,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/nodetermination/operator/api/v1alpha1"
-	"github.com/nodetermination/operator/controllers/cloud"
+	"github.com/nodetermination/operator/controllers/awsapi"
 )
 
 func TestNextCallAboutAHook(t *testing.T) {
@@ -64,12 +64,12 @@ func TestNextCallAboutAHook(t *testing.T) {
 		},
 		"completed when the pods are gone": {
 			now: 20 * time.Second, prepare: func(s *scope, _ *v1alpha1.HookStatus) { drained(s, 10*time.Second) },
-			want: hookCall{at(10 * time.Second), cloud.Continue},
+			want: hookCall{at(10 * time.Second), awsapi.Continue},
 		},
 		"some time after that, if the policy says so": {
 			rules: &v1alpha1.LifecycleHookSpec{CompletionDelaySeconds: ptr.To[int32](60)},
 			now:   20 * time.Second, prepare: func(s *scope, _ *v1alpha1.HookStatus) { drained(s, 10*time.Second) },
-			want: hookCall{at(70 * time.Second), cloud.Continue},
+			want: hookCall{at(70 * time.Second), awsapi.Continue},
 		},
 		"with heartbeats in between": {
 			rules: &v1alpha1.LifecycleHookSpec{CompletionDelaySeconds: ptr.To[int32](200)},
@@ -79,10 +79,10 @@ func TestNextCallAboutAHook(t *testing.T) {
 		"not after the deadline, whatever the delay": {
 			rules: &v1alpha1.LifecycleHookSpec{CompletionDelaySeconds: ptr.To[int32](7200), Heartbeat: &v1alpha1.Heartbeat{Mode: v1alpha1.HeartbeatDisabled}},
 			now:   20 * time.Second, prepare: func(s *scope, _ *v1alpha1.HookStatus) { drained(s, 10*time.Second) },
-			want: hookCall{at(300 * time.Second), cloud.Continue},
+			want: hookCall{at(300 * time.Second), awsapi.Continue},
 		},
-		"continued at the deadline":     {now: 300 * time.Second, want: hookCall{at(300 * time.Second), cloud.Continue}},
-		"abandoned if the policy wants": {rules: &v1alpha1.LifecycleHookSpec{OnTimeout: v1alpha1.OnTimeoutAbandon}, now: 300 * time.Second, want: hookCall{at(300 * time.Second), cloud.Abandon}},
+		"continued at the deadline":     {now: 300 * time.Second, want: hookCall{at(300 * time.Second), awsapi.Continue}},
+		"abandoned if the policy wants": {rules: &v1alpha1.LifecycleHookSpec{OnTimeout: v1alpha1.OnTimeoutAbandon}, now: 300 * time.Second, want: hookCall{at(300 * time.Second), awsapi.Abandon}},
 		"suspended: the group goes on waiting": {
 			now:     20 * time.Second,
 			prepare: func(s *scope, _ *v1alpha1.HookStatus) { drained(s, 10*time.Second); s.nt.Spec.Suspend = ptr.To(true) },
@@ -99,12 +99,12 @@ func TestNextCallAboutAHook(t *testing.T) {
 		"the drain was given up, and now the deadline has come": {
 			now:     300 * time.Second,
 			prepare: func(s *scope, _ *v1alpha1.HookStatus) { s.nt.Status.CompletionTime = &metav1.Time{Time: t0} },
-			want:    hookCall{at(300 * time.Second), cloud.Continue},
+			want:    hookCall{at(300 * time.Second), awsapi.Continue},
 		},
 		"the node is gone": {
 			now:     20 * time.Second,
 			prepare: func(s *scope, _ *v1alpha1.HookStatus) { s.node = nil },
-			want:    hookCall{at(20 * time.Second), cloud.Continue},
+			want:    hookCall{at(20 * time.Second), awsapi.Continue},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

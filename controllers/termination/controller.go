@@ -25,7 +25,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/nodetermination/operator/api/v1alpha1"
-	"github.com/nodetermination/operator/controllers/cloud"
+	"github.com/nodetermination/operator/controllers/awsapi"
 	"github.com/nodetermination/operator/controllers/drain"
 	"github.com/nodetermination/operator/controllers/leader"
 	"github.com/nodetermination/operator/controllers/webhook"
@@ -37,16 +37,16 @@ const conflictRetry = 50 * time.Millisecond
 // Reconciler drains the nodes that NodeTerminations are about.
 type Reconciler struct {
 	// Client reads from the manager's cache, in which Nodes are indexed by
-	// store.NodeInstanceIDIndex, and writes.
+	// ec2node.InstanceIDIndex, and writes.
 	Client client.Client
 	// Live reads from the API server.
 	Live client.Reader
 	// Executor tells pods to go.
 	Executor *drain.Executor
 	// Watches follow the pods of the nodes being drained.
-	Watches *drain.Watches
+	Watches *drain.PodWatcher
 	// Cloud asks Auto Scaling and EC2.
-	Cloud *cloud.Client
+	Cloud *awsapi.Client
 	// Teller sends what webhooks are told through Sender, Webhooks reads what they refer to.
 	Teller   *Teller
 	Sender   *webhook.Sender
@@ -107,6 +107,7 @@ func (r *Reconciler) step(ctx context.Context, req ctrl.Request) (ctrl.Result, e
 		return ctrl.Result{}, fmt.Errorf("cannot list policies: %w", err)
 	}
 	s := &scope{now: r.Clock.Now(), nt: before.DeepCopy(), policies: policies.Items}
+	renameOldValues(&s.nt.Status)
 	err := r.run(ctx, s)
 	r.memory.change(s.nt.Name, func(known *remembered) {
 		known.subject = s.subject()

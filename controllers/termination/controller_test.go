@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/nodetermination/operator/api/v1alpha1"
+	ec2node "github.com/nodetermination/operator/controllers/node"
 	"github.com/nodetermination/operator/hack/testcluster"
 )
 
@@ -57,7 +58,7 @@ func TestWrongPairIsRefused(t *testing.T) {
 	t.Parallel()
 	s := newSetting(t, 2, nil)
 	cluster.CreatePods(t, s.ns, s.nodes[0].Name, 1)
-	victim, _ := v1alpha1.InstanceID(s.nodes[1])
+	victim, _ := ec2node.InstanceID(s.nodes[1])
 	nt := &v1alpha1.NodeTermination{ObjectMeta: metav1.ObjectMeta{Name: victim}}
 	nt.Spec = v1alpha1.NodeTerminationSpec{InstanceID: victim, NodeName: s.nodes[0].Name, Events: []v1alpha1.Event{notice("a", time.Minute)}}
 	s.create(nt)

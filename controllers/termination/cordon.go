@@ -13,6 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/nodetermination/operator/api/v1alpha1"
+	ec2node "github.com/nodetermination/operator/controllers/node"
 )
 
 // maxNodeConflicts bounds the retries of a change to a node: kubelets and other
@@ -32,7 +33,7 @@ func (r *Reconciler) cordon(ctx context.Context, s *scope) (bool, error) {
 	}
 	_, excludes := s.policy.Spec.ExcludesFromLoadBalancers()
 	stopped := r.instanceStopped(s)
-	_, answers := v1alpha1.ReadySince(s.node)
+	_, answers := ec2node.ReadySince(s.node)
 	s.dead = stopped && !answers
 	want := wanted{
 		taint:        taintFor(s.policy, s.decision.cause),
@@ -68,7 +69,7 @@ func (r *Reconciler) returnToService(ctx context.Context, s *scope) (bool, error
 	if s.node == nil {
 		return false, nil
 	}
-	if _, answers := v1alpha1.ReadySince(s.node); !answers {
+	if _, answers := ec2node.ReadySince(s.node); !answers {
 		return false, nil
 	}
 	err := r.changeNode(ctx, s.node, func(node *corev1.Node) bool { return markInService(node, s.nt.Spec.InstanceID) })

@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/nodetermination/operator/api/v1alpha1"
+	ec2node "github.com/nodetermination/operator/controllers/node"
 	"github.com/nodetermination/operator/hack/testcluster"
 )
 
@@ -144,7 +145,7 @@ func TestAnUnknownBootIsNoOtherBoot(t *testing.T) {
 func TestForgedTerminationIsDeleted(t *testing.T) {
 	t.Parallel()
 	s := newSetting(t, 2, nil)
-	victim, _ := v1alpha1.InstanceID(s.nodes[1])
+	victim, _ := ec2node.InstanceID(s.nodes[1])
 	e := notice("a", time.Minute)
 	e.Source = v1alpha1.SourceIMDS
 	forged := &v1alpha1.NodeTermination{ObjectMeta: metav1.ObjectMeta{Name: victim}}

@@ -17,6 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/nodetermination/operator/api/v1alpha1"
+	ec2node "github.com/nodetermination/operator/controllers/node"
 	"github.com/nodetermination/operator/hack/awssim"
 	"github.com/nodetermination/operator/hack/testcluster"
 )
@@ -125,7 +126,7 @@ func TestNodeOfAnInstanceThatRunsIsNotOutOfService(t *testing.T) {
 		spec.Node = &v1alpha1.NodeActions{OutOfServiceTaint: v1alpha1.OutOfServiceWhenStopped}
 	})
 	s.dead(1)
-	id, _ := v1alpha1.InstanceID(s.nodes[0])
+	id, _ := ec2node.InstanceID(s.nodes[0])
 	if err := sim.PutInstance(awssim.Instance{ID: id}); err != nil {
 		t.Fatal(err)
 	}

@@ -10,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/nodetermination/operator/api/v1alpha1"
+	ec2node "github.com/nodetermination/operator/controllers/node"
 )
 
 // decision is what the active events and the policy come to.
@@ -34,7 +35,7 @@ func (r *Reconciler) govern(_ context.Context, s *scope) (bool, error) {
 		if s.node == nil {
 			return false, nil
 		}
-		s.policy = v1alpha1.Governing(s.policies, s.node)
+		s.policy = ec2node.Governing(s.policies, s.node)
 		if s.policy == nil && len(s.active()) > 0 {
 			s.settle(v1alpha1.StateNoPolicy, "no NodeTerminationPolicy selects node "+s.nt.Spec.NodeName+": nothing is done")
 			return true, nil

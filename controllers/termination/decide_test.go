@@ -80,7 +80,7 @@ func TestDecision(t *testing.T) {
 			events: []v1alpha1.Event{terminating("h", nil)},
 			hooks: []v1alpha1.HookStatus{
 				{AutoScalingGroupName: "g", Name: "b", State: v1alpha1.HookWaiting, Deadline: metav1.Time{Time: t0.Add(time.Minute)}},
-				{AutoScalingGroupName: "g", Name: "a", State: v1alpha1.HookLeft, Deadline: metav1.Time{Time: t0.Add(time.Second)}},
+				{AutoScalingGroupName: "g", Name: "a", State: v1alpha1.HookIgnored, Deadline: metav1.Time{Time: t0.Add(time.Second)}},
 			},
 			policy: policyWith(),
 			want:   decision{action: v1alpha1.ActionCordonAndDrain, cause: v1alpha1.AutoScalingTermination, deadline: t0.Add(time.Minute)},

@@ -87,7 +87,7 @@ func inClock(at time.Time) string {
 // drainAgain is for a node that was drained before another event was heard. If it
 // is still empty the record stays as it was.
 func (r *Reconciler) drainAgain(ctx context.Context, s *scope) error {
-	pods, err := r.Watches.Look(ctx, s.node.Name)
+	pods, err := r.Watches.List(ctx, s.node.Name)
 	if err != nil {
 		return err
 	}
@@ -114,7 +114,7 @@ func (r *Reconciler) startDrain(s *scope) (news bool) {
 	s.settle(v1alpha1.StateDraining, "finding the pods of the node")
 	s.condition(v1alpha1.ConditionDrained, false, v1alpha1.ReasonDraining, s.message)
 	news = r.memory.follow(s.nt.Name, s.node.Name)
-	r.Watches.Ensure(s.node.Name)
+	r.Watches.Watch(s.node.Name)
 	return news
 }
 
@@ -135,10 +135,10 @@ func (r *Reconciler) evict(ctx context.Context, s *scope) error {
 		return err
 	}
 	arriving := plan.Done && s.now.Before(s.lastArrival())
-	if !arriving && (plan.TimedOut || plan.Lost || plan.Done && !r.Watches.Left(s.node.Name)) {
+	if !arriving && (plan.TimedOut || plan.Lost || plan.Done && !r.Watches.SawDeletion(s.node.Name)) {
 		// What is known may be older than the cordon: a drain is over, well or not, only
 		// by pods that were seen to leave since, or a look at the API server itself.
-		if pods, err = r.Watches.Look(ctx, s.node.Name); err != nil {
+		if pods, err = r.Watches.List(ctx, s.node.Name); err != nil {
 			return err
 		}
 		if plan, err = r.plan(s, pods); err != nil {
@@ -182,7 +182,7 @@ func (s *scope) lastArrival() time.Time {
 // handOver keeps the plan from telling this very process to go, if another replica
 // can take over and do that.
 func (r *Reconciler) handOver(ctx context.Context, plan *drain.Plan) error {
-	own := slices.IndexFunc(plan.Actions, func(action drain.Action) bool { return r.Replica.Own(action.Pod.Namespace, action.Pod.Name) })
+	own := slices.IndexFunc(plan.Actions, func(action drain.Action) bool { return r.Replica.IsSelf(action.Pod.Namespace, action.Pod.Name) })
 	if own < 0 {
 		return nil
 	}
@@ -194,10 +194,10 @@ func (r *Reconciler) handOver(ctx context.Context, plan *drain.Plan) error {
 }
 
 func (r *Reconciler) plan(s *scope, pods []drain.Pod) (drain.Plan, error) {
-	plan, err := drain.Make(drain.Input{
+	plan, err := drain.NewPlan(drain.Input{
 		Pods: pods, Drain: s.rules(), Deadline: s.decision.deadline,
-		Started: ptr.Deref(s.nt.Status.DrainStartTime, metav1.Time{}).Time, Now: s.now, Refusals: r.Executor.Refusals(s.nt.Name), Blocked: s.nt.Status.Blocked,
-		Own: func(pod drain.Pod) bool { return r.Replica.Sibling(pod.Namespace, pod.Labels) }, NodeDead: s.dead,
+		Started: ptr.Deref(s.nt.Status.DrainStartTime, metav1.Time{}).Time, Now: s.now, Blockers: r.Executor.Blockers(s.nt.Name), Blocked: s.nt.Status.Blocked,
+		Own: func(pod drain.Pod) bool { return r.Replica.IsReplica(pod.Namespace, pod.Labels) }, NodeDead: s.dead,
 	})
 	if err != nil {
 		return plan, fmt.Errorf("policy %s: %w", s.policy.Name, err)
@@ -220,7 +220,7 @@ func (r *Reconciler) stopDrain(name string) {
 		r.Executor.Set(name, nil)
 	}
 	if node != "" {
-		r.Watches.Drop(node)
+		r.Watches.Stop(node)
 	}
 }
 

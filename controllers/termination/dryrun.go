@@ -43,7 +43,7 @@ func (r *Reconciler) preview(ctx context.Context, s *scope) (string, error) {
 	if _, excludes := s.policy.Spec.ExcludesFromLoadBalancers(); excludes {
 		steps = append(steps, "take it out of load balancers")
 	}
-	pods, err := r.Watches.Look(ctx, s.node.Name)
+	pods, err := r.Watches.List(ctx, s.node.Name)
 	if err != nil {
 		return "", err
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/nodetermination/operator/api/v1alpha1"
+	ec2node "github.com/nodetermination/operator/controllers/node"
 )
 
 const (
@@ -56,7 +57,7 @@ func (r *Reconciler) instanceStopped(s *scope) bool {
 			return true
 		}
 	}
-	if _, ready := v1alpha1.ReadySince(s.node); ready || !s.policy.Spec.DeclaresOutOfService() {
+	if _, ready := ec2node.ReadySince(s.node); ready || !s.policy.Spec.DeclaresOutOfService() {
 		return false
 	}
 	return r.stoppedInEC2(s)

@@ -10,6 +10,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/nodetermination/operator/api/v1alpha1"
+	ec2node "github.com/nodetermination/operator/controllers/node"
 	"github.com/nodetermination/operator/controllers/source/event"
 )
 
@@ -131,7 +132,7 @@ func cameBack(e v1alpha1.Event, known *v1alpha1.NodeReference, node *corev1.Node
 	if e.Kind == v1alpha1.AutoScalingTermination {
 		return false
 	}
-	since, ready := v1alpha1.ReadySince(node)
+	since, ready := ec2node.ReadySince(node)
 	return ready && since.After(over)
 }
 

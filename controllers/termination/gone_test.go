@@ -72,7 +72,7 @@ func TestNodeVanishesAfterItsPolicy(t *testing.T) {
 		t.Errorf("does not tell the truth: %s", ready.Message)
 	}
 	nt = s.until(completing, v1alpha1.StateCompleted)
-	if hook := nt.Status.LifecycleHooks[0]; hook.State != v1alpha1.HookLeft {
+	if hook := nt.Status.LifecycleHooks[0]; hook.State != v1alpha1.HookIgnored {
 		t.Errorf("hook %+v, want it left to its own timeout", hook)
 	}
 	if action := s.action("drain"); action.Result != "" {

@@ -43,7 +43,7 @@ func (r *Reconciler) noticeHooks(_ context.Context, s *scope) (bool, error) {
 // leaveHooks leaves the hooks to their own timeouts whose policy is gone.
 func (s *scope) leaveHooks() {
 	for _, hook := range s.waitingHooks() {
-		hook.State, hook.Message, hook.Failures, hook.RetryTime = v1alpha1.HookLeft, "no policy governs the node any more", nil, nil
+		hook.State, hook.Message, hook.Failures, hook.RetryTime = v1alpha1.HookIgnored, "no policy governs the node any more", nil, nil
 	}
 	s.sumUpHooks()
 }
@@ -104,7 +104,7 @@ func (s *scope) hook(group, name string) *v1alpha1.HookStatus {
 // judgeHook decides, from the policy as it is now, whether a hook that was not
 // completed yet is ours and until when it is kept waiting.
 func (s *scope) judgeHook(hook *v1alpha1.HookStatus) {
-	if hook.State != v1alpha1.HookWaiting && hook.State != v1alpha1.HookLeft {
+	if hook.State != v1alpha1.HookWaiting && hook.State != v1alpha1.HookIgnored {
 		return
 	}
 	hook.Deadline = metav1.Time{Time: s.hookDeadline(hook)}
@@ -112,8 +112,8 @@ func (s *scope) judgeHook(hook *v1alpha1.HookStatus) {
 	case hook.State == v1alpha1.HookWaiting && hook.Failures != nil && s.timedOut(hook):
 		s.ended(hook, truncate("it could not be completed before its own timeout: "+hook.Message, maxReason))
 	case why != "":
-		hook.State, hook.Message, hook.Failures, hook.RetryTime = v1alpha1.HookLeft, why, nil, nil
-	case hook.State == v1alpha1.HookLeft:
+		hook.State, hook.Message, hook.Failures, hook.RetryTime = v1alpha1.HookIgnored, why, nil, nil
+	case hook.State == v1alpha1.HookIgnored:
 		hook.State, hook.Message = v1alpha1.HookWaiting, ""
 	}
 }
@@ -204,7 +204,7 @@ func deadlineOf(e v1alpha1.Event, hooks []v1alpha1.HookStatus) time.Time {
 	}
 	for _, hook := range hooks {
 		theirs := e.LifecycleHook == nil || e.LifecycleHook.AutoScalingGroupName == hook.AutoScalingGroupName && e.LifecycleHook.Name == hook.Name
-		over := hook.State == v1alpha1.HookLeft || hook.State == v1alpha1.HookEnded && groupWaits(hooks, hook.AutoScalingGroupName)
+		over := hook.State == v1alpha1.HookIgnored || hook.State == v1alpha1.HookEnded && groupWaits(hooks, hook.AutoScalingGroupName)
 		if theirs && !over && nearer(hook.Deadline.Time, nearest) {
 			nearest = hook.Deadline.Time
 		}
@@ -248,8 +248,8 @@ func (s *scope) sumUpHooks() {
 			if hook.Message != "" {
 				message += ": " + hook.Message
 			}
-		case hook.State == v1alpha1.HookLeft && reason == v1alpha1.ReasonHookCompleted:
-			reason, message = v1alpha1.ReasonHookLeft, name+" is left to its own timeout: "+hook.Message
+		case hook.State == v1alpha1.HookIgnored && reason == v1alpha1.ReasonHookCompleted:
+			reason, message = v1alpha1.ReasonHookIgnored, name+" is left to its own timeout: "+hook.Message
 		case len(hooks) == 1:
 			message = fmt.Sprintf("%s: %s", name, hook.State)
 		}

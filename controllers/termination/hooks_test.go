@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/nodetermination/operator/api/v1alpha1"
+	ec2node "github.com/nodetermination/operator/controllers/node"
 	"github.com/nodetermination/operator/hack/awssim"
 	"github.com/nodetermination/operator/hack/testcluster"
 )
@@ -35,7 +36,7 @@ func (s *setting) waits(i int, hook string, change ...func(*awssim.LifecycleHook
 	if err := sim.PutLifecycleHook(h); err != nil {
 		s.t.Fatal(err)
 	}
-	id, _ := v1alpha1.InstanceID(s.nodes[i])
+	id, _ := ec2node.InstanceID(s.nodes[i])
 	action, err := sim.BeginLifecycleAction(s.ns, hook, id)
 	if err != nil {
 		s.t.Fatal(err)
@@ -150,7 +151,7 @@ func TestBlockedDrainKeepsTheGroupWaiting(t *testing.T) {
 	}{
 		"and continues at the deadline": {"", v1alpha1.HookContinued, "CONTINUE"},
 		"or abandons":                   {v1alpha1.OnTimeoutAbandon, v1alpha1.HookAbandoned, "ABANDON"},
-		"or leaves it":                  {v1alpha1.OnTimeoutNone, v1alpha1.HookLeft, ""},
+		"or leaves it":                  {v1alpha1.OnTimeoutNone, v1alpha1.HookIgnored, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -213,7 +214,7 @@ func TestOthersHooksAreLeftAlone(t *testing.T) {
 				if ready == nil || ready.Reason == v1alpha1.StateDraining || ready.Reason == v1alpha1.StateReceived || ready.Reason == v1alpha1.StateWaiting {
 					return fmt.Errorf("not settled: %+v", ready)
 				}
-				if hooks := nt.Status.LifecycleHooks; s.policy.Spec.Mode != v1alpha1.ModeDryRun && len(hooks) == 1 && hooks[0].State != v1alpha1.HookLeft {
+				if hooks := nt.Status.LifecycleHooks; s.policy.Spec.Mode != v1alpha1.ModeDryRun && len(hooks) == 1 && hooks[0].State != v1alpha1.HookIgnored {
 					return fmt.Errorf("hook %+v, want it left alone", hooks[0])
 				}
 				return nil

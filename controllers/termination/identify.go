@@ -15,7 +15,7 @@ import (
 
 	"github.com/nodetermination/operator/api/v1alpha1"
 	"github.com/nodetermination/operator/controllers/drain"
-	"github.com/nodetermination/operator/controllers/source/store"
+	ec2node "github.com/nodetermination/operator/controllers/node"
 )
 
 // identify is the phase that finds the node and makes sure it is the right one:
@@ -31,7 +31,7 @@ func (r *Reconciler) identify(ctx context.Context, s *scope) (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("cannot read node %s: %w", s.nt.Spec.NodeName, err)
 	}
-	instance, ec2 := v1alpha1.InstanceID(node)
+	instance, ec2 := ec2node.InstanceID(node)
 	known := s.nt.Status.Node
 	switch {
 	case known == nil && (!ec2 || instance != s.nt.Spec.InstanceID):
@@ -67,7 +67,7 @@ func (r *Reconciler) deleteForged(ctx context.Context, s *scope) (deleted bool, 
 		return false, nil
 	}
 	var nodes corev1.NodeList
-	if err := r.Client.List(ctx, &nodes, client.MatchingFields{store.NodeInstanceIDIndex: s.nt.Spec.InstanceID}); err != nil {
+	if err := r.Client.List(ctx, &nodes, client.MatchingFields{ec2node.InstanceIDIndex: s.nt.Spec.InstanceID}); err != nil {
 		return false, fmt.Errorf("cannot find the node of instance %s: %w", s.nt.Spec.InstanceID, err)
 	}
 	if len(nodes.Items) == 0 {
@@ -84,7 +84,7 @@ func (r *Reconciler) deleteForged(ctx context.Context, s *scope) (deleted bool, 
 }
 
 func referenceTo(node *corev1.Node) *v1alpha1.NodeReference {
-	return &v1alpha1.NodeReference{UID: node.UID, BootID: node.Status.NodeInfo.BootID, Zone: v1alpha1.Zone(node)}
+	return &v1alpha1.NodeReference{UID: node.UID, BootID: node.Status.NodeInfo.BootID, Zone: ec2node.Zone(node)}
 }
 
 // gone notes when the node was first seen to be gone.
@@ -152,7 +152,7 @@ func (r *Reconciler) countLeft(ctx context.Context, s *scope) error {
 	if s.replaced {
 		return nil
 	}
-	pods, err := r.Watches.Look(ctx, s.nt.Spec.NodeName)
+	pods, err := r.Watches.List(ctx, s.nt.Spec.NodeName)
 	if err != nil {
 		return err
 	}
@@ -164,12 +164,12 @@ func (r *Reconciler) countLeft(ctx context.Context, s *scope) error {
 	s.recordUnblocked(plan.Unblocked)
 	r.recordCutShort(s)
 	s.nt.Status.Blocked = nil
-	leaving, err := drain.Leaving(pods, s.rules())
+	leaving, err := drain.PodsToEvict(pods, s.rules())
 	if err != nil {
 		return err
 	}
 	for i := range leaving[:min(len(leaving), maxOutcomes)] {
-		s.record(leaving[i].Namespace, leaving[i].Name, v1alpha1.PodLeft, "was still there when its node was gone")
+		s.record(leaving[i].Namespace, leaving[i].Name, v1alpha1.PodRemaining, "was still there when its node was gone")
 	}
 	return nil
 }

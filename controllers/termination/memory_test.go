@@ -6,7 +6,7 @@ import (
 	"testing"
 
 	"github.com/nodetermination/operator/api/v1alpha1"
-	"github.com/nodetermination/operator/controllers/cloud"
+	"github.com/nodetermination/operator/controllers/awsapi"
 )
 
 // The status that said so was lost to a conflict. Auto Scaling, which is not even there, is not called.
@@ -15,9 +15,9 @@ func TestHookIsNotCompletedAgain(t *testing.T) {
 	s := &scope{now: t0, nt: &v1alpha1.NodeTermination{}, policy: &v1alpha1.NodeTerminationPolicy{}}
 	s.nt.Name = "i-0abc1234def567890"
 	for _, test := range []struct {
-		result cloud.Result
+		result awsapi.Result
 		want   v1alpha1.HookState
-	}{{cloud.Continue, v1alpha1.HookContinued}, {cloud.Abandon, v1alpha1.HookAbandoned}} {
+	}{{awsapi.Continue, v1alpha1.HookContinued}, {awsapi.Abandon, v1alpha1.HookAbandoned}} {
 		hook := newHookStatus(v1alpha1.LifecycleHook{AutoScalingGroupName: "workers", Name: "drain", Token: "a"}, t0)
 		r.memory.noteCompleted(s.nt.Name, hookKey{hook.AutoScalingGroupName, hook.Name, hook.Token})
 		r.completeHook(t.Context(), s, &hook, test.result)

@@ -19,7 +19,7 @@ const maxOutcomes = 20
 
 // gravity orders outcomes: where there are too many the lesser ones are left out,
 // and of one pod the gravest is told.
-var gravity = map[v1alpha1.PodOutcomeType]int{v1alpha1.PodWasBlocked: 1, v1alpha1.PodCutShort: 2, v1alpha1.PodLeft: 3}
+var gravity = map[v1alpha1.PodOutcomeType]int{v1alpha1.PodWasBlocked: 1, v1alpha1.PodCutShort: 2, v1alpha1.PodRemaining: 3}
 
 // recordUnblocked tells of the pods that were blocked when last looked and are not
 // any more, as they have been told to go or are gone.
@@ -36,7 +36,7 @@ func (s *scope) recordUnblocked(pods []v1alpha1.BlockedPod) {
 // recordLeft tells of the pods that are still there at the end.
 func (s *scope) recordLeft(left []v1alpha1.BlockedPod) {
 	for _, pod := range left {
-		s.record(pod.Namespace, pod.Name, v1alpha1.PodLeft, pod.Reason)
+		s.record(pod.Namespace, pod.Name, v1alpha1.PodRemaining, pod.Reason)
 	}
 }
 
@@ -69,8 +69,8 @@ func cutShort(action *drain.Action, now time.Time) (message string, cut bool) {
 		return "", false
 	}
 	message = "told to go"
-	if action.Past.Kind != "" {
-		message = "deleted, although it could not be evicted (" + action.Past.Reason + ")"
+	if action.Overrides.Kind != "" {
+		message = "deleted, although it could not be evicted (" + action.Overrides.Reason + ")"
 	}
 	if given := action.Given(now); given < action.Entitled {
 		message += fmt.Sprintf(", with %d of its %d seconds to shut down", given, action.Entitled)

@@ -25,7 +25,7 @@ func TestOutcomesAreKeptInOrderAndWithinBounds(t *testing.T) {
 	for i := range maxOutcomes {
 		outcomes = withOutcome(outcomes, outcome(fmt.Sprint("blocked-", i), v1alpha1.PodWasBlocked, i))
 	}
-	outcomes = withOutcome(outcomes, outcome("left", v1alpha1.PodLeft, 100))
+	outcomes = withOutcome(outcomes, outcome("left", v1alpha1.PodRemaining, 100))
 	outcomes = withOutcome(outcomes, outcome("blocked-0", v1alpha1.PodCutShort, 101))
 	outcomes = withOutcome(outcomes, outcome("blocked-0", v1alpha1.PodWasBlocked, 102)) // known to be worse
 	outcomes = withOutcome(outcomes, outcome("late", v1alpha1.PodWasBlocked, 103))      // no room
@@ -103,7 +103,7 @@ func TestRecordTellsOfPodsThatWereBlockedOrLeft(t *testing.T) {
 	nt = s.until(nt, v1alpha1.StateFailed)
 	if err := outcomesAre(nt, map[string][2]string{
 		freed.Name: {"WasBlocked", "budget " + s.ns + "/web"},
-		left.Name:  {"Left", v1alpha1.AnnotationDrain},
+		left.Name:  {"Remaining", v1alpha1.AnnotationDrain},
 	}); err != nil {
 		t.Error(err)
 	}

@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/nodetermination/operator/api/v1alpha1"
+	ec2node "github.com/nodetermination/operator/controllers/node"
 )
 
 const (
@@ -126,10 +127,10 @@ func (r *Reconciler) limit(ctx context.Context, s *scope, here domain) (int, err
 	governed := 0
 	for i := range nodes.Items {
 		node := &nodes.Items[i]
-		if _, ec2 := v1alpha1.InstanceID(node); !ec2 || !here.has(node) {
+		if _, ec2 := ec2node.InstanceID(node); !ec2 || !here.has(node) {
 			continue
 		}
-		if policy := v1alpha1.Governing(s.policies, node); policy != nil && policy.UID == here.policy {
+		if policy := ec2node.Governing(s.policies, node); policy != nil && policy.UID == here.policy {
 			governed++
 		}
 	}

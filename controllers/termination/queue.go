@@ -24,6 +24,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/nodetermination/operator/api/v1alpha1"
+	ec2node "github.com/nodetermination/operator/controllers/node"
 )
 
 const (
@@ -72,7 +73,7 @@ func (r *Reconciler) WakeNode(nodeName string) {
 	if r.Client.Get(context.Background(), types.NamespacedName{Name: nodeName}, node) != nil {
 		return
 	}
-	if id, ok := v1alpha1.InstanceID(node); ok {
+	if id, ok := ec2node.InstanceID(node); ok {
 		r.Wake(id)
 	}
 }
@@ -88,7 +89,7 @@ func (r *Reconciler) ofNode(ctx context.Context, node *corev1.Node) []string {
 	if m, marked := marksOn(node); marked {
 		names = append(names, m.InstanceID)
 	}
-	if id, ok := v1alpha1.InstanceID(node); ok && !slices.Contains(names, id) && r.known(ctx, id) {
+	if id, ok := ec2node.InstanceID(node); ok && !slices.Contains(names, id) && r.known(ctx, id) {
 		names = append(names, id)
 	}
 	return names
@@ -118,8 +119,8 @@ func (r *Reconciler) known(ctx context.Context, name string) bool {
 // its heartbeats, changes all the time.
 var nodeChanges = predicate.TypedFuncs[*corev1.Node]{
 	UpdateFunc: func(e event.TypedUpdateEvent[*corev1.Node]) bool {
-		before, beforeReady := v1alpha1.ReadySince(e.ObjectOld)
-		after, afterReady := v1alpha1.ReadySince(e.ObjectNew)
+		before, beforeReady := ec2node.ReadySince(e.ObjectOld)
+		after, afterReady := ec2node.ReadySince(e.ObjectNew)
 		return e.ObjectOld.UID != e.ObjectNew.UID ||
 			e.ObjectOld.Spec.Unschedulable != e.ObjectNew.Spec.Unschedulable ||
 			e.ObjectOld.Spec.ProviderID != e.ObjectNew.Spec.ProviderID ||

@@ -12,7 +12,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/nodetermination/operator/api/v1alpha1"
-	"github.com/nodetermination/operator/controllers/source/store"
+	ec2node "github.com/nodetermination/operator/controllers/node"
 )
 
 // restore is the phase that undoes what was done to the node once no event that
@@ -72,7 +72,7 @@ func (r *Reconciler) undo(ctx context.Context, instanceID string) error {
 	r.Teller.forget(instanceID, func(attempt) bool { return false })
 	r.wakeNext(r.pace.deleted(instanceID))
 	var nodes corev1.NodeList
-	if err := r.Client.List(ctx, &nodes, client.MatchingFields{store.NodeInstanceIDIndex: instanceID}); err != nil {
+	if err := r.Client.List(ctx, &nodes, client.MatchingFields{ec2node.InstanceIDIndex: instanceID}); err != nil {
 		return fmt.Errorf("cannot find the node of instance %s: %w", instanceID, err)
 	}
 	for i := range nodes.Items {

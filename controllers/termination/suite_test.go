@@ -34,10 +34,10 @@ import (
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/nodetermination/operator/api/v1alpha1"
-	"github.com/nodetermination/operator/controllers/cloud"
+	"github.com/nodetermination/operator/controllers/awsapi"
 	"github.com/nodetermination/operator/controllers/drain"
 	"github.com/nodetermination/operator/controllers/leader"
-	"github.com/nodetermination/operator/controllers/source/store"
+	ec2node "github.com/nodetermination/operator/controllers/node"
 	"github.com/nodetermination/operator/controllers/webhook"
 	"github.com/nodetermination/operator/hack/awssim"
 	"github.com/nodetermination/operator/hack/testcluster"
@@ -102,7 +102,7 @@ func newManager(config *rest.Config, scheme *runtime.Scheme) (ctrl.Manager, erro
 		Cache: cache.Options{
 			DefaultTransform: cache.TransformStripManagedFields(),
 			ByObject: map[client.Object]cache.ByObject{
-				&corev1.Node{}:                {Transform: v1alpha1.TrimNode},
+				&corev1.Node{}:                {Transform: ec2node.Trim},
 				&storagev1.VolumeAttachment{}: {Transform: drain.TrimVolumeAttachment},
 			},
 		},
@@ -110,18 +110,18 @@ func newManager(config *rest.Config, scheme *runtime.Scheme) (ctrl.Manager, erro
 	if err != nil {
 		return nil, err
 	}
-	if err := manager.GetFieldIndexer().IndexField(context.Background(), &corev1.Node{}, store.NodeInstanceIDIndex, store.IndexByInstanceID); err != nil {
+	if err := manager.GetFieldIndexer().IndexField(context.Background(), &corev1.Node{}, ec2node.InstanceIDIndex, ec2node.IndexByInstanceID); err != nil {
 		return nil, err
 	}
 	r := &Reconciler{Client: manager.GetClient(), Live: manager.GetAPIReader(), Replica: &leader.Replica{}, Clock: testClock}
-	r.Cloud = cloud.New(cloud.Options{LoadAWSConfig: simulated, Notify: r.Wake})
+	r.Cloud = awsapi.New(awsapi.Options{LoadAWSConfig: simulated, Notify: r.Wake})
 	pods, err := drain.NewClient(config, nil)
 	if err != nil {
 		return nil, err
 	}
-	r.Watches = drain.NewWatches(pods, r.WakeNode)
+	r.Watches = drain.NewPodWatcher(pods, r.WakeNode)
 	r.Executor = drain.NewExecutor(drain.ExecutorOptions{
-		Client: pods, Budgets: manager.GetCache(), Present: r.Watches.Has, Told: r.Told, Notify: r.Wake,
+		Client: pods, Budgets: manager.GetCache(), StillExists: r.Watches.Has, OnEvicted: r.Told, Notify: r.Wake,
 	})
 	r.Teller, r.Sender = &Teller{Notify: r.Wake}, webhook.NewSender(testClock)
 	r.Webhooks = &webhook.Resolver{Reader: manager.GetClient(), Namespace: metav1.NamespaceDefault}
@@ -192,7 +192,7 @@ func (s *setting) create(object client.Object) {
 // terminate writes a NodeTermination of the i-th node as a source would.
 func (s *setting) terminate(i int, events ...v1alpha1.Event) *v1alpha1.NodeTermination {
 	s.t.Helper()
-	id, ok := v1alpha1.InstanceID(s.nodes[i])
+	id, ok := ec2node.InstanceID(s.nodes[i])
 	if !ok {
 		s.t.Fatalf("node %s has no instance", s.nodes[i].Name)
 	}

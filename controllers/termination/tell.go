@@ -168,7 +168,7 @@ func (r *Reconciler) gather(s *scope, pods []drain.Pod) error {
 	}
 	who.annotations, who.emits = s.emits()
 	if len(s.policy.Spec.Webhooks) > 0 {
-		leaving, err := drain.Leaving(pods, s.policy.Spec.Drain)
+		leaving, err := drain.PodsToEvict(pods, s.policy.Spec.Drain)
 		if err != nil {
 			return fmt.Errorf("policy %s: %w", s.policy.Name, err)
 		}

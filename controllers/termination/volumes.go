@@ -42,7 +42,7 @@ func (r *Reconciler) volumesKeep(ctx context.Context, s *scope, hook *v1alpha1.H
 }
 
 func (r *Reconciler) attached(ctx context.Context, s *scope, pods []drain.Pod) ([]string, error) {
-	staying, err := drain.Staying(pods, s.policy.Spec.Drain)
+	staying, err := drain.PodsToKeep(pods, s.policy.Spec.Drain)
 	if err != nil {
 		return nil, err
 	}

@@ -17,7 +17,8 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/nodetermination/operator/api/v1alpha1"
-	"github.com/nodetermination/operator/controllers/cloud"
+	"github.com/nodetermination/operator/controllers/awsapi"
+	ec2node "github.com/nodetermination/operator/controllers/node"
 )
 
 // Data is what a template sees. Its first part has the names, types and meanings of the
@@ -105,7 +106,7 @@ func NewData(step v1alpha1.WebhookStep, message string, nt *v1alpha1.NodeTermina
 	e := deciding(nt)
 	instance := ptr.Deref(nt.Spec.Instance, v1alpha1.Instance{})
 	status := &nt.Status
-	zone := cmp.Or(v1alpha1.Zone(node), instance.AvailabilityZone, ptr.Deref(status.Node, v1alpha1.NodeReference{}).Zone)
+	zone := cmp.Or(ec2node.Zone(node), instance.AvailabilityZone, ptr.Deref(status.Node, v1alpha1.NodeReference{}).Zone)
 	data := Data{
 		EventID:              e.ID,
 		Kind:                 nthKinds[e.Kind],
@@ -124,7 +125,7 @@ func NewData(step v1alpha1.WebhookStep, message string, nt *v1alpha1.NodeTermina
 
 		AccountId:         instance.AccountID,
 		AvailabilityZone:  zone,
-		Region:            cmp.Or(instance.Region, node.Labels[corev1.LabelTopologyRegion], cloud.RegionOf(zone)),
+		Region:            cmp.Or(instance.Region, node.Labels[corev1.LabelTopologyRegion], awsapi.RegionOf(zone)),
 		InstanceLifeCycle: cmp.Or(instance.LifeCycle, lifeCycle(node)),
 		LocalHostname:     address(node, corev1.NodeInternalDNS, corev1.NodeHostName),
 		LocalIP:           address(node, corev1.NodeInternalIP),

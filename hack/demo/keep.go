@@ -9,7 +9,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
-	"github.com/nodetermination/operator/api/v1alpha1"
+	ec2node "github.com/nodetermination/operator/controllers/node"
 	"github.com/nodetermination/operator/hack/awssim"
 )
 
@@ -50,7 +50,7 @@ func (s *story) others() []string {
 	slices.SortStableFunc(nodes, func(a, b *corev1.Node) int { return pods[b.Name] - pods[a.Name] })
 	var instances []string
 	for _, node := range nodes {
-		id, _ := v1alpha1.InstanceID(node)
+		id, _ := ec2node.InstanceID(node)
 		instances = append(instances, id)
 	}
 	return instances

@@ -20,6 +20,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/nodetermination/operator/api/v1alpha1"
+	ec2node "github.com/nodetermination/operator/controllers/node"
 	"github.com/nodetermination/operator/hack/awssim"
 )
 
@@ -178,7 +179,7 @@ func (s *story) choose() {
 			s.node, most = &s.nodes[i], databases
 		}
 	}
-	s.instance, _ = v1alpha1.InstanceID(s.node)
+	s.instance, _ = ec2node.InstanceID(s.node)
 	for _, pod := range s.pods {
 		if pod.Spec.NodeName == s.node.Name && !ofDaemonSet(pod) {
 			s.toGo++
@@ -209,7 +210,7 @@ func (s *story) printNodes() {
 				pods = append(pods, fmt.Sprintf("%d %s", apps[app], app))
 			}
 		}
-		instance, _ := v1alpha1.InstanceID(node)
+		instance, _ := ec2node.InstanceID(node)
 		s.printf(format+"\n", node.Name, node.Labels[corev1.LabelTopologyZone], instance, strings.Join(pods, ", "))
 	}
 }

@@ -150,7 +150,7 @@ func testOthersHooks(t *testing.T) {
 	w.until(own, v1alpha1.StateCompleted)
 	w.checkContinuedOnce(own)
 	nt := w.until(managed, v1alpha1.StateCompleted)
-	if hooks := nt.Status.LifecycleHooks; len(hooks) != 1 || hooks[0].State != v1alpha1.HookLeft {
+	if hooks := nt.Status.LifecycleHooks; len(hooks) != 1 || hooks[0].State != v1alpha1.HookIgnored {
 		t.Errorf("the managed node group's hook is %+v, want it left alone", hooks)
 	}
 	w.checkToldOnce(pods...)

@@ -20,6 +20,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/nodetermination/operator/api/v1alpha1"
+	ec2node "github.com/nodetermination/operator/controllers/node"
 	"github.com/nodetermination/operator/hack/awssim"
 	"github.com/nodetermination/operator/hack/testcluster"
 )
@@ -146,7 +147,7 @@ func (w *world) budgetForGood() *policyv1.PodDisruptionBudget {
 }
 
 func instanceOf(node *corev1.Node) string {
-	id, _ := v1alpha1.InstanceID(node)
+	id, _ := ec2node.InstanceID(node)
 	return id
 }
 

@@ -39,6 +39,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/nodetermination/operator/api/v1alpha1"
+	ec2node "github.com/nodetermination/operator/controllers/node"
 	"github.com/nodetermination/operator/controllers/source/event"
 	"github.com/nodetermination/operator/controllers/source/store"
 )
@@ -52,7 +53,7 @@ const (
 
 // Reconciler makes the annotation of a Node an event. All of its fields are required.
 type Reconciler struct {
-	// Cache has the NodeTerminations, and the nodes indexed by store.NodeInstanceIDIndex.
+	// Cache has the NodeTerminations, and the nodes indexed by ec2node.InstanceIDIndex.
 	Cache client.Reader
 	// Live reads both from the API server.
 	Live client.Reader
@@ -104,12 +105,12 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
 	log := logf.FromContext(ctx)
-	instanceID, ours := v1alpha1.InstanceID(node)
+	instanceID, ours := ec2node.InstanceID(node)
 	if !ours {
 		explain(log, node, "its providerID names no EC2 instance, or EKS Auto Mode runs it")
 		return ctrl.Result{}, nil
 	}
-	newest, err := store.NodeOf(ctx, r.Cache, instanceID)
+	newest, err := ec2node.ByInstance(ctx, r.Cache, instanceID)
 	switch {
 	case err != nil:
 		return ctrl.Result{}, err
@@ -133,7 +134,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		return ctrl.Result{}, fmt.Errorf("cannot list policies: %w", err)
 	}
 	log = log.WithValues("instance", instanceID)
-	if policy := v1alpha1.Governing(policies.Items, live); policy != nil {
+	if policy := ec2node.Governing(policies.Items, live); policy != nil {
 		log = log.WithValues("policy", policy.Name)
 	}
 	facts := store.Store{Live: r.Live, Client: r.Client, Log: log}

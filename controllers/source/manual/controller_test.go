@@ -22,7 +22,7 @@ import (
 
 	"github.com/nodetermination/operator/api/v1alpha1"
 	"github.com/nodetermination/operator/api/v1alpha1/applyconfiguration"
-	"github.com/nodetermination/operator/controllers/source/store"
+	ec2node "github.com/nodetermination/operator/controllers/node"
 )
 
 func newClient(t *testing.T, objects ...client.Object) client.Client {
@@ -35,7 +35,7 @@ func newClient(t *testing.T, objects ...client.Object) client.Client {
 	}
 	return fake.NewClientBuilder().WithScheme(scheme).
 		WithTypeConverters(clientapply.NewTypeConverter(scheme), applyconfiguration.NewTypeConverter(scheme)).
-		WithIndex(&corev1.Node{}, store.NodeInstanceIDIndex, store.IndexByInstanceID).
+		WithIndex(&corev1.Node{}, ec2node.InstanceIDIndex, ec2node.IndexByInstanceID).
 		WithObjects(objects...).Build()
 }
 
@@ -99,7 +99,7 @@ func TestTheAPIServerHasTheWord(t *testing.T) {
 // A node that cannot be drained is one line in the log, and only if somebody asked.
 func TestNoInstanceOfOurs(t *testing.T) {
 	autoMode, fargate, old, unasked := node("update"), node("update"), node("update"), node()
-	autoMode.Labels = map[string]string{v1alpha1.ComputeTypeLabel: "auto"}
+	autoMode.Labels = map[string]string{ec2node.ComputeTypeLabel: "auto"}
 	fargate.Spec.ProviderID = "aws:///us-east-1a/8d3c1a9a5b-fargate-ip-10-0-3-7.ec2.internal"
 	unasked.Spec.ProviderID = "kind://docker/kind/a"
 	anew := node()

@@ -9,10 +9,9 @@ import (
 	"sync"
 	"time"
 
-	"github.com/nodetermination/operator/api/v1alpha1"
-	"github.com/nodetermination/operator/controllers/cloud"
+	"github.com/nodetermination/operator/controllers/awsapi"
+	ec2node "github.com/nodetermination/operator/controllers/node"
 	"github.com/nodetermination/operator/controllers/source/event"
-	"github.com/nodetermination/operator/controllers/source/store"
 )
 
 const (
@@ -29,14 +28,14 @@ const (
 	tagsAge, ec2Look = 10 * time.Minute, 5 * time.Second
 )
 
-// Hooks completes lifecycle actions, as cloud.Client does.
+// Hooks completes lifecycle actions, as awsapi.Client does.
 type Hooks interface {
 	// Instance is what EC2 said of an instance at most maxAge ago. It answers at once;
 	// what is not known is asked for.
-	Instance(region, id string, maxAge time.Duration) (in cloud.Instance, known bool, err error)
-	// Complete ends the group's wait. Its error is cloud.ErrNoAction, cloud.ErrBusy,
+	Instance(region, id string, maxAge time.Duration) (in awsapi.Instance, known bool, err error)
+	// Complete ends the group's wait. Its error is awsapi.ErrNoAction, awsapi.ErrBusy,
 	// or says what to do.
-	Complete(ctx context.Context, action cloud.Action, result cloud.Result) error
+	Complete(ctx context.Context, action awsapi.Action, result awsapi.Result) error
 }
 
 // completeHooks completes the adopted hooks of the queue as soon as it can be done,
@@ -87,15 +86,15 @@ func (c *consumer) tryHook(ctx context.Context, hook *adopted) {
 		c.giveBack(ctx, []string{c.adoptions.forget(hook)})
 		return
 	}
-	err = c.opts.Hooks.Complete(ctx, cloud.Action{
+	err = c.opts.Hooks.Complete(ctx, awsapi.Action{
 		Region: c.client.region, Group: hook.hook.AutoScalingGroupName, Hook: hook.hook.Name,
 		Token: hook.hook.Token, InstanceID: hook.instanceID,
-	}, cloud.Continue)
+	}, awsapi.Continue)
 	switch {
-	case errors.Is(err, cloud.ErrBusy):
+	case errors.Is(err, awsapi.ErrBusy):
 		c.adoptions.putBack(hook, c.opts.Clock.Now().Add(busyDelay))
 		return
-	case err != nil && !errors.Is(err, cloud.ErrNoAction):
+	case err != nil && !errors.Is(err, awsapi.ErrNoAction):
 		if ctx.Err() == nil {
 			c.health.worked(completing, err)
 		}
@@ -152,7 +151,7 @@ func (c *consumer) whatNow(ctx context.Context, hook *adopted) (step, error) {
 	if hook.launching && hook.hook.Destination == event.WarmPool {
 		return proceed, nil
 	}
-	node, err := store.NodeOf(ctx, c.opts.Cache, hook.instanceID)
+	node, err := ec2node.ByInstance(ctx, c.opts.Cache, hook.instanceID)
 	switch {
 	case err != nil:
 		return wait, err
@@ -163,7 +162,7 @@ func (c *consumer) whatNow(ctx context.Context, hook *adopted) (step, error) {
 	case node == nil:
 		return wait, nil
 	}
-	if _, ready := v1alpha1.ReadySince(node); !ready {
+	if _, ready := ec2node.ReadySince(node); !ready {
 		return wait, nil
 	}
 	return proceed, nil

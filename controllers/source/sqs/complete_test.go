@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/nodetermination/operator/api/v1alpha1"
-	"github.com/nodetermination/operator/controllers/cloud"
+	"github.com/nodetermination/operator/controllers/awsapi"
 	"github.com/nodetermination/operator/hack/awssim"
 )
 
@@ -128,28 +128,28 @@ func TestLaunchThatNeverJoins(t *testing.T) {
 }
 
 // hooksFunc completes hooks.
-type hooksFunc func(context.Context, cloud.Action) error
+type hooksFunc func(context.Context, awsapi.Action) error
 
-func (f hooksFunc) Complete(ctx context.Context, action cloud.Action, _ cloud.Result) error {
+func (f hooksFunc) Complete(ctx context.Context, action awsapi.Action, _ awsapi.Result) error {
 	return f(ctx, action)
 }
 
-func (f hooksFunc) Instance(string, string, time.Duration) (cloud.Instance, bool, error) {
-	return cloud.Instance{}, false, errors.New("nobody asks EC2 here")
+func (f hooksFunc) Instance(string, string, time.Duration) (awsapi.Instance, bool, error) {
+	return awsapi.Instance{}, false, errors.New("nobody asks EC2 here")
 }
 
 // taggedHooks completes hooks, and says what EC2 says of their instance.
 type taggedHooks struct {
 	hooksFunc
 	mu   sync.Mutex
-	said *cloud.Instance // nil: nothing yet
+	said *awsapi.Instance // nil: nothing yet
 }
 
-func (h *taggedHooks) Instance(string, string, time.Duration) (cloud.Instance, bool, error) {
+func (h *taggedHooks) Instance(string, string, time.Duration) (awsapi.Instance, bool, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.said == nil {
-		return cloud.Instance{}, false, nil
+		return awsapi.Instance{}, false, nil
 	}
 	return *h.said, true, nil
 }
@@ -157,7 +157,7 @@ func (h *taggedHooks) Instance(string, string, time.Duration) (cloud.Instance, b
 func (h *taggedHooks) says(tags ...string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.said = &cloud.Instance{Found: true, TagKeys: tags}
+	h.said = &awsapi.Instance{Found: true, TagKeys: tags}
 }
 
 // A policy with an instanceTag adopts hooks of instances that have it, and of no others.
@@ -165,7 +165,7 @@ func TestAdoptedInstanceNeedsTheTag(t *testing.T) {
 	f := newFixture(t, node("a", instance))
 	f.policy("all", adopting("join"), func(p *v1alpha1.NodeTerminationPolicy) { p.Spec.InstanceTag = "ours" })
 	completed := make(chan struct{}, 1)
-	hooks := &taggedHooks{hooksFunc: func(context.Context, cloud.Action) error { completed <- struct{}{}; return nil }}
+	hooks := &taggedHooks{hooksFunc: func(context.Context, awsapi.Action) error { completed <- struct{}{}; return nil }}
 	f.opts.Hooks = hooks
 	f.send(launching(instance))
 	f.run()
@@ -190,7 +190,7 @@ func TestSlowCompletionsHoldUpNothing(t *testing.T) {
 	f := newFixture(t, node("a", instance))
 	f.policy("all", adopting("join"))
 	entered, release := make(chan struct{}, launches), make(chan struct{})
-	f.opts.Hooks = hooksFunc(func(ctx context.Context, _ cloud.Action) error {
+	f.opts.Hooks = hooksFunc(func(ctx context.Context, _ awsapi.Action) error {
 		entered <- struct{}{}
 		select {
 		case <-release:
@@ -226,10 +226,10 @@ func TestBusy(t *testing.T) {
 	f := newFixture(t, node("a", instance))
 	f.policy("all", adopting("join"))
 	answers := make(chan error, 2)
-	answers <- cloud.ErrBusy
+	answers <- awsapi.ErrBusy
 	answers <- nil
-	var actions []cloud.Action
-	f.opts.Hooks = hooksFunc(func(_ context.Context, action cloud.Action) error {
+	var actions []awsapi.Action
+	f.opts.Hooks = hooksFunc(func(_ context.Context, action awsapi.Action) error {
 		actions = append(actions, action)
 		return <-answers
 	})
@@ -245,7 +245,7 @@ func TestBusy(t *testing.T) {
 	}
 	f.step(busyDelay)
 	f.waitFor("the message to be deleted", func() bool { return len(f.messages()) == 0 })
-	want := cloud.Action{Region: "us-east-1", Group: "workers", Hook: "join", Token: notice.Token, InstanceID: instance}
+	want := awsapi.Action{Region: "us-east-1", Group: "workers", Hook: "join", Token: notice.Token, InstanceID: instance}
 	if len(actions) != 2 || actions[0] != want || actions[1] != want {
 		t.Errorf("actions %+v, want %+v twice", actions, want)
 	}

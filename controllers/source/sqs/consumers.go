@@ -17,7 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	crevent "sigs.k8s.io/controller-runtime/pkg/event"
 
-	"github.com/nodetermination/operator/api/v1alpha1"
+	ec2node "github.com/nodetermination/operator/controllers/node"
 )
 
 // stopTimeout is how long messages that are being handled may take when the
@@ -26,7 +26,7 @@ const stopTimeout = 5 * time.Second
 
 // Options of Consumers. All but LoadAWSConfig are required.
 type Options struct {
-	// Cache has the nodes, indexed by store.NodeInstanceIDIndex, and the policies.
+	// Cache has the nodes, indexed by ec2node.InstanceIDIndex, and the policies.
 	Cache client.Reader
 	// Live reads NodeTerminations from the API server, past every cache.
 	Live client.Reader
@@ -128,8 +128,8 @@ func (c *Consumers) nodeChanged(object any) {
 	if !ok {
 		return
 	}
-	instanceID, ours := v1alpha1.InstanceID(node)
-	if _, ready := v1alpha1.ReadySince(node); !ours || !ready {
+	instanceID, ours := ec2node.InstanceID(node)
+	if _, ready := ec2node.ReadySince(node); !ours || !ready {
 		return
 	}
 	c.mu.Lock()

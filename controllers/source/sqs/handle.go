@@ -14,8 +14,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/nodetermination/operator/api/v1alpha1"
+	ec2node "github.com/nodetermination/operator/controllers/node"
 	"github.com/nodetermination/operator/controllers/source/event"
-	"github.com/nodetermination/operator/controllers/source/store"
 )
 
 const (
@@ -172,7 +172,7 @@ func (c *consumer) storeMessage(ctx context.Context, m *message, readers audienc
 		result := failed
 		err := err
 		if err == nil {
-			node, err = store.NodeOf(ctx, c.opts.Cache, fact.InstanceID)
+			node, err = ec2node.ByInstance(ctx, c.opts.Cache, fact.InstanceID)
 		}
 		if err == nil {
 			result, err = readers.judge(fact.Event, node, age)
@@ -210,7 +210,7 @@ func (c *consumer) record(m *message, fact event.Fact, readers audience, node *c
 	log := c.log.WithValues("instance", fact.InstanceID, "kind", fact.Event.Kind, "event", fact.Event.ID, "messageID", m.id)
 	if node != nil {
 		log = log.WithValues("node", node.Name)
-		if policy := v1alpha1.Governing(readers.all, node); policy != nil {
+		if policy := ec2node.Governing(readers.all, node); policy != nil {
 			log = log.WithValues("policy", policy.Name)
 		}
 	}

@@ -33,8 +33,8 @@ import (
 
 	"github.com/nodetermination/operator/api/v1alpha1"
 	"github.com/nodetermination/operator/api/v1alpha1/applyconfiguration"
-	"github.com/nodetermination/operator/controllers/cloud"
-	"github.com/nodetermination/operator/controllers/source/store"
+	"github.com/nodetermination/operator/controllers/awsapi"
+	ec2node "github.com/nodetermination/operator/controllers/node"
 	"github.com/nodetermination/operator/hack/awssim"
 	"github.com/nodetermination/operator/hack/testcluster"
 )
@@ -140,7 +140,7 @@ func (f *fixture) connect(cache client.Reader) {
 	f.queue = Queue{URL: f.url, Region: "us-east-1"}
 	f.nodes = &informertest.FakeInformers{}
 	f.opts = Options{
-		Nodes: f.nodes, Hooks: cloud.New(cloud.Options{LoadAWSConfig: f.autoScaling}),
+		Nodes: f.nodes, Hooks: awsapi.New(awsapi.Options{LoadAWSConfig: f.autoScaling}),
 		Cache: cache, Live: f.kube, Client: f.kube, Clock: f.clock, LoadAWSConfig: signed,
 		Log: funcr.New(func(_, line string) { f.logged.add(line) }, funcr.Options{}),
 	}
@@ -347,7 +347,7 @@ func fakeKube(t *testing.T, objects ...client.Object) client.WithWatch {
 	scheme := newScheme(t)
 	return fake.NewClientBuilder().WithScheme(scheme).
 		WithTypeConverters(clientapply.NewTypeConverter(scheme), applyconfiguration.NewTypeConverter(scheme)).
-		WithIndex(&corev1.Node{}, store.NodeInstanceIDIndex, store.IndexByInstanceID).
+		WithIndex(&corev1.Node{}, ec2node.InstanceIDIndex, ec2node.IndexByInstanceID).
 		WithObjects(objects...).Build()
 }
 

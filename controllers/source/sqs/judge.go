@@ -10,6 +10,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/nodetermination/operator/api/v1alpha1"
+	ec2node "github.com/nodetermination/operator/controllers/node"
 	"github.com/nodetermination/operator/controllers/source/event"
 )
 
@@ -83,7 +84,7 @@ func (a audience) judge(e v1alpha1.Event, node *corev1.Node, age time.Duration) 
 func (a audience) selects(node *corev1.Node) (bool, error) {
 	var unusable error
 	for _, policy := range a.policies {
-		selects, err := policy.Selects(node)
+		selects, err := ec2node.Selects(policy, node)
 		if selects {
 			return true, nil
 		}
@@ -100,6 +101,6 @@ func isStale(e v1alpha1.Event, node *corev1.Node) bool {
 	if e.LifecycleHook != nil || ptr.Deref(e.Cancelled, false) {
 		return false
 	}
-	since, ready := v1alpha1.ReadySince(node)
+	since, ready := ec2node.ReadySince(node)
 	return ready && event.Over(e).Before(since)
 }

@@ -14,7 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/nodetermination/operator/api/v1alpha1"
-	"github.com/nodetermination/operator/controllers/source/store"
+	ec2node "github.com/nodetermination/operator/controllers/node"
 	"github.com/nodetermination/operator/hack/awssim"
 	"github.com/nodetermination/operator/hack/testcluster"
 )
@@ -54,7 +54,7 @@ func newLiveFixture(t *testing.T, n int) (*fixture, []*corev1.Node) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := cached.IndexField(t.Context(), &corev1.Node{}, store.NodeInstanceIDIndex, store.IndexByInstanceID); err != nil {
+	if err := cached.IndexField(t.Context(), &corev1.Node{}, ec2node.InstanceIDIndex, ec2node.IndexByInstanceID); err != nil {
 		t.Fatal(err)
 	}
 	ended := make(chan struct{})
@@ -84,7 +84,7 @@ func newLiveFixture(t *testing.T, n int) (*fixture, []*corev1.Node) {
 func TestOnePerInstance(t *testing.T) {
 	f, nodes := newLiveFixture(t, 3)
 	for _, n := range nodes {
-		id, _ := v1alpha1.InstanceID(n)
+		id, _ := ec2node.InstanceID(n)
 		for range 5 {
 			f.send(awssim.Notice{Kind: awssim.SpotInterruption, InstanceIDs: []string{id}, ID: "spot-" + n.Name})
 		}
@@ -96,7 +96,7 @@ func TestOnePerInstance(t *testing.T) {
 		t.Errorf("messages are left: %+v", messages)
 	}
 	for _, n := range nodes {
-		id, _ := v1alpha1.InstanceID(n)
+		id, _ := ec2node.InstanceID(n)
 		if nt := f.termination(id); nt == nil || nt.Spec.NodeName != n.Name || len(nt.Spec.Events) != 2 {
 			t.Errorf("node %s: %+v", n.Name, nt)
 		}
@@ -106,7 +106,7 @@ func TestOnePerInstance(t *testing.T) {
 // While the API server is away, messages wait in the queue.
 func TestAPIServerAway(t *testing.T) {
 	f, nodes := newLiveFixture(t, 1)
-	id, _ := v1alpha1.InstanceID(nodes[0])
+	id, _ := ec2node.InstanceID(nodes[0])
 	f.run()
 	f.waitForHealth(v1alpha1.ReasonReady)
 	cluster.StopAPIServer(t)

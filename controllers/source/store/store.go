@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
-	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
@@ -148,41 +147,6 @@ func (s *Store) deleteMismatched(ctx context.Context, termination *v1alpha1.Node
 	s.Log.Info("NodeTermination deleted, as it named a wrong node",
 		"instance", termination.Name, "node", nodeName, "wrongNode", termination.Spec.NodeName)
 	return nil
-}
-
-// NodeInstanceIDIndex is the field by which the manager's cache finds a Node of an instance.
-const NodeInstanceIDIndex = "nodetermination.dev/instance-id"
-
-// IndexByInstanceID gives the values of NodeInstanceIDIndex: none for what is no Node of
-// an EC2 instance.
-func IndexByInstanceID(object client.Object) []string {
-	node, ok := object.(*corev1.Node)
-	if !ok {
-		return nil
-	}
-	if id, ok := v1alpha1.InstanceID(node); ok {
-		return []string{id}
-	}
-	return nil
-}
-
-// NodeOf is the Node of an instance as a cache has it, nil if there is none: of several the newest, as a machine
-// that registers anew under another name leaves the old Node behind. The cache has Nodes indexed by
-// NodeInstanceIDIndex.
-func NodeOf(ctx context.Context, cache client.Reader, instanceID string) (*corev1.Node, error) {
-	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
-	defer cancel()
-	var nodes corev1.NodeList
-	if err := cache.List(ctx, &nodes, client.MatchingFields{NodeInstanceIDIndex: instanceID}); err != nil {
-		return nil, fmt.Errorf("cannot find the node of instance %s: %w", instanceID, err)
-	}
-	var newest *corev1.Node
-	for i := range nodes.Items {
-		if node := &nodes.Items[i]; newest == nil || newest.CreationTimestamp.Before(&node.CreationTimestamp) {
-			newest = node
-		}
-	}
-	return newest, nil
 }
 
 // eventOf is what is set of an event. What is not set is left out, as an owner

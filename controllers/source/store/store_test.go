@@ -20,7 +20,6 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 	crlog "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/nodetermination/operator/api/v1alpha1"
@@ -258,37 +257,5 @@ func TestStoreInvalid(t *testing.T) {
 	bad.Event.Description = strings.Repeat("x", 2000)
 	if _, err := newStore(c).Put(t.Context(), bad, "node"); err == nil || !strings.Contains(err.Error(), "description") {
 		t.Errorf("error %v", err)
-	}
-}
-
-// A machine that registered anew is its newest node.
-func TestNodeOf(t *testing.T) {
-	node := func(name, instance string, age time.Duration) *corev1.Node {
-		return &corev1.Node{
-			ObjectMeta: metav1.ObjectMeta{Name: name, CreationTimestamp: metav1.NewTime(epoch.Add(-age))},
-			Spec:       corev1.NodeSpec{ProviderID: "aws:///us-east-1a/" + instance},
-		}
-	}
-	cache := fake.NewClientBuilder().WithScheme(scheme).
-		WithIndex(&corev1.Node{}, NodeInstanceIDIndex, IndexByInstanceID).
-		WithObjects(node("old", instance, time.Hour), node("new", instance, time.Minute), node("other", "i-0abc1234def567891", 0)).Build()
-	if got, err := NodeOf(t.Context(), cache, instance); err != nil || got == nil || got.Name != "new" {
-		t.Errorf("%+v, %v", got, err)
-	}
-	if got, err := NodeOf(t.Context(), cache, "i-0abc1234def567892"); err != nil || got != nil {
-		t.Errorf("%+v, %v", got, err)
-	}
-}
-
-func TestIndexByInstanceID(t *testing.T) {
-	node := &corev1.Node{Spec: corev1.NodeSpec{ProviderID: "aws:///us-east-1a/i-0abc1234def567890"}}
-	if got := IndexByInstanceID(node); len(got) != 1 || got[0] != "i-0abc1234def567890" {
-		t.Errorf("a node is indexed as %q", got)
-	}
-	if got := IndexByInstanceID(&corev1.Node{}); got != nil {
-		t.Errorf("a node of another kind is indexed as %q", got)
-	}
-	if got := IndexByInstanceID(&corev1.Pod{}); got != nil {
-		t.Errorf("a pod is indexed as %q", got)
 	}
 }

@@ -20,7 +20,8 @@ type HookStatusApplyConfiguration struct {
 	Name *string `json:"name,omitempty"`
 	// token of the one lifecycle action. Unset: the hook is completed by instance ID.
 	Token *string `json:"token,omitempty"`
-	// state is Waiting, or how it ended: Continued, Abandoned, Ended or Left.
+	// state is Waiting, or how it ended: Continued, Abandoned, Ended or Ignored.
+	// Left is what an earlier version wrote for Ignored.
 	State *apiv1alpha1.HookState `json:"state,omitempty"`
 	// message says why it is so, or what the last call to Auto Scaling failed with.
 	// Unset: there is nothing to say.

@@ -18,7 +18,7 @@ type PodOutcomeApplyConfiguration struct {
 	Namespace *string `json:"namespace,omitempty"`
 	// name of the pod.
 	Name *string `json:"name,omitempty"`
-	// outcome is WasBlocked, CutShort or Left.
+	// outcome is WasBlocked, CutShort or Remaining. Left is what an earlier version wrote for Remaining.
 	Outcome *apiv1alpha1.PodOutcomeType `json:"outcome,omitempty"`
 	// message says what kept it, or what it was denied.
 	Message *string `json:"message,omitempty"`

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package v1alpha1_test
+package node_test
 
 import (
 	"math/rand/v2"
@@ -14,6 +14,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/nodetermination/operator/api/v1alpha1"
+	ec2node "github.com/nodetermination/operator/controllers/node"
 )
 
 func TestInstanceID(t *testing.T) {
@@ -41,7 +42,7 @@ func TestInstanceID(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Labels: test.labels}, Spec: corev1.NodeSpec{ProviderID: test.providerID}}
-			got, ok := v1alpha1.InstanceID(node)
+			got, ok := ec2node.InstanceID(node)
 			if got != test.want || ok != (test.want != "") {
 				t.Errorf("InstanceID = %q, %t; want %q", got, ok, test.want)
 			}
@@ -66,7 +67,7 @@ func TestReadySince(t *testing.T) {
 		{"new", nil, false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			got, ok := v1alpha1.ReadySince(&corev1.Node{Status: corev1.NodeStatus{Conditions: test.conditions}})
+			got, ok := ec2node.ReadySince(&corev1.Node{Status: corev1.NodeStatus{Conditions: test.conditions}})
 			if ok != test.want || ok && !got.Equal(since) {
 				t.Errorf("ReadySince = %s, %t; want %t", got, ok, test.want)
 			}
@@ -74,8 +75,8 @@ func TestReadySince(t *testing.T) {
 	}
 }
 
-// TestTrimNode checks that nothing that is decided by is lost, and that the rest is.
-func TestTrimNode(t *testing.T) {
+// TestTrim checks that nothing that is decided by is lost, and that the rest is.
+func TestTrim(t *testing.T) {
 	since := metav1.NewTime(time.Date(2026, 11, 22, 5, 8, 0, 0, time.UTC))
 	kept := corev1.Node{
 		ObjectMeta: metav1.ObjectMeta{
@@ -101,19 +102,19 @@ func TestTrimNode(t *testing.T) {
 	whole.Status.Conditions = append(whole.Status.Conditions, corev1.NodeCondition{Type: corev1.NodeDiskPressure})
 	whole.Status.NodeInfo.KernelVersion = "6"
 
-	got, err := v1alpha1.TrimNode(whole)
+	got, err := ec2node.Trim(whole)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(&kept, got); diff != "" {
-		t.Errorf("TrimNode (-want +got):\n%s", diff)
+		t.Errorf("Trim (-want +got):\n%s", diff)
 	}
 	// The cache passes through it what is not a node, such as the tombstone of one.
-	if got, err := v1alpha1.TrimNode("tombstone"); err != nil || got != "tombstone" {
-		t.Errorf("TrimNode of something else = %v, %v", got, err)
+	if got, err := ec2node.Trim("tombstone"); err != nil || got != "tombstone" {
+		t.Errorf("Trim of something else = %v, %v", got, err)
 	}
-	if got, err := v1alpha1.TrimNode(&corev1.Node{}); err != nil || cmp.Diff(&corev1.Node{}, got) != "" {
-		t.Errorf("TrimNode of an empty node = %v, %v", got, err)
+	if got, err := ec2node.Trim(&corev1.Node{}); err != nil || cmp.Diff(&corev1.Node{}, got) != "" {
+		t.Errorf("Trim of an empty node = %v, %v", got, err)
 	}
 }
 
@@ -142,7 +143,7 @@ func TestSelects(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			policy := &v1alpha1.NodeTerminationPolicy{Spec: v1alpha1.NodeTerminationPolicySpec{NodeSelector: test.selector}}
-			got, err := policy.Selects(node)
+			got, err := ec2node.Selects(policy, node)
 			if got != test.want || (err != nil) != test.wantErr {
 				t.Errorf("Selects = %t, %v; want %t, an error %t", got, err, test.want, test.wantErr)
 			}
@@ -187,7 +188,7 @@ func TestGoverning(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			var got string
-			if governing := v1alpha1.Governing(test.policies, node); governing != nil {
+			if governing := ec2node.Governing(test.policies, node); governing != nil {
 				got = governing.Name
 			}
 			if got != test.want {
@@ -212,10 +213,10 @@ func TestGoverningIgnoresOrder(t *testing.T) {
 				Spec: v1alpha1.NodeTerminationPolicySpec{Priority: ptr.To(random.Int32N(2))},
 			})
 		}
-		want := v1alpha1.Governing(policies, &corev1.Node{}).Name
+		want := ec2node.Governing(policies, &corev1.Node{}).Name
 		shuffled := slices.Clone(policies)
 		random.Shuffle(len(shuffled), func(i, j int) { shuffled[i], shuffled[j] = shuffled[j], shuffled[i] })
-		if got := v1alpha1.Governing(shuffled, &corev1.Node{}).Name; got != want {
+		if got := ec2node.Governing(shuffled, &corev1.Node{}).Name; got != want {
 			t.Fatalf("%s governs, but %s in another order of %v", want, got, policies)
 		}
 	}

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package cloud asks AWS what the manager needs beside its queues: about
+// Package awsapi asks AWS what the manager needs beside its queues: about
 // lifecycle hooks (hooks.go) and about instances (instances.go). It knows nothing
 // of Kubernetes. What goes wrong is told in words that a status can show
 // (problem.go).
-package cloud
+package awsapi
 
 import (
 	"context"

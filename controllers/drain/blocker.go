@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package drain
+
+import "strings"
+
+// BlockerKind says what keeps a pod from being told to go.
+type BlockerKind string
+
+const (
+	// BlockedByBudget means that one or more disruption budgets block it.
+	BlockedByBudget BlockerKind = "Budget"
+	// BlockedByNamespace means that its namespace is being deleted: nothing can be evicted there.
+	BlockedByNamespace BlockerKind = "NamespaceTerminating"
+	// BlockedByServer means that the API server said no for another reason, such
+	// as a missing permission or an admission webhook.
+	BlockedByServer BlockerKind = "Server"
+	// BlockedByTimeout means that the API server did not answer in time.
+	BlockedByTimeout BlockerKind = "Timeout"
+)
+
+// maxReason is as long as a reason in a status may be, in bytes.
+const maxReason = 512
+
+// Blocker is why a pod could not be told to go. It is tried again all the while.
+type Blocker struct {
+	Kind BlockerKind
+	// Reason is for people: "budget default/web: needs 2 healthy pods and has 2 currently".
+	Reason string
+}
+
+func newBlocker(kind BlockerKind, reason string) *Blocker {
+	return &Blocker{Kind: kind, Reason: cut(reason, maxReason)}
+}
+
+// cut is a text of at most so many bytes. Whatever character is cut in two at the
+// end is dropped: a status is valid UTF-8.
+func cut(text string, limit int) string {
+	if len(text) <= limit {
+		return text
+	}
+	const more = "…"
+	return strings.ToValidUTF8(text[:limit-len(more)], "") + more
+}
+
+func same(a, b *Blocker) bool {
+	return a == b || (a != nil && b != nil && *a == *b)
+}

@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package node
+
+import (
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+// ReadySince returns since when the node has been Ready without a break: the latest
+// time it is known to have booted by. It returns false while the node is not Ready.
+func ReadySince(node *corev1.Node) (time.Time, bool) {
+	for _, condition := range node.Status.Conditions {
+		if condition.Type == corev1.NodeReady {
+			return condition.LastTransitionTime.Time, condition.Status == corev1.ConditionTrue
+		}
+	}
+	return time.Time{}, false
+}

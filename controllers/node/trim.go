@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package node
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/nodetermination/operator/api/v1alpha1"
+)
+
+// Trim is the cache's transform for Nodes: it keeps what decisions and patches need, so that an idle manager's memory does not follow the size of
+// its nodes' statuses.
+func Trim(object any) (any, error) {
+	node, ok := object.(*corev1.Node)
+	if !ok {
+		return object, nil
+	}
+	trimmed := &corev1.Node{
+		ObjectMeta: metav1.ObjectMeta{
+			Name:              node.Name,
+			UID:               node.UID,
+			ResourceVersion:   node.ResourceVersion,
+			CreationTimestamp: node.CreationTimestamp,
+			DeletionTimestamp: node.DeletionTimestamp,
+			Labels:            node.Labels,
+		},
+		Spec: corev1.NodeSpec{
+			ProviderID:    node.Spec.ProviderID,
+			Unschedulable: node.Spec.Unschedulable,
+			Taints:        node.Spec.Taints,
+		},
+	}
+	for _, key := range []string{v1alpha1.AnnotationApplied, v1alpha1.AnnotationDrain} {
+		if value, found := node.Annotations[key]; found {
+			metav1.SetMetaDataAnnotation(&trimmed.ObjectMeta, key, value)
+		}
+	}
+	for _, condition := range node.Status.Conditions {
+		if condition.Type == corev1.NodeReady {
+			trimmed.Status.Conditions = []corev1.NodeCondition{{
+				Type: condition.Type, Status: condition.Status, LastTransitionTime: condition.LastTransitionTime,
+			}}
+		}
+	}
+	trimmed.Status.Addresses = node.Status.Addresses
+	trimmed.Status.NodeInfo.BootID = node.Status.NodeInfo.BootID
+	return trimmed, nil
+}

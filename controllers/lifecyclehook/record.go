@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package lifecyclehook
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/utils/ptr"
+
+	"github.com/nodetermination/operator/api/v1alpha1"
+	"github.com/nodetermination/operator/controllers/cloud"
+)
+
+const (
+	// maxRetryDelay bounds the wait after a failed call about a hook.
+	maxRetryDelay = 30 * time.Second
+	// busyRetry is how soon a call is tried again that was not sent, as too many were under way.
+	busyRetry = 200 * time.Millisecond
+	// holdInterval is how soon a completion that was held is looked at again. That is
+	// cheap: volumes are in the manager's cache, beside one list of the node's pods.
+	holdInterval = 2 * time.Second
+)
+
+// Record folds the answer to the first of Calls into the plan.
+func (p *Plan) Record(answer Answer) {
+	call := p.Calls[0]
+	if call.Method == Find {
+		p.recordFound(answer)
+		p.planCalls()
+		return
+	}
+	hook := &p.Hooks[call.Hook]
+	p.current, p.step = call.Hook, called
+	switch call.Method {
+	case Describe:
+		p.recordDescribed(hook, answer)
+		p.step = described
+	case Heartbeat:
+		p.recordHeartbeat(hook, answer.Err)
+	case Complete:
+		if p.succeeded(hook, answer.Err) {
+			hook.State = v1alpha1.HookContinued
+			if call.Result == cloud.Abandon {
+				hook.State = v1alpha1.HookAbandoned
+			}
+		}
+	}
+	p.planCalls()
+}
+
+// Hold puts the completion off that is the first of Calls, for a reason that the hook's
+// status then says. The group is kept waiting meanwhile, with heartbeats until the deadline.
+func (p *Plan) Hold(reason string) {
+	p.current, p.step = p.Calls[0].Hook, held
+	p.Hooks[p.current].Message = truncate(reason)
+	p.lookAgain(p.in.Now.Add(holdInterval))
+	p.planCalls()
+}
+
+// Restart is Hold where pods have come to the node since it was drained, so that it is
+// drained once more: the hooks that follow wait for that, too.
+func (p *Plan) Restart(reason string) {
+	p.in.PodsGoneSince, p.in.Finished = time.Time{}, false
+	for i := p.Calls[0].Hook + 1; i < len(p.Hooks); i++ {
+		p.update(&p.Hooks[i])
+	}
+	p.Hold(reason)
+}
+
+// recordFound takes note of the hooks of the group in which the instance was found to wait.
+func (p *Plan) recordFound(answer Answer) {
+	if p.unanswered(answer.Err) {
+		if !errors.Is(answer.Err, cloud.ErrBusy) {
+			p.findErr = answer.Err
+		}
+		return
+	}
+	if len(answer.Hooks) == 0 {
+		p.lookAgain(p.in.Now.Add(askInterval)) // it may come to wait yet
+	}
+	p.LastAsked, p.found = p.in.Now, true
+	for _, hook := range answer.Hooks {
+		if !hook.Launching {
+			p.track(v1alpha1.LifecycleHook{AutoScalingGroupName: answer.Group, Name: hook.Name})
+		}
+	}
+	for i := range p.Hooks {
+		p.update(&p.Hooks[i])
+	}
+}
+
+// recordDescribed takes note of for how long the group waits at a hook.
+func (p *Plan) recordDescribed(hook *v1alpha1.HookStatus, answer Answer) {
+	if p.unanswered(answer.Err) {
+		if !errors.Is(answer.Err, cloud.ErrBusy) {
+			hook.Message = truncate(fmt.Sprintf("its timeout is not known, an hour is assumed: %v", answer.Err))
+		}
+		return
+	}
+	i := slices.IndexFunc(answer.Hooks, func(described cloud.Hook) bool { return described.Name == hook.Name })
+	if i < 0 {
+		p.LastAsked = p.in.Now // the group has no such hook any more, and says so to the next call
+		return
+	}
+	hook.HeartbeatTimeoutSeconds = ptr.To(int32(cmp.Or(answer.Hooks[i].HeartbeatTimeout, assumedHeartbeatTimeout) / time.Second))
+	if global := int32(answer.Hooks[i].GlobalTimeout / time.Second); global > 0 {
+		hook.GlobalTimeoutSeconds = &global
+	}
+	hook.Message = ""
+	hook.Deadline = metav1.Time{Time: p.deadline(hook)}
+	p.lookAgain(p.in.Now) // the drain's deadline may be another
+}
+
+// unanswered reports whether a question has to be asked again because it failed.
+func (p *Plan) unanswered(err error) bool {
+	switch {
+	case errors.Is(err, cloud.ErrBusy):
+		p.lookAgain(p.in.Now.Add(busyRetry))
+	case err != nil:
+		p.LastAsked = p.in.Now
+		p.lookAgain(p.in.Now.Add(askInterval))
+	}
+	return err != nil
+}
+
+// recordHeartbeat takes note of a heartbeat.
+func (p *Plan) recordHeartbeat(hook *v1alpha1.HookStatus, err error) {
+	if !p.succeeded(hook, err) {
+		return
+	}
+	hook.LastHeartbeatTime = &metav1.Time{Time: p.in.Now}
+	p.lookAgain(p.nextHeartbeat(hook).at)
+}
+
+// succeeded takes note of how a call about a hook went, and reports whether it went well.
+func (p *Plan) succeeded(hook *v1alpha1.HookStatus, err error) bool {
+	switch {
+	case errors.Is(err, cloud.ErrBusy):
+		p.lookAgain(p.in.Now.Add(busyRetry))
+		return false
+	case errors.Is(err, cloud.ErrNoAction):
+		p.end(hook, "the group does not wait any more: somebody else completed the hook, or it timed out")
+		return false
+	case err != nil:
+		failures := ptr.Deref(hook.Failures, 0) + 1
+		hook.Failures, hook.Message = &failures, truncate(err.Error())
+		hook.RetryTime = &metav1.Time{Time: p.in.Now.Add(retryDelay(failures))}
+		p.lookAgain(hook.RetryTime.Time)
+		return false
+	}
+	hook.Failures, hook.RetryTime, hook.Message = nil, nil, ""
+	return true
+}
+
+// retryDelay returns how long to wait after so many failed calls in a row: a second,
+// which doubles, and up to half of it more.
+func retryDelay(failures int32) time.Duration {
+	backoff := wait.Backoff{Duration: time.Second, Factor: 2, Jitter: 0.5, Steps: 6, Cap: maxRetryDelay}
+	var delay time.Duration
+	for range min(int(failures), backoff.Steps) {
+		delay = backoff.Step()
+	}
+	return min(delay, maxRetryDelay)
+}

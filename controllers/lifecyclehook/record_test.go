@@ -1,0 +1,365 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package lifecyclehook
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+
+	"github.com/nodetermination/operator/api/v1alpha1"
+	"github.com/nodetermination/operator/controllers/cloud"
+)
+
+var (
+	errDenied   = errors.New("AccessDenied: autoscaling:CompleteLifecycleAction")
+	errBusy     = fmt.Errorf("call: %w", cloud.ErrBusy)
+	errNoAction = fmt.Errorf("call: %w", cloud.ErrNoAction)
+)
+
+func TestCompletion(t *testing.T) {
+	const now = 20 * time.Second
+	failed := func(hook *v1alpha1.HookStatus) {
+		hook.Failures, hook.RetryTime, hook.Message = ptr.To[int32](2), ptr.To(after(now)), "denied"
+	}
+	for name, test := range map[string]struct {
+		rules  *v1alpha1.LifecycleHookSpec
+		now    time.Duration
+		change func(*Input)
+		err    error
+		want   func(*v1alpha1.HookStatus)
+		look   time.Duration // after now; zero: none
+	}{
+		"continued": {now: now, want: func(hook *v1alpha1.HookStatus) { hook.State = v1alpha1.HookContinued }},
+		"continued after failures": {
+			now: now, change: func(in *Input) { failed(&in.Hooks[0]) },
+			want: func(hook *v1alpha1.HookStatus) { hook.State = v1alpha1.HookContinued },
+		},
+		"abandoned": {
+			rules: &v1alpha1.LifecycleHookSpec{OnTimeout: v1alpha1.OnTimeoutAbandon}, now: 300 * time.Second,
+			change: func(in *Input) { in.PodsGoneSince = time.Time{} },
+			want:   func(hook *v1alpha1.HookStatus) { hook.State = v1alpha1.HookAbandoned },
+		},
+		"not sent": {now: now, err: errBusy, want: func(*v1alpha1.HookStatus) {}, look: 200 * time.Millisecond},
+		"not sent once more, after failures": {
+			now: now, change: func(in *Input) { failed(&in.Hooks[0]) }, err: errBusy, want: failed, look: 200 * time.Millisecond,
+		},
+		"the group does not wait": {
+			now: now, err: errNoAction,
+			want: func(hook *v1alpha1.HookStatus) {
+				hook.State, hook.Message = v1alpha1.HookEnded, "the group does not wait any more: somebody else completed the hook, or it timed out"
+			},
+		},
+		// The instance goes now, whatever the policy would have waited.
+		"the group does not wait although pods are there": {
+			now: 20 * time.Second, change: func(in *Input) { in.PodsGoneSince, in.Events[0].Time = time.Time{}, after(-90*time.Second) }, err: errNoAction,
+			want: func(hook *v1alpha1.HookStatus) {
+				hook.State, hook.Message = v1alpha1.HookEnded, "the group does not wait any more: somebody else completed the hook, or it timed out"
+				hook.Deadline = after(20 * time.Second)
+			},
+			look: 1, // at once
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			in := oneHook(test.rules, test.now)
+			in.PodsGoneSince = start.Add(10 * time.Second)
+			if test.change != nil {
+				test.change(&in)
+			}
+			want := in.Hooks[0].DeepCopy()
+			want.Failures, want.RetryTime, want.Message = nil, nil, ""
+			test.want(want)
+			plan := NewPlan(in)
+			plan.Record(Answer{Err: test.err})
+			if diff := cmp.Diff(want, &plan.Hooks[0]); diff != "" {
+				t.Errorf("hook (-want +got):\n%s", diff)
+			}
+			var look time.Time
+			if test.look != 0 {
+				look = in.Now.Add(test.look.Truncate(time.Millisecond))
+			}
+			if len(plan.Calls) != 0 || !plan.NextLook.Equal(look) {
+				t.Errorf("calls %v, next look %s, want none, and %s", plan.Calls, plan.NextLook, look)
+			}
+		})
+	}
+}
+
+func TestFailedCallIsTriedAgain(t *testing.T) {
+	for failures, want := range map[int32]time.Duration{
+		0: time.Second, 1: 2 * time.Second, 2: 4 * time.Second, 3: 8 * time.Second, 4: 16 * time.Second, 5: 30 * time.Second, 6: 30 * time.Second, 1 << 30: 30 * time.Second,
+	} {
+		in := oneHook(nil, 20*time.Second)
+		in.PodsGoneSince = start
+		if failures > 0 {
+			in.Hooks[0].Failures = &failures
+		}
+		plan := NewPlan(in)
+		plan.Record(Answer{Err: errDenied})
+		hook := plan.Hooks[0]
+		if hook.State != v1alpha1.HookWaiting || *hook.Failures != failures+1 || hook.Message != errDenied.Error() {
+			t.Errorf("hook %+v, want it waiting with failure %d", hook, failures+1)
+		}
+		if delay := hook.RetryTime.Sub(in.Now); delay < want || delay > min(want*3/2, 30*time.Second) {
+			t.Errorf("tried again %s after failure %d, want %s and up to half of it more, but never over 30s", delay, failures+1, want)
+		}
+		if !plan.NextLook.Equal(hook.RetryTime.Time) || len(plan.Calls) != 0 {
+			t.Errorf("next look %s, calls %v; want it at %s", plan.NextLook, plan.Calls, hook.RetryTime)
+		}
+		if condition := plan.Condition(); condition.Reason != v1alpha1.ReasonHookFailing {
+			t.Errorf("condition %+v", condition)
+		}
+	}
+}
+
+func TestLongMessagesAreCut(t *testing.T) {
+	in := oneHook(nil, 20*time.Second)
+	in.PodsGoneSince = start
+	plan := NewPlan(in)
+	plan.Record(Answer{Err: errors.New(strings.Repeat("ü", 400))})
+	if got := plan.Hooks[0].Message; got != strings.Repeat("ü", 250)+"…" {
+		t.Errorf("a message of %d bytes: %s", len(got), got)
+	}
+}
+
+func TestHeartbeat(t *testing.T) {
+	const now = 100 * time.Second
+	in := oneHook(nil, now)
+	in.Hooks[0].Message = "denied"
+	plan := NewPlan(in)
+	plan.Record(Answer{})
+	if hook := plan.Hooks[0]; !hook.LastHeartbeatTime.Equal(ptr.To(after(now))) || hook.Message != "" || !hook.Deadline.Time.Equal(start.Add(300*time.Second)) {
+		t.Errorf("hook %+v, want a heartbeat and the same deadline", hook)
+	}
+	if len(plan.Calls) != 0 || !plan.NextLook.Equal(start.Add(200*time.Second)) {
+		t.Errorf("calls %v, next look %s; want the next heartbeat", plan.Calls, plan.NextLook)
+	}
+	plan = NewPlan(in)
+	plan.Record(Answer{Err: errDenied})
+	if hook := plan.Hooks[0]; hook.LastHeartbeatTime != nil || *hook.Failures != 1 || len(plan.Calls) != 0 {
+		t.Errorf("hook %+v, calls %v; want a failure", hook, plan.Calls)
+	}
+}
+
+// Timeouts are asked for first; the hook's own call follows, whatever the answer.
+func TestDescribe(t *testing.T) {
+	const now = 200 * time.Second
+	ours := cloud.Hook{Name: "drain", HeartbeatTimeout: 600 * time.Second, GlobalTimeout: 3000 * time.Second}
+	heartbeat := []Call{{Method: Heartbeat}}
+	for name, test := range map[string]struct {
+		answer   Answer
+		timeout  *int32
+		global   *int32
+		deadline time.Duration
+		message  string
+		calls    []Call
+		asked    bool
+		look     time.Duration // after now
+	}{
+		"described": {
+			answer:  Answer{Hooks: []cloud.Hook{{Name: "other", HeartbeatTimeout: time.Second}, ours}},
+			timeout: ptr.To[int32](600), global: ptr.To[int32](3000), deadline: 600 * time.Second, calls: heartbeat,
+		},
+		"described as one without timeouts": {
+			answer: Answer{Hooks: []cloud.Hook{{Name: "drain"}}}, timeout: ptr.To[int32](3600), deadline: time.Hour,
+		},
+		"not among the group's": {
+			answer: Answer{Hooks: []cloud.Hook{{Name: "other"}}}, deadline: time.Hour, calls: heartbeat, asked: true, look: 3400 * time.Second, message: "before",
+		},
+		"not answered": {
+			answer: Answer{Err: errDenied}, deadline: time.Hour, calls: heartbeat, asked: true, look: 10 * time.Second,
+			message: "its timeout is not known, an hour is assumed: " + errDenied.Error(),
+		},
+		"no such group": {
+			answer: Answer{Err: errNoAction}, deadline: time.Hour, calls: heartbeat, asked: true, look: 10 * time.Second,
+			message: "its timeout is not known, an hour is assumed: " + errNoAction.Error(),
+		},
+		"not sent": {answer: Answer{Err: errBusy}, deadline: time.Hour, calls: heartbeat, look: 200 * time.Millisecond, message: "before"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			in := oneHook(nil, now)
+			in.Hooks[0].HeartbeatTimeoutSeconds, in.Hooks[0].Message = nil, "before"
+			plan := NewPlan(in)
+			if diff := cmp.Diff([]Call{{Method: Describe}}, plan.Calls); diff != "" {
+				t.Fatalf("calls (-want +got):\n%s", diff)
+			}
+			plan.Record(test.answer)
+			want := in.Hooks[0].DeepCopy()
+			want.HeartbeatTimeoutSeconds, want.GlobalTimeoutSeconds, want.Deadline, want.Message = test.timeout, test.global, after(test.deadline), test.message
+			if diff := cmp.Diff(want, &plan.Hooks[0]); diff != "" {
+				t.Errorf("hook (-want +got):\n%s", diff)
+			}
+			if diff := cmp.Diff(test.calls, plan.Calls); diff != "" {
+				t.Errorf("calls (-want +got):\n%s", diff)
+			}
+			if asked := plan.LastAsked.Equal(in.Now); asked != test.asked {
+				t.Errorf("last asked %s", plan.LastAsked)
+			}
+			if !plan.NextLook.Equal(in.Now.Add(test.look)) {
+				t.Errorf("next look %s, want %s after now", plan.NextLook.Sub(in.Now), test.look)
+			}
+		})
+	}
+}
+
+// A question that was not answered is not put again for another hook at once.
+func TestOneFailedQuestionAtATime(t *testing.T) {
+	in := oneHook(nil, 0)
+	in.Events = append(in.Events, terminating("other", "b"))
+	in.Hooks = append(in.Hooks, waiting("other", "b"))
+	in.Hooks[0].HeartbeatTimeoutSeconds, in.Hooks[1].HeartbeatTimeoutSeconds = nil, nil
+	for err, want := range map[error][]Call{errDenied: nil, errBusy: {{Method: Describe, Hook: 1}}} {
+		plan := NewPlan(in)
+		if diff := cmp.Diff([]Call{{Method: Describe}, {Method: Describe, Hook: 1}}, plan.Calls); diff != "" {
+			t.Fatalf("calls (-want +got):\n%s", diff)
+		}
+		plan.Record(Answer{Err: err})
+		if diff := cmp.Diff(want, plan.Calls); diff != "" {
+			t.Errorf("after %v, calls (-want +got):\n%s", err, diff)
+		}
+	}
+}
+
+func TestFind(t *testing.T) {
+	for name, test := range map[string]struct {
+		answer Answer
+		hooks  []string
+		asked  bool
+		look   time.Duration
+		reason string // of the condition; empty: it says nothing
+		stays  bool   // what the condition said before
+	}{
+		"two hooks, but not one for launches": {
+			answer: Answer{Group: "g", Hooks: []cloud.Hook{{Name: "a"}, {Name: "join", Launching: true}, {Name: "b"}}},
+			hooks:  []string{"a", "b"}, asked: true, look: 10 * time.Second, reason: v1alpha1.ReasonHookWaiting,
+		},
+		"it does not wait yet":   {asked: true, look: 10 * time.Second},
+		"only hooks of launches": {answer: Answer{Group: "g", Hooks: []cloud.Hook{{Name: "join", Launching: true}}}, asked: true},
+		"not answered":           {answer: Answer{Err: errDenied}, asked: true, look: 10 * time.Second, reason: v1alpha1.ReasonHookFailing, stays: true},
+		"not sent":               {answer: Answer{Err: errBusy}, look: 200 * time.Millisecond, stays: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			in := Input{Events: []v1alpha1.Event{terminating("", "")}, Policy: policy(nil), Now: start.Add(time.Second)}
+			plan := NewPlan(in)
+			plan.Record(test.answer)
+			var hooks []string
+			for _, hook := range plan.Hooks {
+				if hook.State != v1alpha1.HookWaiting || hook.AutoScalingGroupName != "g" || hook.Token != "" || !hook.Deadline.Time.Equal(in.Now.Add(time.Hour)) {
+					t.Errorf("hook %+v", hook)
+				}
+				hooks = append(hooks, hook.Name)
+			}
+			if diff := cmp.Diff(test.hooks, hooks); diff != "" {
+				t.Errorf("hooks (-want +got):\n%s", diff)
+			}
+			var look time.Time
+			if test.look != 0 {
+				look = in.Now.Add(test.look)
+			}
+			if len(plan.Calls) != 0 || !plan.NextLook.Equal(look) || plan.LastAsked.Equal(in.Now) != test.asked {
+				t.Errorf("calls %v, next look %s, last asked %s; want a look after %s", plan.Calls, plan.NextLook, plan.LastAsked, test.look)
+			}
+			nt := &v1alpha1.NodeTermination{}
+			nt.Status.Conditions = []metav1.Condition{{
+				Type: v1alpha1.ConditionLifecycleHookCompleted, Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonHookFailing, LastTransitionTime: after(0),
+			}}
+			plan.WriteTo(nt)
+			switch conditions := nt.Status.Conditions; {
+			case test.reason == "" && !test.stays && len(conditions) != 0:
+				t.Errorf("conditions %+v, want none", conditions)
+			case test.reason != "" && (len(conditions) != 1 || conditions[0].Reason != test.reason):
+				t.Errorf("conditions %+v, want %s", conditions, test.reason)
+			case test.reason != "" && conditions[0].LastTransitionTime.Time.Equal(start) != test.stays:
+				t.Errorf("it has been so since %s", conditions[0].LastTransitionTime)
+			case test.stays && len(conditions) != 1:
+				t.Error("what it said before is lost")
+			}
+		})
+	}
+}
+
+// Volumes are still attached, say: the group is kept waiting.
+func TestHold(t *testing.T) {
+	const reason = "2 volumes are still attached"
+	for name, test := range map[string]struct {
+		now   time.Duration
+		calls []Call
+		look  time.Duration // after now
+	}{
+		"nothing else is due":        {now: 20 * time.Second, look: 2 * time.Second},
+		"a heartbeat is soon":        {now: 99 * time.Second, look: time.Second},
+		"a heartbeat instead":        {now: 100 * time.Second, calls: []Call{{Method: Heartbeat}}, look: 2 * time.Second},
+		"no heartbeat at the end":    {now: 299 * time.Second, calls: []Call{{Method: Heartbeat}}, look: 2 * time.Second},
+		"nor after the deadline":     {now: 300 * time.Second, look: 2 * time.Second},
+		"nor long after it has come": {now: 400 * time.Second, look: 2 * time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			in := oneHook(nil, test.now)
+			in.Events = append(in.Events, terminating("other", "b"))
+			in.Hooks = append(in.Hooks, waiting("other", "b"))
+			in.PodsGoneSince = start.Add(10 * time.Second)
+			plan := NewPlan(in)
+			second := Call{Method: Complete, Hook: 1, Result: cloud.Continue}
+			if diff := cmp.Diff([]Call{{Method: Complete, Result: cloud.Continue}, second}, plan.Calls); diff != "" {
+				t.Fatalf("calls (-want +got):\n%s", diff)
+			}
+			plan.Hold(reason)
+			if diff := cmp.Diff(append(test.calls, second), plan.Calls); diff != "" {
+				t.Errorf("calls (-want +got):\n%s", diff)
+			}
+			if hook := plan.Hooks[0]; hook.State != v1alpha1.HookWaiting || hook.Message != reason {
+				t.Errorf("hook %+v", hook)
+			}
+			if !plan.NextLook.Equal(in.Now.Add(test.look)) {
+				t.Errorf("next look after %s, want %s", plan.NextLook.Sub(in.Now), test.look)
+			}
+		})
+	}
+}
+
+// A pod that tolerates the cordon may come while the completion is delayed.
+func TestRestart(t *testing.T) {
+	const reason = "1 pods have come to the node since it was drained"
+	in := oneHook(nil, 20*time.Second)
+	in.Events = append(in.Events, terminating("other", "b"))
+	in.Hooks = append(in.Hooks, waiting("other", "b"))
+	in.PodsGoneSince, in.Finished = start.Add(10*time.Second), true
+	plan := NewPlan(in)
+	plan.Restart(reason)
+	if len(plan.Calls) != 0 {
+		t.Errorf("calls %v, want none about the other hook either", plan.Calls)
+	}
+	if hook := plan.Hooks[0]; hook.State != v1alpha1.HookWaiting || hook.Message != reason || plan.Hooks[1].Message != "" {
+		t.Errorf("hooks %+v", plan.Hooks)
+	}
+	if !plan.NextLook.Equal(in.Now.Add(2 * time.Second)) {
+		t.Errorf("next look %s", plan.NextLook)
+	}
+}
+
+// At the deadline the other hooks are overdue if pods have come.
+func TestRestartAtTheDeadline(t *testing.T) {
+	for onTimeout, want := range map[v1alpha1.OnTimeout][]Call{
+		v1alpha1.OnTimeoutNone:    nil,
+		v1alpha1.OnTimeoutAbandon: {{Method: Complete, Hook: 1, Result: cloud.Abandon}},
+	} {
+		in := oneHook(&v1alpha1.LifecycleHookSpec{OnTimeout: onTimeout}, 300*time.Second)
+		in.Events = append(in.Events, terminating("other", "b"))
+		in.Hooks = append(in.Hooks, waiting("other", "b"))
+		in.PodsGoneSince = start.Add(10 * time.Second)
+		plan := NewPlan(in)
+		plan.Restart("pods have come")
+		if diff := cmp.Diff(want, plan.Calls); diff != "" {
+			t.Errorf("%s: calls (-want +got):\n%s", onTimeout, diff)
+		}
+		if plan.Hooks[0].State != v1alpha1.HookWaiting {
+			t.Errorf("%s: hook %+v, want that the next plan decides about it", onTimeout, plan.Hooks[0])
+		}
+	}
+}

@@ -34,7 +34,7 @@ func TestDocsApply(t *testing.T) {
 				t.Error("has no manifest to copy: give it a block of ```yaml with an apiVersion")
 			}
 			for _, object := range manifests {
-				if err := admin.Create(t.Context(), object, client.DryRunAll); err != nil {
+				if err := admin(t).Create(t.Context(), object, client.DryRunAll); err != nil {
 					t.Errorf("%s %s: %v", object.GetKind(), object.GetName(), err)
 				}
 			}

@@ -154,7 +154,7 @@ func TestWrongPoliciesAreRefused(t *testing.T) {
 		{"blocked pods too late", aSource + `drain: {blockedPods: {action: Delete, beforeSeconds: 0}}`, []string{"spec.drain.blockedPods.beforeSeconds", atLeast1}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			refused(t, admin.Create(t.Context(), policy(t, test.spec), client.DryRunAll), test.want...)
+			refused(t, admin(t).Create(t.Context(), policy(t, test.spec), client.DryRunAll), test.want...)
 		})
 	}
 }
@@ -247,7 +247,7 @@ func keptAsWritten(t *testing.T, written *unstructured.Unstructured) {
 	create(t, stored)
 	defer remove(t, stored)
 	var typed v1alpha1.NodeTerminationPolicy
-	if err := admin.Get(t.Context(), client.ObjectKeyFromObject(stored), &typed); err != nil {
+	if err := admin(t).Get(t.Context(), client.ObjectKeyFromObject(stored), &typed); err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(throughJSON(t, written.Object["spec"]), throughJSON(t, stored.Object["spec"])); diff != "" {

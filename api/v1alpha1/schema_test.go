@@ -133,7 +133,7 @@ func TestColumns(t *testing.T) {
 		Conditions: conditions, Nodes: ptr.To[int32](42), ActiveTerminations: ptr.To[int32](3),
 	}
 	for _, object := range []client.Object{nt, policy} {
-		if err := admin.Status().Update(t.Context(), object); err != nil {
+		if err := admin(t).Status().Update(t.Context(), object); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -158,7 +158,7 @@ func TestTerminationsOfANode(t *testing.T) {
 	create(t, two)
 	defer remove(t, two)
 	var found v1alpha1.NodeTerminationList
-	if err := admin.List(t.Context(), &found, client.MatchingFields{"spec.nodeName": "two"}); err != nil {
+	if err := admin(t).List(t.Context(), &found, client.MatchingFields{"spec.nodeName": "two"}); err != nil {
 		t.Fatal(err)
 	}
 	if len(found.Items) != 1 || found.Items[0].Name != "i-00000002" {
@@ -169,7 +169,7 @@ func TestTerminationsOfANode(t *testing.T) {
 // row is the row that kubectl prints for an object, with the columns' names.
 func row(t *testing.T, path string) string {
 	t.Helper()
-	config := cluster.Config()
+	config := cluster.Get(t).Config()
 	connection, err := rest.HTTPClientFor(config)
 	if err != nil {
 		t.Fatal(err)

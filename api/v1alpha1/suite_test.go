@@ -4,9 +4,7 @@ package v1alpha1_test
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
-	"log"
 	"os"
 	"strings"
 	"testing"
@@ -23,38 +21,34 @@ import (
 const crds = "../../config/crd/bases"
 
 var (
-	cluster *testcluster.Cluster
-	// admin validates as strictly as kubectl apply does.
-	admin client.Client
+	cluster = testcluster.Shared{SetUp: setUp}
+	strict  client.Client // set by setUp
 )
 
-func TestMain(m *testing.M) {
-	code, err := runSuite(m)
-	if err != nil {
-		log.Fatal(err)
-	}
-	os.Exit(code)
+func TestMain(m *testing.M) { os.Exit(cluster.Main(m)) }
+
+// admin returns a client that validates as strictly as kubectl apply does.
+func admin(tb testing.TB) client.Client {
+	tb.Helper()
+	cluster.Get(tb)
+	return strict
 }
 
-func runSuite(m *testing.M) (code int, err error) {
-	if cluster, err = testcluster.Start(); err != nil {
-		return 0, err
-	}
-	defer func() { err = errors.Join(err, cluster.Stop()) }()
+func setUp(c *testcluster.Cluster) error {
 	// The server refuses a CRD whose rules it estimates to cost too much.
-	if err := cluster.InstallCRDs(crds); err != nil {
-		return 0, fmt.Errorf("installing %s: %w", crds, err)
+	if err := c.InstallCRDs(crds); err != nil {
+		return fmt.Errorf("installing %s: %w", crds, err)
 	}
 	scheme := runtime.NewScheme()
 	if err := v1alpha1.AddToScheme(scheme); err != nil {
-		return 0, err
+		return err
 	}
-	plain, err := client.New(cluster.Config(), client.Options{Scheme: scheme})
+	plain, err := client.New(c.Config(), client.Options{Scheme: scheme})
 	if err != nil {
-		return 0, err
+		return err
 	}
-	admin = client.WithFieldValidation(plain, "Strict")
-	return m.Run(), nil
+	strict = client.WithFieldValidation(plain, "Strict")
+	return nil
 }
 
 // parse reads an object from YAML.
@@ -91,14 +85,14 @@ func refused(t *testing.T, err error, texts ...string) {
 
 func create(t *testing.T, object client.Object) {
 	t.Helper()
-	if err := admin.Create(t.Context(), object); err != nil {
+	if err := admin(t).Create(t.Context(), object); err != nil {
 		t.Fatal(err)
 	}
 }
 
 func remove(t *testing.T, object client.Object) {
 	t.Helper()
-	if err := admin.Delete(t.Context(), object); err != nil {
+	if err := admin(t).Delete(t.Context(), object); err != nil {
 		t.Error(err)
 	}
 }

@@ -62,7 +62,7 @@ func TestWrongTerminationsAreRefused(t *testing.T) {
 		{"a hook without a group", instance, spec(`{id: a, kind: AutoScalingTermination, source: SQS, time: "2026-11-22T05:08:00Z", lifecycleHook: {name: drain}}`), []string{"lifecycleHook.autoScalingGroupName: Required value"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			refused(t, admin.Create(t.Context(), termination(t, test.object, test.spec), client.DryRunAll), test.want...)
+			refused(t, admin(t).Create(t.Context(), termination(t, test.object, test.spec), client.DryRunAll), test.want...)
 		})
 	}
 }
@@ -95,11 +95,11 @@ func TestTerminationUpdates(t *testing.T) {
 			create(t, created)
 			defer remove(t, created)
 			var nt object
-			if err := admin.Get(t.Context(), client.ObjectKeyFromObject(created), &nt); err != nil {
+			if err := admin(t).Get(t.Context(), client.ObjectKeyFromObject(created), &nt); err != nil {
 				t.Fatal(err)
 			}
 			test.change(&nt)
-			err := admin.Update(t.Context(), &nt)
+			err := admin(t).Update(t.Context(), &nt)
 			if test.want != "" {
 				refused(t, err, test.want)
 			} else if err != nil {

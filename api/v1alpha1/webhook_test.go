@@ -43,7 +43,7 @@ func TestWrongWebhooksAreRefused(t *testing.T) {
 		{"a step twice", `{name: a, ` + address + `, steps: [Failed, Failed]}`, []string{"spec.webhooks[0].steps[1]: Duplicate value"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			refused(t, admin.Create(t.Context(), policy(t, aSource+`webhooks: [`+test.webhook+`]`), client.DryRunAll), test.want...)
+			refused(t, admin(t).Create(t.Context(), policy(t, aSource+`webhooks: [`+test.webhook+`]`), client.DryRunAll), test.want...)
 		})
 	}
 }

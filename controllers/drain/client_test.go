@@ -26,21 +26,21 @@ type corev1Client interface{ RESTClient() rest.Interface }
 
 // What the API server really answers.
 func TestAnswers(t *testing.T) {
-	node := cluster.CreateNodes(t, 1)[0].Name
-	namespace := cluster.CreateNamespace(t)
-	api, err := NewClient(cluster.Config(), nil)
+	node := cluster.Get(t).CreateNodes(t, 1)[0].Name
+	namespace := cluster.Get(t).CreateNamespace(t)
+	api, err := NewClient(cluster.Get(t).Config(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	nobody := cluster.Config()
+	nobody := cluster.Get(t).Config()
 	nobody.Impersonate = rest.ImpersonationConfig{UserName: "nobody"}
 	nobodysAPI, err := NewClient(nobody, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	web := cluster.CreatePods(t, namespace, node, 1, named("web"))[0]
-	both := cluster.CreatePods(t, namespace, node, 1, named("both"))[0]
-	going := cluster.CreatePods(t, namespace, node, 1, named("web", func(pod *corev1.Pod) {
+	web := cluster.Get(t).CreatePods(t, namespace, node, 1, named("web"))[0]
+	both := cluster.Get(t).CreatePods(t, namespace, node, 1, named("both"))[0]
+	going := cluster.Get(t).CreatePods(t, namespace, node, 1, named("web", func(pod *corev1.Pod) {
 		pod.Annotations = map[string]string{testcluster.TerminatesAfter: "1m"}
 	}))[0]
 	untilCounted(t, createBudget(t, namespace, "web", "web", 2), 2)
@@ -51,10 +51,10 @@ func TestAnswers(t *testing.T) {
 		Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "main", Image: "example.com/app"}},
 			NodeSelector: map[string]string{"no": "such-node"}},
 	}
-	if err := cluster.Client().Create(t.Context(), pending); err != nil {
+	if err := cluster.Get(t).Client().Create(t.Context(), pending); err != nil {
 		t.Fatal(err)
 	}
-	if err := cluster.Client().Delete(t.Context(), going); err != nil {
+	if err := cluster.Get(t).Client().Delete(t.Context(), going); err != nil {
 		t.Fatal(err)
 	}
 	another := func(pod *corev1.Pod) Pod {

@@ -25,16 +25,16 @@ func soft() Input {
 }
 
 func TestDrain(t *testing.T) {
-	node := cluster.CreateNodes(t, 1)[0].Name
-	namespace := cluster.CreateNamespace(t)
+	node := cluster.Get(t).CreateNodes(t, 1)[0].Name
+	namespace := cluster.Get(t).CreateNamespace(t)
 	daemon := createDaemonPod(t, namespace, node)
-	agent := cluster.CreatePods(t, namespace, node, 1, named("agent"))[0]
-	cluster.CreatePods(t, namespace, node, 3, named("web"))
-	slow := cluster.CreatePods(t, namespace, node, 1, named("slow", func(pod *corev1.Pod) {
+	agent := cluster.Get(t).CreatePods(t, namespace, node, 1, named("agent"))[0]
+	cluster.Get(t).CreatePods(t, namespace, node, 3, named("web"))
+	slow := cluster.Get(t).CreatePods(t, namespace, node, 1, named("slow", func(pod *corev1.Pod) {
 		pod.Annotations = map[string]string{testcluster.TerminatesAfter: "1h"}
 		pod.Spec.TerminationGracePeriodSeconds = ptr.To[int64](3600)
 	}))[0]
-	r := newRig(t, cluster.Config())
+	r := newRig(t, cluster.Get(t).Config())
 	in := soft()
 	in.Drain.Skip = []v1alpha1.PodRule{{PodSelector: selector("app", "agent")}}
 	r.drain(node, in)
@@ -50,7 +50,7 @@ func TestDrain(t *testing.T) {
 	r.drain(node, in)
 	testcluster.Eventually(t, time.Minute, func() error {
 		var pod corev1.Pod
-		err := cluster.Client().Get(t.Context(), client.ObjectKeyFromObject(slow), &pod)
+		err := cluster.Get(t).Client().Get(t.Context(), client.ObjectKeyFromObject(slow), &pod)
 		if err == nil && pod.DeletionTimestamp.After(in.Deadline) {
 			return fmt.Errorf("ends at %s, after %s", pod.DeletionTimestamp, in.Deadline)
 		}
@@ -61,7 +61,7 @@ func TestDrain(t *testing.T) {
 	}
 	r.untilDone(node)
 	for _, pod := range []*corev1.Pod{daemon, agent} {
-		if err := cluster.Client().Get(t.Context(), client.ObjectKeyFromObject(pod), pod); err != nil || pod.DeletionTimestamp != nil {
+		if err := cluster.Get(t).Client().Get(t.Context(), client.ObjectKeyFromObject(pod), pod); err != nil || pod.DeletionTimestamp != nil {
 			t.Errorf("%s did not stay: %v", pod.Name, err)
 		}
 	}
@@ -69,19 +69,19 @@ func TestDrain(t *testing.T) {
 
 // A pod is kept as long as its annotation says so, and not a moment longer.
 func TestDrainKeptByAnnotation(t *testing.T) {
-	node := cluster.CreateNodes(t, 1)[0].Name
-	namespace := cluster.CreateNamespace(t)
-	kept := cluster.CreatePods(t, namespace, node, 1, named("kept", func(pod *corev1.Pod) {
+	node := cluster.Get(t).CreateNodes(t, 1)[0].Name
+	namespace := cluster.Get(t).CreateNamespace(t)
+	kept := cluster.Get(t).CreatePods(t, namespace, node, 1, named("kept", func(pod *corev1.Pod) {
 		pod.Annotations = map[string]string{"karpenter.sh/do-not-disrupt": "true"}
 	}))[0]
-	r := newRig(t, cluster.Config())
+	r := newRig(t, cluster.Get(t).Config())
 	r.drain(node, soft())
 	r.untilBlocked(node, `kept by its annotation karpenter.sh/do-not-disrupt: "true"`)
 	if told := r.traffic.told(); told != 0 {
 		t.Errorf("told to go %d times", told)
 	}
 	patch := client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"annotations":null}}`))
-	if err := cluster.Client().Patch(t.Context(), kept, patch); err != nil {
+	if err := cluster.Get(t).Client().Patch(t.Context(), kept, patch); err != nil {
 		t.Fatal(err)
 	}
 	r.untilDone(node)
@@ -90,7 +90,7 @@ func TestDrainKeptByAnnotation(t *testing.T) {
 // createDaemonPod creates a DaemonSet for one node, and returns its pod.
 func createDaemonPod(t *testing.T, namespace, node string) *corev1.Pod {
 	t.Helper()
-	c := cluster.Client()
+	c := cluster.Get(t).Client()
 	err := c.Create(t.Context(), &appsv1.DaemonSet{
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "daemon"},
 		Spec: appsv1.DaemonSetSpec{
@@ -119,13 +119,13 @@ func createDaemonPod(t *testing.T, namespace, node string) *corev1.Pod {
 }
 
 func TestDrainBlockedAndFreed(t *testing.T) {
-	nodes := cluster.CreateNodes(t, 2)
-	namespace := cluster.CreateNamespace(t)
-	cluster.CreatePods(t, namespace, nodes[0].Name, 6, named("web"))
+	nodes := cluster.Get(t).CreateNodes(t, 2)
+	namespace := cluster.Get(t).CreateNamespace(t)
+	cluster.Get(t).CreatePods(t, namespace, nodes[0].Name, 6, named("web"))
 	budget := createBudget(t, namespace, "web", "web", 6)
 	untilCounted(t, budget, 6)
-	cluster.CreatePods(t, namespace, nodes[1].Name, 3, named("free"))
-	r := newRig(t, cluster.Config())
+	cluster.Get(t).CreatePods(t, namespace, nodes[1].Name, 3, named("free"))
+	r := newRig(t, cluster.Get(t).Config())
 	r.drain(nodes[0].Name, soft())
 	r.untilBlocked(nodes[0].Name, "budget "+namespace+"/web: needs 6 healthy pods and has 6 currently")
 	if told := r.traffic.told(); told != 0 {
@@ -135,7 +135,7 @@ func TestDrainBlockedAndFreed(t *testing.T) {
 	r.untilDone(nodes[1].Name)
 
 	budget.Spec.MinAvailable.IntVal = 0
-	if err := cluster.Client().Update(t.Context(), budget); err != nil {
+	if err := cluster.Get(t).Client().Update(t.Context(), budget); err != nil {
 		t.Fatal(err)
 	}
 	r.untilDone(nodes[0].Name)
@@ -145,14 +145,14 @@ func TestDrainBlockedAndFreed(t *testing.T) {
 }
 
 func TestDrainDeletesBlockedBeforeTheDeadline(t *testing.T) {
-	node := cluster.CreateNodes(t, 1)[0].Name
-	namespace := cluster.CreateNamespace(t)
-	cluster.CreatePods(t, namespace, node, 2, named("web"))
+	node := cluster.Get(t).CreateNodes(t, 1)[0].Name
+	namespace := cluster.Get(t).CreateNamespace(t)
+	cluster.Get(t).CreatePods(t, namespace, node, 2, named("web"))
 	untilCounted(t, createBudget(t, namespace, "web", "web", 2), 2)
-	cluster.CreatePods(t, namespace, node, 2, named("both"))
+	cluster.Get(t).CreatePods(t, namespace, node, 2, named("both"))
 	createBudget(t, namespace, "both-1", "both", 0)
 	createBudget(t, namespace, "both-2", "both", 0)
-	r := newRig(t, cluster.Config())
+	r := newRig(t, cluster.Get(t).Config())
 	in := Input{Deadline: time.Now().Add(time.Hour)}
 	r.drain(node, in)
 	r.untilBlocked(node, "budgets "+namespace+"/both-1, "+namespace+"/both-2: ")
@@ -172,18 +172,18 @@ func TestDrainDeletesBlockedBeforeTheDeadline(t *testing.T) {
 
 // The budget's controller is away, and so is that of namespaces.
 func TestDrainWithoutControllers(t *testing.T) {
-	nodes := cluster.CreateNodes(t, 2)
-	namespace, ending := cluster.CreateNamespace(t), cluster.CreateNamespace(t)
-	web := cluster.CreatePods(t, namespace, nodes[0].Name, 2, named("web"))
+	nodes := cluster.Get(t).CreateNodes(t, 2)
+	namespace, ending := cluster.Get(t).CreateNamespace(t), cluster.Get(t).CreateNamespace(t)
+	web := cluster.Get(t).CreatePods(t, namespace, nodes[0].Name, 2, named("web"))
 	budget := createBudget(t, namespace, "web", "web", 0)
 	untilCounted(t, budget, 2)
-	ended := cluster.CreatePods(t, ending, nodes[1].Name, 2, named("ended"))
-	r := newRig(t, cluster.Config())
+	ended := cluster.Get(t).CreatePods(t, ending, nodes[1].Name, 2, named("ended"))
+	r := newRig(t, cluster.Get(t).Config())
 
-	cluster.StopComponent(t, testcluster.ControllerManager)
+	cluster.Get(t).StopComponent(t, testcluster.ControllerManager)
 	budget.Spec.Selector.MatchLabels["app"] = "web"
 	budget.Spec.MinAvailable.IntVal = 1
-	c := cluster.Client()
+	c := cluster.Get(t).Client()
 	if err := c.Update(t.Context(), budget); err != nil {
 		t.Fatal(err)
 	}
@@ -200,17 +200,17 @@ func TestDrainWithoutControllers(t *testing.T) {
 	r.untilDone(nodes[1].Name)
 	r.drain(nodes[0].Name, soft())
 	r.untilBlocked(nodes[0].Name, "is still being processed")
-	cluster.StartComponent(t, testcluster.ControllerManager)
+	cluster.Get(t).StartComponent(t, testcluster.ControllerManager)
 	r.until("one is gone", nodes[0].Name, func(plan Plan) bool { return plan.Counts.Remaining == 1 })
 	r.untilBlocked(nodes[0].Name, "needs 1 healthy pods and has 1 currently")
 }
 
 func TestDrainWithoutPermission(t *testing.T) {
-	node := cluster.CreateNodes(t, 1)[0].Name
-	namespace := cluster.CreateNamespace(t)
-	cluster.CreatePods(t, namespace, node, 2, named("web"))
-	r := newRig(t, cluster.Config())
-	nobody := cluster.Config()
+	node := cluster.Get(t).CreateNodes(t, 1)[0].Name
+	namespace := cluster.Get(t).CreateNamespace(t)
+	cluster.Get(t).CreatePods(t, namespace, node, 2, named("web"))
+	r := newRig(t, cluster.Get(t).Config())
+	nobody := cluster.Get(t).Config()
 	nobody.Impersonate = rest.ImpersonationConfig{UserName: "nobody"}
 	var err error
 	if r.executor.client, err = NewClient(nobody, nil); err != nil {
@@ -223,9 +223,9 @@ func TestDrainWithoutPermission(t *testing.T) {
 // A Deployment under a strict budget: pods go one by one, each as soon as the
 // one before has been replaced, with hardly a request in vain.
 func TestDrainDeployment(t *testing.T) {
-	nodes := cluster.CreateNodes(t, 2)
-	namespace := cluster.CreateNamespace(t)
-	c := cluster.Client()
+	nodes := cluster.Get(t).CreateNodes(t, 2)
+	namespace := cluster.Get(t).CreateNamespace(t)
+	c := cluster.Get(t).Client()
 	const replicas = 12
 	deployment := &appsv1.Deployment{
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "web"},
@@ -259,7 +259,7 @@ func TestDrainDeployment(t *testing.T) {
 	label(first, true)
 	label(second, false)
 
-	r := newRig(t, cluster.Config())
+	r := newRig(t, cluster.Get(t).Config())
 	r.drain(first.Name, soft())
 	r.untilDone(first.Name)
 	if told := r.traffic.told(); told > replicas*12/10+1 {
@@ -269,15 +269,15 @@ func TestDrainDeployment(t *testing.T) {
 
 // Pods that are blocked for good, on twenty nodes, do not hold up another node.
 func TestDrainNotHeldUp(t *testing.T) {
-	nodes := cluster.CreateNodes(t, 6)
-	namespace := cluster.CreateNamespace(t)
+	nodes := cluster.Get(t).CreateNodes(t, 6)
+	namespace := cluster.Get(t).CreateNamespace(t)
 	const each = 5
 	for _, node := range nodes[:5] {
-		cluster.CreatePods(t, namespace, node.Name, each, named("web"))
+		cluster.Get(t).CreatePods(t, namespace, node.Name, each, named("web"))
 	}
 	untilCounted(t, createBudget(t, namespace, "web", "web", 5*each), 5*each)
-	cluster.CreatePods(t, namespace, nodes[5].Name, each, named("free"))
-	r := newRig(t, cluster.Config())
+	cluster.Get(t).CreatePods(t, namespace, nodes[5].Name, each, named("free"))
+	r := newRig(t, cluster.Get(t).Config())
 	for _, node := range nodes[:5] {
 		r.drain(node.Name, Input{Deadline: time.Now().Add(10 * time.Minute)})
 	}
@@ -299,20 +299,20 @@ func TestDrainNotHeldUp(t *testing.T) {
 // Many nodes at once under all sorts of budgets: every pod is told once, a few
 // at a time under a budget and not too many in all.
 func TestDrainManyNodes(t *testing.T) {
-	nodes := cluster.CreateNodes(t, 8)
-	namespace := cluster.CreateNamespace(t)
+	nodes := cluster.Get(t).CreateNodes(t, 8)
+	namespace := cluster.Get(t).CreateNamespace(t)
 	apps := []string{"one", "two", "three", "free"}
 	pods := 0
 	for _, node := range nodes {
 		for _, app := range apps {
-			cluster.CreatePods(t, namespace, node.Name, 2, named(app))
+			cluster.Get(t).CreatePods(t, namespace, node.Name, 2, named(app))
 			pods += 2
 		}
 	}
 	for _, app := range apps[:3] {
 		untilCounted(t, createBudget(t, namespace, app, app, 0), 2*len(nodes))
 	}
-	r := newRig(t, cluster.Config())
+	r := newRig(t, cluster.Get(t).Config())
 	for _, node := range nodes {
 		r.drain(node.Name, Input{Deadline: time.Now().Add(10 * time.Minute)})
 	}

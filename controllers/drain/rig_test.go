@@ -5,7 +5,6 @@ package drain
 import (
 	"context"
 	"fmt"
-	"log"
 	"net/http"
 	"os"
 	"strings"
@@ -29,19 +28,11 @@ import (
 	"github.com/nodetermination/operator/hack/testcluster"
 )
 
-var cluster *testcluster.Cluster
+var cluster testcluster.Shared
 
 func TestMain(m *testing.M) {
 	ctrllog.SetLogger(logr.Discard())
-	var err error
-	if cluster, err = testcluster.Start(); err != nil {
-		log.Fatal(err)
-	}
-	code := m.Run()
-	if err := cluster.Stop(); err != nil {
-		log.Fatal(err)
-	}
-	os.Exit(code)
+	os.Exit(cluster.Main(m))
 }
 
 // traffic counts the requests that pass through it.
@@ -133,7 +124,7 @@ func newRig(t *testing.T, config *rest.Config) *rig {
 	if r.client, err = NewClient(config, nil); err != nil {
 		t.Fatal(err)
 	}
-	budgets, err := cache.New(cluster.Config(), cache.Options{Scheme: scheme.Scheme})
+	budgets, err := cache.New(cluster.Get(t).Config(), cache.Options{Scheme: scheme.Scheme})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -250,7 +241,7 @@ func createBudget(t testing.TB, namespace, name, app string, minAvailable int) *
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name},
 		Spec:       policyv1.PodDisruptionBudgetSpec{MinAvailable: ptr.To(intstr.FromInt(minAvailable)), Selector: matching("app", app)},
 	}
-	if err := cluster.Client().Create(t.Context(), budget); err != nil {
+	if err := cluster.Get(t).Client().Create(t.Context(), budget); err != nil {
 		t.Fatal(err)
 	}
 	return budget
@@ -260,7 +251,7 @@ func createBudget(t testing.TB, namespace, name, app string, minAvailable int) *
 func untilCounted(t testing.TB, budget *policyv1.PodDisruptionBudget, healthy int) {
 	t.Helper()
 	testcluster.Eventually(t, time.Minute, func() error {
-		if err := cluster.Client().Get(t.Context(), client.ObjectKeyFromObject(budget), budget); err != nil {
+		if err := cluster.Get(t).Client().Get(t.Context(), client.ObjectKeyFromObject(budget), budget); err != nil {
 			return err
 		}
 		if budget.Status.ObservedGeneration < budget.Generation || int(budget.Status.CurrentHealthy) != healthy {

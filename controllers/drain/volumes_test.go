@@ -83,10 +83,10 @@ func attach(t *testing.T, name, node, volume string) *storagev1.VolumeAttachment
 // create creates an object that is deleted at the end of the test.
 func create(t *testing.T, object client.Object) {
 	t.Helper()
-	if err := cluster.Client().Create(t.Context(), object); err != nil {
+	if err := cluster.Get(t).Client().Create(t.Context(), object); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = cluster.Client().Delete(context.Background(), object) })
+	t.Cleanup(func() { _ = cluster.Get(t).Client().Delete(context.Background(), object) })
 }
 
 // claimed creates a claim that is bound to a volume, and the pod that uses it.
@@ -103,7 +103,7 @@ func claimed(t *testing.T, namespace, name, volume string) Pod {
 }
 
 func TestAttached(t *testing.T) {
-	namespace := cluster.CreateNamespace(t)
+	namespace := cluster.Get(t).CreateNamespace(t)
 	node, other := namespace+"-1", namespace+"-2" // an attachment may outlive its node
 	volume := func(name string) string { return namespace + "-" + name }
 	left := attach(t, volume("a"), node, volume("left"))
@@ -115,7 +115,7 @@ func TestAttached(t *testing.T) {
 		newPod("claim-is-gone", inNamespace(namespace), func(p *Pod) { p.Claims = []string{"gone"} }),
 	}
 
-	informers, err := cache.New(cluster.Config(), cache.Options{Scheme: scheme.Scheme, ByObject: map[client.Object]cache.ByObject{
+	informers, err := cache.New(cluster.Get(t).Config(), cache.Options{Scheme: scheme.Scheme, ByObject: map[client.Object]cache.ByObject{
 		&storagev1.VolumeAttachment{}: {Transform: TrimVolumeAttachment},
 	}})
 	if err != nil {
@@ -123,7 +123,7 @@ func TestAttached(t *testing.T) {
 	}
 	runUntilDone(t, informers.Start)
 	attached := func(node string, want ...string) error {
-		got, err := Attached(t.Context(), informers, cluster.Client(), node, staying)
+		got, err := Attached(t.Context(), informers, cluster.Get(t).Client(), node, staying)
 		if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); diff != "" {
 			err = errors.Join(err, fmt.Errorf("attached to %s: %s", node, diff))
 		}
@@ -133,20 +133,20 @@ func TestAttached(t *testing.T) {
 		return errors.Join(attached(node, inline.Name, volume("left")), attached(other, volume("elsewhere")), attached("no-such-node"))
 	})
 	for _, attachment := range []*storagev1.VolumeAttachment{left, inline} {
-		if err := cluster.Client().Delete(t.Context(), attachment); err != nil {
+		if err := cluster.Get(t).Client().Delete(t.Context(), attachment); err != nil {
 			t.Fatal(err)
 		}
 	}
 	testcluster.Eventually(t, time.Minute, func() error { return attached(node) })
 
 	// The API server says no: the caller hears of it, in bounded time.
-	nobody := cluster.Config()
+	nobody := cluster.Get(t).Config()
 	nobody.Impersonate = rest.ImpersonationConfig{UserName: "nobody"}
 	refused, err := client.New(nobody, client.Options{Scheme: scheme.Scheme})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, err := Attached(t.Context(), refused, cluster.Client(), node, staying); err == nil {
+	if got, err := Attached(t.Context(), refused, cluster.Get(t).Client(), node, staying); err == nil {
 		t.Errorf("without permission for VolumeAttachments: %v", got)
 	}
 	if got, err := Attached(t.Context(), informers, refused, node, staying); err == nil {
@@ -158,7 +158,7 @@ func TestAttached(t *testing.T) {
 	}
 	runUntilDone(t, unknown.Start)
 	testcluster.Eventually(t, time.Minute, func() error {
-		_, err := Attached(t.Context(), unknown, cluster.Client(), node, staying)
+		_, err := Attached(t.Context(), unknown, cluster.Get(t).Client(), node, staying)
 		if notStarted := new(cache.ErrCacheNotStarted); err == nil || errors.As(err, &notStarted) {
 			return errors.Join(errors.New("a cache that cannot list answers"), err)
 		}

@@ -98,11 +98,11 @@ func wakesFor(t *testing.T, woken chan string, node string) {
 }
 
 func TestWatches(t *testing.T) {
-	nodes := cluster.CreateNodes(t, 2)
-	namespace := cluster.CreateNamespace(t)
-	pods := cluster.CreatePods(t, namespace, nodes[0].Name, 3)
-	cluster.CreatePods(t, namespace, nodes[1].Name, 2)
-	w, woken := watched(t, cluster.Config())
+	nodes := cluster.Get(t).CreateNodes(t, 2)
+	namespace := cluster.Get(t).CreateNamespace(t)
+	pods := cluster.Get(t).CreatePods(t, namespace, nodes[0].Name, 3)
+	cluster.Get(t).CreatePods(t, namespace, nodes[1].Name, 2)
+	w, woken := watched(t, cluster.Get(t).Config())
 	node := nodes[0].Name
 
 	if _, synced := w.Pods(node); synced {
@@ -129,12 +129,12 @@ func TestWatches(t *testing.T) {
 	}
 
 	// What is told to go, comes or goes is news.
-	if err := cluster.Client().Delete(t.Context(), pods[0]); err != nil {
+	if err := cluster.Get(t).Client().Delete(t.Context(), pods[0]); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "one is gone", func() bool { pods, _ := w.Pods(node); return len(pods) == 2 })
 	wakesFor(t, woken, node)
-	pods = append(pods[1:], cluster.CreatePods(t, namespace, node, 1)...)
+	pods = append(pods[1:], cluster.Get(t).CreatePods(t, namespace, node, 1)...)
 	eventually(t, "another came", func() bool { got, _ := w.Pods(node); return cmp.Equal(namesOf(pods), names(got)) })
 	if w.Err(node) != nil {
 		t.Error(w.Err(node))
@@ -197,7 +197,7 @@ func TestWatchesWakeForNews(t *testing.T) {
 }
 
 func TestWatchesWithoutPermission(t *testing.T) {
-	config := cluster.Config()
+	config := cluster.Get(t).Config()
 	config.Impersonate = rest.ImpersonationConfig{UserName: "nobody"}
 	w, woken := watched(t, config)
 	w.Watch("node")
@@ -215,26 +215,26 @@ func TestWatchesWithoutPermission(t *testing.T) {
 }
 
 func TestWatchesSurviveTheAPIServer(t *testing.T) {
-	node := cluster.CreateNodes(t, 1)[0].Name
-	namespace := cluster.CreateNamespace(t)
-	pods := cluster.CreatePods(t, namespace, node, 2)
-	w, woken := watched(t, cluster.Config())
+	node := cluster.Get(t).CreateNodes(t, 1)[0].Name
+	namespace := cluster.Get(t).CreateNamespace(t)
+	pods := cluster.Get(t).CreatePods(t, namespace, node, 2)
+	w, woken := watched(t, cluster.Get(t).Config())
 	w.Watch(node)
 	wakesFor(t, woken, node)
-	cluster.StopAPIServer(t)
+	cluster.Get(t).StopAPIServer(t)
 	eventually(t, "an error is shown", func() bool { return w.Err(node) != nil })
 	if got, synced := w.Pods(node); !synced || len(got) != 2 {
 		t.Errorf("forgot the pods: %t, %v", synced, got)
 	}
-	cluster.StartAPIServer(t)
+	cluster.Get(t).StartAPIServer(t)
 	eventually(t, "no error is shown", func() bool { return w.Err(node) == nil })
-	pods = append(pods, cluster.CreatePods(t, namespace, node, 1)...)
+	pods = append(pods, cluster.Get(t).CreatePods(t, namespace, node, 1)...)
 	eventually(t, "the new pod is seen", func() bool { got, _ := w.Pods(node); return cmp.Equal(namesOf(pods), names(got)) })
 }
 
 // The watches end with their context, also those begun before the start.
 func TestWatchesStop(t *testing.T) {
-	client, err := NewClient(cluster.Config(), nil)
+	client, err := NewClient(cluster.Get(t).Config(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,7 +9,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/nodetermination/operator/api/v1alpha1"
-	"github.com/nodetermination/operator/controllers/cloud"
+	"github.com/nodetermination/operator/controllers/awsapi"
 )
 
 const (
@@ -85,7 +85,7 @@ func (p *Plan) callFor(hook *v1alpha1.HookStatus, at step) (call Call, due bool)
 // if there is no result. The zero value is none.
 type timedCall struct {
 	at     time.Time
-	result cloud.Result
+	result awsapi.Result
 }
 
 // nextCall returns the call about a hook that is due next.
@@ -95,18 +95,18 @@ func (p *Plan) nextCall(hook *v1alpha1.HookStatus) timedCall {
 	case p.in.Suspended:
 		return p.nextHeartbeat(hook)
 	case p.in.NodeGone:
-		return timedCall{p.in.Now, cloud.Continue}
+		return timedCall{p.in.Now, awsapi.Continue}
 	case p.podsGone():
-		completion := timedCall{p.in.PodsGoneSince.Add(rules.CompletionDelay()), cloud.Continue}
+		completion := timedCall{p.in.PodsGoneSince.Add(rules.CompletionDelay()), awsapi.Continue}
 		if completion.at.After(hook.Deadline.Time) {
 			completion.at = hook.Deadline.Time
 		}
 		return earlier(completion, p.nextHeartbeat(hook))
 	case p.overdue(hook):
 		if rules.AtTimeout() == v1alpha1.OnTimeoutAbandon {
-			return timedCall{p.in.Now, cloud.Abandon}
+			return timedCall{p.in.Now, awsapi.Abandon}
 		}
-		return timedCall{p.in.Now, cloud.Continue}
+		return timedCall{p.in.Now, awsapi.Continue}
 	}
 	p.lookAgain(hook.Deadline.Time)
 	return p.nextHeartbeat(hook)

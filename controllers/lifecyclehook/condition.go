@@ -98,8 +98,8 @@ func summarize(hooks []v1alpha1.HookStatus) (reason, message string) {
 			if hook.Message != "" {
 				message += ": " + hook.Message
 			}
-		case hook.State == v1alpha1.HookLeft && reason == v1alpha1.ReasonHookCompleted:
-			reason, message = v1alpha1.ReasonHookLeft, name+" is left to its own timeout: "+hook.Message
+		case hook.State == v1alpha1.HookIgnored && reason == v1alpha1.ReasonHookCompleted:
+			reason, message = v1alpha1.ReasonHookIgnored, name+" is left to its own timeout: "+hook.Message
 		case len(hooks) == 1:
 			message = fmt.Sprintf("%s: %s", name, hook.State)
 		}

@@ -19,7 +19,7 @@ func TestCondition(t *testing.T) {
 	}
 	failing := hook("failing", v1alpha1.HookWaiting, "denied")
 	failing.Failures = ptr.To[int32](3)
-	waits, ignored, ended := hook("waits", v1alpha1.HookWaiting, ""), hook("theirs", v1alpha1.HookLeft, "ignored"), hook("ended", v1alpha1.HookEnded, "")
+	waits, ignored, ended := hook("waits", v1alpha1.HookWaiting, ""), hook("theirs", v1alpha1.HookIgnored, "ignored"), hook("ended", v1alpha1.HookEnded, "")
 	for name, test := range map[string]struct {
 		hooks           []v1alpha1.HookStatus
 		reason, message string
@@ -29,7 +29,7 @@ func TestCondition(t *testing.T) {
 		"a failing one first":    {[]v1alpha1.HookStatus{ignored, failing, waits, ended}, v1alpha1.ReasonHookFailing, "hook failing of group g: denied"},
 		"whatever the order":     {[]v1alpha1.HookStatus{ended, waits, failing, ignored}, v1alpha1.ReasonHookFailing, "hook failing of group g: denied"},
 		"then one that waits":    {[]v1alpha1.HookStatus{ignored, ended, waits, ignored}, v1alpha1.ReasonHookWaiting, "hook waits of group g waits until 2026-11-22T05:09:00Z"},
-		"then one that is not":   {[]v1alpha1.HookStatus{ended, ignored}, v1alpha1.ReasonHookLeft, "hook theirs of group g is left to its own timeout: ignored"},
+		"then one that is not":   {[]v1alpha1.HookStatus{ended, ignored}, v1alpha1.ReasonHookIgnored, "hook theirs of group g is left to its own timeout: ignored"},
 		"one that was completed": {[]v1alpha1.HookStatus{hook("a", v1alpha1.HookContinued, "")}, v1alpha1.ReasonHookCompleted, "hook a of group g: Continued"},
 		"two that were":          {[]v1alpha1.HookStatus{ended, hook("a", v1alpha1.HookAbandoned, "")}, v1alpha1.ReasonHookCompleted, "no group waits any more (2 of 2 hooks)"},
 	} {

@@ -27,7 +27,7 @@ func EventDeadline(e v1alpha1.Event, hooks []v1alpha1.HookStatus) time.Time {
 	var nearest time.Time
 	for i := range hooks {
 		hook := &hooks[i]
-		over := hook.State == v1alpha1.HookLeft || hook.State == v1alpha1.HookEnded && groupWaits(hooks, hook.AutoScalingGroupName)
+		over := hook.State == v1alpha1.HookIgnored || hook.State == v1alpha1.HookEnded && groupWaits(hooks, hook.AutoScalingGroupName)
 		if at := hook.Deadline.Time; asksFor(e, hook) && !over && !at.IsZero() && (nearest.IsZero() || at.Before(nearest)) {
 			nearest = at
 		}

@@ -78,7 +78,7 @@ func TestEventDeadline(t *testing.T) {
 		"a watcher does not say which hook waits: the nearest that is not ignored": {
 			event: terminating("", ""),
 			hooks: []v1alpha1.HookStatus{
-				hook("b", v1alpha1.HookWaiting, time.Minute), hook("c", v1alpha1.HookWaiting, time.Hour), hook("a", v1alpha1.HookLeft, time.Second),
+				hook("b", v1alpha1.HookWaiting, time.Minute), hook("c", v1alpha1.HookWaiting, time.Hour), hook("a", v1alpha1.HookIgnored, time.Second),
 			},
 			want: time.Minute,
 		},

@@ -18,7 +18,7 @@ import (
 	"time"
 
 	"github.com/nodetermination/operator/api/v1alpha1"
-	"github.com/nodetermination/operator/controllers/cloud"
+	"github.com/nodetermination/operator/controllers/awsapi"
 )
 
 // Input is what is known of the termination of one instance.
@@ -76,7 +76,7 @@ type Call struct {
 	// Hook is the index in Plan.Hooks of the hook that the call is about. 0 for Find.
 	Hook int
 	// Result is for Complete.
-	Result cloud.Result
+	Result awsapi.Result
 }
 
 // Method says what is called.
@@ -95,13 +95,13 @@ const (
 
 // Answer is what came of a call.
 type Answer struct {
-	// Err is nil if the call succeeded; cloud.ErrBusy if nothing was sent;
-	// cloud.ErrNoAction if there is no such action or group.
+	// Err is nil if the call succeeded; awsapi.ErrBusy if nothing was sent;
+	// awsapi.ErrNoAction if there is no such action or group.
 	Err error
 	// Group answers Find. Empty: the instance waits at no termination hook.
 	Group string
 	// Hooks answer Find and Describe: all those of the group.
-	Hooks []cloud.Hook
+	Hooks []awsapi.Hook
 }
 
 // Manages reports whether calls are made about the hooks of nodes that a policy governs:

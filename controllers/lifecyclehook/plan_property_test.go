@@ -12,7 +12,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/nodetermination/operator/api/v1alpha1"
-	"github.com/nodetermination/operator/controllers/cloud"
+	"github.com/nodetermination/operator/controllers/awsapi"
 )
 
 // randomly makes inputs and answers.
@@ -36,7 +36,7 @@ func (r randomly) events() []v1alpha1.Event {
 
 func (r randomly) hooks() []v1alpha1.HookStatus {
 	var hooks []v1alpha1.HookStatus
-	states := []v1alpha1.HookState{v1alpha1.HookWaiting, v1alpha1.HookContinued, v1alpha1.HookAbandoned, v1alpha1.HookEnded, v1alpha1.HookLeft}
+	states := []v1alpha1.HookState{v1alpha1.HookWaiting, v1alpha1.HookContinued, v1alpha1.HookAbandoned, v1alpha1.HookEnded, v1alpha1.HookIgnored}
 	for _, name := range []string{"a", "b", "d"}[r.IntN(4):] {
 		hook := waiting(name, r.oneOf("", "1", "2"))
 		if r.rarely() {
@@ -107,14 +107,14 @@ func (r randomly) answer() Answer {
 	answer := Answer{Group: r.oneOf("", "g")}
 	if answer.Group != "" {
 		for _, name := range []string{"a", "b", "c", "d"}[r.IntN(5):] {
-			answer.Hooks = append(answer.Hooks, cloud.Hook{
+			answer.Hooks = append(answer.Hooks, awsapi.Hook{
 				Name: name, Launching: r.rarely(),
 				HeartbeatTimeout: time.Duration(r.IntN(900)) * time.Second, GlobalTimeout: time.Duration(r.IntN(9000)) * time.Second,
 			})
 		}
 	}
 	if r.rarely() {
-		answer.Err = []error{cloud.ErrBusy, cloud.ErrNoAction, errors.New("denied")}[r.IntN(3)]
+		answer.Err = []error{awsapi.ErrBusy, awsapi.ErrNoAction, errors.New("denied")}[r.IntN(3)]
 	}
 	return answer
 }

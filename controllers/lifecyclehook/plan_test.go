@@ -11,7 +11,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/nodetermination/operator/api/v1alpha1"
-	"github.com/nodetermination/operator/controllers/cloud"
+	"github.com/nodetermination/operator/controllers/awsapi"
 )
 
 // start is when the groups in these tests begin to wait.
@@ -98,7 +98,7 @@ func TestNextCall(t *testing.T) {
 		},
 		"completed when the pods are gone": {
 			now: 20 * time.Second, change: func(in *Input) { in.PodsGoneSince = start.Add(10 * time.Second) },
-			calls: []Call{{Method: Complete, Result: cloud.Continue}},
+			calls: []Call{{Method: Complete, Result: awsapi.Continue}},
 		},
 		"some time after that, if the policy says so": {
 			rules: &v1alpha1.LifecycleHookSpec{CompletionDelaySeconds: ptr.To[int32](60)},
@@ -115,15 +115,15 @@ func TestNextCall(t *testing.T) {
 			now:   20 * time.Second, change: func(in *Input) { in.PodsGoneSince = start.Add(10 * time.Second) },
 			look: 300 * time.Second,
 		},
-		"continued at the deadline": {now: 300 * time.Second, calls: []Call{{Method: Complete, Result: cloud.Continue}}},
+		"continued at the deadline": {now: 300 * time.Second, calls: []Call{{Method: Complete, Result: awsapi.Continue}}},
 		"abandoned if the policy wants": {
 			rules: &v1alpha1.LifecycleHookSpec{OnTimeout: v1alpha1.OnTimeoutAbandon},
-			now:   300 * time.Second, calls: []Call{{Method: Complete, Result: cloud.Abandon}},
+			now:   300 * time.Second, calls: []Call{{Method: Complete, Result: awsapi.Abandon}},
 		},
 		"continued, not abandoned, if the pods are gone by then": {
 			rules: &v1alpha1.LifecycleHookSpec{OnTimeout: v1alpha1.OnTimeoutAbandon},
 			now:   301 * time.Second, change: func(in *Input) { in.PodsGoneSince = start.Add(299 * time.Second) },
-			calls: []Call{{Method: Complete, Result: cloud.Continue}},
+			calls: []Call{{Method: Complete, Result: awsapi.Continue}},
 		},
 		"ignored at the deadline if the policy wants": {
 			rules: &v1alpha1.LifecycleHookSpec{OnTimeout: v1alpha1.OnTimeoutNone}, now: 300 * time.Second,
@@ -139,11 +139,11 @@ func TestNextCall(t *testing.T) {
 		},
 		"the drain was given up, and now the deadline has come": {
 			now: 300 * time.Second, change: func(in *Input) { in.Finished = true },
-			calls: []Call{{Method: Complete, Result: cloud.Continue}},
+			calls: []Call{{Method: Complete, Result: awsapi.Continue}},
 		},
 		"the node is gone": {
 			now: 20 * time.Second, change: func(in *Input) { in.NodeGone = true },
-			calls: []Call{{Method: Complete, Result: cloud.Continue}},
+			calls: []Call{{Method: Complete, Result: awsapi.Continue}},
 		},
 		"nothing before a failed call is tried again": {
 			now: 120 * time.Second,
@@ -225,11 +225,11 @@ func TestBlockedDrainKeepsTheGroupWaiting(t *testing.T) {
 	for name, test := range map[string]struct {
 		onTimeout v1alpha1.OnTimeout
 		state     v1alpha1.HookState
-		result    cloud.Result
+		result    awsapi.Result
 	}{
-		"and continues at the deadline": {"", v1alpha1.HookContinued, cloud.Continue},
-		"or abandons":                   {v1alpha1.OnTimeoutAbandon, v1alpha1.HookAbandoned, cloud.Abandon},
-		"or ignores it":                 {v1alpha1.OnTimeoutNone, v1alpha1.HookLeft, ""},
+		"and continues at the deadline": {"", v1alpha1.HookContinued, awsapi.Continue},
+		"or abandons":                   {v1alpha1.OnTimeoutAbandon, v1alpha1.HookAbandoned, awsapi.Abandon},
+		"or ignores it":                 {v1alpha1.OnTimeoutNone, v1alpha1.HookIgnored, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			in := Input{
@@ -240,14 +240,14 @@ func TestBlockedDrainKeepsTheGroupWaiting(t *testing.T) {
 				}),
 			}
 			sent := map[Method][]time.Duration{}
-			var result cloud.Result
+			var result awsapi.Result
 			for {
 				plan := NewPlan(in)
 				for len(plan.Calls) > 0 {
 					call := plan.Calls[0]
 					sent[call.Method] = append(sent[call.Method], in.Now.Sub(start))
 					result = call.Result
-					plan.Record(Answer{Hooks: []cloud.Hook{{Name: "drain", HeartbeatTimeout: 2 * time.Minute}}})
+					plan.Record(Answer{Hooks: []awsapi.Hook{{Name: "drain", HeartbeatTimeout: 2 * time.Minute}}})
 				}
 				in.Hooks, in.LastAsked = plan.Hooks, plan.LastAsked
 				if plan.NextLook.IsZero() {
@@ -276,7 +276,7 @@ func TestInputIsNotChanged(t *testing.T) {
 	before := append([]v1alpha1.HookStatus{}, *in.Hooks[0].DeepCopy())
 	plan := NewPlan(in)
 	for len(plan.Calls) > 0 {
-		plan.Record(Answer{Hooks: []cloud.Hook{{Name: "drain", HeartbeatTimeout: time.Minute}}})
+		plan.Record(Answer{Hooks: []awsapi.Hook{{Name: "drain", HeartbeatTimeout: time.Minute}}})
 	}
 	if diff := cmp.Diff(before, in.Hooks); diff != "" {
 		t.Errorf("the input was changed (-before +after):\n%s", diff)

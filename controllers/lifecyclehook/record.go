@@ -14,7 +14,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/nodetermination/operator/api/v1alpha1"
-	"github.com/nodetermination/operator/controllers/cloud"
+	"github.com/nodetermination/operator/controllers/awsapi"
 )
 
 const (
@@ -46,7 +46,7 @@ func (p *Plan) Record(answer Answer) {
 	case Complete:
 		if p.succeeded(hook, answer.Err) {
 			hook.State = v1alpha1.HookContinued
-			if call.Result == cloud.Abandon {
+			if call.Result == awsapi.Abandon {
 				hook.State = v1alpha1.HookAbandoned
 			}
 		}
@@ -76,7 +76,7 @@ func (p *Plan) Restart(reason string) {
 // recordFound takes note of the hooks of the group in which the instance was found to wait.
 func (p *Plan) recordFound(answer Answer) {
 	if p.unanswered(answer.Err) {
-		if !errors.Is(answer.Err, cloud.ErrBusy) {
+		if !errors.Is(answer.Err, awsapi.ErrBusy) {
 			p.findErr = answer.Err
 		}
 		return
@@ -98,12 +98,12 @@ func (p *Plan) recordFound(answer Answer) {
 // recordDescribed takes note of for how long the group waits at a hook.
 func (p *Plan) recordDescribed(hook *v1alpha1.HookStatus, answer Answer) {
 	if p.unanswered(answer.Err) {
-		if !errors.Is(answer.Err, cloud.ErrBusy) {
+		if !errors.Is(answer.Err, awsapi.ErrBusy) {
 			hook.Message = truncate(fmt.Sprintf("its timeout is not known, an hour is assumed: %v", answer.Err))
 		}
 		return
 	}
-	i := slices.IndexFunc(answer.Hooks, func(described cloud.Hook) bool { return described.Name == hook.Name })
+	i := slices.IndexFunc(answer.Hooks, func(described awsapi.Hook) bool { return described.Name == hook.Name })
 	if i < 0 {
 		p.LastAsked = p.in.Now // the group has no such hook any more, and says so to the next call
 		return
@@ -120,7 +120,7 @@ func (p *Plan) recordDescribed(hook *v1alpha1.HookStatus, answer Answer) {
 // unanswered reports whether a question has to be asked again because it failed.
 func (p *Plan) unanswered(err error) bool {
 	switch {
-	case errors.Is(err, cloud.ErrBusy):
+	case errors.Is(err, awsapi.ErrBusy):
 		p.lookAgain(p.in.Now.Add(busyRetry))
 	case err != nil:
 		p.LastAsked = p.in.Now
@@ -141,10 +141,10 @@ func (p *Plan) recordHeartbeat(hook *v1alpha1.HookStatus, err error) {
 // succeeded takes note of how a call about a hook went, and reports whether it went well.
 func (p *Plan) succeeded(hook *v1alpha1.HookStatus, err error) bool {
 	switch {
-	case errors.Is(err, cloud.ErrBusy):
+	case errors.Is(err, awsapi.ErrBusy):
 		p.lookAgain(p.in.Now.Add(busyRetry))
 		return false
-	case errors.Is(err, cloud.ErrNoAction):
+	case errors.Is(err, awsapi.ErrNoAction):
 		p.end(hook, "the group does not wait any more: somebody else completed the hook, or it timed out")
 		return false
 	case err != nil:

@@ -14,13 +14,13 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/nodetermination/operator/api/v1alpha1"
-	"github.com/nodetermination/operator/controllers/cloud"
+	"github.com/nodetermination/operator/controllers/awsapi"
 )
 
 var (
 	errDenied   = errors.New("AccessDenied: autoscaling:CompleteLifecycleAction")
-	errBusy     = fmt.Errorf("call: %w", cloud.ErrBusy)
-	errNoAction = fmt.Errorf("call: %w", cloud.ErrNoAction)
+	errBusy     = fmt.Errorf("call: %w", awsapi.ErrBusy)
+	errNoAction = fmt.Errorf("call: %w", awsapi.ErrNoAction)
 )
 
 func TestCompletion(t *testing.T) {
@@ -150,7 +150,7 @@ func TestHeartbeat(t *testing.T) {
 // Timeouts are asked for first; the hook's own call follows, whatever the answer.
 func TestDescribe(t *testing.T) {
 	const now = 200 * time.Second
-	ours := cloud.Hook{Name: "drain", HeartbeatTimeout: 600 * time.Second, GlobalTimeout: 3000 * time.Second}
+	ours := awsapi.Hook{Name: "drain", HeartbeatTimeout: 600 * time.Second, GlobalTimeout: 3000 * time.Second}
 	heartbeat := []Call{{Method: Heartbeat}}
 	for name, test := range map[string]struct {
 		answer   Answer
@@ -163,14 +163,14 @@ func TestDescribe(t *testing.T) {
 		look     time.Duration // after now
 	}{
 		"described": {
-			answer:  Answer{Hooks: []cloud.Hook{{Name: "other", HeartbeatTimeout: time.Second}, ours}},
+			answer:  Answer{Hooks: []awsapi.Hook{{Name: "other", HeartbeatTimeout: time.Second}, ours}},
 			timeout: ptr.To[int32](600), global: ptr.To[int32](3000), deadline: 600 * time.Second, calls: heartbeat,
 		},
 		"described as one without timeouts": {
-			answer: Answer{Hooks: []cloud.Hook{{Name: "drain"}}}, timeout: ptr.To[int32](3600), deadline: time.Hour,
+			answer: Answer{Hooks: []awsapi.Hook{{Name: "drain"}}}, timeout: ptr.To[int32](3600), deadline: time.Hour,
 		},
 		"not among the group's": {
-			answer: Answer{Hooks: []cloud.Hook{{Name: "other"}}}, deadline: time.Hour, calls: heartbeat, asked: true, look: 3400 * time.Second, message: "before",
+			answer: Answer{Hooks: []awsapi.Hook{{Name: "other"}}}, deadline: time.Hour, calls: heartbeat, asked: true, look: 3400 * time.Second, message: "before",
 		},
 		"not answered": {
 			answer: Answer{Err: errDenied}, deadline: time.Hour, calls: heartbeat, asked: true, look: 10 * time.Second,
@@ -236,11 +236,11 @@ func TestFind(t *testing.T) {
 		stays  bool   // what the condition said before
 	}{
 		"two hooks, but not one for launches": {
-			answer: Answer{Group: "g", Hooks: []cloud.Hook{{Name: "a"}, {Name: "join", Launching: true}, {Name: "b"}}},
+			answer: Answer{Group: "g", Hooks: []awsapi.Hook{{Name: "a"}, {Name: "join", Launching: true}, {Name: "b"}}},
 			hooks:  []string{"a", "b"}, asked: true, look: 10 * time.Second, reason: v1alpha1.ReasonHookWaiting,
 		},
 		"it does not wait yet":   {asked: true, look: 10 * time.Second},
-		"only hooks of launches": {answer: Answer{Group: "g", Hooks: []cloud.Hook{{Name: "join", Launching: true}}}, asked: true},
+		"only hooks of launches": {answer: Answer{Group: "g", Hooks: []awsapi.Hook{{Name: "join", Launching: true}}}, asked: true},
 		"not answered":           {answer: Answer{Err: errDenied}, asked: true, look: 10 * time.Second, reason: v1alpha1.ReasonHookFailing, stays: true},
 		"not sent":               {answer: Answer{Err: errBusy}, look: 200 * time.Millisecond, stays: true},
 	} {
@@ -305,8 +305,8 @@ func TestHold(t *testing.T) {
 			in.Hooks = append(in.Hooks, waiting("other", "b"))
 			in.PodsGoneSince = start.Add(10 * time.Second)
 			plan := NewPlan(in)
-			second := Call{Method: Complete, Hook: 1, Result: cloud.Continue}
-			if diff := cmp.Diff([]Call{{Method: Complete, Result: cloud.Continue}, second}, plan.Calls); diff != "" {
+			second := Call{Method: Complete, Hook: 1, Result: awsapi.Continue}
+			if diff := cmp.Diff([]Call{{Method: Complete, Result: awsapi.Continue}, second}, plan.Calls); diff != "" {
 				t.Fatalf("calls (-want +got):\n%s", diff)
 			}
 			plan.Hold(reason)
@@ -347,7 +347,7 @@ func TestRestart(t *testing.T) {
 func TestRestartAtTheDeadline(t *testing.T) {
 	for onTimeout, want := range map[v1alpha1.OnTimeout][]Call{
 		v1alpha1.OnTimeoutNone:    nil,
-		v1alpha1.OnTimeoutAbandon: {{Method: Complete, Hook: 1, Result: cloud.Abandon}},
+		v1alpha1.OnTimeoutAbandon: {{Method: Complete, Hook: 1, Result: awsapi.Abandon}},
 	} {
 		in := oneHook(&v1alpha1.LifecycleHookSpec{OnTimeout: onTimeout}, 300*time.Second)
 		in.Events = append(in.Events, terminating("other", "b"))

@@ -86,7 +86,7 @@ func (p *Plan) release() {
 // update decides, from the policy as it is now, whether a hook that was not completed
 // yet is this operator's and until when it is kept waiting.
 func (p *Plan) update(hook *v1alpha1.HookStatus) {
-	if hook.State != v1alpha1.HookWaiting && hook.State != v1alpha1.HookLeft {
+	if hook.State != v1alpha1.HookWaiting && hook.State != v1alpha1.HookIgnored {
 		return
 	}
 	hook.Deadline = metav1.Time{Time: p.deadline(hook)}
@@ -95,7 +95,7 @@ func (p *Plan) update(hook *v1alpha1.HookStatus) {
 		p.end(hook, truncate("it could not be completed before its own timeout: "+hook.Message))
 	case reason != "":
 		ignore(hook, reason)
-	case hook.State == v1alpha1.HookLeft:
+	case hook.State == v1alpha1.HookIgnored:
 		hook.State, hook.Message = v1alpha1.HookWaiting, ""
 	}
 }
@@ -128,7 +128,7 @@ func asksFor(e v1alpha1.Event, hook *v1alpha1.HookStatus) bool {
 
 // ignore leaves a hook to its own timeout.
 func ignore(hook *v1alpha1.HookStatus, reason string) {
-	hook.State, hook.Message, hook.Failures, hook.RetryTime = v1alpha1.HookLeft, reason, nil, nil
+	hook.State, hook.Message, hook.Failures, hook.RetryTime = v1alpha1.HookIgnored, reason, nil, nil
 }
 
 // end notes that the group does not wait at a hook any more, which nobody here

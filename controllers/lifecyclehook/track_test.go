@@ -130,7 +130,7 @@ func TestHooksOfOthersAreIgnored(t *testing.T) {
 				}
 				return
 			}
-			if hook.State != v1alpha1.HookLeft || !strings.Contains(hook.Message, test.want) || hook.Failures != nil || hook.RetryTime != nil ||
+			if hook.State != v1alpha1.HookIgnored || !strings.Contains(hook.Message, test.want) || hook.Failures != nil || hook.RetryTime != nil ||
 				slices.ContainsFunc(plan.Calls, func(call Call) bool { return call.Hook == 0 }) {
 				t.Errorf("hook %+v, calls %v; want it ignored, as %s", hook, plan.Calls, test.want)
 			}
@@ -161,13 +161,13 @@ func TestHooksAreReleasedWithoutAPolicy(t *testing.T) {
 	in.Hooks[0].Failures = ptr.To[int32](1)
 	in.Policy, in.PodsGoneSince = nil, start
 	plan := NewPlan(in)
-	if hook := plan.Hooks[0]; hook.State != v1alpha1.HookLeft || hook.Message != "no policy governs the node any more" || hook.Failures != nil {
+	if hook := plan.Hooks[0]; hook.State != v1alpha1.HookIgnored || hook.Message != "no policy governs the node any more" || hook.Failures != nil {
 		t.Errorf("hook %+v, want it left to its own timeout", hook)
 	}
 	if plan.Hooks[1].State != v1alpha1.HookContinued || plan.Calls != nil {
 		t.Errorf("hook %+v, calls %v; want nothing done about it", plan.Hooks[1], plan.Calls)
 	}
-	if condition := plan.Condition(); condition == nil || condition.Reason != v1alpha1.ReasonHookLeft {
+	if condition := plan.Condition(); condition == nil || condition.Reason != v1alpha1.ReasonHookIgnored {
 		t.Errorf("condition %+v", condition)
 	}
 }

@@ -38,12 +38,12 @@ func watcherClient(t *testing.T, pod *corev1.Pod) client.Client {
 	if pod != nil {
 		request.Spec.BoundObjectRef = &authenticationv1.BoundObjectReference{APIVersion: "v1", Kind: "Pod", Name: pod.Name, UID: pod.UID}
 	}
-	if err := admin.SubResource("token").Create(t.Context(), account, request); err != nil {
+	if err := admin(t).SubResource("token").Create(t.Context(), account, request); err != nil {
 		t.Fatal(err)
 	}
-	config := rest.AnonymousClientConfig(cluster.Config())
+	config := rest.AnonymousClientConfig(cluster.Get(t).Config())
 	config.BearerToken = request.Status.Token
-	c, err := client.New(config, client.Options{Scheme: admin.Scheme(), Mapper: admin.RESTMapper()})
+	c, err := client.New(config, client.Options{Scheme: admin(t).Scheme(), Mapper: admin(t).RESTMapper()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -116,10 +116,10 @@ func newWatching(t *testing.T) watching {
 	for _, node := range nodes {
 		id, _ := ec2node.InstanceID(node)
 		t.Cleanup(func() {
-			_ = admin.Delete(context.Background(), &v1alpha1.NodeTermination{ObjectMeta: metav1.ObjectMeta{Name: id}})
+			_ = admin(t).Delete(context.Background(), &v1alpha1.NodeTermination{ObjectMeta: metav1.ObjectMeta{Name: id}})
 		})
 	}
-	pod := cluster.CreatePods(t, WatcherNamespace, nodes[0].Name, 1, func(pod *corev1.Pod) { pod.Spec.ServiceAccountName = watcher })[0]
+	pod := cluster.Get(t).CreatePods(t, WatcherNamespace, nodes[0].Name, 1, func(pod *corev1.Pod) { pod.Spec.ServiceAccountName = watcher })[0]
 	w := watching{own: nodes[0], other: nodes[1], watcher: watcherClient(t, pod)}
 	eventually(t, func() error { // the API server takes a moment to know of a policy
 		object := heard(w.other, entry("probe", "IMDS", nil))
@@ -155,13 +155,13 @@ func TestWatcherWritesAboutItsNode(t *testing.T) {
 	}
 
 	// The queue's consumer, an administrator and the manager write too.
-	must(apply(ctx, admin, heard(w.own, entry("queue", "SQS", hook)), "queue"))
-	must(merge(ctx, admin, first, applied{
+	must(apply(ctx, admin(t), heard(w.own, entry("queue", "SQS", hook)), "queue"))
+	must(merge(ctx, admin(t), first, applied{
 		"metadata": applied{"labels": applied{"a": "b"}, "annotations": applied{"c": "d"}, "finalizers": []string{"example.com/wait"}},
 		"spec":     applied{"suspend": true},
 	}))
 	t.Cleanup(func() {
-		_, _ = merge(context.Background(), admin, first, applied{"metadata": applied{"finalizers": nil}})
+		_, _ = merge(context.Background(), admin(t), first, applied{"metadata": applied{"finalizers": nil}})
 	})
 	must(apply(ctx, w.watcher, heard(w.own, entry("second", "IMDS", nil)), "second"))
 	must(apply(ctx, w.watcher, heard(w.own, entry("first", "IMDS", applied{"notBefore": "2026-12-02T00:00:00Z"})).
@@ -195,16 +195,16 @@ func TestWatcherWritesNothingElse(t *testing.T) {
 	// The own node has a NodeTermination with an event of each source; the other has none.
 	mine := heard(w.own, entry("mine", "IMDS", nil))
 	for owner, object := range map[string]applied{"queue": heard(w.own, entry("queue", "SQS", hook)), "mine": mine} {
-		if _, err := apply(t.Context(), admin, object, owner); err != nil {
+		if _, err := apply(t.Context(), admin(t), object, owner); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if _, err := merge(t.Context(), admin, mine, applied{"spec": applied{"suspend": true}, "metadata": applied{"labels": applied{"a": "b"}}}); err != nil {
+	if _, err := merge(t.Context(), admin(t), mine, applied{"spec": applied{"suspend": true}, "metadata": applied{"labels": applied{"a": "b"}}}); err != nil {
 		t.Fatal(err)
 	}
 	before := &v1alpha1.NodeTermination{}
 	id, _ := ec2node.InstanceID(w.own)
-	if err := admin.Get(t.Context(), client.ObjectKey{Name: id}, before); err != nil {
+	if err := admin(t).Get(t.Context(), client.ObjectKey{Name: id}, before); err != nil {
 		t.Fatal(err)
 	}
 	// fresh is about an instance of which there is no NodeTermination, on the own node: what CEL cannot see.
@@ -270,10 +270,10 @@ func TestWatcherWritesNothingElse(t *testing.T) {
 	}
 
 	after := &v1alpha1.NodeTermination{}
-	if err := admin.Get(t.Context(), client.ObjectKeyFromObject(before), after); err != nil || after.ResourceVersion != before.ResourceVersion {
+	if err := admin(t).Get(t.Context(), client.ObjectKeyFromObject(before), after); err != nil || after.ResourceVersion != before.ResourceVersion {
 		t.Errorf("the NodeTermination was changed (%v):\n%s", err, cmp.Diff(before, after))
 	}
-	if err := admin.Get(t.Context(), client.ObjectKey{Name: otherID}, &v1alpha1.NodeTermination{}); !apierrors.IsNotFound(err) {
+	if err := admin(t).Get(t.Context(), client.ObjectKey{Name: otherID}, &v1alpha1.NodeTermination{}); !apierrors.IsNotFound(err) {
 		t.Errorf("a NodeTermination of the other instance was created: %v", err)
 	}
 }
@@ -287,8 +287,8 @@ func TestWatcherHasNoOtherRights(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	namespace := cluster.CreateNamespace(t)
-	pod := cluster.CreatePods(t, namespace, w.own.Name, 1)[0]
+	namespace := cluster.Get(t).CreateNamespace(t)
+	pod := cluster.Get(t).CreatePods(t, namespace, w.own.Name, 1)[0]
 	empty := client.RawPatch(types.MergePatchType, []byte("{}"))
 	for name, do := range map[string]func() error{
 		"read a NodeTermination":    func() error { return c.Get(ctx, client.ObjectKeyFromObject(nt), nt.DeepCopy()) },
@@ -324,7 +324,7 @@ func TestAdmissionPolicyFitsTheKind(t *testing.T) {
 	t.Parallel()
 	eventually(t, func() error {
 		var policy admissionv1.ValidatingAdmissionPolicy
-		if err := admin.Get(t.Context(), client.ObjectKey{Name: "node-termination-watcher"}, &policy); err != nil {
+		if err := admin(t).Get(t.Context(), client.ObjectKey{Name: "node-termination-watcher"}, &policy); err != nil {
 			return err
 		}
 		if policy.Status.ObservedGeneration != policy.Generation || policy.Status.TypeChecking == nil {

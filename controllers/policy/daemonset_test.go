@@ -152,7 +152,7 @@ func TestPodsAreSafe(t *testing.T) {
 // TestImageIsTheManagersOwn unless another is given.
 func TestImageIsTheManagersOwn(t *testing.T) {
 	t.Parallel()
-	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: cluster.CreateNamespace(t), Name: "manager"}}
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: cluster.Get(t).CreateNamespace(t), Name: "manager"}}
 	pod.Spec.Containers = []corev1.Container{{Name: "sidecar", Image: "example.com/sidecar"}, {Name: "manager", Image: image}}
 	create(t, pod)
 	other := pod.DeepCopy()
@@ -173,7 +173,7 @@ func TestImageIsTheManagersOwn(t *testing.T) {
 		"no such pod":     {"", types.NamespacedName{Namespace: operator.Namespace, Name: "gone"}, "", errNoImage},
 		"other container": {"", types.NamespacedName{Namespace: pod.Namespace, Name: "other"}, "", errNoImage},
 	} {
-		r := &Reconciler{Live: admin, WatcherImage: test.given, Pod: test.pod}
+		r := &Reconciler{Live: admin(t), WatcherImage: test.given, Pod: test.pod}
 		for range 2 {
 			if got, err := r.image(t.Context()); got != test.want || !errors.Is(err, test.err) {
 				t.Errorf("%s: image %q, %v; want %q, %v", name, got, err, test.want, test.err)

@@ -47,7 +47,7 @@ func TestSourceUpGoesWithItsPolicy(t *testing.T) {
 		}
 		return nil
 	})
-	if err := admin.Delete(t.Context(), policy); err != nil {
+	if err := admin(t).Delete(t.Context(), policy); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, func() error {

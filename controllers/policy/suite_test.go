@@ -4,8 +4,6 @@ package policy
 
 import (
 	"context"
-	"errors"
-	"log"
 	"maps"
 	"os"
 	"strings"
@@ -40,45 +38,48 @@ const patience = 90 * time.Second
 const image = "registry.example.com/node-termination-operator:v1"
 
 var (
-	cluster *testcluster.Cluster
-	// admin is an administrator's client that does not cache.
-	admin client.Client
+	cluster = testcluster.Shared{SetUp: setUp, TearDown: func(int) error { return stopManager() }}
+	// These are set by setUp.
+	adminClient client.Client
+	stopManager func() error
 )
 
 func TestMain(m *testing.M) {
-	code, err := runSuite(m)
-	if err != nil {
-		log.Fatal(err)
-	}
-	os.Exit(code)
+	ctrl.SetLogger(logr.Discard())
+	os.Exit(cluster.Main(m))
 }
 
-// runSuite installs everything in a cluster of its own and runs the reconciler in this process.
-func runSuite(m *testing.M) (code int, err error) {
-	ctrl.SetLogger(logr.Discard())
-	if cluster, err = testcluster.Start(); err != nil {
-		return 0, err
-	}
-	defer func() { err = errors.Join(err, cluster.Stop()) }()
-	if err := operator.Install(context.Background(), cluster.Kubeconfig()); err != nil {
-		return 0, err
+// admin returns an administrator's client that does not cache.
+func admin(tb testing.TB) client.Client {
+	tb.Helper()
+	cluster.Get(tb)
+	return adminClient
+}
+
+// setUp installs everything and runs the reconciler in this process.
+func setUp(c *testcluster.Cluster) error {
+	if err := operator.Install(context.Background(), c.Kubeconfig()); err != nil {
+		return err
 	}
 	scheme := runtime.NewScheme()
 	utilruntime.Must(clientgoscheme.AddToScheme(scheme))
 	utilruntime.Must(v1alpha1.AddToScheme(scheme))
-	if admin, err = client.New(cluster.Config(), client.Options{Scheme: scheme}); err != nil {
-		return 0, err
+	var err error
+	if adminClient, err = client.New(c.Config(), client.Options{Scheme: scheme}); err != nil {
+		return err
 	}
-	manager, err := newManager(cluster.Config(), scheme)
+	manager, err := newManager(c.Config(), scheme)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- manager.Start(ctx) }()
-	code = m.Run()
-	cancel()
-	return code, <-ended
+	stopManager = func() error {
+		cancel()
+		return <-ended
+	}
+	return nil
 }
 
 func newManager(config *rest.Config, scheme *runtime.Scheme) (ctrl.Manager, error) {
@@ -108,10 +109,10 @@ func eventually(t *testing.T, check func() error) {
 // create creates an object, which is deleted at the end of the test.
 func create(t *testing.T, object client.Object) {
 	t.Helper()
-	if err := admin.Create(t.Context(), object); err != nil {
+	if err := admin(t).Create(t.Context(), object); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = admin.Delete(context.Background(), object) })
+	t.Cleanup(func() { _ = admin(t).Delete(context.Background(), object) })
 }
 
 // labelOf is a label that nodes and policies of one test have in common.
@@ -124,7 +125,7 @@ func labelOf(t *testing.T) map[string]string {
 // newNodes makes nodes of a test.
 func newNodes(t *testing.T, n int, change ...func(*corev1.Node)) []*corev1.Node {
 	t.Helper()
-	return cluster.CreateNodes(t, n, append(change, func(node *corev1.Node) {
+	return cluster.Get(t).CreateNodes(t, n, append(change, func(node *corev1.Node) {
 		maps.Copy(node.Labels, labelOf(t))
 	})...)
 }

@@ -26,13 +26,13 @@ import (
 func getDaemonSet(t *testing.T, policy string) (*appsv1.DaemonSet, error) {
 	t.Helper()
 	ds := &appsv1.DaemonSet{}
-	return ds, admin.Get(t.Context(), client.ObjectKey{Namespace: WatcherNamespace, Name: daemonSetName(policy)}, ds)
+	return ds, admin(t).Get(t.Context(), client.ObjectKey{Namespace: WatcherNamespace, Name: daemonSetName(policy)}, ds)
 }
 
 func podsOf(t *testing.T, policy string) ([]corev1.Pod, error) {
 	t.Helper()
 	var pods corev1.PodList
-	err := admin.List(t.Context(), &pods, client.InNamespace(WatcherNamespace), client.MatchingLabels{instanceLabel: daemonSetName(policy)})
+	err := admin(t).List(t.Context(), &pods, client.InNamespace(WatcherNamespace), client.MatchingLabels{instanceLabel: daemonSetName(policy)})
 	return pods.Items, err
 }
 
@@ -40,7 +40,7 @@ func podsOf(t *testing.T, policy string) ([]corev1.Pod, error) {
 func untilSource(t *testing.T, policy *v1alpha1.NodeTerminationPolicy, check func(v1alpha1.SourceStatus) error) {
 	t.Helper()
 	eventually(t, func() error {
-		if err := admin.Get(t.Context(), client.ObjectKeyFromObject(policy), policy); err != nil {
+		if err := admin(t).Get(t.Context(), client.ObjectKeyFromObject(policy), policy); err != nil {
 			return err
 		}
 		if policy.Status.ObservedGeneration != policy.Generation || len(policy.Status.Sources) != 1 {
@@ -78,11 +78,11 @@ func says(reason string, texts ...string) func(v1alpha1.SourceStatus) error {
 func change(t *testing.T, object client.Object, f func()) {
 	t.Helper()
 	eventually(t, func() error {
-		if err := admin.Get(t.Context(), client.ObjectKeyFromObject(object), object); err != nil {
+		if err := admin(t).Get(t.Context(), client.ObjectKeyFromObject(object), object); err != nil {
 			return err
 		}
 		f()
-		return admin.Update(t.Context(), object)
+		return admin(t).Update(t.Context(), object)
 	})
 }
 
@@ -212,7 +212,7 @@ func TestWatchersFollowThePolicy(t *testing.T) {
 	if owner := metav1.GetControllerOf(ds); owner == nil || owner.UID != policy.UID || owner.Kind != "NodeTerminationPolicy" {
 		t.Errorf("the DaemonSet is owned by %+v, want the policy", owner)
 	}
-	if err := admin.Delete(t.Context(), policy); err != nil {
+	if err := admin(t).Delete(t.Context(), policy); err != nil {
 		t.Fatal(err)
 	}
 	untilGone(t, policy.Name)
@@ -275,7 +275,7 @@ func TestDriftIsCorrected(t *testing.T) {
 		change(t, ds, edit)
 		restored(what)
 	}
-	if err := admin.Delete(t.Context(), ds); err != nil {
+	if err := admin(t).Delete(t.Context(), ds); err != nil {
 		t.Fatal(err)
 	}
 	restored("deleted")
@@ -285,7 +285,7 @@ func TestDriftIsCorrected(t *testing.T) {
 	stray.ObjectMeta = metav1.ObjectMeta{Namespace: WatcherNamespace, Name: "imds-watcher-of-nobody", Labels: original.Labels}
 	create(t, stray)
 	eventually(t, func() error {
-		err := admin.Get(t.Context(), client.ObjectKeyFromObject(stray), stray)
+		err := admin(t).Get(t.Context(), client.ObjectKeyFromObject(stray), stray)
 		if !apierrors.IsNotFound(err) {
 			return fmt.Errorf("a DaemonSet that no policy asks for is still there: %w", err)
 		}
@@ -319,7 +319,7 @@ func TestStatusSaysWhatIsWrong(t *testing.T) {
 					c.Status = ready
 				}
 			}
-			return admin.Status().Update(t.Context(), pod)
+			return admin(t).Status().Update(t.Context(), pod)
 		})
 	}
 	setPod(corev1.ContainerStatus{State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{
@@ -380,7 +380,7 @@ func TestApplyingAgainChangesNothing(t *testing.T) {
 	apply := func() *appsv1.DaemonSet {
 		t.Helper()
 		desired := daemonSet(policy, &policy.Spec.Sources[0], image)
-		if err := admin.Apply(t.Context(), desired, client.FieldOwner(v1alpha1.FieldManager), client.ForceOwnership); err != nil {
+		if err := admin(t).Apply(t.Context(), desired, client.FieldOwner(v1alpha1.FieldManager), client.ForceOwnership); err != nil {
 			t.Fatal(err)
 		}
 		ds, err := getDaemonSet(t, policy.Name)

@@ -30,7 +30,7 @@ func TestPolicySaysWhatIsWrongWithItsWebhooks(t *testing.T) {
 	says := func(want string) {
 		t.Helper()
 		eventually(t, func() error {
-			if err := admin.Get(t.Context(), client.ObjectKeyFromObject(policy), policy); err != nil {
+			if err := admin(t).Get(t.Context(), client.ObjectKeyFromObject(policy), policy); err != nil {
 				return err
 			}
 			ready := meta.FindStatusCondition(policy.Status.Conditions, v1alpha1.ConditionReady)
@@ -58,7 +58,7 @@ func TestPolicySaysWhatIsWrongWithItsWebhooks(t *testing.T) {
 	} {
 		patch := client.MergeFrom(templates.DeepCopy())
 		templates.Data["template"] = template
-		if err := admin.Patch(t.Context(), templates, patch); err != nil {
+		if err := admin(t).Patch(t.Context(), templates, patch); err != nil {
 			t.Fatal(err)
 		}
 		says(want)

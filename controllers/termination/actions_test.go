@@ -29,7 +29,7 @@ func excluding(delay int32) func(*v1alpha1.NodeTerminationPolicySpec) {
 func TestLoadBalancersAreToldBeforeThePods(t *testing.T) {
 	t.Parallel()
 	s := newSetting(t, 1, excluding(5))
-	cluster.CreatePods(t, s.ns, s.nodes[0].Name, 2)
+	cluster.Get(t).CreatePods(t, s.ns, s.nodes[0].Name, 2)
 	nt := s.terminate(0, notice("a", 2*time.Minute))
 	s.until(nt, v1alpha1.StateWaiting)
 	node := s.node(0)
@@ -43,7 +43,7 @@ func TestLoadBalancersAreToldBeforeThePods(t *testing.T) {
 	if took := nt.Status.DrainStartTime.Sub(nt.Status.StartTime.Time); took < 4*time.Second {
 		t.Errorf("the first pod was told after %s, want five seconds", took)
 	}
-	if err := admin.Delete(t.Context(), nt); err != nil {
+	if err := admin(t).Delete(t.Context(), nt); err != nil {
 		t.Fatal(err)
 	}
 	s.untilNode(0, func(node *corev1.Node) error {
@@ -57,7 +57,7 @@ func TestLoadBalancersAreToldBeforeThePods(t *testing.T) {
 func TestLoadBalancersGetAtMostHalfOfTheTime(t *testing.T) {
 	t.Parallel()
 	s := newSetting(t, 1, excluding(3600))
-	cluster.CreatePods(t, s.ns, s.nodes[0].Name, 1)
+	cluster.Get(t).CreatePods(t, s.ns, s.nodes[0].Name, 1)
 	nt := s.until(s.terminate(0, notice("a", 16*time.Second)), v1alpha1.StateCompleted)
 	if took := nt.Status.DrainStartTime.Sub(nt.Status.StartTime.Time); took < 5*time.Second || took > 11*time.Second {
 		t.Errorf("the first pod was told after %s of sixteen seconds, want eight", took)
@@ -81,7 +81,7 @@ func TestDryRunChangesNothing(t *testing.T) {
 		spec.Mode = v1alpha1.ModeDryRun
 		spec.Node = &v1alpha1.NodeActions{Taint: &v1alpha1.NodeTaint{Effect: "NoSchedule"}}
 	})
-	cluster.CreatePods(t, s.ns, s.nodes[0].Name, 3)
+	cluster.Get(t).CreatePods(t, s.ns, s.nodes[0].Name, 3)
 	nt := s.until(s.terminate(0, notice("a", 2*time.Minute)), v1alpha1.StateDryRun)
 	ready := meta.FindStatusCondition(nt.Status.Conditions, v1alpha1.ConditionReady)
 	for _, part := range []string{"cordon the node", "nodetermination.dev/spot-interruption", "tell 3 pods to go"} {
@@ -95,7 +95,7 @@ func TestDryRunChangesNothing(t *testing.T) {
 	if left := s.left(0); len(left) != 3 {
 		t.Errorf("left %v, want all three", left)
 	}
-	if err := admin.Delete(t.Context(), s.nodes[0]); err != nil {
+	if err := admin(t).Delete(t.Context(), s.nodes[0]); err != nil {
 		t.Fatal(err)
 	}
 	s.untilHolds(nt, func(nt *v1alpha1.NodeTermination) error {
@@ -110,7 +110,7 @@ func TestTurningToDryRunStopsWhereItIs(t *testing.T) {
 	t.Parallel()
 	s := newSetting(t, 1, nil)
 	s.budget()
-	cluster.CreatePods(t, s.ns, s.nodes[0].Name, 1, app("web"))
+	cluster.Get(t).CreatePods(t, s.ns, s.nodes[0].Name, 1, app("web"))
 	nt := s.terminate(0, notice("a", 2*time.Minute))
 	s.until(nt, v1alpha1.StateDraining)
 	s.turn(v1alpha1.ModeDryRun)
@@ -129,7 +129,7 @@ func (s *setting) turn(mode v1alpha1.Mode) {
 	s.t.Helper()
 	patch := client.MergeFrom(s.policy.DeepCopy())
 	s.policy.Spec.Mode = mode
-	if err := admin.Patch(s.t.Context(), s.policy, patch); err != nil {
+	if err := admin(s.t).Patch(s.t.Context(), s.policy, patch); err != nil {
 		s.t.Fatal(err)
 	}
 }
@@ -186,15 +186,15 @@ func TestEndedTerminationIsDeletedAfterItsNode(t *testing.T) {
 	nt := s.until(s.terminate(0, notice("a", 2*time.Minute)), v1alpha1.StateCompleted)
 	// It stays as long as its node does.
 	s.nudge(nt)
-	if err := admin.Get(t.Context(), client.ObjectKeyFromObject(nt), nt); err != nil {
+	if err := admin(t).Get(t.Context(), client.ObjectKeyFromObject(nt), nt); err != nil {
 		t.Fatalf("deleted while its node was there: %v", err)
 	}
 	gone := time.Now()
-	if err := admin.Delete(t.Context(), s.nodes[0]); err != nil {
+	if err := admin(t).Delete(t.Context(), s.nodes[0]); err != nil {
 		t.Fatal(err)
 	}
 	testcluster.Eventually(t, patience, func() error {
-		err := admin.Get(t.Context(), client.ObjectKeyFromObject(nt), nt)
+		err := admin(t).Get(t.Context(), client.ObjectKeyFromObject(nt), nt)
 		if apierrors.IsNotFound(err) {
 			return nil
 		}

@@ -24,7 +24,7 @@ func TestKubernetesEventsTellTheStory(t *testing.T) { // not in parallel: while 
 		spec.KubernetesEvents = &v1alpha1.KubernetesEvents{Mode: v1alpha1.KubernetesEventsEmit, Annotations: map[string]string{"team": "platform"}}
 	})
 	node := s.nodes[0].Name
-	pods := cluster.CreatePods(t, s.ns, node, 3, grace(2))
+	pods := cluster.Get(t).CreatePods(t, s.ns, node, 3, grace(2))
 	nt := s.until(s.terminate(0, notice("a", 2*time.Minute)), v1alpha1.StateCompleted)
 	want := map[string]string{} // the notes' beginnings
 	for _, about := range []string{"Node/" + node, "NodeTermination/" + nt.Name} {
@@ -36,7 +36,7 @@ func TestKubernetesEventsTellTheStory(t *testing.T) { // not in parallel: while 
 	}
 	testcluster.Eventually(t, patience, func() error {
 		var list eventsv1.EventList
-		if err := admin.List(t.Context(), &list); err != nil {
+		if err := admin(t).List(t.Context(), &list); err != nil {
 			return err
 		}
 		seen := map[string]int{}
@@ -66,9 +66,9 @@ func TestPoliciesMayDoWithoutKubernetesEvents(t *testing.T) {
 	s := newSetting(t, 2, func(spec *v1alpha1.NodeTerminationPolicySpec) {
 		spec.KubernetesEvents = &v1alpha1.KubernetesEvents{Mode: v1alpha1.KubernetesEventsDisabled}
 	})
-	cluster.CreatePods(t, s.ns, s.nodes[0].Name, 1)
+	cluster.Get(t).CreatePods(t, s.ns, s.nodes[0].Name, 1)
 	s.until(s.terminate(0, notice("a", 2*time.Minute)), v1alpha1.StateCompleted)
-	if err := admin.Delete(t.Context(), s.until(s.terminate(1, recommendation()), v1alpha1.StateCordoned)); err != nil {
+	if err := admin(t).Delete(t.Context(), s.until(s.terminate(1, recommendation()), v1alpha1.StateCordoned)); err != nil {
 		t.Fatal(err)
 	}
 	s.untilNode(1, untouched)
@@ -81,7 +81,7 @@ func untilOthersTell(t *testing.T, s *setting) {
 	nt := other.until(other.terminate(0, notice("a", 2*time.Minute)), v1alpha1.StateCompleted)
 	testcluster.Eventually(t, patience, func() error {
 		var list eventsv1.EventList
-		if err := admin.List(t.Context(), &list); err != nil {
+		if err := admin(t).List(t.Context(), &list); err != nil {
 			return err
 		}
 		arrived := false
@@ -107,14 +107,14 @@ func TestNodeTellsThatItsTerminationWasDeleted(t *testing.T) {
 	t.Parallel()
 	s := newSetting(t, 1, nil)
 	s.budget()
-	cluster.CreatePods(t, s.ns, s.nodes[0].Name, 1, app("web"))
+	cluster.Get(t).CreatePods(t, s.ns, s.nodes[0].Name, 1, app("web"))
 	nt := s.until(s.terminate(0, notice("a", 10*time.Minute)), v1alpha1.StateDraining)
-	if err := admin.Delete(t.Context(), nt); err != nil {
+	if err := admin(t).Delete(t.Context(), nt); err != nil {
 		t.Fatal(err)
 	}
 	testcluster.Eventually(t, patience, func() error {
 		var list eventsv1.EventList
-		if err := admin.List(t.Context(), &list); err != nil {
+		if err := admin(t).List(t.Context(), &list); err != nil {
 			return err
 		}
 		for i := range list.Items {

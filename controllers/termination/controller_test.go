@@ -23,13 +23,13 @@ func TestSuspendStopsAndResumes(t *testing.T) {
 	t.Parallel()
 	s := newSetting(t, 1, nil)
 	s.budget()
-	cluster.CreatePods(t, s.ns, s.nodes[0].Name, 2, app("web"))
+	cluster.Get(t).CreatePods(t, s.ns, s.nodes[0].Name, 2, app("web"))
 	nt := s.terminate(0, notice("a", 2*time.Minute))
 	s.until(nt, v1alpha1.StateDraining)
 	s.change(nt, func(spec *v1alpha1.NodeTerminationSpec) { spec.Suspend = ptr.To(true) })
 	s.until(nt, v1alpha1.StateSuspended)
 	// The budget goes: nothing holds the pods now but the suspension.
-	if err := admin.DeleteAllOf(t.Context(), &policyv1.PodDisruptionBudget{}, client.InNamespace(s.ns)); err != nil {
+	if err := admin(t).DeleteAllOf(t.Context(), &policyv1.PodDisruptionBudget{}, client.InNamespace(s.ns)); err != nil {
 		t.Fatal(err)
 	}
 	s.nudge(nt)
@@ -57,7 +57,7 @@ func (s *setting) nudge(nt *v1alpha1.NodeTermination) {
 func TestWrongPairIsRefused(t *testing.T) {
 	t.Parallel()
 	s := newSetting(t, 2, nil)
-	cluster.CreatePods(t, s.ns, s.nodes[0].Name, 1)
+	cluster.Get(t).CreatePods(t, s.ns, s.nodes[0].Name, 1)
 	victim, _ := ec2node.InstanceID(s.nodes[1])
 	nt := &v1alpha1.NodeTermination{ObjectMeta: metav1.ObjectMeta{Name: victim}}
 	nt.Spec = v1alpha1.NodeTerminationSpec{InstanceID: victim, NodeName: s.nodes[0].Name, Events: []v1alpha1.Event{notice("a", time.Minute)}}
@@ -81,11 +81,11 @@ func TestNoPolicyThenOne(t *testing.T) {
 		t.Error(err)
 	}
 	testcluster.Eventually(t, patience, func() error {
-		if err := admin.Get(t.Context(), client.ObjectKeyFromObject(s.policy), s.policy); err != nil {
+		if err := admin(t).Get(t.Context(), client.ObjectKeyFromObject(s.policy), s.policy); err != nil {
 			return err
 		}
 		delete(s.policy.Spec.NodeSelector.MatchLabels, "other")
-		return admin.Update(t.Context(), s.policy)
+		return admin(t).Update(t.Context(), s.policy)
 	})
 	s.until(nt, v1alpha1.StateCompleted)
 }
@@ -94,10 +94,10 @@ func TestDeletedPolicyStopsTheDrain(t *testing.T) {
 	t.Parallel()
 	s := newSetting(t, 1, nil)
 	s.budget()
-	cluster.CreatePods(t, s.ns, s.nodes[0].Name, 1, app("web"))
+	cluster.Get(t).CreatePods(t, s.ns, s.nodes[0].Name, 1, app("web"))
 	nt := s.terminate(0, notice("a", 2*time.Minute))
 	s.until(nt, v1alpha1.StateDraining)
-	if err := admin.Delete(t.Context(), s.policy); err != nil {
+	if err := admin(t).Delete(t.Context(), s.policy); err != nil {
 		t.Fatal(err)
 	}
 	nt = s.until(nt, v1alpha1.StatePolicyGone)
@@ -111,7 +111,7 @@ func TestDeletedPolicyStopsTheDrain(t *testing.T) {
 
 func TestMaintenanceDrainsBeforeItsTime(t *testing.T) {
 	s := newSetting(t, 1, nil)
-	pod := cluster.CreatePods(t, s.ns, s.nodes[0].Name, 1)
+	pod := cluster.Get(t).CreatePods(t, s.ns, s.nodes[0].Name, 1)
 	e := v1alpha1.Event{
 		ID: "m", Kind: v1alpha1.ScheduledMaintenance, Source: v1alpha1.SourceSQS, Time: now(0),
 		NotBefore: ptr.To(now(72 * time.Hour)), Deadline: ptr.To(now(72 * time.Hour)),
@@ -131,7 +131,7 @@ func TestMaintenanceDrainsBeforeItsTime(t *testing.T) {
 func TestFinishedTerminationHearsOfANewEvent(t *testing.T) {
 	t.Parallel()
 	s := newSetting(t, 1, nil)
-	cluster.CreatePods(t, s.ns, s.nodes[0].Name, 2)
+	cluster.Get(t).CreatePods(t, s.ns, s.nodes[0].Name, 2)
 	nt := s.terminate(0, notice("a", 2*time.Second))
 	s.until(nt, v1alpha1.StateCompleted)
 
@@ -142,7 +142,7 @@ func TestFinishedTerminationHearsOfANewEvent(t *testing.T) {
 		}
 		node := s.node(0)
 		node.Status.NodeInfo.BootID = "second-boot"
-		return admin.Status().Update(t.Context(), node)
+		return admin(t).Status().Update(t.Context(), node)
 	})
 	s.untilNode(0, untouched)
 	nt = s.untilHolds(nt, func(nt *v1alpha1.NodeTermination) error {
@@ -152,7 +152,7 @@ func TestFinishedTerminationHearsOfANewEvent(t *testing.T) {
 		return nil
 	})
 
-	cluster.CreatePods(t, s.ns, s.nodes[0].Name, 1)
+	cluster.Get(t).CreatePods(t, s.ns, s.nodes[0].Name, 1)
 	first := nt.Status.CompletionTime
 	s.change(nt, func(spec *v1alpha1.NodeTerminationSpec) { spec.Events = append(spec.Events, notice("b", time.Minute)) })
 	nt = s.untilHolds(nt, func(nt *v1alpha1.NodeTermination) error {
@@ -172,7 +172,7 @@ func TestFinishedTerminationHearsOfANewEvent(t *testing.T) {
 func TestSecondEventOfADrainedNodeKeepsTheRecord(t *testing.T) {
 	t.Parallel()
 	s := newSetting(t, 1, nil)
-	cluster.CreatePods(t, s.ns, s.nodes[0].Name, 3)
+	cluster.Get(t).CreatePods(t, s.ns, s.nodes[0].Name, 3)
 	nt := s.until(s.terminate(0, notice("a", 2*time.Minute)), v1alpha1.StateCompleted)
 	before := nt.Status
 	stopping := v1alpha1.Event{
@@ -191,7 +191,7 @@ func TestSecondEventOfADrainedNodeKeepsTheRecord(t *testing.T) {
 	}
 
 	// A pod that tolerates the cordon came meanwhile: the next event drains again.
-	cluster.CreatePods(t, s.ns, s.nodes[0].Name, 1)
+	cluster.Get(t).CreatePods(t, s.ns, s.nodes[0].Name, 1)
 	stopping.ID = "c"
 	s.change(nt, func(spec *v1alpha1.NodeTerminationSpec) { spec.Events = append(spec.Events, stopping) })
 	s.untilHolds(nt, func(nt *v1alpha1.NodeTermination) error {

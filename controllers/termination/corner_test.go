@@ -27,11 +27,11 @@ func TestNodeThatRegistersAgainIsDrainedAgain(t *testing.T) {
 	again := s.nodes[0].DeepCopy()
 	again.ObjectMeta = metav1.ObjectMeta{Name: again.Name, Labels: again.Labels, Annotations: again.Annotations}
 	again.Spec.Unschedulable, again.Spec.Taints = false, nil
-	if err := admin.Delete(t.Context(), s.node(0)); err != nil {
+	if err := admin(t).Delete(t.Context(), s.node(0)); err != nil {
 		t.Fatal(err)
 	}
-	testcluster.Eventually(t, patience, func() error { return admin.Create(t.Context(), again) })
-	cluster.CreatePods(t, s.ns, again.Name, 2)
+	testcluster.Eventually(t, patience, func() error { return admin(t).Create(t.Context(), again) })
+	cluster.Get(t).CreatePods(t, s.ns, again.Name, 2)
 	s.change(nt, func(spec *v1alpha1.NodeTerminationSpec) { spec.Events = append(spec.Events, notice("b", time.Minute)) })
 	second := s.untilHolds(nt, func(nt *v1alpha1.NodeTermination) error {
 		if nt.Status.CompletionTime == nil || nt.Status.Node == nil || nt.Status.Node.UID == first.Status.Node.UID ||
@@ -76,13 +76,13 @@ func TestSuspensionDoesNotUseUpTheTime(t *testing.T) {
 		spec.Drain = &v1alpha1.DrainSpec{TimeoutSeconds: ptr.To(int32(timeout / time.Second))}
 	})
 	s.budget()
-	cluster.CreatePods(t, s.ns, s.nodes[0].Name, 1, app("web"))
+	cluster.Get(t).CreatePods(t, s.ns, s.nodes[0].Name, 1, app("web"))
 	e := v1alpha1.Event{ID: "r", Kind: v1alpha1.RebalanceRecommendation, Source: v1alpha1.SourceSQS, Time: now(0)}
 	nt := s.terminate(0, e)
 	s.until(nt, v1alpha1.StateDraining)
 	s.change(nt, func(spec *v1alpha1.NodeTerminationSpec) { spec.Suspend = ptr.To(true) })
 	nt = s.until(nt, v1alpha1.StateSuspended)
-	if err := admin.DeleteAllOf(t.Context(), &policyv1.PodDisruptionBudget{}, client.InNamespace(s.ns)); err != nil {
+	if err := admin(t).DeleteAllOf(t.Context(), &policyv1.PodDisruptionBudget{}, client.InNamespace(s.ns)); err != nil {
 		t.Fatal(err)
 	}
 	testcluster.Eventually(t, patience, func() error {
@@ -103,7 +103,7 @@ func TestLabelThatComesLaterBringsThePolicy(t *testing.T) {
 	testcluster.Eventually(t, patience, func() error {
 		node := s.node(0)
 		node.Labels["late"] = "yes"
-		return admin.Update(t.Context(), node)
+		return admin(t).Update(t.Context(), node)
 	})
 	s.until(nt, v1alpha1.StateCompleted)
 }
@@ -152,7 +152,7 @@ func TestForgedTerminationIsDeleted(t *testing.T) {
 	forged.Spec = v1alpha1.NodeTerminationSpec{InstanceID: victim, NodeName: s.nodes[0].Name, Events: []v1alpha1.Event{e}}
 	s.create(forged)
 	testcluster.Eventually(t, patience, func() error {
-		err := admin.Get(t.Context(), client.ObjectKeyFromObject(forged), &v1alpha1.NodeTermination{})
+		err := admin(t).Get(t.Context(), client.ObjectKeyFromObject(forged), &v1alpha1.NodeTermination{})
 		if !apierrors.IsNotFound(err) {
 			return fmt.Errorf("NodeTermination %s is still there (%w)", victim, err)
 		}

@@ -28,12 +28,12 @@ func (s *setting) dead(pods int) {
 	s.t.Helper()
 	node := s.nodes[0].DeepCopy()
 	node.ObjectMeta = metav1.ObjectMeta{Name: node.Name, Labels: node.Labels}
-	if err := admin.Delete(s.t.Context(), s.nodes[0]); err != nil {
+	if err := admin(s.t).Delete(s.t.Context(), s.nodes[0]); err != nil {
 		s.t.Fatal(err)
 	}
-	testcluster.Eventually(s.t, patience, func() error { return admin.Create(s.t.Context(), node) })
+	testcluster.Eventually(s.t, patience, func() error { return admin(s.t).Create(s.t.Context(), node) })
 	s.nodes[0] = node
-	s.t.Cleanup(func() { _ = client.IgnoreNotFound(admin.Delete(context.Background(), node)) })
+	s.t.Cleanup(func() { _ = client.IgnoreNotFound(admin(s.t).Delete(context.Background(), node)) })
 	s.changeNodeStatus(func(node *corev1.Node) {
 		node.Status.Conditions = []corev1.NodeCondition{{
 			Type: corev1.NodeReady, Status: corev1.ConditionUnknown, Reason: "NodeStatusUnknown", LastTransitionTime: now(0),
@@ -161,7 +161,7 @@ func (s *setting) volume(i int) *storagev1.VolumeAttachment {
 func TestHookWaitsUntilVolumesAreDetached(t *testing.T) {
 	t.Parallel()
 	s := newSetting(t, 1, nil)
-	cluster.CreatePods(t, s.ns, s.nodes[0].Name, 1)
+	cluster.Get(t).CreatePods(t, s.ns, s.nodes[0].Name, 1)
 	attachment := s.volume(0)
 	nt := s.terminate(0, s.waits(0, "drain"))
 	s.untilHolds(nt, func(nt *v1alpha1.NodeTermination) error {
@@ -174,7 +174,7 @@ func TestHookWaitsUntilVolumesAreDetached(t *testing.T) {
 	if action := s.action("drain"); action.Result != "" {
 		t.Error("completed while a volume was attached")
 	}
-	if err := admin.Delete(t.Context(), attachment); err != nil {
+	if err := admin(t).Delete(t.Context(), attachment); err != nil {
 		t.Fatal(err)
 	}
 	s.until(nt, v1alpha1.StateCompleted)
@@ -197,7 +197,7 @@ func TestVolumesAreWaitedForUntilTheDeadline(t *testing.T) {
 				spec.Drain = test.drain
 				spec.LifecycleHook = &v1alpha1.LifecycleHookSpec{MaxWaitSeconds: ptr.To[int32](30)}
 			})
-			cluster.CreatePods(t, s.ns, s.nodes[0].Name, 1)
+			cluster.Get(t).CreatePods(t, s.ns, s.nodes[0].Name, 1)
 			s.volume(0)
 			nt := s.until(s.terminate(0, s.waits(0, "drain")), v1alpha1.StateCompleted)
 			hook, action := nt.Status.LifecycleHooks[0], s.action("drain")

@@ -59,7 +59,7 @@ func TestSpotNoticeDrainsTheNode(t *testing.T) {
 	s := newSetting(t, 1, func(spec *v1alpha1.NodeTerminationPolicySpec) {
 		spec.Node = &v1alpha1.NodeActions{Taint: &v1alpha1.NodeTaint{Effect: "NoSchedule"}}
 	})
-	cluster.CreatePods(t, s.ns, s.nodes[0].Name, 7)
+	cluster.Get(t).CreatePods(t, s.ns, s.nodes[0].Name, 7)
 	nt := s.until(s.terminate(0, notice("a", 2*time.Minute)), v1alpha1.StateCompleted)
 
 	node := s.node(0)
@@ -96,8 +96,8 @@ func TestWhatStaysOnTheNode(t *testing.T) {
 	})
 	node := s.nodes[0].Name
 	daemon := s.daemonPod(0)
-	agent := cluster.CreatePods(t, s.ns, node, 1, app("agent"))
-	cluster.CreatePods(t, s.ns, node, 2)
+	agent := cluster.Get(t).CreatePods(t, s.ns, node, 1, app("agent"))
+	cluster.Get(t).CreatePods(t, s.ns, node, 2)
 	s.until(s.terminate(0, notice("a", 2*time.Minute)), v1alpha1.StateCompleted)
 	left, want := s.left(0), []string{agent[0].Name, daemon}
 	slices.Sort(left)
@@ -126,7 +126,7 @@ func (s *setting) daemonPod(i int) string {
 	})
 	var pods corev1.PodList
 	testcluster.Eventually(s.t, patience, func() error {
-		if err := admin.List(s.t.Context(), &pods, client.InNamespace(s.ns), client.MatchingLabels(labels)); err != nil {
+		if err := admin(s.t).List(s.t.Context(), &pods, client.InNamespace(s.ns), client.MatchingLabels(labels)); err != nil {
 			return err
 		}
 		if len(pods.Items) != 1 || pods.Items[0].Spec.NodeName != s.nodes[i].Name {
@@ -143,8 +143,8 @@ func TestBlockedPodsAreNamedAndDeletedInTime(t *testing.T) {
 		spec.Drain = &v1alpha1.DrainSpec{BlockedPods: &v1alpha1.BlockedPods{Action: v1alpha1.BlockedDelete, BeforeSeconds: ptr.To[int32](5)}}
 	})
 	s.budget()
-	cluster.CreatePods(t, s.ns, s.nodes[0].Name, 2, app("web"))
-	cluster.CreatePods(t, s.ns, s.nodes[0].Name, 3)
+	cluster.Get(t).CreatePods(t, s.ns, s.nodes[0].Name, 2, app("web"))
+	cluster.Get(t).CreatePods(t, s.ns, s.nodes[0].Name, 3)
 	created := time.Now()
 	nt := s.terminate(0, notice("a", 15*time.Second))
 	nt = s.untilHolds(nt, func(nt *v1alpha1.NodeTermination) error {
@@ -170,7 +170,7 @@ func TestSoftDrainDeletesNothingPastABudget(t *testing.T) {
 		spec.Drain = &v1alpha1.DrainSpec{TimeoutSeconds: ptr.To[int32](4)}
 	})
 	s.budget()
-	pods := cluster.CreatePods(t, s.ns, s.nodes[0].Name, 1, app("web"))
+	pods := cluster.Get(t).CreatePods(t, s.ns, s.nodes[0].Name, 1, app("web"))
 	e := v1alpha1.Event{ID: "r", Kind: v1alpha1.RebalanceRecommendation, Source: v1alpha1.SourceSQS, Time: now(0)}
 	nt := s.until(s.terminate(0, e), v1alpha1.StateFailed)
 	if !slices.Equal(s.left(0), []string{pods[0].Name}) {
@@ -191,11 +191,11 @@ func TestNearerDeadlineShortensGrace(t *testing.T) {
 		spec.Events = []v1alpha1.EventRule{{Kind: v1alpha1.RebalanceRecommendation, Action: v1alpha1.ActionCordonAndDrain}}
 		spec.Drain = &v1alpha1.DrainSpec{TimeoutSeconds: ptr.To[int32](600)}
 	})
-	pod := cluster.CreatePods(t, s.ns, s.nodes[0].Name, 1, terminatesAfter(5*time.Minute))[0]
+	pod := cluster.Get(t).CreatePods(t, s.ns, s.nodes[0].Name, 1, terminatesAfter(5*time.Minute))[0]
 	e := v1alpha1.Event{ID: "r", Kind: v1alpha1.RebalanceRecommendation, Source: v1alpha1.SourceSQS, Time: now(0)}
 	nt := s.terminate(0, e)
 	testcluster.Eventually(t, patience, func() error {
-		if err := admin.Get(t.Context(), client.ObjectKeyFromObject(pod), pod); err != nil {
+		if err := admin(t).Get(t.Context(), client.ObjectKeyFromObject(pod), pod); err != nil {
 			return err
 		}
 		if pod.DeletionTimestamp == nil || time.Until(pod.DeletionTimestamp.Time) < 4*time.Minute {

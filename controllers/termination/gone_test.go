@@ -18,7 +18,7 @@ import (
 // dropPolicy deletes the policy in mid-drain.
 func (s *setting) dropPolicy(nt *v1alpha1.NodeTermination) {
 	s.t.Helper()
-	if err := admin.Delete(s.t.Context(), s.policy); err != nil {
+	if err := admin(s.t).Delete(s.t.Context(), s.policy); err != nil {
 		s.t.Fatal(err)
 	}
 	s.until(nt, v1alpha1.StatePolicyGone)
@@ -31,7 +31,7 @@ func TestCallingOffNeedsNoPolicy(t *testing.T) {
 		spec.Node = &v1alpha1.NodeActions{Taint: &v1alpha1.NodeTaint{Effect: "NoSchedule"}, LoadBalancers: v1alpha1.LoadBalancersExclude}
 	})
 	s.budget()
-	cluster.CreatePods(t, s.ns, s.nodes[0].Name, 1, app("web"))
+	cluster.Get(t).CreatePods(t, s.ns, s.nodes[0].Name, 1, app("web"))
 	nt := s.terminate(0, notice("a", 2*time.Minute))
 	s.until(nt, v1alpha1.StateDraining)
 	s.dropPolicy(nt)
@@ -54,7 +54,7 @@ func TestNodeVanishesAfterItsPolicy(t *testing.T) {
 	t.Parallel()
 	s := newSetting(t, 2, nil)
 	s.budget()
-	cluster.CreatePods(t, s.ns, s.nodes[0].Name, 2, app("web"))
+	cluster.Get(t).CreatePods(t, s.ns, s.nodes[0].Name, 2, app("web"))
 	blocked := s.terminate(0, notice("a", 2*time.Minute))
 	s.until(blocked, v1alpha1.StateDraining)
 	s.volume(1)
@@ -63,7 +63,7 @@ func TestNodeVanishesAfterItsPolicy(t *testing.T) {
 	s.dropPolicy(blocked)
 	s.until(completing, v1alpha1.StatePolicyGone)
 	for i := range s.nodes {
-		if err := admin.Delete(t.Context(), s.node(i)); err != nil {
+		if err := admin(t).Delete(t.Context(), s.node(i)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -86,10 +86,10 @@ func TestNodeVanishesThatIsIgnored(t *testing.T) {
 	s := newSetting(t, 1, func(spec *v1alpha1.NodeTerminationPolicySpec) {
 		spec.Events = []v1alpha1.EventRule{{Kind: v1alpha1.SpotInterruption, Action: v1alpha1.ActionIgnore}}
 	})
-	cluster.CreatePods(t, s.ns, s.nodes[0].Name, 1)
+	cluster.Get(t).CreatePods(t, s.ns, s.nodes[0].Name, 1)
 	nt := s.terminate(0, notice("a", 2*time.Minute))
 	s.until(nt, v1alpha1.StateIgnored)
-	if err := admin.Delete(t.Context(), s.node(0)); err != nil {
+	if err := admin(t).Delete(t.Context(), s.node(0)); err != nil {
 		t.Fatal(err)
 	}
 	nt = s.untilHolds(nt, func(nt *v1alpha1.NodeTermination) error {
@@ -128,13 +128,13 @@ func TestNodeVanishes(t *testing.T) {
 	t.Parallel()
 	s := newSetting(t, 2, nil)
 	s.budget()
-	cluster.CreatePods(t, s.ns, s.nodes[0].Name, 2, app("web"))
+	cluster.Get(t).CreatePods(t, s.ns, s.nodes[0].Name, 2, app("web"))
 	blocked := s.terminate(0, notice("a", 2*time.Minute))
 	s.until(blocked, v1alpha1.StateDraining)
 	empty := s.terminate(1, notice("b", 2*time.Minute))
 	s.until(empty, v1alpha1.StateCompleted)
 	for i := range s.nodes {
-		if err := admin.Delete(t.Context(), s.node(i)); err != nil {
+		if err := admin(t).Delete(t.Context(), s.node(i)); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -74,7 +74,7 @@ func TestHooksAreCompletedAfterTheDrain(t *testing.T) {
 	s := newSetting(t, 1, func(spec *v1alpha1.NodeTerminationPolicySpec) {
 		spec.LifecycleHook = &v1alpha1.LifecycleHookSpec{CompletionDelaySeconds: ptr.To(int32(delay / time.Second))}
 	})
-	cluster.CreatePods(t, s.ns, s.nodes[0].Name, 3, terminatesAfter(3*time.Second))
+	cluster.Get(t).CreatePods(t, s.ns, s.nodes[0].Name, 3, terminatesAfter(3*time.Second))
 	// Two hooks of one group, each with an event of its own.
 	a, b := s.waits(0, "a"), s.waits(0, "b")
 	nt := s.terminate(0, a, b)
@@ -118,7 +118,7 @@ func TestHooksAreCompletedAfterTheDrain(t *testing.T) {
 func TestHooksOfAWatchersEventAreFound(t *testing.T) {
 	t.Parallel()
 	s := newSetting(t, 1, nil)
-	cluster.CreatePods(t, s.ns, s.nodes[0].Name, 1)
+	cluster.Get(t).CreatePods(t, s.ns, s.nodes[0].Name, 1)
 	s.waits(0, "a")
 	s.waits(0, "b")
 	if err := sim.PutLifecycleHook(awssim.LifecycleHook{Group: s.ns, Name: "join", Launching: true}); err != nil {
@@ -163,7 +163,7 @@ func TestBlockedDrainKeepsTheGroupWaiting(t *testing.T) {
 				spec.Drain = &v1alpha1.DrainSpec{BlockedPods: &v1alpha1.BlockedPods{Action: v1alpha1.BlockedWait}}
 			})
 			s.budget()
-			cluster.CreatePods(t, s.ns, s.nodes[0].Name, 1, app("web"))
+			cluster.Get(t).CreatePods(t, s.ns, s.nodes[0].Name, 1, app("web"))
 			nt := s.terminate(0, s.waits(0, "drain"))
 			nt = s.untilHolds(nt, func(nt *v1alpha1.NodeTermination) error {
 				if hooks := nt.Status.LifecycleHooks; len(hooks) != 1 || hooks[0].State != test.state {
@@ -278,7 +278,7 @@ func TestPodsHaveNoMoreTimeOnceTheGroupWaitsNoMore(t *testing.T) {
 		}
 	})
 	s.budget()
-	cluster.CreatePods(t, s.ns, s.nodes[0].Name, 1, app("web"))
+	cluster.Get(t).CreatePods(t, s.ns, s.nodes[0].Name, 1, app("web"))
 	e := s.waits(0, "drain")
 	e.LifecycleHook.Token = "00000000-0000-0000-0000-000000000000" // somebody else completed that wait
 	nt := s.until(s.terminate(0, e), v1alpha1.StateCompleted)
@@ -296,16 +296,16 @@ func TestPodsThatComeBeforeTheCompletionGoToo(t *testing.T) {
 	s := newSetting(t, 1, func(spec *v1alpha1.NodeTerminationPolicySpec) {
 		spec.LifecycleHook = &v1alpha1.LifecycleHookSpec{CompletionDelaySeconds: ptr.To[int32](10)}
 	})
-	cluster.CreatePods(t, s.ns, s.nodes[0].Name, 1)
+	cluster.Get(t).CreatePods(t, s.ns, s.nodes[0].Name, 1)
 	nt := s.until(s.terminate(0, s.waits(0, "drain")), v1alpha1.StateCompleting)
-	late := cluster.CreatePods(t, s.ns, s.nodes[0].Name, 1, terminatesAfter(3*time.Second))[0]
+	late := cluster.Get(t).CreatePods(t, s.ns, s.nodes[0].Name, 1, terminatesAfter(3*time.Second))[0]
 	testcluster.Eventually(t, patience, func() error {
 		if action := s.action("drain"); action.Result != "CONTINUE" {
 			return fmt.Errorf("result %q", action.Result)
 		}
 		return nil
 	})
-	if err := admin.Get(t.Context(), client.ObjectKeyFromObject(late), late); !apierrors.IsNotFound(err) {
+	if err := admin(t).Get(t.Context(), client.ObjectKeyFromObject(late), late); !apierrors.IsNotFound(err) {
 		t.Errorf("the group was told to go on while pod %s was there: %v", late.Name, err)
 	}
 	if nt = s.until(nt, v1alpha1.StateCompleted); *nt.Status.Pods.Total != 2 {
@@ -317,7 +317,7 @@ func TestHookOfANodeThatIsGoneIsCompleted(t *testing.T) {
 	t.Parallel()
 	s := newSetting(t, 1, nil)
 	s.budget()
-	cluster.CreatePods(t, s.ns, s.nodes[0].Name, 1, app("web"))
+	cluster.Get(t).CreatePods(t, s.ns, s.nodes[0].Name, 1, app("web"))
 	nt := s.terminate(0, s.waits(0, "drain"))
 	s.untilHolds(nt, func(nt *v1alpha1.NodeTermination) error {
 		if len(nt.Status.Blocked) == 0 {
@@ -325,7 +325,7 @@ func TestHookOfANodeThatIsGoneIsCompleted(t *testing.T) {
 		}
 		return nil
 	})
-	if err := admin.Delete(context.Background(), s.nodes[0]); err != nil {
+	if err := admin(t).Delete(context.Background(), s.nodes[0]); err != nil {
 		t.Fatal(err)
 	}
 	testcluster.Eventually(t, patience, func() error {

@@ -64,8 +64,8 @@ func TestMetricsTellOfADrain(t *testing.T) {
 		}}
 	})
 	s.budget()
-	cluster.CreatePods(t, s.ns, s.nodes[0].Name, 1, app("web"))
-	cluster.CreatePods(t, s.ns, s.nodes[0].Name, 2)
+	cluster.Get(t).CreatePods(t, s.ns, s.nodes[0].Name, 1, app("web"))
+	cluster.Get(t).CreatePods(t, s.ns, s.nodes[0].Name, 2)
 	earlier := scraped(t, metrics.Registry)
 	event := notice("a", left)
 	event.Kind, event.Source = v1alpha1.CapacityReservationInterruption, v1alpha1.SourceIMDS

@@ -29,8 +29,8 @@ func TestWavesWithAReserve(t *testing.T) {
 	})
 	s.budget()
 	node := s.nodes[0].Name
-	stay := []string{cluster.CreatePods(t, s.ns, node, 1, app("web"))[0].Name, cluster.CreatePods(t, s.ns, node, 1, app("agent"))[0].Name}
-	last := cluster.CreatePods(t, s.ns, node, 1, func(pod *corev1.Pod) { pod.Spec.PriorityClassName = "system-cluster-critical" })[0].Name
+	stay := []string{cluster.Get(t).CreatePods(t, s.ns, node, 1, app("web"))[0].Name, cluster.Get(t).CreatePods(t, s.ns, node, 1, app("agent"))[0].Name}
+	last := cluster.Get(t).CreatePods(t, s.ns, node, 1, func(pod *corev1.Pod) { pod.Spec.PriorityClassName = "system-cluster-critical" })[0].Name
 	notice := notice("a", 20*time.Second)
 	s.terminate(0, notice)
 	testcluster.Eventually(t, patience, func() error {

@@ -67,9 +67,9 @@ func TestRecordTellsOfPodsThatWereCutShort(t *testing.T) {
 		spec.Drain = &v1alpha1.DrainSpec{BlockedPods: &v1alpha1.BlockedPods{Action: v1alpha1.BlockedDelete, BeforeSeconds: ptr.To[int32](55)}}
 	})
 	s.budget()
-	blocked := cluster.CreatePods(t, s.ns, s.nodes[0].Name, 1, app("web"))[0]
-	long := cluster.CreatePods(t, s.ns, s.nodes[0].Name, 1, grace(600))[0]
-	cluster.CreatePods(t, s.ns, s.nodes[0].Name, 1)
+	blocked := cluster.Get(t).CreatePods(t, s.ns, s.nodes[0].Name, 1, app("web"))[0]
+	long := cluster.Get(t).CreatePods(t, s.ns, s.nodes[0].Name, 1, grace(600))[0]
+	cluster.Get(t).CreatePods(t, s.ns, s.nodes[0].Name, 1)
 	nt := s.until(s.terminate(0, notice("a", 60*time.Second)), v1alpha1.StateCompleted)
 	if err := outcomesAre(nt, map[string][2]string{
 		blocked.Name: {"CutShort", "budget " + s.ns + "/web"},
@@ -85,8 +85,8 @@ func TestRecordTellsOfPodsThatWereBlockedOrLeft(t *testing.T) {
 		spec.Drain = &v1alpha1.DrainSpec{TimeoutSeconds: ptr.To[int32](25)}
 	})
 	s.budget()
-	freed := cluster.CreatePods(t, s.ns, s.nodes[0].Name, 1, app("web"))[0]
-	left := cluster.CreatePods(t, s.ns, s.nodes[0].Name, 1, func(pod *corev1.Pod) {
+	freed := cluster.Get(t).CreatePods(t, s.ns, s.nodes[0].Name, 1, app("web"))[0]
+	left := cluster.Get(t).CreatePods(t, s.ns, s.nodes[0].Name, 1, func(pod *corev1.Pod) {
 		pod.Annotations = map[string]string{v1alpha1.AnnotationDrain: "wait-for-completion"}
 	})[0]
 	nt := s.terminate(0, manual("m"))
@@ -97,7 +97,7 @@ func TestRecordTellsOfPodsThatWereBlockedOrLeft(t *testing.T) {
 		return nil
 	})
 	budget := &policyv1.PodDisruptionBudget{ObjectMeta: metav1.ObjectMeta{Namespace: s.ns, Name: "web"}}
-	if err := client.IgnoreNotFound(admin.Delete(t.Context(), budget)); err != nil {
+	if err := client.IgnoreNotFound(admin(t).Delete(t.Context(), budget)); err != nil {
 		t.Fatal(err)
 	}
 	nt = s.until(nt, v1alpha1.StateFailed)

@@ -46,7 +46,7 @@ func (s *setting) states(nts []*v1alpha1.NodeTermination) map[string]int {
 	states := map[string]int{}
 	for _, nt := range nts {
 		current := &v1alpha1.NodeTermination{}
-		if err := admin.Get(s.t.Context(), client.ObjectKeyFromObject(nt), current); err != nil {
+		if err := admin(s.t).Get(s.t.Context(), client.ObjectKeyFromObject(nt), current); err != nil {
 			s.t.Fatal(err)
 		}
 		states[stateOfTermination(current)]++
@@ -71,7 +71,7 @@ func TestBudgetLimitsHowManyNodesAreDrained(t *testing.T) {
 	s.budget()
 	var nts []*v1alpha1.NodeTermination
 	for i := range nodes {
-		cluster.CreatePods(t, s.ns, s.nodes[i].Name, 1, app("web"))
+		cluster.Get(t).CreatePods(t, s.ns, s.nodes[i].Name, 1, app("web"))
 		nts = append(nts, s.terminate(i, recommendation()))
 	}
 	s.untilStates(nts, map[string]int{v1alpha1.StateDraining: 2, v1alpha1.StateWaiting: 4})
@@ -82,7 +82,7 @@ func TestBudgetLimitsHowManyNodesAreDrained(t *testing.T) {
 	}
 	for _, nt := range nts {
 		current := &v1alpha1.NodeTermination{}
-		if err := admin.Get(t.Context(), client.ObjectKeyFromObject(nt), current); err != nil {
+		if err := admin(t).Get(t.Context(), client.ObjectKeyFromObject(nt), current); err != nil {
 			t.Fatal(err)
 		}
 		ready := meta.FindStatusCondition(current.Status.Conditions, v1alpha1.ConditionReady)
@@ -93,7 +93,7 @@ func TestBudgetLimitsHowManyNodesAreDrained(t *testing.T) {
 	// A spot notice does not wait, and counts.
 	var waiting *v1alpha1.NodeTermination
 	for _, nt := range nts {
-		if err := admin.Get(t.Context(), client.ObjectKeyFromObject(nt), nt); err != nil {
+		if err := admin(t).Get(t.Context(), client.ObjectKeyFromObject(nt), nt); err != nil {
 			t.Fatal(err)
 		}
 		if stateOfTermination(nt) == v1alpha1.StateWaiting {
@@ -104,7 +104,7 @@ func TestBudgetLimitsHowManyNodesAreDrained(t *testing.T) {
 		spec.Events = append(spec.Events, notice("spot", 2*time.Minute))
 	})
 	s.untilStates(nts, map[string]int{v1alpha1.StateDraining: 3, v1alpha1.StateWaiting: 3})
-	if err := admin.DeleteAllOf(t.Context(), &policyv1.PodDisruptionBudget{}, client.InNamespace(s.ns)); err != nil {
+	if err := admin(t).DeleteAllOf(t.Context(), &policyv1.PodDisruptionBudget{}, client.InNamespace(s.ns)); err != nil {
 		t.Fatal(err)
 	}
 	s.untilStates(nts, map[string]int{v1alpha1.StateCompleted: nodes})
@@ -120,10 +120,10 @@ func TestBudgetCountsByTopology(t *testing.T) {
 		node := s.node(i)
 		patch := client.MergeFrom(node.DeepCopy())
 		node.Labels[key] = zone
-		if err := admin.Patch(t.Context(), node, patch); err != nil {
+		if err := admin(t).Patch(t.Context(), node, patch); err != nil {
 			t.Fatal(err)
 		}
-		cluster.CreatePods(t, s.ns, node.Name, 1, app("web"))
+		cluster.Get(t).CreatePods(t, s.ns, node.Name, 1, app("web"))
 	}
 	for i := range 4 {
 		nts = append(nts, s.terminate(i, recommendation()))
@@ -140,7 +140,7 @@ func TestBudgetIsNotUsedUpBySuspension(t *testing.T) {
 	s := newSetting(t, 2, paced(intstr.FromInt32(1), ""))
 	s.budget()
 	for i := range 2 {
-		cluster.CreatePods(t, s.ns, s.nodes[i].Name, 1, app("web"))
+		cluster.Get(t).CreatePods(t, s.ns, s.nodes[i].Name, 1, app("web"))
 	}
 	first := s.terminate(0, recommendation())
 	s.until(first, v1alpha1.StateDraining)
@@ -182,7 +182,7 @@ func TestUrgentDrainsCountAgainstTheBudget(t *testing.T) {
 	s := newSetting(t, 3, paced(intstr.FromInt32(2), ""))
 	s.budget()
 	for i := range 3 {
-		cluster.CreatePods(t, s.ns, s.nodes[i].Name, 1, app("web"))
+		cluster.Get(t).CreatePods(t, s.ns, s.nodes[i].Name, 1, app("web"))
 	}
 	urgent := s.until(s.terminate(0, notice("spot", 2*time.Minute)), v1alpha1.StateDraining)
 	soft := []*v1alpha1.NodeTermination{s.terminate(1, recommendation()), s.terminate(2, recommendation())}
@@ -199,7 +199,7 @@ func TestWaitingEndsInTimeForAHardDeadline(t *testing.T) {
 	})
 	s.budget()
 	for i := range 2 {
-		cluster.CreatePods(t, s.ns, s.nodes[i].Name, 1, app("web"))
+		cluster.Get(t).CreatePods(t, s.ns, s.nodes[i].Name, 1, app("web"))
 	}
 	first := s.until(s.terminate(0, recommendation()), v1alpha1.StateDraining)
 	hard := s.until(s.terminate(1, notice("hard", urgent+8*time.Second)), v1alpha1.StateWaiting)

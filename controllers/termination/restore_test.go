@@ -24,14 +24,14 @@ func TestDeletedTerminationUndoesOnlyOurs(t *testing.T) {
 	testcluster.Eventually(t, patience, func() error {
 		theirs := s.node(1)
 		theirs.Spec.Unschedulable = true
-		return admin.Update(t.Context(), theirs)
+		return admin(t).Update(t.Context(), theirs)
 	})
 	s.budget()
 	for i := range s.nodes {
-		cluster.CreatePods(t, s.ns, s.nodes[i].Name, 1, app("web"))
+		cluster.Get(t).CreatePods(t, s.ns, s.nodes[i].Name, 1, app("web"))
 		nt := s.terminate(i, notice("a", 2*time.Minute))
 		s.until(nt, v1alpha1.StateDraining)
-		if err := admin.Delete(t.Context(), nt); err != nil {
+		if err := admin(t).Delete(t.Context(), nt); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -42,7 +42,7 @@ func TestDeletedTerminationUndoesOnlyOurs(t *testing.T) {
 		}
 		return cordoned(node)
 	})
-	if err := admin.DeleteAllOf(t.Context(), &policyv1.PodDisruptionBudget{}, client.InNamespace(s.ns)); err != nil {
+	if err := admin(t).DeleteAllOf(t.Context(), &policyv1.PodDisruptionBudget{}, client.InNamespace(s.ns)); err != nil {
 		t.Fatal(err)
 	}
 	for i := range s.nodes {
@@ -54,7 +54,7 @@ func TestDeletedTerminationUndoesOnlyOurs(t *testing.T) {
 
 func TestRebalanceCordonsAndIsLifted(t *testing.T) {
 	s := newSetting(t, 1, nil)
-	cluster.CreatePods(t, s.ns, s.nodes[0].Name, 1)
+	cluster.Get(t).CreatePods(t, s.ns, s.nodes[0].Name, 1)
 	e := v1alpha1.Event{ID: "r", Kind: v1alpha1.RebalanceRecommendation, Source: v1alpha1.SourceSQS, Time: now(0)}
 	nt := s.until(s.terminate(0, e), v1alpha1.StateCordoned)
 	if err := cordoned(s.node(0)); err != nil {
@@ -115,7 +115,7 @@ func TestInstanceComesBack(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := newSetting(t, 1, nil)
-			cluster.CreatePods(t, s.ns, s.nodes[0].Name, 1)
+			cluster.Get(t).CreatePods(t, s.ns, s.nodes[0].Name, 1)
 			nt := s.until(s.terminate(0, notice("a", time.Second)), v1alpha1.StateCompleted)
 			testcluster.Eventually(t, patience, func() error {
 				if left := time.Until(nt.Spec.Events[0].Deadline.Time); left > -time.Second {
@@ -146,6 +146,6 @@ func (s *setting) changeNodeStatus(change func(*corev1.Node)) {
 	testcluster.Eventually(s.t, patience, func() error {
 		node := s.node(0)
 		change(node)
-		return admin.Status().Update(s.t.Context(), node)
+		return admin(s.t).Status().Update(s.t.Context(), node)
 	})
 }

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log"
 	"os"
 	"strings"
 	"sync/atomic"
@@ -47,52 +46,53 @@ import (
 const patience = 60 * time.Second
 
 var (
-	cluster *testcluster.Cluster
-	// admin is an administrator's client that does not cache.
-	admin client.Client
-	// sim is AWS.
-	sim *awssim.Server
+	cluster = testcluster.Shared{SetUp: setUp, TearDown: func(int) error { return stopManager() }}
+	// These are set by setUp: sim is AWS, adminClient is for admin.
+	sim         *awssim.Server
+	adminClient client.Client
+	stopManager func() error
 	// testClock is the reconciler's.
 	testClock = &shiftedClock{PassiveClock: clock.RealClock{}}
 )
 
 func TestMain(m *testing.M) {
-	code, err := runSuite(m)
-	if err != nil {
-		log.Fatal(err)
-	}
-	os.Exit(code)
+	ctrl.SetLogger(zap.New(zap.WriteTo(os.Stderr)))
+	os.Exit(cluster.Main(m))
 }
 
-func runSuite(m *testing.M) (code int, err error) {
-	ctrl.SetLogger(zap.New(zap.WriteTo(os.Stderr)))
-	if cluster, err = testcluster.Start(); err != nil {
-		return 0, err
-	}
-	defer func() { err = errors.Join(err, cluster.Stop()) }()
-	if err := cluster.InstallCRDs("../../config/crd/bases"); err != nil {
-		return 0, err
+// admin returns an administrator's client that does not cache.
+func admin(tb testing.TB) client.Client {
+	tb.Helper()
+	cluster.Get(tb)
+	return adminClient
+}
+
+// setUp runs the reconciler in this process, with AWS simulated.
+func setUp(c *testcluster.Cluster) (err error) {
+	if err := c.InstallCRDs("../../config/crd/bases"); err != nil {
+		return err
 	}
 	if sim, err = awssim.Start(awssim.Options{}); err != nil {
-		return 0, err
+		return err
 	}
-	defer func() { err = errors.Join(err, sim.Close()) }()
 	scheme := runtime.NewScheme()
 	utilruntime.Must(clientgoscheme.AddToScheme(scheme))
 	utilruntime.Must(v1alpha1.AddToScheme(scheme))
-	if admin, err = client.New(cluster.Config(), client.Options{Scheme: scheme}); err != nil {
-		return 0, err
+	if adminClient, err = client.New(c.Config(), client.Options{Scheme: scheme}); err != nil {
+		return err
 	}
-	manager, err := newManager(cluster.Config(), scheme)
+	manager, err := newManager(c.Config(), scheme)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- manager.Start(ctx) }()
-	code = m.Run()
-	cancel()
-	return code, <-ended
+	stopManager = func() error {
+		cancel()
+		return errors.Join(<-ended, sim.Close())
+	}
+	return nil
 }
 
 func newManager(config *rest.Config, scheme *runtime.Scheme) (ctrl.Manager, error) {
@@ -167,7 +167,7 @@ func newSetting(t *testing.T, n int, change func(*v1alpha1.NodeTerminationPolicy
 	t.Helper()
 	label := strings.ToLower(strings.NewReplacer("/", "-", "_", "-").Replace(t.Name()))
 	label = label[max(0, len(label)-50):]
-	s := &setting{t: t, ns: cluster.CreateNamespace(t)}
+	s := &setting{t: t, ns: cluster.Get(t).CreateNamespace(t)}
 	s.policy = &v1alpha1.NodeTerminationPolicy{ObjectMeta: metav1.ObjectMeta{GenerateName: "test-"}}
 	s.policy.Spec = v1alpha1.NodeTerminationPolicySpec{
 		NodeSelector: &v1alpha1.LabelSelector{MatchLabels: map[string]string{"test": label}},
@@ -177,16 +177,16 @@ func newSetting(t *testing.T, n int, change func(*v1alpha1.NodeTerminationPolicy
 		change(&s.policy.Spec)
 	}
 	s.create(s.policy)
-	s.nodes = cluster.CreateNodes(t, n, func(node *corev1.Node) { node.Labels["test"] = label })
+	s.nodes = cluster.Get(t).CreateNodes(t, n, func(node *corev1.Node) { node.Labels["test"] = label })
 	return s
 }
 
 func (s *setting) create(object client.Object) {
 	s.t.Helper()
-	if err := admin.Create(s.t.Context(), object); err != nil {
+	if err := admin(s.t).Create(s.t.Context(), object); err != nil {
 		s.t.Fatal(err)
 	}
-	s.t.Cleanup(func() { _ = client.IgnoreNotFound(admin.Delete(context.Background(), object)) })
+	s.t.Cleanup(func() { _ = client.IgnoreNotFound(admin(s.t).Delete(context.Background(), object)) })
 }
 
 // terminate writes a NodeTermination of the i-th node as a source would.
@@ -206,11 +206,11 @@ func (s *setting) terminate(i int, events ...v1alpha1.Event) *v1alpha1.NodeTermi
 func (s *setting) change(nt *v1alpha1.NodeTermination, change func(*v1alpha1.NodeTerminationSpec)) {
 	s.t.Helper()
 	testcluster.Eventually(s.t, patience, func() error {
-		if err := admin.Get(s.t.Context(), client.ObjectKeyFromObject(nt), nt); err != nil {
+		if err := admin(s.t).Get(s.t.Context(), client.ObjectKeyFromObject(nt), nt); err != nil {
 			return err
 		}
 		change(&nt.Spec)
-		return admin.Update(s.t.Context(), nt)
+		return admin(s.t).Update(s.t.Context(), nt)
 	})
 }
 
@@ -233,7 +233,7 @@ func (s *setting) untilHolds(nt *v1alpha1.NodeTermination, check func(*v1alpha1.
 	s.t.Helper()
 	current := &v1alpha1.NodeTermination{}
 	testcluster.Eventually(s.t, patience, func() error {
-		if err := admin.Get(s.t.Context(), client.ObjectKeyFromObject(nt), current); err != nil {
+		if err := admin(s.t).Get(s.t.Context(), client.ObjectKeyFromObject(nt), current); err != nil {
 			return err
 		}
 		return check(current)
@@ -244,7 +244,7 @@ func (s *setting) untilHolds(nt *v1alpha1.NodeTermination, check func(*v1alpha1.
 func (s *setting) node(i int) *corev1.Node {
 	s.t.Helper()
 	node := &corev1.Node{}
-	if err := admin.Get(s.t.Context(), client.ObjectKeyFromObject(s.nodes[i]), node); err != nil {
+	if err := admin(s.t).Get(s.t.Context(), client.ObjectKeyFromObject(s.nodes[i]), node); err != nil {
 		s.t.Fatal(err)
 	}
 	return node
@@ -255,7 +255,7 @@ func (s *setting) untilNode(i int, check func(*corev1.Node) error) {
 	s.t.Helper()
 	testcluster.Eventually(s.t, patience, func() error {
 		node := &corev1.Node{}
-		if err := admin.Get(s.t.Context(), client.ObjectKeyFromObject(s.nodes[i]), node); err != nil {
+		if err := admin(s.t).Get(s.t.Context(), client.ObjectKeyFromObject(s.nodes[i]), node); err != nil {
 			return err
 		}
 		return check(node)
@@ -286,7 +286,7 @@ func cordoned(node *corev1.Node) error {
 func (s *setting) left(i int) []string {
 	s.t.Helper()
 	var pods corev1.PodList
-	if err := admin.List(s.t.Context(), &pods, client.MatchingFields{"spec.nodeName": s.nodes[i].Name}); err != nil {
+	if err := admin(s.t).List(s.t.Context(), &pods, client.MatchingFields{"spec.nodeName": s.nodes[i].Name}); err != nil {
 		s.t.Fatal(err)
 	}
 	var names []string

@@ -104,7 +104,7 @@ func TestWebhooksAreToldOfEachStepOnce(t *testing.T) {
 			in.hook("end", v1alpha1.StepCompleted),
 		}
 	})
-	cluster.CreatePods(t, s.ns, s.nodes[0].Name, 3, terminatesAfter(2*time.Second))
+	cluster.Get(t).CreatePods(t, s.ns, s.nodes[0].Name, 3, terminatesAfter(2*time.Second))
 	nt := untilNotified(s, s.terminate(0, notice("a", 2*time.Minute)), metav1.ConditionTrue)
 	s.nudge(nt)
 	steps := map[string]int{}
@@ -140,7 +140,7 @@ func TestWebhookIsTriedAgain(t *testing.T) {
 		spec.Webhooks = []v1alpha1.Webhook{hook}
 	})
 	s.create(secret)
-	cluster.CreatePods(t, s.ns, s.nodes[0].Name, 1)
+	cluster.Get(t).CreatePods(t, s.ns, s.nodes[0].Name, 1)
 	nt := untilNotified(s, s.terminate(0, notice("a", 2*time.Minute)), metav1.ConditionFalse)
 	s.untilHolds(nt, func(nt *v1alpha1.NodeTermination) error {
 		if len(nt.Status.Webhooks) != 1 || nt.Status.Webhooks[0].RetryTime == nil || !strings.Contains(nt.Status.Webhooks[0].LastError, "503") {
@@ -153,7 +153,7 @@ func TestWebhookIsTriedAgain(t *testing.T) {
 	}
 	patch := client.MergeFrom(secret.DeepCopy())
 	secret.Data = map[string][]byte{"X-Key": []byte("new")}
-	if err := admin.Patch(t.Context(), secret, patch); err != nil {
+	if err := admin(t).Patch(t.Context(), secret, patch); err != nil {
 		t.Fatal(err)
 	}
 	in.answers(0)
@@ -196,7 +196,7 @@ func TestStallingReceiverDelaysNoDrain(t *testing.T) {
 	s := newSetting(t, 1, func(spec *v1alpha1.NodeTerminationPolicySpec) {
 		spec.Webhooks = []v1alpha1.Webhook{in.hook("stalls", v1alpha1.StepReceived, v1alpha1.StepDraining, v1alpha1.StepCompleted)}
 	})
-	cluster.CreatePods(t, s.ns, s.nodes[0].Name, 3)
+	cluster.Get(t).CreatePods(t, s.ns, s.nodes[0].Name, 3)
 	nt := s.until(s.terminate(0, notice("a", 2*time.Minute)), v1alpha1.StateCompleted)
 	<-arrived // it was asked
 	if got := in.received(); len(got) != 0 || nt.Status.Pods.Summary != "3/3" {

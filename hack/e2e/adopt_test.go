@@ -50,7 +50,7 @@ func testLaunchHooks(t *testing.T, w *world) {
 		t.Errorf("the hook was completed without a node: %+v", action)
 	}
 
-	cluster.CreateNodes(t, 1, func(node *corev1.Node) {
+	cluster.Get(t).CreateNodes(t, 1, func(node *corev1.Node) {
 		node.Spec.ProviderID = "aws:///us-east-1a/" + joins
 		maps.Copy(node.Labels, w.label)
 	})

@@ -217,7 +217,7 @@ func testDiscarded(_ *testing.T, w *world) {
 
 // testNotGoverned: a node of the cluster, but not one of this queue's policies.
 func testNotGoverned(_ *testing.T, w *world) {
-	node := cluster.CreateNodes(w.t, 1)[0]
+	node := cluster.Get(w.t).CreateNodes(w.t, 1)[0]
 	w.interrupt(node)
 	w.checkNoTermination(node)
 }

@@ -42,14 +42,14 @@ func TestBadStarts(t *testing.T) {
 		args             []string
 		want             []string // in the last line
 	}{
-		{"unknown flag", cluster.Kubeconfig(), []string{"--leader-elekt"}, []string{"leader-elekt", "-help"}},
-		{"bad value", cluster.Kubeconfig(), []string{"--leader-elect=perhaps"}, []string{`"perhaps"`, "leader-elect"}},
-		{"argument", cluster.Kubeconfig(), []string{"run"}, []string{`"run"`, "flags"}},
-		{"log format", cluster.Kubeconfig(), []string{"--log-format=xml"}, []string{`"xml"`, "json or console"}},
-		{"log level", cluster.Kubeconfig(), []string{"--log-level=loud"}, []string{`"loud"`, "debug, info or error"}},
-		{"bad address", cluster.Kubeconfig(), []string{inCluster, "--health-probe-bind-address=nowhere"}, []string{"nowhere"}},
-		{"address taken", cluster.Kubeconfig(), []string{inCluster, "--health-probe-bind-address=" + taken.Addr().String()}, []string{"address already in use"}},
-		{"no namespace", cluster.Kubeconfig(), nil, []string{"--leader-election-namespace", "write the namespace"}},
+		{"unknown flag", cluster.Get(t).Kubeconfig(), []string{"--leader-elekt"}, []string{"leader-elekt", "-help"}},
+		{"bad value", cluster.Get(t).Kubeconfig(), []string{"--leader-elect=perhaps"}, []string{`"perhaps"`, "leader-elect"}},
+		{"argument", cluster.Get(t).Kubeconfig(), []string{"run"}, []string{`"run"`, "flags"}},
+		{"log format", cluster.Get(t).Kubeconfig(), []string{"--log-format=xml"}, []string{`"xml"`, "json or console"}},
+		{"log level", cluster.Get(t).Kubeconfig(), []string{"--log-level=loud"}, []string{`"loud"`, "debug, info or error"}},
+		{"bad address", cluster.Get(t).Kubeconfig(), []string{inCluster, "--health-probe-bind-address=nowhere"}, []string{"nowhere"}},
+		{"address taken", cluster.Get(t).Kubeconfig(), []string{inCluster, "--health-probe-bind-address=" + taken.Addr().String()}, []string{"address already in use"}},
+		{"no namespace", cluster.Get(t).Kubeconfig(), nil, []string{"--leader-election-namespace", "write the namespace"}},
 		{"no kubeconfig", "", nil, []string{"cannot find a cluster"}},
 		{"kubeconfig missing", "", []string{"--kubeconfig=" + filepath.Join(dir, "none")}, []string{"cannot find a cluster", "none"}},
 		{"no API server", away, []string{inCluster}, []string{"connection refused"}},

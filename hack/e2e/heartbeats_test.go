@@ -181,7 +181,7 @@ func (w *waiting) checkNoneAfterDeadline(heartbeats []time.Time) {
 // patch changes an object as kubectl patch does.
 func (w *world) patch(object client.Object, patch string) {
 	w.t.Helper()
-	if err := admin.Patch(w.t.Context(), object, client.RawPatch(types.MergePatchType, []byte(patch))); err != nil {
+	if err := admin(w.t).Patch(w.t.Context(), object, client.RawPatch(types.MergePatchType, []byte(patch))); err != nil {
 		w.t.Fatal(err)
 	}
 }

@@ -81,7 +81,7 @@ func (w *world) checkContinuedOnce(node *corev1.Node) {
 func (w *world) checkGone(pods []*corev1.Pod) {
 	w.t.Helper()
 	for _, pod := range pods {
-		if err := admin.Get(w.t.Context(), client.ObjectKeyFromObject(pod), &corev1.Pod{}); !apierrors.IsNotFound(err) {
+		if err := admin(w.t).Get(w.t.Context(), client.ObjectKeyFromObject(pod), &corev1.Pod{}); !apierrors.IsNotFound(err) {
 			w.t.Errorf("pod %s is still there (%v)", pod.Name, err)
 		}
 	}
@@ -139,7 +139,7 @@ func testOthersHooks(t *testing.T) {
 	w := newWorld(t)
 	nodes := w.nodes(2)
 	managed, own := nodes[0], nodes[1]
-	stranger := cluster.CreateNodes(t, 1)[0]
+	stranger := cluster.Get(t).CreateNodes(t, 1)[0]
 	pods := w.pods(managed, 1)
 	left := map[string]awssim.LifecycleAction{
 		"another group's":        w.waitAt(awssim.LifecycleHook{Group: w.queueName + "-other", Name: "drain"}, instanceOf(stranger)),

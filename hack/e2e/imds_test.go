@@ -74,7 +74,7 @@ func (m *metadata) watch() {
 		m.w.t.Fatal(err)
 	}
 	m.lines = nil
-	opts := operator.Options{Binary: binary, Kubeconfig: cluster.Kubeconfig(), Dir: m.w.t.TempDir(), Env: m.Env(), OnLine: m.note}
+	opts := operator.Options{Binary: binary, Kubeconfig: cluster.Get(m.w.t).Kubeconfig(), Dir: m.w.t.TempDir(), Env: m.Env(), OnLine: m.note}
 	eventually(m.w.t, func() error { // until its pod is there
 		m.watcher, err = operator.StartWatcher(m.w.t.Context(), m.w.policy.Name, m.node.Name, opts)
 		return err
@@ -274,7 +274,7 @@ func testOldNotice(t *testing.T, w *world, m *metadata) {
 	m.watcher.Kill()
 	nt, err := w.termination(m.node)
 	if err == nil {
-		err = admin.Delete(t.Context(), nt)
+		err = admin(t).Delete(t.Context(), nt)
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -293,7 +293,7 @@ func testOldNotice(t *testing.T, w *world, m *metadata) {
 func (w *world) reboot(node *corev1.Node) {
 	w.t.Helper()
 	eventually(w.t, func() error {
-		if err := admin.Get(w.t.Context(), client.ObjectKeyFromObject(node), node); err != nil {
+		if err := admin(w.t).Get(w.t.Context(), client.ObjectKeyFromObject(node), node); err != nil {
 			return err
 		}
 		node.Status.NodeInfo.BootID = "00000000-0000-4000-9000-000000000002"
@@ -302,7 +302,7 @@ func (w *world) reboot(node *corev1.Node) {
 				c.LastTransitionTime = metav1.Now()
 			}
 		}
-		return admin.Status().Update(w.t.Context(), node)
+		return admin(w.t).Status().Update(w.t.Context(), node)
 	})
 }
 
@@ -329,7 +329,7 @@ func TestWatcherWithoutAPIServer(t *testing.T) {
 	m := w.metadataOf(w.nodes(1)[0])
 	pods := w.pods(m.node, 3)
 	m.watch()
-	cluster.StopAPIServer(t)
+	cluster.Get(t).StopAPIServer(t)
 	back := time.After(away)
 	m.say(awssim.MetadataEvent{Kind: awssim.MetadataKindSpot})
 	m.untilSays("could not be stored")
@@ -337,7 +337,7 @@ func TestWatcherWithoutAPIServer(t *testing.T) {
 	if _, err := w.termination(m.node); err == nil || apierrors.IsNotFound(err) {
 		t.Fatalf("the API server was to be away, and says %v", err)
 	}
-	cluster.StartAPIServer(t)
+	cluster.Get(t).StartAPIServer(t)
 	m.untilSays(`"event stored"`)
 	nt := w.until(m.node, v1alpha1.StateCompleted)
 	checkKind(t, nt, v1alpha1.SpotInterruption, time.Time{})

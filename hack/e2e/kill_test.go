@@ -42,7 +42,7 @@ func TestKilledBeforeStored(t *testing.T) {
 	node := w.nodes(1)[0]
 	pods := w.pods(node, 3)
 
-	cluster.StopAPIServer(t)
+	cluster.Get(t).StopAPIServer(t)
 	w.interrupt(node)
 	eventually(t, func() error {
 		if messages := w.messages(); len(messages) != 1 || messages[0].Receives == 0 {
@@ -51,7 +51,7 @@ func TestKilledBeforeStored(t *testing.T) {
 		return nil
 	})
 	m.kill()
-	cluster.StartAPIServer(t)
+	cluster.Get(t).StartAPIServer(t)
 	w.sim.Advance(visible)
 
 	startManager(t)

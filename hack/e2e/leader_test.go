@@ -227,7 +227,7 @@ func (w *world) replicas(nodes []*corev1.Node) []*corev1.Pod {
 	w.t.Helper()
 	deployment := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: operator.Namespace, Name: operator.Deployment}}
 	scale := func(ctx context.Context, replicas int) error {
-		return admin.Patch(ctx, deployment, client.RawPatch(types.MergePatchType, fmt.Appendf(nil, `{"spec": {"replicas": %d}}`, replicas)))
+		return admin(w.t).Patch(ctx, deployment, client.RawPatch(types.MergePatchType, fmt.Appendf(nil, `{"spec": {"replicas": %d}}`, replicas)))
 	}
 	w.t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second) // the test's own has ended
@@ -243,7 +243,7 @@ func (w *world) replicas(nodes []*corev1.Node) []*corev1.Pod {
 	for i, node := range nodes {
 		eventually(w.t, func() error {
 			var list corev1.PodList
-			if err := admin.List(w.t.Context(), &list, client.InNamespace(operator.Namespace), client.MatchingFields{"spec.nodeName": node.Name}); err != nil {
+			if err := admin(w.t).List(w.t.Context(), &list, client.InNamespace(operator.Namespace), client.MatchingFields{"spec.nodeName": node.Name}); err != nil {
 				return err
 			}
 			if len(list.Items) != 1 || !ready(&list.Items[0]) {

@@ -43,7 +43,7 @@ func startManager(t *testing.T, change ...func(*operator.Options)) *manager {
 
 func tryManager(t *testing.T, m *manager, change ...func(*operator.Options)) (*manager, error) {
 	opts := operator.Options{
-		Binary: binary, Kubeconfig: cluster.Kubeconfig(), Dir: t.TempDir(), Env: aws.Env(), OnLine: m.note,
+		Binary: binary, Kubeconfig: cluster.Get(t).Kubeconfig(), Dir: t.TempDir(), Env: aws.Env(), OnLine: m.note,
 	}
 	for _, f := range change {
 		f(&opts)

@@ -20,7 +20,7 @@ func (w *world) annotate(node *corev1.Node, value string) {
 		value = fmt.Sprintf("%q", value)
 	}
 	patch := client.RawPatch(types.MergePatchType, fmt.Appendf(nil, `{"metadata":{"annotations":{%q:%s}}}`, v1alpha1.AnnotationDrain, value))
-	if err := admin.Patch(w.t.Context(), node.DeepCopy(), patch); err != nil {
+	if err := admin(w.t).Patch(w.t.Context(), node.DeepCopy(), patch); err != nil {
 		w.t.Fatal(err)
 	}
 }

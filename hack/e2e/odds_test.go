@@ -56,7 +56,7 @@ func testBusyNode(t *testing.T, w *world) {
 		go func() {
 			for i := 0; ctx.Err() == nil; i++ {
 				patch := fmt.Appendf(nil, `{"metadata": {"annotations": {"e2e": "%d"}}}`, i)
-				err := admin.Patch(ctx, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: node.Name}}, client.RawPatch(types.MergePatchType, patch))
+				err := admin(t).Patch(ctx, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: node.Name}}, client.RawPatch(types.MergePatchType, patch))
 				if err != nil && ctx.Err() == nil {
 					written <- err
 					return
@@ -87,7 +87,7 @@ func testBusyKubelets(t *testing.T, w *world) {
 	ctx, stop := context.WithCancel(t.Context())
 	written := make(chan error, kubelets)
 	for first := range kubelets {
-		go func() { written <- keepWritingStatus(ctx, nodes, first, kubelets) }()
+		go func() { written <- keepWritingStatus(ctx, admin(t), nodes, first, kubelets) }()
 	}
 	for _, node := range nodes {
 		w.interrupt(node)
@@ -116,12 +116,12 @@ func testBusyKubelets(t *testing.T, w *world) {
 }
 
 // keepWritingStatus writes the status of every step-th node, from the first one on, until ctx ends.
-func keepWritingStatus(ctx context.Context, nodes []*corev1.Node, first, step int) error {
+func keepWritingStatus(ctx context.Context, c client.Client, nodes []*corev1.Node, first, step int) error {
 	for n := 0; ; n++ {
 		for i := first; i < len(nodes); i += step {
 			patch := fmt.Appendf(nil, `{"status": {"daemonEndpoints": {"kubeletEndpoint": {"Port": %d}}}}`, 10_000+n%1000)
 			node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: nodes[i].Name}}
-			err := admin.Status().Patch(ctx, node, client.RawPatch(types.MergePatchType, patch))
+			err := c.Status().Patch(ctx, node, client.RawPatch(types.MergePatchType, patch))
 			if ctx.Err() != nil {
 				return nil
 			}
@@ -209,7 +209,7 @@ func TestMetrics(t *testing.T) {
 			User:                  "system:serviceaccount:" + w.namespace + ":prometheus",
 			NonResourceAttributes: &authorizationv1.NonResourceAttributes{Path: "/metrics", Verb: "get"},
 		}}
-		if err := admin.Create(t.Context(), review); err != nil || !review.Status.Allowed {
+		if err := admin(t).Create(t.Context(), review); err != nil || !review.Status.Allowed {
 			return fmt.Errorf("prometheus may not read metrics yet: %+v, %w", review.Status, err)
 		}
 		return nil
@@ -250,7 +250,7 @@ func (w *world) account(name string) (token string) {
 	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: name}}
 	w.create(account)
 	request := &authenticationv1.TokenRequest{}
-	if err := admin.SubResource("token").Create(w.t.Context(), account, request); err != nil {
+	if err := admin(w.t).SubResource("token").Create(w.t.Context(), account, request); err != nil {
 		w.t.Fatal(err)
 	}
 	return request.Status.Token

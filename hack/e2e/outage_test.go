@@ -59,11 +59,11 @@ func TestAPIServerAway(t *testing.T) {
 	w.untilToldToGo(first)
 	before := w.until(nodes[0], v1alpha1.StateDraining)
 
-	cluster.StopAPIServer(t)
+	cluster.Get(t).StopAPIServer(t)
 	back := time.After(away)
 	w.interrupt(nodes[1])
 	<-back
-	cluster.StartAPIServer(t)
+	cluster.Get(t).StartAPIServer(t)
 
 	nt := w.until(nodes[0], v1alpha1.StateCompleted)
 	if nt.UID != before.UID || !nt.Status.StartTime.Equal(before.Status.StartTime) {

@@ -164,11 +164,11 @@ func (w *world) moveTo(queueURL string) {
 	w.t.Helper()
 	current := &v1alpha1.NodeTerminationPolicy{}
 	eventually(w.t, func() error {
-		if err := admin.Get(w.t.Context(), client.ObjectKeyFromObject(w.policy), current); err != nil {
+		if err := admin(w.t).Get(w.t.Context(), client.ObjectKeyFromObject(w.policy), current); err != nil {
 			return err
 		}
 		current.Spec.Sources[0].SQS.QueueURL = queueURL
-		return admin.Update(w.t.Context(), current)
+		return admin(w.t).Update(w.t.Context(), current)
 	})
 }
 

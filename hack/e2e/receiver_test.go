@@ -64,7 +64,7 @@ func testTrustedLater(t *testing.T) {
 	}))
 	t.Cleanup(receiver.Close)
 	proxy, asked := tunnel(t, receiver.Listener.Addr().String())
-	config := rest.CopyConfig(cluster.Config())
+	config := rest.CopyConfig(cluster.Get(t).Config())
 	if err := rest.LoadTLSFiles(config); err != nil {
 		t.Fatal(err)
 	}
@@ -98,7 +98,7 @@ func testTrustedLater(t *testing.T) {
 	}
 	certificate := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: receiver.Certificate().Raw})
 	files.Data = map[string]string{"template": `{"said": {{ .Step | toJson }}}`, "ca.crt": string(certificate)}
-	if err := admin.Update(t.Context(), files); err != nil {
+	if err := admin(t).Update(t.Context(), files); err != nil {
 		t.Fatal(err)
 	}
 	w.untilNotified(node)
@@ -197,7 +197,7 @@ func (w *world) checkNowhere(node *corev1.Node, m *manager, text string) {
 		w.t.Fatal(err)
 	}
 	var events eventsv1.EventList
-	if err := admin.List(w.t.Context(), &events); err != nil {
+	if err := admin(w.t).List(w.t.Context(), &events); err != nil {
 		w.t.Fatal(err)
 	}
 	log, err := os.ReadFile(m.Log())

@@ -74,10 +74,10 @@ func grantedRights(ctx context.Context) ([]right, error) {
 		bindings        rbacv1.RoleBindingList
 		rights          []right
 	)
-	if err := admin.List(ctx, &clusterBindings); err != nil {
+	if err := adminClient.List(ctx, &clusterBindings); err != nil {
 		return nil, err
 	}
-	if err := admin.List(ctx, &bindings); err != nil {
+	if err := adminClient.List(ctx, &bindings); err != nil {
 		return nil, err
 	}
 	for i := range clusterBindings.Items {
@@ -86,7 +86,7 @@ func grantedRights(ctx context.Context) ([]right, error) {
 			continue
 		}
 		var role rbacv1.ClusterRole
-		if err := admin.Get(ctx, client.ObjectKey{Name: b.RoleRef.Name}, &role); err != nil {
+		if err := adminClient.Get(ctx, client.ObjectKey{Name: b.RoleRef.Name}, &role); err != nil {
 			return nil, err
 		}
 		rights = append(rights, rightsOf(role.Name, role.Rules)...)
@@ -97,7 +97,7 @@ func grantedRights(ctx context.Context) ([]right, error) {
 			continue
 		}
 		var role rbacv1.Role
-		if err := admin.Get(ctx, client.ObjectKey{Namespace: b.Namespace, Name: b.RoleRef.Name}, &role); err != nil {
+		if err := adminClient.Get(ctx, client.ObjectKey{Namespace: b.Namespace, Name: b.RoleRef.Name}, &role); err != nil {
 			return nil, err
 		}
 		rights = append(rights, rightsOf(role.Name, role.Rules)...)

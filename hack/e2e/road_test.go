@@ -169,7 +169,7 @@ func (w *world) daemonSet() {
 // running are the ready pods on a node that are not a DaemonSet's.
 func (w *world) running(node *corev1.Node) ([]*corev1.Pod, error) {
 	var list corev1.PodList
-	if err := admin.List(w.t.Context(), &list, client.InNamespace(w.namespace), client.MatchingFields{"spec.nodeName": node.Name}); err != nil {
+	if err := admin(w.t).List(w.t.Context(), &list, client.InNamespace(w.namespace), client.MatchingFields{"spec.nodeName": node.Name}); err != nil {
 		return nil, err
 	}
 	var pods []*corev1.Pod
@@ -207,7 +207,7 @@ func (w *world) podOf(app string, node *corev1.Node) *corev1.Pod {
 	w.t.Helper()
 	var list corev1.PodList
 	eventually(w.t, func() error {
-		err := admin.List(w.t.Context(), &list, client.InNamespace(w.namespace),
+		err := admin(w.t).List(w.t.Context(), &list, client.InNamespace(w.namespace),
 			client.MatchingLabels{"app": app}, client.MatchingFields{"spec.nodeName": node.Name})
 		if err == nil && len(list.Items) != 1 {
 			err = fmt.Errorf("%d pods of %s on node %s, want one", len(list.Items), app, node.Name)

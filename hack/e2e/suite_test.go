@@ -37,14 +37,14 @@ import (
 const patience = 90 * time.Second
 
 var (
-	cluster *testcluster.Cluster
-	// admin is an administrator's client that does not cache.
-	admin client.Client
+	cluster = testcluster.Shared{SetUp: setUp, TearDown: tearDown}
+	// adminClient is for admin, and set by setUp.
+	adminClient client.Client
 	// aws is the simulator that managers talk to, unless a test breaks one of its own.
 	aws *awssim.Server
 	// audit is what the API server has recorded of the managers' requests.
 	audit *auditLog
-	// binary is the manager.
+	// binary is the manager, built by setUp.
 	binary string
 )
 
@@ -56,8 +56,8 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
+// runSuite makes what takes no time; the rest waits for the first test that asks for it.
 func runSuite(m *testing.M) (code int, err error) {
-	flag.Parse()
 	ctrl.SetLogger(logr.Discard())
 	dir, err := os.MkdirTemp("", "e2e-")
 	if err != nil {
@@ -66,35 +66,43 @@ func runSuite(m *testing.M) (code int, err error) {
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	binary = filepath.Join(dir, "manager")
 	audit = &auditLog{path: filepath.Join(dir, "audit.log")}
-
-	ctx := context.Background()
-	if err := operator.Build(ctx, binary); err != nil {
-		return 0, err
-	}
-	if cluster, err = testcluster.Start("--audit-log=" + audit.path); err != nil {
-		return 0, err
-	}
-	defer func() { err = errors.Join(err, cluster.Stop()) }()
-	if err := operator.Install(ctx, cluster.Kubeconfig()); err != nil {
-		return 0, err
-	}
-	scheme := runtime.NewScheme()
-	utilruntime.Must(clientgoscheme.AddToScheme(scheme))
-	utilruntime.Must(v1alpha1.AddToScheme(scheme))
-	if admin, err = client.New(cluster.Config(), client.Options{Scheme: scheme}); err != nil {
-		return 0, err
-	}
 	if aws, err = awssim.Start(awssim.Options{}); err != nil {
 		return 0, err
 	}
 	defer func() { err = errors.Join(err, aws.Close()) }()
+	cluster.Flags = []string{"--audit-log=" + audit.path}
+	return cluster.Main(m), nil
+}
 
-	code = m.Run()
-	if err := checkRights(ctx, everyTestRan(code)); err != nil {
-		fmt.Fprintln(os.Stderr, "FAIL: the manager's rights are not those that it needs:\n"+err.Error())
-		code = max(code, 1)
+// admin returns an administrator's client that does not cache.
+func admin(tb testing.TB) client.Client {
+	tb.Helper()
+	cluster.Get(tb)
+	return adminClient
+}
+
+// setUp builds the manager and installs what it needs in the cluster.
+func setUp(c *testcluster.Cluster) (err error) {
+	ctx := context.Background()
+	if err := operator.Build(ctx, binary); err != nil {
+		return err
 	}
-	return code, nil
+	if err := operator.Install(ctx, c.Kubeconfig()); err != nil {
+		return err
+	}
+	scheme := runtime.NewScheme()
+	utilruntime.Must(clientgoscheme.AddToScheme(scheme))
+	utilruntime.Must(v1alpha1.AddToScheme(scheme))
+	adminClient, err = client.New(c.Config(), client.Options{Scheme: scheme})
+	return err
+}
+
+// tearDown checks the managers' rights, once the tests have used them.
+func tearDown(code int) error {
+	if err := checkRights(context.Background(), everyTestRan(code)); err != nil {
+		return fmt.Errorf("the manager's rights are not those that it needs:\n%w", err)
+	}
+	return nil
 }
 
 // everyTestRan is whether what no test has used is of no use.

@@ -75,11 +75,11 @@ func TestWatchersAndQueue(t *testing.T) {
 	})
 
 	eventually(t, func() error {
-		if err := admin.Get(t.Context(), client.ObjectKeyFromObject(w.policy), w.policy); err != nil {
+		if err := admin(t).Get(t.Context(), client.ObjectKeyFromObject(w.policy), w.policy); err != nil {
 			return err
 		}
 		w.policy.Spec.Sources = w.policy.Spec.Sources[:1]
-		return admin.Update(t.Context(), w.policy)
+		return admin(t).Update(t.Context(), w.policy)
 	})
 	eventually(t, func() error {
 		if _, err := daemonSetOf(t, w.policy); !apierrors.IsNotFound(err) {
@@ -108,8 +108,8 @@ func TestWatchersWithoutImage(t *testing.T) {
 // managerPod stands for the pod that a manager would run in.
 func managerPod(t *testing.T, image string) *corev1.Pod {
 	t.Helper()
-	node := cluster.CreateNodes(t, 1)[0]
-	return cluster.CreatePods(t, operator.Namespace, node.Name, 1, func(pod *corev1.Pod) {
+	node := cluster.Get(t).CreateNodes(t, 1)[0]
+	return cluster.Get(t).CreatePods(t, operator.Namespace, node.Name, 1, func(pod *corev1.Pod) {
 		pod.Spec.SecurityContext = &corev1.PodSecurityContext{
 			RunAsNonRoot:   ptr.To(true),
 			SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
@@ -130,7 +130,7 @@ func hearMetadata(t *testing.T, node *corev1.Node, heard metav1.Time) {
 		WithNodeName(node.Name).
 		WithEvents(ac.Event().WithID(id).WithKind(v1alpha1.SpotInterruption).WithSource(v1alpha1.SourceIMDS).
 			WithTime(heard).WithDeadline(metav1.Time{Time: heard.Add(2 * time.Minute)}).WithInstanceAction("terminate")))
-	if err := admin.Apply(t.Context(), nt, client.FieldOwner(v1alpha1.EventFieldManager(id)), client.ForceOwnership); err != nil {
+	if err := admin(t).Apply(t.Context(), nt, client.FieldOwner(v1alpha1.EventFieldManager(id)), client.ForceOwnership); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -138,13 +138,13 @@ func hearMetadata(t *testing.T, node *corev1.Node, heard metav1.Time) {
 func daemonSetOf(t *testing.T, p *v1alpha1.NodeTerminationPolicy) (*appsv1.DaemonSet, error) {
 	t.Helper()
 	ds := &appsv1.DaemonSet{}
-	return ds, admin.Get(t.Context(), client.ObjectKey{Namespace: policy.WatcherNamespace, Name: "imds-watcher-" + p.Name}, ds)
+	return ds, admin(t).Get(t.Context(), client.ObjectKey{Namespace: policy.WatcherNamespace, Name: "imds-watcher-" + p.Name}, ds)
 }
 
 func watchersOn(t *testing.T, node *corev1.Node) []corev1.Pod {
 	t.Helper()
 	var pods corev1.PodList
-	err := admin.List(t.Context(), &pods, client.InNamespace(policy.WatcherNamespace), client.MatchingFields{"spec.nodeName": node.Name})
+	err := admin(t).List(t.Context(), &pods, client.InNamespace(policy.WatcherNamespace), client.MatchingFields{"spec.nodeName": node.Name})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -156,7 +156,7 @@ func untilWatched(t *testing.T, p *v1alpha1.NodeTerminationPolicy, node *corev1.
 	t.Helper()
 	var watcher *corev1.Pod
 	eventually(t, func() error {
-		if err := admin.Get(t.Context(), client.ObjectKeyFromObject(p), p); err != nil {
+		if err := admin(t).Get(t.Context(), client.ObjectKeyFromObject(p), p); err != nil {
 			return err
 		}
 		ds, err := daemonSetOf(t, p)
@@ -185,7 +185,7 @@ func untilOverlaps(t *testing.T, p *v1alpha1.NodeTerminationPolicy) *metav1.Cond
 	t.Helper()
 	var c *metav1.Condition
 	eventually(t, func() error {
-		if err := admin.Get(t.Context(), client.ObjectKeyFromObject(p), p); err != nil {
+		if err := admin(t).Get(t.Context(), client.ObjectKeyFromObject(p), p); err != nil {
 			return err
 		}
 		c = meta.FindStatusCondition(p.Status.Conditions, v1alpha1.ConditionOverlapping)

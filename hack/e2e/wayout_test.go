@@ -251,7 +251,7 @@ func testInstanceTag(t *testing.T) {
 	w.untilQueueEmpty()
 	w.checkToldOnce(pods...)
 	w.untilNode(other, func(current *corev1.Node) error { return asBefore(other, current) })
-	if err := admin.Get(t.Context(), client.ObjectKeyFromObject(left[0]), left[0]); err != nil {
+	if err := admin(t).Get(t.Context(), client.ObjectKeyFromObject(left[0]), left[0]); err != nil {
 		t.Error(err)
 	}
 }

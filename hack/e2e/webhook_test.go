@@ -117,7 +117,7 @@ func TestWebhooks(t *testing.T) {
 			return nil
 		})
 		headers.StringData = map[string]string{"X-Key": "second"} // rotated in mid-drain
-		if err := admin.Update(t.Context(), headers); err != nil {
+		if err := admin(t).Update(t.Context(), headers); err != nil {
 			t.Fatal(err)
 		}
 		nt := w.untilNotified(node)
@@ -175,7 +175,7 @@ func TestWebhooks(t *testing.T) {
 		}
 		eventually(t, func() error {
 			var list eventsv1.EventList
-			if err := admin.List(t.Context(), &list); err != nil {
+			if err := admin(t).List(t.Context(), &list); err != nil {
 				return err
 			}
 			for i := range list.Items {
@@ -198,7 +198,7 @@ func (w *world) suspend(node *corev1.Node, suspend bool) {
 	}
 	patch := client.MergeFrom(nt.DeepCopy())
 	nt.Spec.Suspend = ptr.To(suspend)
-	if err := admin.Patch(w.t.Context(), nt, patch); err != nil {
+	if err := admin(w.t).Patch(w.t.Context(), nt, patch); err != nil {
 		w.t.Fatal(err)
 	}
 	state := v1alpha1.StateDraining

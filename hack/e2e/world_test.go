@@ -52,7 +52,7 @@ func newWorld(t *testing.T, change ...func(*v1alpha1.NodeTerminationPolicySpec))
 func emptyWorld(t *testing.T, sim *awssim.Server) *world {
 	t.Helper()
 	name := fmt.Sprintf("e2e-%d", worlds.Add(1))
-	w := &world{t: t, sim: sim, queueName: name, label: map[string]string{"e2e": name}, namespace: cluster.CreateNamespace(t)}
+	w := &world{t: t, sim: sim, queueName: name, label: map[string]string{"e2e": name}, namespace: cluster.Get(t).CreateNamespace(t)}
 	var err error
 	if w.queue, err = sim.CreateQueue(name, nil); err != nil {
 		t.Fatal(err)
@@ -77,7 +77,7 @@ func (w *world) apply(change ...func(*v1alpha1.NodeTerminationPolicySpec)) {
 // create creates an object, which is deleted at the end of the test.
 func (w *world) create(object client.Object) {
 	w.t.Helper()
-	if err := admin.Create(w.t.Context(), object); err != nil {
+	if err := admin(w.t).Create(w.t.Context(), object); err != nil {
 		w.t.Fatalf("creating a %T: %v", object, err)
 	}
 	w.t.Cleanup(func() { w.remove(object) })
@@ -86,7 +86,7 @@ func (w *world) create(object client.Object) {
 func (w *world) remove(object client.Object) {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second) // the test's own has ended
 	defer cancel()
-	if err := admin.Delete(ctx, object); client.IgnoreNotFound(err) != nil {
+	if err := admin(w.t).Delete(ctx, object); client.IgnoreNotFound(err) != nil {
 		w.t.Logf("cleaning up: %v", err)
 	}
 }
@@ -94,7 +94,7 @@ func (w *world) remove(object client.Object) {
 // nodes makes n nodes that the policy selects. Their NodeTerminations are deleted at the end.
 func (w *world) nodes(n int) []*corev1.Node {
 	w.t.Helper()
-	nodes := cluster.CreateNodes(w.t, n, func(node *corev1.Node) { maps.Copy(node.Labels, w.label) })
+	nodes := cluster.Get(w.t).CreateNodes(w.t, n, func(node *corev1.Node) { maps.Copy(node.Labels, w.label) })
 	for _, node := range nodes {
 		w.t.Cleanup(func() { w.remove(&v1alpha1.NodeTermination{ObjectMeta: metav1.ObjectMeta{Name: instanceOf(node)}}) })
 	}
@@ -104,7 +104,7 @@ func (w *world) nodes(n int) []*corev1.Node {
 // pods makes n pods on a node.
 func (w *world) pods(node *corev1.Node, n int, change ...func(*corev1.Pod)) []*corev1.Pod {
 	w.t.Helper()
-	return cluster.CreatePods(w.t, w.namespace, node.Name, n, change...)
+	return cluster.Get(w.t).CreatePods(w.t, w.namespace, node.Name, n, change...)
 }
 
 // stopsIn makes pods that take some time to stop.
@@ -135,7 +135,7 @@ func (w *world) budgetForGood() *policyv1.PodDisruptionBudget {
 	}
 	w.create(budget)
 	eventually(w.t, func() error {
-		if err := admin.Get(w.t.Context(), client.ObjectKeyFromObject(budget), budget); err != nil {
+		if err := admin(w.t).Get(w.t.Context(), client.ObjectKeyFromObject(budget), budget); err != nil {
 			return err
 		}
 		if budget.Status.ObservedGeneration < budget.Generation {
@@ -194,7 +194,7 @@ func (w *world) untilQueueEmpty() {
 // termination is a node's NodeTermination.
 func (w *world) termination(node *corev1.Node) (*v1alpha1.NodeTermination, error) {
 	nt := &v1alpha1.NodeTermination{}
-	return nt, admin.Get(w.t.Context(), client.ObjectKey{Name: instanceOf(node)}, nt)
+	return nt, admin(w.t).Get(w.t.Context(), client.ObjectKey{Name: instanceOf(node)}, nt)
 }
 
 // until waits until a node's NodeTermination is in a state.
@@ -221,7 +221,7 @@ func (w *world) untilNode(node *corev1.Node, check func(*corev1.Node) error) {
 	w.t.Helper()
 	eventually(w.t, func() error {
 		current := &corev1.Node{}
-		if err := admin.Get(w.t.Context(), client.ObjectKeyFromObject(node), current); err != nil {
+		if err := admin(w.t).Get(w.t.Context(), client.ObjectKeyFromObject(node), current); err != nil {
 			return err
 		}
 		return check(current)
@@ -249,7 +249,7 @@ func (w *world) untilToldToGo(pods []*corev1.Pod) []*corev1.Pod {
 	for i, pod := range pods {
 		told[i] = &corev1.Pod{}
 		eventually(w.t, func() error {
-			err := admin.Get(w.t.Context(), client.ObjectKeyFromObject(pod), told[i])
+			err := admin(w.t).Get(w.t.Context(), client.ObjectKeyFromObject(pod), told[i])
 			if err == nil && told[i].DeletionTimestamp == nil {
 				err = fmt.Errorf("pod %s was not told to go", pod.Name)
 			}
@@ -263,7 +263,7 @@ func (w *world) untilToldToGo(pods []*corev1.Pod) []*corev1.Pod {
 func (w *world) podsOn(node *corev1.Node) []string {
 	w.t.Helper()
 	var pods corev1.PodList
-	if err := admin.List(w.t.Context(), &pods, client.MatchingFields{"spec.nodeName": node.Name}); err != nil {
+	if err := admin(w.t).List(w.t.Context(), &pods, client.MatchingFields{"spec.nodeName": node.Name}); err != nil {
 		w.t.Fatal(err)
 	}
 	var names []string
@@ -278,7 +278,7 @@ func (w *world) podsOn(node *corev1.Node) []string {
 // policyCondition is a condition of the policy as it is now.
 func (w *world) policyCondition(kind string) (*metav1.Condition, error) {
 	current := &v1alpha1.NodeTerminationPolicy{}
-	if err := admin.Get(w.t.Context(), client.ObjectKeyFromObject(w.policy), current); err != nil {
+	if err := admin(w.t).Get(w.t.Context(), client.ObjectKeyFromObject(w.policy), current); err != nil {
 		return nil, err
 	}
 	w.policy.Status = current.Status

@@ -1,16 +1,13 @@
 // Package testcluster gives a test package a Kubernetes control plane of its own: that of
 // hack/controlplane, as a child process. Nodes and pods are played by kwok, all else is real.
 //
-//	var cluster *testcluster.Cluster
+//	var cluster testcluster.Shared
 //
-//	func TestMain(m *testing.M) {
-//		var err error
-//		if cluster, err = testcluster.Start(); err != nil {
-//			log.Fatal(err)
-//		}
-//		code := m.Run()
-//		cluster.Stop()
-//		os.Exit(code)
+//	func TestMain(m *testing.M) { os.Exit(cluster.Main(m)) }
+//
+//	func TestNode(t *testing.T) {
+//		node := cluster.Get(t).CreateNodes(t, 1)[0]
+//		...
 //	}
 //
 // The first start on a machine builds the control plane, which takes longer than "go test" allows

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"log"
 	"os"
 	"strings"
 	"testing"
@@ -23,28 +22,18 @@ import (
 	"github.com/nodetermination/operator/hack/testcluster"
 )
 
-var cluster *testcluster.Cluster
+var cluster testcluster.Shared
 
-func TestMain(m *testing.M) {
-	var err error
-	if cluster, err = testcluster.Start(); err != nil {
-		log.Fatal(err)
-	}
-	code := m.Run()
-	if err := cluster.Stop(); err != nil {
-		log.Fatal(err)
-	}
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { os.Exit(cluster.Main(m)) }
 
 const timeout = time.Minute
 
 // The disruption controller, the deployment controller and the scheduler are real, and so is what an
 // eviction answers.
 func TestEvictionBlockedByPDB(t *testing.T) {
-	c := cluster.Client()
-	cluster.CreateNodes(t, 2)
-	namespace := cluster.CreateNamespace(t)
+	c := cluster.Get(t).Client()
+	cluster.Get(t).CreateNodes(t, 2)
+	namespace := cluster.Get(t).CreateNamespace(t)
 	labels := map[string]string{"app": "web"}
 	deployment := &appsv1.Deployment{
 		ObjectMeta: metav1.ObjectMeta{Name: "web", Namespace: namespace},
@@ -104,19 +93,19 @@ func TestTerminatesAfter(t *testing.T) {
 		{name: "killed when the grace period is over", after: "5m", grace: 1, min: time.Second, max: 10 * time.Second},
 		{name: "at once", grace: 30, max: 8 * time.Second},
 	}
-	node := cluster.CreateNodes(t, 1)[0]
-	namespace := cluster.CreateNamespace(t)
+	node := cluster.Get(t).CreateNodes(t, 1)[0]
+	namespace := cluster.Get(t).CreateNamespace(t)
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			pod := cluster.CreatePods(t, namespace, node.Name, 1, func(p *corev1.Pod) {
+			pod := cluster.Get(t).CreatePods(t, namespace, node.Name, 1, func(p *corev1.Pod) {
 				p.Spec.TerminationGracePeriodSeconds = new(tt.grace)
 				if tt.after != "" {
 					p.Annotations = map[string]string{testcluster.TerminatesAfter: tt.after}
 				}
 			})[0]
 			start := time.Now()
-			if err := cluster.Client().Delete(t.Context(), pod); err != nil {
+			if err := cluster.Get(t).Client().Delete(t.Context(), pod); err != nil {
 				t.Fatal(err)
 			}
 			waitGone(t, pod)
@@ -129,9 +118,9 @@ func TestTerminatesAfter(t *testing.T) {
 
 // A second deletion with a shorter grace counts from the first.
 func TestTerminatesAfterShorterGrace(t *testing.T) {
-	c := cluster.Client()
-	node := cluster.CreateNodes(t, 1)[0]
-	pod := cluster.CreatePods(t, cluster.CreateNamespace(t), node.Name, 1, func(p *corev1.Pod) {
+	c := cluster.Get(t).Client()
+	node := cluster.Get(t).CreateNodes(t, 1)[0]
+	pod := cluster.Get(t).CreatePods(t, cluster.Get(t).CreateNamespace(t), node.Name, 1, func(p *corev1.Pod) {
 		p.Spec.TerminationGracePeriodSeconds = new(int64(3600))
 		p.Annotations = map[string]string{testcluster.TerminatesAfter: "30m"}
 	})[0]
@@ -146,7 +135,7 @@ func TestTerminatesAfterShorterGrace(t *testing.T) {
 func waitGone(t *testing.T, pod *corev1.Pod) {
 	t.Helper()
 	testcluster.Eventually(t, timeout, func() error {
-		err := cluster.Client().Get(t.Context(), client.ObjectKeyFromObject(pod), &corev1.Pod{})
+		err := cluster.Get(t).Client().Get(t.Context(), client.ObjectKeyFromObject(pod), &corev1.Pod{})
 		if apierrors.IsNotFound(err) {
 			return nil
 		}
@@ -156,9 +145,9 @@ func waitGone(t *testing.T, pod *corev1.Pod) {
 
 // Tokens of service accounts that are bound to a pod name its node.
 func TestBoundTokenNamesNode(t *testing.T) {
-	c := cluster.Client()
-	node := cluster.CreateNodes(t, 1)[0]
-	pod := cluster.CreatePods(t, cluster.CreateNamespace(t), node.Name, 1)[0]
+	c := cluster.Get(t).Client()
+	node := cluster.Get(t).CreateNodes(t, 1)[0]
+	pod := cluster.Get(t).CreatePods(t, cluster.Get(t).CreateNamespace(t), node.Name, 1)[0]
 	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "default", Namespace: pod.Namespace}}
 	token := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{
 		BoundObjectRef: &authenticationv1.BoundObjectReference{APIVersion: "v1", Kind: "Pod", Name: pod.Name, UID: pod.UID},
@@ -197,16 +186,16 @@ func TestBoundTokenNamesNode(t *testing.T) {
 }
 
 func TestAPIServerComesBack(t *testing.T) {
-	c := cluster.Client()
-	node := cluster.CreateNodes(t, 1)[0]
-	namespace := cluster.CreateNamespace(t)
-	pod := cluster.CreatePods(t, namespace, node.Name, 1)[0]
+	c := cluster.Get(t).Client()
+	node := cluster.Get(t).CreateNodes(t, 1)[0]
+	namespace := cluster.Get(t).CreateNamespace(t)
+	pod := cluster.Get(t).CreatePods(t, namespace, node.Name, 1)[0]
 
-	cluster.StopAPIServer(t)
+	cluster.Get(t).StopAPIServer(t)
 	if err := c.Get(t.Context(), client.ObjectKeyFromObject(pod), &corev1.Pod{}); err == nil {
 		t.Error("the API server answers although it was stopped")
 	}
-	cluster.StartAPIServer(t)
+	cluster.Get(t).StartAPIServer(t)
 
 	var after corev1.Pod
 	if err := c.Get(t.Context(), client.ObjectKeyFromObject(pod), &after); err != nil {

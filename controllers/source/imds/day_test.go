@@ -153,7 +153,7 @@ func TestDay(t *testing.T) {
 		t.Errorf("stored is %+v, was %+v", last, first)
 	}
 	var all v1alpha1.NodeTerminationList
-	if err := admin.List(t.Context(), &all); err != nil {
+	if err := admin(t).List(t.Context(), &all); err != nil {
 		t.Fatal(err)
 	}
 	if n := len(all.Items); n != 1 {

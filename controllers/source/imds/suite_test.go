@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -36,51 +35,45 @@ import (
 const watcherUser = "imds-watcher"
 
 var (
-	cluster *testcluster.Cluster
-	// admin is an administrator's client that does not cache.
-	admin client.Client
+	cluster     = testcluster.Shared{SetUp: setUp}
+	adminClient client.Client // set by setUp
 )
 
 func TestMain(m *testing.M) {
-	code, err := runSuite(m)
-	if err != nil {
-		log.Fatal(err)
-	}
-	os.Exit(code)
+	ctrl.SetLogger(logr.Discard())
+	os.Exit(cluster.Main(m))
 }
 
-func runSuite(m *testing.M) (code int, err error) {
-	ctrl.SetLogger(logr.Discard())
-	if cluster, err = testcluster.Start(); err != nil {
-		return 0, err
-	}
-	defer func() { err = errors.Join(err, cluster.Stop()) }()
-	if err := cluster.InstallCRDs("../../../config/crd/bases"); err != nil {
-		return 0, err
+// admin returns an administrator's client that does not cache.
+func admin(tb testing.TB) client.Client {
+	tb.Helper()
+	cluster.Get(tb)
+	return adminClient
+}
+
+func setUp(c *testcluster.Cluster) (err error) {
+	if err := c.InstallCRDs("../../../config/crd/bases"); err != nil {
+		return err
 	}
 	scheme := runtime.NewScheme()
 	utilruntime.Must(v1alpha1.AddToScheme(scheme))
 	utilruntime.Must(rbacv1.AddToScheme(scheme))
-	if admin, err = client.New(cluster.Config(), client.Options{Scheme: scheme}); err != nil {
-		return 0, err
+	if adminClient, err = client.New(c.Config(), client.Options{Scheme: scheme}); err != nil {
+		return err
 	}
-	err = errors.Join(
-		admin.Create(context.Background(), &rbacv1.ClusterRole{
+	return errors.Join(
+		adminClient.Create(context.Background(), &rbacv1.ClusterRole{
 			ObjectMeta: metav1.ObjectMeta{Name: watcherUser},
 			Rules: []rbacv1.PolicyRule{{
 				APIGroups: []string{v1alpha1.GroupVersion.Group}, Resources: []string{"nodeterminations"}, Verbs: []string{"create", "patch"},
 			}},
 		}),
-		admin.Create(context.Background(), &rbacv1.ClusterRoleBinding{
+		adminClient.Create(context.Background(), &rbacv1.ClusterRoleBinding{
 			ObjectMeta: metav1.ObjectMeta{Name: watcherUser},
 			RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: watcherUser},
 			Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: watcherUser}},
 		}),
 	)
-	if err != nil {
-		return 0, err
-	}
-	return m.Run(), nil
 }
 
 // epoch is when the clocks begin.
@@ -127,20 +120,20 @@ func idleRig(t *testing.T) *rig {
 	}
 	t.Cleanup(func() { _ = sim.Close() })
 	r.sim = sim
-	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second) // the test's own has ended
-		defer cancel()
-		nt := &v1alpha1.NodeTermination{ObjectMeta: metav1.ObjectMeta{Name: r.id}}
-		if err := client.IgnoreNotFound(admin.Delete(ctx, nt)); err != nil {
-			t.Logf("cleaning up: %v", err)
-		}
-	})
 	return r
 }
 
 // watcher makes one that has not begun.
 func (r *rig) watcher() (*Watcher, error) {
-	config := rest.CopyConfig(cluster.Config())
+	config := cluster.Get(r.t).Config()
+	r.t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second) // the test's own has ended
+		defer cancel()
+		nt := &v1alpha1.NodeTermination{ObjectMeta: metav1.ObjectMeta{Name: r.id}}
+		if err := client.IgnoreNotFound(admin(r.t).Delete(ctx, nt)); err != nil {
+			r.t.Logf("cleaning up: %v", err)
+		}
+	})
 	config.Impersonate = rest.ImpersonationConfig{UserName: watcherUser}
 	config.Wrap(func(next http.RoundTripper) http.RoundTripper {
 		return roundTripper(func(request *http.Request) (*http.Response, error) {
@@ -207,7 +200,7 @@ func (r *rig) say(e awssim.MetadataEvent) {
 func (r *rig) stored() *v1alpha1.NodeTermination {
 	r.t.Helper()
 	var nt v1alpha1.NodeTermination
-	err := admin.Get(r.t.Context(), client.ObjectKey{Name: r.id}, &nt)
+	err := admin(r.t).Get(r.t.Context(), client.ObjectKey{Name: r.id}, &nt)
 	if apierrors.IsNotFound(err) {
 		return nil
 	}

@@ -136,7 +136,7 @@ func TestAgain(t *testing.T) {
 func TestSiblings(t *testing.T) {
 	r := newRig(t)
 	other := v1alpha1.Event{ID: "1e5527d7", Kind: v1alpha1.SpotInterruption, Source: v1alpha1.SourceSQS, Time: *at(0), Deadline: at(2 * time.Minute)}
-	err := admin.Create(t.Context(), &v1alpha1.NodeTermination{
+	err := admin(t).Create(t.Context(), &v1alpha1.NodeTermination{
 		ObjectMeta: metav1.ObjectMeta{Name: r.id},
 		Spec:       v1alpha1.NodeTerminationSpec{InstanceID: r.id, NodeName: r.node, Events: []v1alpha1.Event{other}},
 	}, client.FieldOwner("nto-1e5527d7"))
@@ -214,7 +214,7 @@ func TestHistoryAlone(t *testing.T) {
 func TestHealth(t *testing.T) {
 	r := newRig(t)
 	health := v1alpha1.Event{ID: "health", Kind: v1alpha1.ScheduledMaintenance, Source: v1alpha1.SourceSQS, Time: *at(0), NotBefore: at(48 * time.Hour)}
-	err := admin.Create(t.Context(), &v1alpha1.NodeTermination{
+	err := admin(t).Create(t.Context(), &v1alpha1.NodeTermination{
 		ObjectMeta: metav1.ObjectMeta{Name: r.id},
 		Spec:       v1alpha1.NodeTerminationSpec{InstanceID: r.id, NodeName: r.node, Events: []v1alpha1.Event{health}},
 	}, client.FieldOwner("nto-health"))
@@ -242,7 +242,7 @@ func TestDeleted(t *testing.T) {
 	r := newRig(t)
 	r.say(awssim.MetadataEvent{Kind: awssim.MetadataKindMaintenance})
 	r.pass(time.Minute)
-	if err := admin.Delete(t.Context(), r.stored()); err != nil {
+	if err := admin(t).Delete(t.Context(), r.stored()); err != nil {
 		t.Fatal(err)
 	}
 	r.say(awssim.MetadataEvent{Kind: awssim.MetadataKindMaintenance, State: "canceled"})
@@ -272,7 +272,7 @@ func TestKilledBeforeStored(t *testing.T) {
 func TestAPIServerAway(t *testing.T) {
 	r := newRig(t)
 	r.pass(10 * time.Second)
-	cluster.StopAPIServer(t)
+	cluster.Get(t).StopAPIServer(t)
 	r.say(awssim.MetadataEvent{Kind: awssim.MetadataKindSpot})
 	deadline := r.clock.Now().Add(2 * time.Minute)
 	r.pass(30 * time.Second)
@@ -283,7 +283,7 @@ func TestAPIServerAway(t *testing.T) {
 	if err := Probe(r.beats); err == nil {
 		t.Error("the probe says that all is well")
 	}
-	cluster.StartAPIServer(t)
+	cluster.Get(t).StartAPIServer(t)
 	r.pass(maxRetry)
 	if e := r.one(); !e.Deadline.Time.Equal(deadline) {
 		t.Errorf("stored is %+v", e)
@@ -307,7 +307,7 @@ func TestAPIServerAway(t *testing.T) {
 // TestRefused: what the API server does not take is tried again, seldom, and does not hold up the rest.
 func TestRefused(t *testing.T) {
 	r := newRig(t)
-	err := admin.Create(t.Context(), &v1alpha1.NodeTermination{
+	err := admin(t).Create(t.Context(), &v1alpha1.NodeTermination{
 		ObjectMeta: metav1.ObjectMeta{Name: r.id},
 		Spec: v1alpha1.NodeTerminationSpec{InstanceID: r.id, NodeName: "another", Events: []v1alpha1.Event{
 			{ID: "x", Kind: v1alpha1.SpotInterruption, Source: v1alpha1.SourceIMDS, Time: *at(0)},
@@ -324,7 +324,7 @@ func TestRefused(t *testing.T) {
 	if len(r.log) != 2 || !strings.Contains(r.log[1], "nodeName cannot change") {
 		t.Errorf("the log says:\n%s", strings.Join(r.log, "\n"))
 	}
-	if err := admin.Delete(t.Context(), r.stored()); err != nil {
+	if err := admin(t).Delete(t.Context(), r.stored()); err != nil {
 		t.Fatal(err)
 	}
 	r.pass(maxRetry)

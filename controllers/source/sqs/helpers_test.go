@@ -5,9 +5,9 @@ package sqs
 import (
 	"context"
 	"fmt"
-	"log"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -39,22 +39,13 @@ import (
 	"github.com/nodetermination/operator/hack/testcluster"
 )
 
-// cluster is the control plane of the tests that need one, started by the first.
-var cluster struct {
-	sync.Once
-	*testcluster.Cluster
-	err error
-}
+var cluster = testcluster.Shared{SetUp: func(c *testcluster.Cluster) error {
+	return c.InstallCRDs(filepath.Join("..", "..", "..", "config", "crd", "bases"))
+}}
 
 func TestMain(m *testing.M) {
 	crlog.SetLogger(logr.Discard()) // or controller-runtime complains
-	code := m.Run()
-	if cluster.Cluster != nil {
-		if err := cluster.Stop(); err != nil {
-			log.Print(err)
-		}
-	}
-	os.Exit(code)
+	os.Exit(cluster.Main(m))
 }
 
 const (

@@ -4,7 +4,6 @@ package sqs
 
 import (
 	"context"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -16,22 +15,13 @@ import (
 	"github.com/nodetermination/operator/api/v1alpha1"
 	ec2node "github.com/nodetermination/operator/controllers/node"
 	"github.com/nodetermination/operator/hack/awssim"
-	"github.com/nodetermination/operator/hack/testcluster"
 )
 
 // live is a client for the control plane, whose NodeTerminations and policies
 // are deleted at the end of the test.
 func live(t *testing.T) client.WithWatch {
 	t.Helper()
-	cluster.Do(func() {
-		if cluster.Cluster, cluster.err = testcluster.Start(); cluster.err == nil {
-			cluster.err = cluster.InstallCRDs(filepath.Join("..", "..", "..", "config", "crd", "bases"))
-		}
-	})
-	if cluster.err != nil {
-		t.Fatal(cluster.err)
-	}
-	c, err := client.NewWithWatch(cluster.Config(), client.Options{Scheme: newScheme(t)})
+	c, err := client.NewWithWatch(cluster.Get(t).Config(), client.Options{Scheme: newScheme(t)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -49,8 +39,8 @@ func live(t *testing.T) client.WithWatch {
 func newLiveFixture(t *testing.T, n int) (*fixture, []*corev1.Node) {
 	t.Helper()
 	c := live(t)
-	nodes := cluster.CreateNodes(t, n)
-	cached, err := cache.New(cluster.Config(), cache.Options{Scheme: newScheme(t)})
+	nodes := cluster.Get(t).CreateNodes(t, n)
+	cached, err := cache.New(cluster.Get(t).Config(), cache.Options{Scheme: newScheme(t)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -109,14 +99,14 @@ func TestAPIServerAway(t *testing.T) {
 	id, _ := ec2node.InstanceID(nodes[0])
 	f.run()
 	f.waitForHealth(v1alpha1.ReasonReady)
-	cluster.StopAPIServer(t)
+	cluster.Get(t).StopAPIServer(t)
 	message := f.spot(id)
 	for range 4 {
 		f.handled(1)
 		f.step(f.hiddenFor())
 	}
 	f.handled(1)
-	cluster.StartAPIServer(t)
+	cluster.Get(t).StartAPIServer(t)
 	f.step(f.hiddenFor())
 	f.handled(1)
 	if f.termination(id) == nil || len(f.messages()) != 0 {

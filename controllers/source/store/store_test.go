@@ -4,9 +4,7 @@ package store
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"log"
 	"os"
 	"path/filepath"
 	"strings"
@@ -30,37 +28,24 @@ import (
 const instance = "i-0abc1234def567890"
 
 var (
-	cluster *testcluster.Cluster
-	scheme  = runtime.NewScheme()
-	epoch   = time.Date(2026, 11, 22, 5, 8, 0, 0, time.UTC)
+	cluster = testcluster.Shared{SetUp: func(c *testcluster.Cluster) error {
+		return c.InstallCRDs(filepath.Join("..", "..", "..", "config", "crd", "bases"))
+	}}
+	scheme = runtime.NewScheme()
+	epoch  = time.Date(2026, 11, 22, 5, 8, 0, 0, time.UTC)
 )
 
 func TestMain(m *testing.M) {
-	code, err := runSuite(m)
-	if err != nil {
-		log.Fatal(err)
-	}
-	os.Exit(code)
-}
-
-func runSuite(m *testing.M) (code int, err error) {
 	crlog.SetLogger(logr.Discard()) // or controller-runtime complains
 	utilruntime.Must(corev1.AddToScheme(scheme))
 	utilruntime.Must(v1alpha1.AddToScheme(scheme))
-	if cluster, err = testcluster.Start(); err != nil {
-		return 0, err
-	}
-	defer func() { err = errors.Join(err, cluster.Stop()) }()
-	if err := cluster.InstallCRDs(filepath.Join("..", "..", "..", "config", "crd", "bases")); err != nil {
-		return 0, err
-	}
-	return m.Run(), nil
+	os.Exit(cluster.Main(m))
 }
 
 // live is a client for the control plane, whose NodeTerminations are deleted at the end of the test.
 func live(t *testing.T) client.Client {
 	t.Helper()
-	c, err := client.New(cluster.Config(), client.Options{Scheme: scheme})
+	c, err := client.New(cluster.Get(t).Config(), client.Options{Scheme: scheme})
 	if err != nil {
 		t.Fatal(err)
 	}

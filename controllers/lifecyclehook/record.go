@@ -162,9 +162,14 @@ func (p *Plan) succeeded(hook *v1alpha1.HookStatus, err error) bool {
 // which doubles, and up to half of it more.
 func retryDelay(failures int32) time.Duration {
 	backoff := wait.Backoff{Duration: time.Second, Factor: 2, Jitter: 0.5, Steps: 6, Cap: maxRetryDelay}
-	var delay time.Duration
-	for range min(int(failures), backoff.Steps) {
+	return min(delayAfter(int(failures), backoff), maxRetryDelay)
+}
+
+// delayAfter returns the delay after so many failures in a row. It does not grow any more
+// after the backoff's steps.
+func delayAfter(failures int, backoff wait.Backoff) (delay time.Duration) {
+	for range min(failures, backoff.Steps) {
 		delay = backoff.Step()
 	}
-	return min(delay, maxRetryDelay)
+	return delay
 }

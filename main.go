@@ -40,6 +40,7 @@ import (
 	"github.com/nodetermination/operator/controllers/awsapi"
 	"github.com/nodetermination/operator/controllers/drain"
 	"github.com/nodetermination/operator/controllers/leader"
+	"github.com/nodetermination/operator/controllers/lifecyclehook"
 	ec2node "github.com/nodetermination/operator/controllers/node"
 	"github.com/nodetermination/operator/controllers/policy"
 	"github.com/nodetermination/operator/controllers/source/manual"
@@ -284,7 +285,12 @@ func addTermination(manager ctrl.Manager, reconciler *termination.Reconciler) er
 func addPolicy(manager ctrl.Manager, shared *termination.Reconciler, o options, log logr.Logger) error {
 	queues := sqs.NewConsumers(sqs.Options{
 		Cache: manager.GetCache(), Live: manager.GetAPIReader(), Client: manager.GetClient(), Log: log.WithName("sqs"), Clock: clock.RealClock{},
-		Nodes: manager.GetCache(), Hooks: shared.Cloud,
+		Nodes: manager.GetCache(),
+		NewAdopter: func(queue sqs.AdoptedQueue) sqs.Adopter {
+			return lifecyclehook.NewAdopter(lifecyclehook.AdopterOptions{
+				Queue: queue, AWS: shared.Cloud, Cache: manager.GetCache(), Log: queue.Log, Clock: clock.RealClock{},
+			})
+		},
 	})
 	if err := manager.Add(queues); err != nil {
 		return fmt.Errorf("cannot add the queue consumers: %w", err)

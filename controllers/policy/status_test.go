@@ -135,7 +135,7 @@ func TestSummaryTellsTheWorst(t *testing.T) {
 }
 
 func TestDescribe(t *testing.T) {
-	r := &Reconciler{Queues: sqs.NewConsumers(sqs.Options{}), Webhooks: &webhook.Resolver{}}
+	r := &Reconciler{Queues: sqs.NewConsumers(sqs.Options{NewAdopter: func(sqs.AdoptedQueue) sqs.Adopter { return nil }}), Webhooks: &webhook.Resolver{}}
 	notAValue := &v1alpha1.LabelSelector{MatchLabels: map[string]string{"app": "not a value"}}
 	for where, change := range map[string]func(*v1alpha1.NodeTerminationPolicySpec){
 		"spec.nodeSelector": func(spec *v1alpha1.NodeTerminationPolicySpec) { spec.NodeSelector = notAValue },

@@ -95,7 +95,7 @@ func newManager(config *rest.Config, scheme *runtime.Scheme) (ctrl.Manager, erro
 		return nil, err
 	}
 	r := &Reconciler{
-		Client: manager.GetClient(), Live: manager.GetAPIReader(), Queues: sqs.NewConsumers(sqs.Options{}),
+		Client: manager.GetClient(), Live: manager.GetAPIReader(), Queues: sqs.NewConsumers(sqs.Options{NewAdopter: func(sqs.AdoptedQueue) sqs.Adopter { return nil }}),
 		Webhooks: &webhook.Resolver{Reader: manager.GetClient(), Namespace: metav1.NamespaceDefault}, WatcherImage: image, Clock: clock.RealClock{},
 	}
 	return manager, r.SetupWithManager(manager)

@@ -60,26 +60,6 @@ func (f *fixture) completions() []awssim.Call {
 	return f.sim.Calls("autoscaling", "CompleteLifecycleAction")
 }
 
-// looked waits until the consumer has looked at every hook it remembers and waits for something.
-func (f *fixture) looked() {
-	f.t.Helper()
-	f.waitFor("the hooks to be looked at", func() bool {
-		f.mu.Lock()
-		a := f.consumers[f.queue].adoptions
-		f.mu.Unlock()
-		a.mu.Lock()
-		defer a.mu.Unlock()
-		for _, hooks := range a.hooks {
-			for _, hook := range hooks {
-				if hook.busy || hook.look && hook.retry.IsZero() {
-					return false
-				}
-			}
-		}
-		return true
-	})
-}
-
 // completed waits until the only action is completed with CONTINUE and its message is gone.
 func (f *fixture) completed() {
 	f.t.Helper()
@@ -104,10 +84,9 @@ func TestAdoptedLaunchWaitsForItsNode(t *testing.T) {
 			f.send(notice)
 			f.run()
 			f.handled(1)
-			f.looked()
+			f.waitFor("the hook to be looked at", func() bool { return f.looks.Load() > 0 })
 			f.become(node("a", instance, notReady))
 			f.become(node("other", instance2))
-			f.looked()
 			if got := f.hiddenFor(); got != minWait || len(f.completions()) != 0 {
 				t.Fatalf("hidden for %s with %d completions, want %s and none", got, len(f.completions()), minWait)
 			}
@@ -142,7 +121,7 @@ func TestAdoptedHookIsCompletedAtOnce(t *testing.T) {
 		{"into a warm pool", adopting("join"), warm, 0},
 		{"termination of what never joined", adopting("drain"), terminating(stranger), 0},
 		{"the same, from the group itself", adopting("drain"), direct, 0},
-		{"the same, heard late", adopting("drain"), terminating(stranger), 40 * time.Minute},
+		{"the same, received late", adopting("drain"), terminating(stranger), 40 * time.Minute},
 		{"although others are discarded", func(p *v1alpha1.NodeTerminationPolicy) { adopting("drain")(p); discarding(p) }, terminating(stranger), 0},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -159,7 +138,7 @@ func TestAdoptedHookIsCompletedAtOnce(t *testing.T) {
 }
 
 // Nobody else's hook is completed, whatever else becomes of its message.
-func TestOtherHooksAreLeftAlone(t *testing.T) {
+func TestOtherHooksAreIgnored(t *testing.T) {
 	of := func(n awssim.Notice, group, hook string) awssim.Notice {
 		n.Group, n.Hook = group, hook
 		return n
@@ -175,16 +154,16 @@ func TestOtherHooksAreLeftAlone(t *testing.T) {
 		outcome outcome
 		says    string // in the log
 	}{
-		{"launch, not adopted", nil, launching(instance), passed, ""},
-		{"launch, another group's", []func(*v1alpha1.NodeTerminationPolicy){adopting("join")}, of(launching(instance), "databases", "join"), passed, ""},
-		{"launch, another hook", []func(*v1alpha1.NodeTerminationPolicy){adopting("join")}, of(launching(instance), "workers", "warm-up"), passed, ""},
-		{"launch, a managed node group's", []func(*v1alpha1.NodeTerminationPolicy){adopting("join")}, of(launching(instance), "workers", "Launch-LC-Hook"), passed, ""},
+		{"launch, not adopted", nil, launching(instance), skipped, ""},
+		{"launch, another group's", []func(*v1alpha1.NodeTerminationPolicy){adopting("join")}, of(launching(instance), "databases", "join"), skipped, ""},
+		{"launch, another hook", []func(*v1alpha1.NodeTerminationPolicy){adopting("join")}, of(launching(instance), "workers", "warm-up"), skipped, ""},
+		{"launch, a managed node group's", []func(*v1alpha1.NodeTerminationPolicy){adopting("join")}, of(launching(instance), "workers", "Launch-LC-Hook"), skipped, ""},
 		{
 			"launch, a managed node group's, adopted in error", []func(*v1alpha1.NodeTerminationPolicy){adopting("Launch-LC-Hook")},
-			of(launching(instance), "workers", "Launch-LC-Hook"), passed, "take it out of ignore",
+			of(launching(instance), "workers", "Launch-LC-Hook"), skipped, "take it out of ignore",
 		},
-		{"launch, adopted by a policy of another queue", []func(*v1alpha1.NodeTerminationPolicy){elsewhere}, launching(instance), passed, ""},
-		{"launch, dry run", []func(*v1alpha1.NodeTerminationPolicy){adopting("join"), dryRun}, launching(instance), passed, "mode DryRun"},
+		{"launch, adopted by a policy of another queue", []func(*v1alpha1.NodeTerminationPolicy){elsewhere}, launching(instance), skipped, ""},
+		{"launch, dry run", []func(*v1alpha1.NodeTerminationPolicy){adopting("join"), dryRun}, launching(instance), skipped, "mode DryRun"},
 		{"unjoined, not adopted", nil, terminating(stranger), retained, ""},
 		{"unjoined, not adopted and discarded", []func(*v1alpha1.NodeTerminationPolicy){discarding}, terminating(stranger), discarded, ""},
 		{"unjoined, another group's", []func(*v1alpha1.NodeTerminationPolicy){adopting("drain")}, of(terminating(stranger), "databases", "drain"), retained, ""},
@@ -210,34 +189,37 @@ func TestOtherHooksAreLeftAlone(t *testing.T) {
 				t.Errorf("outcome %s was counted %v times", test.outcome, got)
 			}
 			f.become(node("a", instance))
-			f.looked()
+			if n := f.added.Load(); n != 0 {
+				t.Errorf("%d hooks are to be completed", n)
+			}
 			if actions := f.sim.LifecycleActions(); len(f.completions()) != 0 || actions[0].Result != "" {
 				t.Errorf("completed: %+v", actions)
 			}
 			if gone := test.outcome != retained; gone != (len(f.messages()) == 0) {
 				t.Errorf("messages %+v", f.messages())
 			}
-			if got := f.logged.with("left alone", test.says); (len(got) == 1) != (test.says != "") {
+			if got := f.logged.with("lifecycle hook is ignored", test.says); (len(got) == 1) != (test.says != "") {
 				t.Errorf("the log says %q", got)
 			}
 		})
 	}
 }
 
-// What becomes of a hook is judged by the policies and nodes of the moment.
+// What becomes of a hook is decided by the policies and nodes of the moment.
 func TestNoLongerToBeCompleted(t *testing.T) {
 	for name, test := range map[string]struct {
 		notice  awssim.Notice
+		tries   int // before the change
 		change  func(*fixture, *v1alpha1.NodeTerminationPolicy)
 		outcome outcome
 	}{
-		"not adopted any more": {launching(stranger), func(f *fixture, p *v1alpha1.NodeTerminationPolicy) {
+		"not adopted any more": {launching(stranger), 0, func(f *fixture, p *v1alpha1.NodeTerminationPolicy) {
 			p.Spec.LifecycleHook = nil
 			if err := f.kube.Update(f.t.Context(), p); err != nil {
 				f.t.Fatal(err)
 			}
-		}, passed},
-		"it joins after all": {terminating(stranger), func(*fixture, *v1alpha1.NodeTerminationPolicy) {}, stored},
+		}, skipped},
+		"it joins after all": {terminating(stranger), 1, func(*fixture, *v1alpha1.NodeTerminationPolicy) {}, stored},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFixture(t)
@@ -253,14 +235,13 @@ func TestNoLongerToBeCompleted(t *testing.T) {
 			f.send(test.notice)
 			f.run()
 			f.handled(1)
-			f.looked()
+			f.waitFor("the hook to be tried", func() bool { return len(f.completions()) == test.tries })
 			test.change(f, p)
 			f.sim.ClearFaults()
-			before := len(f.completions())
 			f.become(node("n", stranger))
 			f.step(maxBackoff) // for the one that was tried, and for the message if that was not yet given back
 			f.waitFor("the message to be handled anew", func() bool { return f.of(test.outcome) == counted+1 && len(f.messages()) == 0 })
-			if n := len(f.completions()); n != before {
+			if n := len(f.completions()); n != test.tries {
 				t.Errorf("completed all the same: %+v", f.completions())
 			}
 		})

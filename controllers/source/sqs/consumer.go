@@ -4,11 +4,11 @@ package sqs
 
 import (
 	"context"
-	"math/rand/v2"
 	"sync"
 	"time"
 
 	"github.com/go-logr/logr"
+	"k8s.io/apimachinery/pkg/util/wait"
 
 	"github.com/nodetermination/operator/controllers/source/store"
 )
@@ -30,27 +30,27 @@ type consumer struct {
 	log    logr.Logger
 	health *health
 	store  store.Store
-	told   told
-	// adoptions are the hooks in the queue's messages that policies adopt.
-	adoptions *adoptions
+	// logOnce is for what is wrong with a message, which comes back.
+	logOnce logOnce
+	adopter Adopter
 
 	stop      context.CancelFunc // nil until it runs
 	client    *queueClient
-	crew      crew
+	pool      receiverPool
 	receivers sync.WaitGroup
 }
 
 func newConsumer(queue Queue, opts Options, changed func()) *consumer {
 	log := opts.Log.WithValues("queue", queue.URL)
-	return &consumer{
+	c := &consumer{
 		queue:  queue,
 		opts:   opts,
 		log:    log,
 		health: newHealth(queue, opts.Clock, log, changed),
 		store:  store.Store{Live: opts.Live, Client: opts.Client, Log: log},
-
-		adoptions: newAdoptions(),
 	}
+	c.adopter = opts.NewAdopter(AdoptedQueue{Log: log, consumer: c})
+	return c
 }
 
 // run reads the queue until listen ends, and returns when all that was received
@@ -59,12 +59,12 @@ func (c *consumer) run(listen, work context.Context) {
 	if !c.connect(listen) {
 		return
 	}
-	c.crew.start()
+	c.pool.start()
 	c.receivers.Go(func() { c.receive(listen, work) })
 	c.receivers.Go(func() { c.watchAttributes(listen) })
-	c.receivers.Go(func() { c.completeHooks(listen, work) })
+	c.receivers.Go(func() { c.adopter.Run(listen, work) })
 	c.receivers.Wait()
-	c.giveBack(work, c.adoptions.handles()) // to whoever reads the queue next
+	c.adopter.ReleaseAll(work) // to whoever reads the queue next
 }
 
 // connect makes the client, as soon as there is a configuration to make it from.
@@ -85,19 +85,19 @@ func (c *consumer) connect(ctx context.Context) (connected bool) {
 // or it is one too many.
 func (c *consumer) receive(listen, work context.Context) {
 	for failures := 0; listen.Err() == nil; {
-		wait := longPoll
-		if !c.health.isHeard() {
-			wait = 0 // a quick answer tells that the queue is there
+		timeout := longPoll
+		if !c.health.isUp() {
+			timeout = 0 // a quick answer tells that the queue is there
 		}
 		asked := c.opts.Clock.Now()
-		messages, err := c.client.receive(listen, wait)
+		messages, err := c.client.receive(listen, timeout)
 		switch {
 		case listen.Err() != nil && err != nil:
 			return
 		case err != nil:
 			failures++
 			c.health.worked(receiving, err)
-			if !c.crew.failed() {
+			if !c.pool.failed() {
 				return
 			}
 			c.log.V(1).Info("receiving failed", "error", err.Error())
@@ -106,15 +106,15 @@ func (c *consumer) receive(listen, work context.Context) {
 		}
 		failures = 0
 		c.health.worked(receiving, nil)
-		stay, hire := c.crew.received(len(messages))
-		if hire {
+		stay, scaleUp := c.pool.received(len(messages))
+		if scaleUp {
 			c.receivers.Go(func() { c.receive(listen, work) })
 		}
 		switch {
 		case len(messages) > 0:
 			c.handle(work, messages)
-			stay = c.crew.handled(len(messages))
-		case stay && wait > 0 && c.opts.Clock.Since(asked) < tooSoon:
+			stay = c.pool.handled(len(messages))
+		case stay && timeout > 0 && c.opts.Clock.Since(asked) < tooSoon:
 			c.sleep(listen, tooSoon)
 		}
 		if !stay {
@@ -124,12 +124,12 @@ func (c *consumer) receive(listen, work context.Context) {
 }
 
 // watchAttributes looks now and then for how long the queue keeps its messages.
-// That is for advice only, so a failure is nothing to complain of.
+// That is for advice only, so a failure is no problem of the queue.
 func (c *consumer) watchAttributes(ctx context.Context) {
 	for ctx.Err() == nil {
 		retention, err := c.client.retention(ctx)
 		if err == nil {
-			c.health.keeps(retention)
+			c.health.setRetention(retention)
 		} else {
 			c.log.V(1).Info("the queue's attributes are not known", "error", err.Error())
 		}
@@ -147,18 +147,17 @@ func (c *consumer) sleep(ctx context.Context, d time.Duration) {
 	}
 }
 
-// backoff is how long to wait after so many failures in a row: it doubles, and
+// backoff returns how long to wait after so many failures in a row: it doubles, and
 // the latter half of it is random.
 func backoff(failures int) time.Duration {
-	d := doubled(minBackoff, failures, maxBackoff)
-	return d/2 + rand.N(d/2+1)
+	return wait.Jitter(doubled(minBackoff, failures, maxBackoff)/2, 1)
 }
 
-// doubled is first at the first time and twice as much every time after, up to most.
+// doubled returns first at the first time and twice as much every time after, up to most.
 func doubled(first time.Duration, times int, most time.Duration) time.Duration {
-	d := first
-	for ; times > 1 && d < most; times-- {
-		d *= 2
+	backoff := wait.Backoff{Duration: first, Factor: 2, Steps: times - 1, Cap: most}
+	for backoff.Steps > 0 {
+		backoff.Step()
 	}
-	return min(d, most)
+	return backoff.Duration
 }

@@ -34,10 +34,10 @@ type Options struct {
 	Client client.Writer
 	// Log gets a line for every event and for every problem of a queue.
 	Log logr.Logger
-	// Nodes tells of nodes that become Ready.
+	// Nodes has the informer of nodes, which become Ready.
 	Nodes cache.Informers
-	// Hooks completes the lifecycle hooks that policies adopt.
-	Hooks Hooks
+	// NewAdopter returns what completes the lifecycle hooks in a queue's messages that policies adopt.
+	NewAdopter func(AdoptedQueue) Adopter
 	// Clock decides about ages, and about when to try again.
 	Clock clock.Clock
 	// LoadAWSConfig loads the AWS configuration. Default config.LoadDefaultConfig.
@@ -102,12 +102,12 @@ func (c *Consumers) Start(ctx context.Context) error {
 	select {
 	case <-ended:
 	case <-timer.C:
-		c.opts.Log.Info("messages that are still being handled are left to come back in their queues", "after", stopTimeout)
+		c.opts.Log.Info("messages that are still being handled come back in their queues", "after", stopTimeout)
 	}
 	return nil
 }
 
-// watchNodes has every queue told of nodes that are Ready, until unwatch is called.
+// watchNodes calls every queue's Adopter about nodes that are Ready, until unwatch is called.
 func (c *Consumers) watchNodes(ctx context.Context) (unwatch func(), err error) {
 	informer, err := c.opts.Nodes.GetInformer(ctx, &corev1.Node{})
 	if err != nil {
@@ -123,6 +123,7 @@ func (c *Consumers) watchNodes(ctx context.Context) (unwatch func(), err error) 
 	return func() { _ = informer.RemoveEventHandler(handler) }, nil // fails only for a handler of another informer
 }
 
+// nodeChanged passes on that a node is Ready.
 func (c *Consumers) nodeChanged(object any) {
 	node, ok := object.(*corev1.Node)
 	if !ok {
@@ -135,7 +136,7 @@ func (c *Consumers) nodeChanged(object any) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, consumer := range c.consumers {
-		consumer.adoptions.nodeReady(instanceID)
+		consumer.adopter.NodeReady(instanceID)
 	}
 }
 
@@ -149,7 +150,7 @@ func (c *Consumers) Ensure(queues []Queue) {
 	for _, queue := range queues {
 		named[queue] = true
 		if c.consumers[queue] == nil {
-			c.consumers[queue] = newConsumer(queue, c.opts, c.tell)
+			c.consumers[queue] = newConsumer(queue, c.opts, c.notify)
 			c.run(c.consumers[queue])
 		}
 	}
@@ -180,7 +181,7 @@ func (c *Consumers) run(consumer *consumer) {
 	})
 }
 
-// Health is how a queue does. A queue that is not read yet is starting.
+// Health returns how a queue does. A queue that is not read yet is starting.
 func (c *Consumers) Health(queue Queue) Health {
 	c.mu.Lock()
 	consumer := c.consumers[queue]
@@ -196,7 +197,8 @@ func (c *Consumers) Health(queue Queue) Health {
 // reads it looks at every queue.
 func (c *Consumers) Changed() <-chan crevent.GenericEvent { return c.changed }
 
-func (c *Consumers) tell() {
+// notify makes Changed receive.
+func (c *Consumers) notify() {
 	select {
 	case c.changed <- crevent.GenericEvent{}:
 	default:

@@ -51,7 +51,7 @@ func TestEnsure(t *testing.T) {
 	select {
 	case <-f.Changed():
 	default:
-		t.Error("nobody was told")
+		t.Error("nobody was notified")
 	}
 	if n := len(f.logged.with("queue is being read")); n != 2 {
 		t.Errorf("%d consumers were started", n)
@@ -154,4 +154,5 @@ func TestStopIsBounded(t *testing.T) {
 	if len(f.messages()) != 1 {
 		t.Error("the message is lost")
 	}
+	f.handled(1) // or the next test counts it
 }

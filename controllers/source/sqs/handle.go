@@ -38,11 +38,11 @@ type message struct {
 	receives   int // this one included
 	facts      []event.Fact
 	launch     *event.Launch
-	adopted    *adopted // what waits, if that is the outcome
+	adopted    event.AdoptedHook // what waits, if that is the outcome
 	outcome    outcome
 }
 
-// says is whether there is something in it to act on.
+// says reports whether there is something in it to act on.
 func (m *message) says() bool { return len(m.facts) > 0 || m.launch != nil }
 
 // handle stores what the messages say and deletes them or gives them back. No
@@ -57,13 +57,13 @@ func (c *consumer) handle(ctx context.Context, received []types.Message) {
 	c.finish(ctx, messages)
 	for i := range messages {
 		if messages[i].outcome == waiting {
-			c.adoptions.add(messages[i].adopted)
+			c.adopter.Add(messages[i].adopted)
 		}
 	}
 	c.health.handled()
 }
 
-// read is the message with its facts, or with its outcome if it has none.
+// read returns the message with its facts, or with its outcome if it has none.
 func (c *consumer) read(received *types.Message) message {
 	now := c.opts.Clock.Now()
 	m := message{
@@ -83,11 +83,11 @@ func (c *consumer) read(received *types.Message) message {
 	case err != nil:
 		m.outcome = unreadable
 		if c.health.unread(m.id, err) {
-			c.log.Info("message cannot be read and is left in the queue", "messageID", m.id, "error", err.Error())
+			c.log.Info("message cannot be read and stays in the queue", "messageID", m.id, "error", err.Error())
 		}
 	case document.Passed != "":
-		m.outcome = passed
-		c.log.V(1).Info("message passed over", "messageID", m.id, "why", document.Passed)
+		m.outcome = skipped
+		c.log.V(1).Info("message skipped", "messageID", m.id, "reason", document.Passed)
 	}
 	m.facts, m.launch = document.Facts, document.Launch
 	return m
@@ -95,22 +95,22 @@ func (c *consumer) read(received *types.Message) message {
 
 // storeAll finds the outcome of every message that says something, side by side.
 func (c *consumer) storeAll(ctx context.Context, messages []message) {
-	var held []string
+	var handles []string
 	for i := range messages {
 		if messages[i].says() {
-			held = append(held, messages[i].handle)
+			handles = append(handles, messages[i].handle)
 		}
 	}
-	if len(held) == 0 {
+	if len(handles) == 0 {
 		return
 	}
-	defer c.hold(ctx, held)()
-	readers, err := c.audience(ctx)
+	defer c.extendVisibility(ctx, handles)()
+	subs, err := c.subscribers(ctx)
 	var storing sync.WaitGroup
 	for i := range messages {
 		if m := &messages[i]; m.says() {
 			storing.Go(func() {
-				c.storeMessage(ctx, m, readers, err)
+				c.storeMessage(ctx, m, subs, err)
 				if m.outcome == stored {
 					lagSeconds.Observe(c.opts.Clock.Since(m.sent).Seconds())
 				}
@@ -120,11 +120,11 @@ func (c *consumer) storeAll(ctx context.Context, messages []message) {
 	storing.Wait()
 }
 
-// hold keeps messages hidden until it is released.
-func (c *consumer) hold(ctx context.Context, handles []string) (release func()) {
+// extendVisibility keeps messages hidden until stop is called.
+func (c *consumer) extendVisibility(ctx context.Context, handles []string) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
-	var holding sync.WaitGroup
-	holding.Go(func() {
+	var extending sync.WaitGroup
+	extending.Go(func() {
 		again := make([]hidden, len(handles))
 		for i, handle := range handles {
 			again[i] = hidden{handle, visibility}
@@ -137,35 +137,35 @@ func (c *consumer) hold(ctx context.Context, handles []string) (release func()) 
 	})
 	return func() {
 		cancel()
-		holding.Wait()
+		extending.Wait()
 	}
 }
 
 var errNoPolicy = errors.New("no policy names the queue any more")
 
-// audience is the policies that name the queue; errNoPolicy if there are none.
-func (c *consumer) audience(ctx context.Context) (audience, error) {
+// subscribers returns the policies that name the queue; errNoPolicy if there are none.
+func (c *consumer) subscribers(ctx context.Context) (subscribers, error) {
 	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
 	defer cancel()
 	var policies v1alpha1.NodeTerminationPolicyList
 	if err := c.opts.Cache.List(ctx, &policies); err != nil {
-		return audience{}, err
+		return subscribers{}, err
 	}
-	a := audienceOf(policies.Items, c.queue)
-	if len(a.policies) == 0 {
-		return a, errNoPolicy
+	subs := subscribersOf(policies.Items, c.queue)
+	if len(subs.policies) == 0 {
+		return subs, errNoPolicy
 	}
-	return a, nil
+	return subs, nil
 }
 
 // storeMessage finds what becomes of a message: the outcome that matters most of
-// those of its facts. err is why none of them can be judged.
-func (c *consumer) storeMessage(ctx context.Context, m *message, readers audience, err error) {
+// those of its facts. err is why nothing can be decided about any of them.
+func (c *consumer) storeMessage(ctx context.Context, m *message, subs subscribers, err error) {
 	ctx, cancel := context.WithTimeout(ctx, handleTimeout)
 	defer cancel()
 	age := c.opts.Clock.Since(m.sent)
 	if m.launch != nil {
-		c.storeLaunch(m, readers, age, err)
+		c.storeLaunch(m, subs, age, err)
 	}
 	for _, fact := range m.facts {
 		var node *corev1.Node
@@ -174,11 +174,16 @@ func (c *consumer) storeMessage(ctx context.Context, m *message, readers audienc
 		if err == nil {
 			node, err = ec2node.ByInstance(ctx, c.opts.Cache, fact.InstanceID)
 		}
+		var adopts bool
+		var ignored string // why a policy does not adopt its hook
+		if hook := fact.Event.LifecycleHook; hook != nil && node == nil {
+			adopts, ignored = c.adopter.Adopts(subs.policies, *hook)
+		}
 		if err == nil {
-			result, err = readers.judge(fact.Event, node, age)
+			result, err = subs.outcomeFor(fact.Event, adopts, node, age)
 		}
 		if node == nil && fact.Event.LifecycleHook != nil {
-			c.adoptUnjoined(m, fact, readers, result)
+			c.adoptUnjoined(m, fact, ignored, result)
 		}
 		if err == nil && result == stored {
 			result, err = c.put(ctx, fact, node.Name)
@@ -186,7 +191,7 @@ func (c *consumer) storeMessage(ctx context.Context, m *message, readers audienc
 		if err != nil {
 			result = failed
 		}
-		c.record(m, fact, readers, node, result, err)
+		c.record(m, fact, subs, node, result, err)
 		m.outcome = max(m.outcome, result)
 	}
 }
@@ -205,19 +210,19 @@ func (c *consumer) put(ctx context.Context, fact event.Fact, nodeName string) (o
 }
 
 // record counts and logs what became of one fact.
-func (c *consumer) record(m *message, fact event.Fact, readers audience, node *corev1.Node, result outcome, err error) {
+func (c *consumer) record(m *message, fact event.Fact, subs subscribers, node *corev1.Node, result outcome, err error) {
 	c.health.event()
 	log := c.log.WithValues("instance", fact.InstanceID, "kind", fact.Event.Kind, "event", fact.Event.ID, "messageID", m.id)
 	if node != nil {
 		log = log.WithValues("node", node.Name)
-		if policy := ec2node.Governing(readers.all, node); policy != nil {
+		if policy := ec2node.Governing(subs.all, node); policy != nil {
 			log = log.WithValues("policy", policy.Name)
 		}
 	}
 	switch {
 	case result == stored:
 		log.Info("event stored")
-	case result == failed && c.told.first(m.id, c.opts.Clock.Now()):
+	case result == failed && c.logOnce.first(m.id, c.opts.Clock.Now()):
 		log.Error(err, "event could not be stored, its message is given back to the queue")
 	case result == failed:
 		log.V(1).Info("event could not be stored again", "error", err.Error())
@@ -232,7 +237,7 @@ func (c *consumer) finish(ctx context.Context, messages []message) {
 	var back []hidden
 	for _, m := range messages {
 		switch m.outcome {
-		case unreadable: // left alone
+		case unreadable: // the queue's redrive policy or retention decides
 		case waiting:
 			back = append(back, hidden{m.handle, doubled(minWait, m.receives, maxWait)})
 		case retained:
@@ -256,7 +261,7 @@ func (c *consumer) finish(ctx context.Context, messages []message) {
 	}
 }
 
-// finished notes how a call went. Messages it failed for come back and are handled again.
+// finished takes note of how a call went. Messages it failed for come back and are handled again.
 func (c *consumer) finished(ctx context.Context, op operation, lost int, err error) {
 	if ctx.Err() == nil {
 		c.health.worked(op, err)
@@ -270,16 +275,16 @@ func (c *consumer) finished(ctx context.Context, op operation, lost int, err err
 	}
 }
 
-// told remembers the messages that were complained of. The zero value is empty.
-type told struct {
+// logOnce remembers the messages that the log has a line about. The zero value is empty.
+type logOnce struct {
 	mu     sync.Mutex
-	recent recent
+	logged recentSet
 }
 
-// first is whether the message is new to it.
-func (t *told) first(messageID string, now time.Time) bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.recent.count(now)
-	return t.recent.add(messageID, now)
+// first reports whether the message is new to it.
+func (l *logOnce) first(messageID string, now time.Time) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.logged.count(now)
+	return l.logged.add(messageID, now)
 }

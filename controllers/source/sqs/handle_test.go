@@ -50,7 +50,7 @@ func TestUnknownInstanceIsRetained(t *testing.T) {
 }
 
 // What cannot be stored is given back for longer and longer, does not hold up
-// the rest of its batch, and is complained of once.
+// the rest of its batch, and is logged once.
 func TestFailedMessageIsGivenBack(t *testing.T) {
 	f := newFixture(t, node("a", instance), node("b", instance2))
 	f.policy("all")
@@ -107,11 +107,11 @@ func TestSlowStoringHoldsTheMessage(t *testing.T) {
 	f.spot(instance)
 	f.run()
 	<-entered
-	holds := func() int { return len(f.sim.Calls("sqs", "ChangeMessageVisibilityBatch")) }
+	extended := func() int { return len(f.sim.Calls("sqs", "ChangeMessageVisibilityBatch")) }
 	for i := 1; i <= 6; i++ { // three times as long as it would stay hidden
-		f.waitFor("the timers of the hold and of the attributes", func() bool { return f.clock.Waiters() >= 2 })
+		f.waitFor("the timers of the visibility timeout and of the attributes", func() bool { return f.clock.Waiters() >= 2 })
 		f.step(visibility / 2)
-		f.waitFor("the hold to be renewed", func() bool { return holds() >= i && f.hiddenFor() == visibility })
+		f.waitFor("the visibility timeout to be extended", func() bool { return extended() >= i && f.hiddenFor() == visibility })
 	}
 	f.send(awssim.Notice{Kind: awssim.SpotInterruption, InstanceIDs: []string{instance2}})
 	f.handled(1)

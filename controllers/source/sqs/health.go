@@ -21,26 +21,26 @@ const (
 	// problemLife is how long a problem of another operation than receiving
 	// counts. It comes back with the message it is about, or is over.
 	problemLife = 5 * time.Minute
-	// quiet is how often those who watch are told of changes that can wait,
-	// such as the time of the last event.
-	quiet = 10 * time.Second
+	// notifyInterval is how often changed is called for what can wait, such as the time of
+	// the last event.
+	notifyInterval = 10 * time.Second
 )
 
 // Health is how a queue does.
 type Health struct {
-	// Ready is whether events are heard.
+	// Ready: events are received.
 	Ready bool
 	// Reason is one of v1alpha1's reasons of sources. A queue that is ready may
 	// have one that warns: ShortRetention.
 	Reason string
 	// Message says what to do. Empty: nothing.
 	Message string
-	// LastEventTime is when an event was last heard, by the operator's clock.
+	// LastEventTime is when an event was last received, by the operator's clock.
 	// Zero: none yet.
 	LastEventTime time.Time
 }
 
-// health gathers what receivers notice into a Health.
+// health summarizes how the calls about a queue go, as a Health.
 type health struct {
 	queue   Queue
 	clock   clock.PassiveClock
@@ -48,15 +48,15 @@ type health struct {
 	changed func() // must not block
 
 	mu         sync.Mutex
-	heard      bool // the last receive went well
+	up         bool // the last receive went well
 	problems   map[operation]noticed
 	retention  time.Duration // zero: not known
 	lastEvent  time.Time
-	unreadable recent
+	unreadable recentSet
 	unreadText string // of the latest message that could not be read
 
-	told   Health // what those who watch know
-	toldAt time.Time
+	notified   Health // what changed was last called for
+	notifiedAt time.Time
 }
 
 // noticed is a problem and when it was last met.
@@ -66,52 +66,52 @@ type noticed struct {
 }
 
 func newHealth(queue Queue, clock clock.PassiveClock, log logr.Logger, changed func()) *health {
-	return &health{queue: queue, clock: clock, log: log, changed: changed, problems: map[operation]noticed{}, told: starting()}
+	return &health{queue: queue, clock: clock, log: log, changed: changed, problems: map[operation]noticed{}, notified: starting()}
 }
 
-// starting is the Health of a queue that nobody has asked yet.
+// starting returns the Health of a queue that was not asked yet.
 func starting() Health {
 	return Health{Reason: v1alpha1.ReasonStarting, Message: "The queue has not answered yet."}
 }
 
-// worked is told of a call that went well, or failed with err.
+// worked takes note of a call that went well, or failed with err.
 func (h *health) worked(op operation, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if op == receiving {
-		h.heard = err == nil
+		h.up = err == nil
 	}
 	if err == nil {
 		delete(h.problems, op)
 	} else {
 		h.problems[op] = noticed{problemOf(op, h.queue, err), h.clock.Now()}
 	}
-	h.tell()
+	h.notify()
 }
 
-// isHeard is whether the last receive went well.
-func (h *health) isHeard() bool {
+// isUp reports whether the last receive went well.
+func (h *health) isUp() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.heard
+	return h.up
 }
 
-// keeps is told for how long the queue keeps messages.
-func (h *health) keeps(retention time.Duration) {
+// setRetention takes note of for how long the queue keeps messages.
+func (h *health) setRetention(retention time.Duration) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.retention = retention
-	h.tell()
+	h.notify()
 }
 
-// event is told that an event was heard.
+// event takes note that an event was received.
 func (h *health) event() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.lastEvent = h.clock.Now()
 }
 
-// unread is told of a message that cannot be read, and reports whether it is
+// unread takes note of a message that cannot be read, and reports whether it is
 // the first time for that message, as far as is known.
 func (h *health) unread(messageID string, err error) (first bool) {
 	h.mu.Lock()
@@ -122,20 +122,21 @@ func (h *health) unread(messageID string, err error) (first bool) {
 	return first
 }
 
-// handled is told that a batch was handled.
+// handled takes note that a batch was handled.
 func (h *health) handled() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.tell()
+	h.notify()
 }
 
-// health is how the queue does now.
+// health returns how the queue does now.
 func (h *health) health() Health {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.now()
 }
 
+// now is health with h.mu held.
 func (h *health) now() Health {
 	at := h.clock.Now()
 	state := Health{Ready: true, Reason: v1alpha1.ReasonReady, LastEventTime: h.lastEvent}
@@ -150,7 +151,7 @@ func (h *health) now() Health {
 		}
 		messages = append(messages, met.message)
 	}
-	if state.Ready && !h.heard {
+	if state.Ready && !h.up {
 		return starting()
 	}
 	if h.retention > 0 && h.retention < shortRetention {
@@ -169,23 +170,23 @@ func (h *health) now() Health {
 	return state
 }
 
-// tell tells those who watch, at once where it is about being ready.
-func (h *health) tell() {
+// notify calls changed, at once where it is about being ready.
+func (h *health) notify() {
 	state, at := h.now(), h.clock.Now()
-	turned := state.Ready != h.told.Ready || state.Reason != h.told.Reason
-	if state == h.told || !turned && at.Sub(h.toldAt) < quiet {
+	turned := state.Ready != h.notified.Ready || state.Reason != h.notified.Reason
+	if state == h.notified || !turned && at.Sub(h.notifiedAt) < notifyInterval {
 		return
 	}
 	if turned && state.Ready {
-		h.log.Info("queue is heard", "reason", state.Reason, "message", state.Message)
+		h.log.Info("queue is up", "reason", state.Reason, "message", state.Message)
 	} else if turned {
-		h.log.Info("queue is not heard", "reason", state.Reason, "message", state.Message)
+		h.log.Info("queue is not up", "reason", state.Reason, "message", state.Message)
 	}
-	h.told, h.toldAt = state, at
+	h.notified, h.notifiedAt = state, at
 	h.changed()
 }
 
-// amount is a number that changes seldom, as every change is written to a status.
+// amount returns a number that changes seldom, as every change is written to a status.
 func amount(n int, noun string) string {
 	switch {
 	case n == 1:
@@ -200,6 +201,7 @@ func amount(n int, noun string) string {
 	return fmt.Sprintf("More than %d %ss", bound, noun)
 }
 
+// isOrAre returns the verb for so many messages.
 func isOrAre(n int) string {
 	if n == 1 {
 		return "is"

@@ -289,15 +289,15 @@ func TestCause(t *testing.T) {
 	}
 }
 
-// Those who watch are told at once of what matters, and now and then of the rest.
-func TestChangesAreTold(t *testing.T) {
+// changed is called at once for what matters, and now and then for the rest.
+func TestChangesAreNotified(t *testing.T) {
 	clock := clocktesting.NewFakeClock(epoch)
-	told := 0
-	h := newHealth(Queue{}, clock, logr.Discard(), func() { told++ })
+	notified := 0
+	h := newHealth(Queue{}, clock, logr.Discard(), func() { notified++ })
 	check := func(what string, want int) {
 		t.Helper()
-		if told != want {
-			t.Errorf("%s: told %d times, want %d", what, told, want)
+		if notified != want {
+			t.Errorf("%s: notified %d times, want %d", what, notified, want)
 		}
 	}
 	h.worked(receiving, nil)
@@ -307,7 +307,7 @@ func TestChangesAreTold(t *testing.T) {
 	h.event()
 	h.handled()
 	check("an event right after", 1)
-	clock.Step(quiet)
+	clock.Step(notifyInterval)
 	h.handled()
 	check("an event a while ago", 2)
 	h.worked(receiving, errNoRegion)
@@ -335,7 +335,7 @@ func TestHealthMessageIsBounded(t *testing.T) {
 	for _, op := range []operation{receiving, removing, hiding} {
 		h.worked(op, long)
 	}
-	h.keeps(time.Minute)
+	h.setRetention(time.Minute)
 	h.unread("id", long)
 	if n := len(h.health().Message); n > 1024 {
 		t.Errorf("%d bytes", n)

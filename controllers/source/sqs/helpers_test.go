@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -34,7 +35,9 @@ import (
 	"github.com/nodetermination/operator/api/v1alpha1"
 	"github.com/nodetermination/operator/api/v1alpha1/applyconfiguration"
 	"github.com/nodetermination/operator/controllers/awsapi"
+	"github.com/nodetermination/operator/controllers/lifecyclehook"
 	ec2node "github.com/nodetermination/operator/controllers/node"
+	"github.com/nodetermination/operator/controllers/source/event"
 	"github.com/nodetermination/operator/hack/awssim"
 	"github.com/nodetermination/operator/hack/testcluster"
 )
@@ -69,6 +72,9 @@ type fixture struct {
 	queue Queue
 	opts  Options
 	nodes *informertest.FakeInformers
+	aws   lifecyclehook.AWS
+	added atomic.Int32 // how often a hook was
+	looks atomic.Int32 // how often a hook's node was looked for
 
 	*Consumers
 	stop context.CancelFunc // ends Start
@@ -130,11 +136,41 @@ func (f *fixture) connect(cache client.Reader) {
 	}
 	f.queue = Queue{URL: f.url, Region: "us-east-1"}
 	f.nodes = &informertest.FakeInformers{}
+	f.aws = awsapi.New(awsapi.Options{LoadAWSConfig: f.autoScaling})
 	f.opts = Options{
-		Nodes: f.nodes, Hooks: awsapi.New(awsapi.Options{LoadAWSConfig: f.autoScaling}),
+		Nodes: f.nodes, NewAdopter: f.newAdopter,
 		Cache: cache, Live: f.kube, Client: f.kube, Clock: f.clock, LoadAWSConfig: signed,
 		Log: funcr.New(func(_, line string) { f.logged.add(line) }, funcr.Options{}),
 	}
+}
+
+// newAdopter completes hooks as the manager does, and notes which are added.
+func (f *fixture) newAdopter(queue AdoptedQueue) Adopter {
+	return &notingAdopter{f, lifecyclehook.NewAdopter(lifecyclehook.AdopterOptions{
+		Queue: queue, AWS: f.aws, Cache: countingReader{f.opts.Cache, &f.looks}, Log: queue.Log, Clock: f.clock,
+	})}
+}
+
+// countingReader counts how often it was read.
+type countingReader struct {
+	client.Reader
+	lists *atomic.Int32
+}
+
+func (r countingReader) List(ctx context.Context, list client.ObjectList, opts ...client.ListOption) error {
+	defer r.lists.Add(1)
+	return r.Reader.List(ctx, list, opts...)
+}
+
+// notingAdopter notes which hooks are added to an Adopter.
+type notingAdopter struct {
+	f *fixture
+	Adopter
+}
+
+func (a *notingAdopter) Add(hook event.AdoptedHook) {
+	a.f.added.Add(1)
+	a.Adopter.Add(hook)
 }
 
 // signed is the SDK's default configuration with fixed credentials and without the SDK's own
@@ -183,7 +219,7 @@ func (f *fixture) run() {
 
 // counted is how many messages have had an outcome in this process. Tests do not run side by side.
 func (f *fixture) counted() (sum float64) {
-	for o := passed; o <= unreadable; o++ {
+	for o := skipped; o <= unreadable; o++ {
 		sum += testutil.ToFloat64(messagesTotal.WithLabelValues(o.String()))
 	}
 	return sum
@@ -279,7 +315,7 @@ func (f *fixture) termination(instanceID string) *v1alpha1.NodeTermination {
 	return nt
 }
 
-// policy creates a policy that selects everything and listens to the fixture's queue, changed as given.
+// policy creates a policy that selects everything and names the fixture's queue, changed as given.
 func (f *fixture) policy(name string, change ...func(*v1alpha1.NodeTerminationPolicy)) *v1alpha1.NodeTerminationPolicy {
 	f.t.Helper()
 	p := &v1alpha1.NodeTerminationPolicy{

@@ -23,7 +23,7 @@ var lagSeconds = prometheus.NewHistogram(prometheus.HistogramOpts{
 
 func init() {
 	metrics.Registry.MustRegister(messagesTotal, lagSeconds)
-	for o := passed; o <= unreadable; o++ {
+	for o := skipped; o <= unreadable; o++ {
 		messagesTotal.WithLabelValues(o.String()) // zero from the start, so that a rate sees the first one
 	}
 }

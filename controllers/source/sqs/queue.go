@@ -22,7 +22,7 @@ type Queue struct {
 	RoleARN string
 }
 
-// QueueOf is the queue that a source names. Its region is the source's, else the one in the URL.
+// QueueOf returns the queue that a source names. Its region is the source's, else the one in the URL.
 func QueueOf(source *v1alpha1.SQSSource) Queue {
 	return Queue{
 		URL:     source.QueueURL,
@@ -37,7 +37,7 @@ var regionCode = regexp.MustCompile(`^[a-z]{2,}(-[a-z]+)+-[0-9]+$`)
 // legacyRegion is that of the one queue host that does not name its region.
 const legacyHost, legacyRegion = "queue.amazonaws.com", "us-east-1"
 
-// RegionOf is the AWS region in a queue's URL, empty if it names none: the label
+// RegionOf returns the AWS region in a queue's URL, empty if it names none: the label
 // after sqs, also with a VPC endpoint's name before it, or before queue in hosts
 // of the old form. It also finds the region in hosts that are not AWS's but
 // formed like them, such as LocalStack's.
@@ -71,7 +71,7 @@ func RegionOf(queueURL string) string {
 // own settings count, such as AWS_ENDPOINT_URL or FIPS endpoints.
 var publicHost = regexp.MustCompile(`^(sqs(-fips)?\.[a-z0-9-]+|([a-z0-9-]+\.)?queue)\.amazonaws\.com(\.cn)?$`)
 
-// endpointOf is where to send the calls about a queue whose host the SDK would
+// endpointOf returns where to send the calls about a queue whose host the SDK would
 // not find by the region: a VPC endpoint, a simulator. Empty: the SDK knows.
 // The SDK sends to its own endpoint whatever the host in the queue's URL.
 func endpointOf(queueURL string) string {
@@ -82,7 +82,7 @@ func endpointOf(queueURL string) string {
 	return u.Scheme + "://" + u.Host
 }
 
-// Same is whether two ways of naming a queue mean the same one: the same
+// Same reports whether two ways of naming a queue mean the same one: the same
 // account and name, at the same host or, by whatever host, in the same region.
 // The role is none of it: whoever reads the queue gets every policy's messages.
 func (q Queue) Same(other Queue) bool {
@@ -97,19 +97,19 @@ func (q Queue) Same(other Queue) bool {
 	return strings.EqualFold(a.Host, b.Host) || q.Region != "" && q.Region == other.Region
 }
 
-// audience is the policies that name one queue, and what they want done about
+// subscribers are the policies that name one queue, and what they want done about
 // unknown instances: Retain where they differ.
-type audience struct {
+type subscribers struct {
 	policies []*v1alpha1.NodeTerminationPolicy
 	unknown  v1alpha1.UnknownInstances
 	// all are those that do not name the queue, too: one of them may govern a node.
 	all []v1alpha1.NodeTerminationPolicy
 }
 
-// audienceOf picks those that name the queue, in whichever way. Policies that
+// subscribersOf returns those that name the queue, in whichever way. Policies that
 // are being deleted do not count.
-func audienceOf(policies []v1alpha1.NodeTerminationPolicy, queue Queue) audience {
-	a := audience{all: policies}
+func subscribersOf(policies []v1alpha1.NodeTerminationPolicy, queue Queue) subscribers {
+	s := subscribers{all: policies}
 	for i := range policies {
 		policy := &policies[i]
 		if policy.DeletionTimestamp != nil {
@@ -122,14 +122,14 @@ func audienceOf(policies []v1alpha1.NodeTerminationPolicy, queue Queue) audience
 			}
 			names = true
 			choice := cmp.Or(source.SQS.UnknownInstances, v1alpha1.UnknownRetain)
-			if a.unknown != "" && a.unknown != choice {
+			if s.unknown != "" && s.unknown != choice {
 				choice = v1alpha1.UnknownRetain
 			}
-			a.unknown = choice
+			s.unknown = choice
 		}
 		if names {
-			a.policies = append(a.policies, policy)
+			s.policies = append(s.policies, policy)
 		}
 	}
-	return a
+	return s
 }

@@ -126,7 +126,7 @@ func TestAudience(t *testing.T) {
 		{"one reads it with a role", []v1alpha1.NodeTerminationPolicy{source(url, ""), role}, v1alpha1.UnknownRetain, 2},
 		{"one on its way out", []v1alpha1.NodeTerminationPolicy{source(url, ""), deleted}, v1alpha1.UnknownRetain, 1},
 	} {
-		a := audienceOf(test.policies, Queue{URL: url, Region: "us-east-1"})
+		a := subscribersOf(test.policies, Queue{URL: url, Region: "us-east-1"})
 		if a.unknown != test.choice || len(a.policies) != test.names {
 			t.Errorf("%s: %q of %d policies, want %q of %d", test.name, a.unknown, len(a.policies), test.choice, test.names)
 		}

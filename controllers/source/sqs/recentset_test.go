@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-func TestRecent(t *testing.T) {
-	var r recent
+func TestRecentSet(t *testing.T) {
+	var r recentSet
 	now := time.Unix(1_800_000_000, 0)
 	check := func(what string, got, want any) {
 		t.Helper()
@@ -26,8 +26,8 @@ func TestRecent(t *testing.T) {
 	check("new after an hour without a count", r.add("a", now.Add(172*time.Minute)), true)
 }
 
-func TestRecentIsBounded(t *testing.T) {
-	var r recent
+func TestRecentSetIsBounded(t *testing.T) {
+	var r recentSet
 	now := time.Unix(1_800_000_000, 0)
 	for i := range recentLimit {
 		if !r.add(fmt.Sprint(i), now) {

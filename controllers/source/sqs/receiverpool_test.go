@@ -8,81 +8,81 @@ import (
 	"time"
 )
 
-func TestCrewGrowsWithFullBatches(t *testing.T) {
-	var c crew
-	c.start()
+func TestReceiverPoolGrowsWithFullBatches(t *testing.T) {
+	var p receiverPool
+	p.start()
 	for i := 1; i < maxReceivers; i++ {
-		stay, hire := c.received(batchSize)
-		if !stay || !hire {
-			t.Fatalf("after %d full batches: stay %v, hire %v", i, stay, hire)
+		stay, scaleUp := p.received(batchSize)
+		if !stay || !scaleUp {
+			t.Fatalf("after %d full batches: stay %v, scale up %v", i, stay, scaleUp)
 		}
-		if !c.handled(batchSize) {
+		if !p.handled(batchSize) {
 			t.Fatal("a receiver left although batches are full")
 		}
 	}
-	if stay, hire := c.received(batchSize); !stay || hire {
-		t.Errorf("at the limit: stay %v, hire %v", stay, hire)
+	if stay, scaleUp := p.received(batchSize); !stay || scaleUp {
+		t.Errorf("at the limit: stay %v, scale up %v", stay, scaleUp)
 	}
-	if c.handled(1) {
+	if p.handled(1) {
 		t.Error("a receiver stayed although its batch was not full and others listen")
 	}
-	for c.size > 1 {
-		if stay, _ := c.received(0); stay {
+	for p.size > 1 {
+		if stay, _ := p.received(0); stay {
 			t.Fatal("a receiver stayed although there is nothing and others listen")
 		}
 	}
-	if stay, hire := c.received(0); !stay || hire {
-		t.Errorf("the last one: stay %v, hire %v", stay, hire)
+	if stay, scaleUp := p.received(0); !stay || scaleUp {
+		t.Errorf("the last one: stay %v, scale up %v", stay, scaleUp)
 	}
 }
 
 // While one handles a batch, however small, another listens.
-func TestCrewAlwaysListens(t *testing.T) {
-	var c crew
-	c.start()
+func TestReceiverPoolAlwaysListens(t *testing.T) {
+	var p receiverPool
+	p.start()
 	for held := 1; held < maxReceivers; held++ {
-		if _, hire := c.received(1); !hire || c.listening != 1 {
-			t.Fatalf("with %d held up: hire %v, %d listen", held, hire, c.listening)
+		if _, scaleUp := p.received(1); !scaleUp || p.listening != 1 {
+			t.Fatalf("with %d held up: scale up %v, %d listen", held, scaleUp, p.listening)
 		}
 	}
-	c.received(1)
-	if c.size != maxReceivers || c.listening != 0 {
-		t.Fatalf("%d receivers, %d listen", c.size, c.listening)
+	p.received(1)
+	if p.size != maxReceivers || p.listening != 0 {
+		t.Fatalf("%d receivers, %d listen", p.size, p.listening)
 	}
 	for range maxReceivers {
-		c.handled(1)
+		p.handled(1)
 	}
-	if c.size != 1 || c.listening != 1 {
-		t.Errorf("in the end %d receivers, %d listen", c.size, c.listening)
+	if p.size != 1 || p.listening != 1 {
+		t.Errorf("in the end %d receivers, %d listen", p.size, p.listening)
 	}
 }
 
-func TestCrewOneStaysWhileFailing(t *testing.T) {
-	var c crew
-	c.start()
-	c.received(batchSize)
-	c.handled(batchSize)
-	if c.failed() {
+func TestReceiverPoolKeepsOneWhileFailing(t *testing.T) {
+	var p receiverPool
+	p.start()
+	p.received(batchSize)
+	p.handled(batchSize)
+	if p.failed() {
 		t.Error("two keep trying")
 	}
-	if !c.failed() || c.size != 1 || c.listening != 1 {
+	if !p.failed() || p.size != 1 || p.listening != 1 {
 		t.Error("the last one left")
 	}
 }
 
 // Whatever happens: at least one receiver, at most the limit, each either
 // listens or handles, and one listens unless all are held up.
-func TestCrewInvariants(t *testing.T) {
+func TestReceiverPoolInvariants(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	for range 200 {
-		var c crew
-		c.start()
+		var p receiverPool
+		p.start()
 		listening, handling := 1, 0
 		for range 500 {
 			switch step := random.IntN(8); {
 			case step < 5 && listening > 0:
 				n := random.IntN(batchSize + 1)
-				stay, hire := c.received(n)
+				stay, scaleUp := p.received(n)
 				listening--
 				switch {
 				case stay && n > 0:
@@ -90,23 +90,23 @@ func TestCrewInvariants(t *testing.T) {
 				case stay:
 					listening++
 				}
-				if hire {
+				if scaleUp {
 					listening++
 				}
 			case step < 7 && handling > 0:
 				handling--
-				if c.handled(random.IntN(batchSize) + 1) {
+				if p.handled(random.IntN(batchSize) + 1) {
 					listening++
 				}
 			case listening > 0:
 				listening--
-				if c.failed() {
+				if p.failed() {
 					listening++
 				}
 			}
 			size := listening + handling
-			if c.listening != listening || c.size != size || size < 1 || size > maxReceivers {
-				t.Fatalf("%d listen and %d handle, counted %d of %d", listening, handling, c.listening, c.size)
+			if p.listening != listening || p.size != size || size < 1 || size > maxReceivers {
+				t.Fatalf("%d listen and %d handle, counted %d of %d", listening, handling, p.listening, p.size)
 			}
 		}
 	}
@@ -144,11 +144,11 @@ func TestDoubled(t *testing.T) {
 }
 
 // Whoever handles a batch does not listen meanwhile.
-func TestCrewListensAfterAFailureWhileAnotherHandles(t *testing.T) {
-	var c crew
-	c.start()
-	c.received(1) // hires one that listens
-	if !c.failed() || c.listening != 1 {
-		t.Errorf("nobody listens: %d of %d", c.listening, c.size)
+func TestReceiverPoolListensAfterAFailureWhileAnotherHandles(t *testing.T) {
+	var p receiverPool
+	p.start()
+	p.received(1) // adds one that listens
+	if !p.failed() || p.listening != 1 {
+		t.Errorf("nobody listens: %d of %d", p.listening, p.size)
 	}
 }

@@ -11,15 +11,15 @@ const (
 	recentLimit = 4096
 )
 
-// recent remembers what was met within the hour, so that each thing is said
+// recentSet remembers what was met within the hour, so that each thing is said
 // once. Once it is full, what is new to it is taken for known: a flood is
 // neither remembered nor logged without bound. The zero value is empty.
-type recent struct {
+type recentSet struct {
 	met map[string]time.Time
 }
 
 // add remembers a key and reports whether it is new.
-func (r *recent) add(key string, now time.Time) (first bool) {
+func (r *recentSet) add(key string, now time.Time) (first bool) {
 	if r.met == nil {
 		r.met = map[string]time.Time{}
 	}
@@ -32,7 +32,7 @@ func (r *recent) add(key string, now time.Time) (first bool) {
 }
 
 // count forgets what is old and returns how many are left.
-func (r *recent) count(now time.Time) int {
+func (r *recentSet) count(now time.Time) int {
 	for key, last := range r.met {
 		if now.Sub(last) > recentLife {
 			delete(r.met, key)

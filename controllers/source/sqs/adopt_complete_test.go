@@ -13,6 +13,7 @@ import (
 
 	"github.com/nodetermination/operator/api/v1alpha1"
 	"github.com/nodetermination/operator/controllers/awsapi"
+	"github.com/nodetermination/operator/controllers/source/event"
 	"github.com/nodetermination/operator/hack/awssim"
 )
 
@@ -40,7 +41,6 @@ func TestFailedCompletionIsTriedAgain(t *testing.T) {
 			f.handled(1)
 			for i := 1; i <= 3; i++ {
 				f.waitFor("the timer of the next try", func() bool { return f.clock.Waiters() >= 2 })
-				f.looked()
 				if n := len(f.completions()); n != i {
 					t.Fatalf("%d tries, want %d", n, i)
 				}
@@ -50,7 +50,6 @@ func TestFailedCompletionIsTriedAgain(t *testing.T) {
 			if again := f.waitForHealth(test.reason); again != message {
 				t.Errorf("the message changes: %q, before: %q", again, message)
 			}
-			f.looked()
 			f.waitFor("the timer of the next try", func() bool { return f.clock.Waiters() >= 2 })
 			f.sim.ClearFaults()
 			f.step(8 * time.Second)
@@ -80,7 +79,7 @@ func TestNoActionIsDone(t *testing.T) {
 	}
 }
 
-// The process ends while an instance joins: the next one hears of it soon, although
+// The process ends while an instance joins: the next one receives it soon, although
 // the message was to be hidden for longer.
 func TestRestartLosesNothing(t *testing.T) {
 	f := newFixture(t)
@@ -88,7 +87,6 @@ func TestRestartLosesNothing(t *testing.T) {
 	f.send(launching(instance))
 	f.run()
 	f.handled(1)
-	f.looked()
 	f.stop()
 	<-f.done
 	f.become(node("a", instance))
@@ -113,17 +111,16 @@ func TestLaunchThatNeverJoins(t *testing.T) {
 		f.step(want)
 		f.handled(1)
 	}
-	f.step(hookLife)
+	f.step(event.MaxHookWait)
 	f.handled(1)
 	if messages := f.messages(); len(messages) != 0 {
 		t.Errorf("after two days it is still there: %+v", messages)
 	}
-	f.looked()
 	if len(f.completions()) != 0 {
 		t.Error("it was completed")
 	}
 	if n := len(f.logged.with("launch hook is adopted")); n != 1 {
-		t.Errorf("told %d times", n)
+		t.Errorf("logged %d times", n)
 	}
 }
 
@@ -166,14 +163,13 @@ func TestAdoptedInstanceNeedsTheTag(t *testing.T) {
 	f.policy("all", adopting("join"), func(p *v1alpha1.NodeTerminationPolicy) { p.Spec.InstanceTag = "ours" })
 	completed := make(chan struct{}, 1)
 	hooks := &taggedHooks{hooksFunc: func(context.Context, awsapi.Action) error { completed <- struct{}{}; return nil }}
-	f.opts.Hooks = hooks
+	f.aws = hooks
 	f.send(launching(instance))
 	f.run()
 	f.handled(1)
-	f.looked()
 	f.waitFor("EC2 to be asked again", func() bool { return f.clock.Waiters() >= 2 })
 	hooks.says("theirs")
-	f.step(ec2Look)
+	f.step(5 * time.Second)
 	f.waitFor("the log to say that the tag is missing", func() bool { return len(f.logged.with("does not have the policy's instanceTag", instance)) == 1 })
 	if len(completed) != 0 {
 		t.Fatal("completed although the instance does not have the tag")
@@ -186,11 +182,11 @@ func TestAdoptedInstanceNeedsTheTag(t *testing.T) {
 
 // Completions run beside everything else, a few at a time.
 func TestSlowCompletionsHoldUpNothing(t *testing.T) {
-	const launches = 3 * maxCompletions
+	const sideBySide, launches = 4, 12
 	f := newFixture(t, node("a", instance))
 	f.policy("all", adopting("join"))
 	entered, release := make(chan struct{}, launches), make(chan struct{})
-	f.opts.Hooks = hooksFunc(func(ctx context.Context, _ awsapi.Action) error {
+	f.aws = hooksFunc(func(ctx context.Context, _ awsapi.Action) error {
 		entered <- struct{}{}
 		select {
 		case <-release:
@@ -206,7 +202,7 @@ func TestSlowCompletionsHoldUpNothing(t *testing.T) {
 	}
 	f.run()
 	f.handled(launches)
-	for range maxCompletions {
+	for range sideBySide {
 		<-entered
 	}
 	f.spot(instance)
@@ -215,10 +211,10 @@ func TestSlowCompletionsHoldUpNothing(t *testing.T) {
 		t.Error("a message behind them was not stored")
 	}
 	if len(entered) != 0 {
-		t.Errorf("more than %d at a time", maxCompletions)
+		t.Errorf("more than %d at a time", sideBySide)
 	}
 	close(release)
-	f.waitFor("all of them to be completed", func() bool { return len(entered) == launches-maxCompletions && len(f.messages()) == 0 })
+	f.waitFor("all of them to be completed", func() bool { return len(entered) == launches-sideBySide && len(f.messages()) == 0 })
 }
 
 // A call that was not sent is no failure, and made a little later.
@@ -229,7 +225,7 @@ func TestBusy(t *testing.T) {
 	answers <- awsapi.ErrBusy
 	answers <- nil
 	var actions []awsapi.Action
-	f.opts.Hooks = hooksFunc(func(_ context.Context, action awsapi.Action) error {
+	f.aws = hooksFunc(func(_ context.Context, action awsapi.Action) error {
 		actions = append(actions, action)
 		return <-answers
 	})
@@ -238,12 +234,11 @@ func TestBusy(t *testing.T) {
 	f.send(notice)
 	f.run()
 	f.handled(1)
-	f.looked()
 	f.waitFor("the timer of the next try", func() bool { return f.clock.Waiters() >= 2 })
 	if health := f.Health(f.queue); !health.Ready {
 		t.Errorf("health %+v", health)
 	}
-	f.step(busyDelay)
+	f.step(500 * time.Millisecond)
 	f.waitFor("the message to be deleted", func() bool { return len(f.messages()) == 0 })
 	want := awsapi.Action{Region: "us-east-1", Group: "workers", Hook: "join", Token: notice.Token, InstanceID: instance}
 	if len(actions) != 2 || actions[0] != want || actions[1] != want {

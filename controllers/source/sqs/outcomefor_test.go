@@ -13,7 +13,7 @@ import (
 	"github.com/nodetermination/operator/api/v1alpha1"
 )
 
-func TestJudge(t *testing.T) {
+func TestOutcomeFor(t *testing.T) {
 	booted := time.Date(2026, 11, 22, 5, 0, 0, 0, time.UTC)
 	node := func(ready corev1.ConditionStatus) *corev1.Node {
 		return &corev1.Node{
@@ -45,6 +45,7 @@ func TestJudge(t *testing.T) {
 		event    v1alpha1.Event
 		node     *corev1.Node
 		age      time.Duration
+		adopted  bool
 		want     outcome
 		err      string
 	}{
@@ -53,6 +54,11 @@ func TestJudge(t *testing.T) {
 		{name: "unknown, 15 min old", unknown: v1alpha1.UnknownRetain, age: 15 * time.Minute, want: discarded},
 		{name: "unknown, sent in the future", unknown: v1alpha1.UnknownRetain, age: -time.Hour, want: retained},
 		{name: "unknown, discarded", unknown: v1alpha1.UnknownDiscard, want: discarded},
+
+		{name: "unknown, its hook is adopted", unknown: v1alpha1.UnknownRetain, adopted: true, want: waiting},
+		{name: "unknown, its hook is adopted, whatever becomes of others", unknown: v1alpha1.UnknownDiscard, adopted: true, age: 48*time.Hour - 1, want: waiting},
+		{name: "unknown, no group waits any more", unknown: v1alpha1.UnknownRetain, adopted: true, age: 48 * time.Hour, want: discarded},
+		{name: "known, its hook is adopted", policies: []*v1alpha1.NodeTerminationPolicy{selects("b")}, adopted: true, node: node("True"), event: event(0), want: notGoverned},
 
 		{name: "selected", policies: []*v1alpha1.NodeTerminationPolicy{selects("a")}, node: node("True"), event: event(0), want: stored},
 		{name: "selected by the empty selector", policies: []*v1alpha1.NodeTerminationPolicy{selects()}, node: node("True"), event: event(0), want: stored},
@@ -66,7 +72,7 @@ func TestJudge(t *testing.T) {
 		{name: "over before, but not ready", policies: []*v1alpha1.NodeTerminationPolicy{selects()}, node: node("False"), event: old, want: stored},
 		{name: "over before, ready unknown", policies: []*v1alpha1.NodeTerminationPolicy{selects()}, node: &corev1.Node{}, event: old, want: stored},
 		{
-			name: "said before, over later", policies: []*v1alpha1.NodeTerminationPolicy{selects()}, node: node("True"),
+			name: "sent before, over later", policies: []*v1alpha1.NodeTerminationPolicy{selects()}, node: node("True"),
 			event: v1alpha1.Event{Time: old.Time, Deadline: at(time.Second)}, want: stored,
 		},
 		{
@@ -74,12 +80,12 @@ func TestJudge(t *testing.T) {
 			event: v1alpha1.Event{Time: old.Time, LifecycleHook: &v1alpha1.LifecycleHook{}}, want: stored,
 		},
 		{
-			name: "called off", policies: []*v1alpha1.NodeTerminationPolicy{selects()}, node: node("True"),
+			name: "cancelled", policies: []*v1alpha1.NodeTerminationPolicy{selects()}, node: node("True"),
 			event: v1alpha1.Event{Time: old.Time, Cancelled: new(true)}, want: stored,
 		},
 		{name: "selected by none and over", policies: []*v1alpha1.NodeTerminationPolicy{selects("b")}, node: node("True"), event: old, want: notGoverned},
 	} {
-		got, err := audience{policies: test.policies, unknown: test.unknown}.judge(test.event, test.node, test.age)
+		got, err := subscribers{policies: test.policies, unknown: test.unknown}.outcomeFor(test.event, test.adopted, test.node, test.age)
 		if got != test.want || (err == nil) != (test.err == "") || err != nil && !strings.Contains(err.Error(), test.err) {
 			t.Errorf("%s: %s, %v; want %s, %q", test.name, got, err, test.want, test.err)
 		}

@@ -22,13 +22,13 @@ const keepUnknown = 15 * time.Minute
 type outcome int
 
 const (
-	// passed: nothing in it for this operator. Deleted.
-	passed outcome = iota
+	// skipped: nothing in it for this operator. Deleted.
+	skipped outcome = iota
 	// notGoverned: a node of ours that no policy with this queue selects. Deleted.
 	notGoverned
 	// stale: older than the node's boot. Deleted.
 	stale
-	// nothingToEnd: calls off or resolves what was never heard of. Deleted.
+	// nothingToEnd: cancels or resolves what was never received. Deleted.
 	nothingToEnd
 	// discarded: an unknown instance's, not to be kept, or not any longer. Deleted.
 	discarded
@@ -51,22 +51,20 @@ func (o outcome) String() string {
 	}[o]
 }
 
-// judge says what becomes of a fact about a node, which is nil for an instance
-// that is none, in a message of that age; stored means that it is to be stored.
-// The error says which policy cannot be asked.
-func (a audience) judge(e v1alpha1.Event, node *corev1.Node, age time.Duration) (outcome, error) {
+// outcomeFor returns what becomes of a fact about a node, which is nil for an instance
+// that is none, in a message of that age; stored means that it is to be stored. adopted
+// is whether a policy adopts the event's hook. The error says which policy cannot be used.
+func (s subscribers) outcomeFor(e v1alpha1.Event, adopted bool, node *corev1.Node, age time.Duration) (outcome, error) {
 	if node == nil {
-		if e.LifecycleHook != nil && age < hookLife {
-			if adopting, _ := a.adopters(*e.LifecycleHook); len(adopting) > 0 {
-				return waiting, nil
-			}
+		if adopted && age < event.MaxHookWait {
+			return waiting, nil
 		}
-		if a.unknown == v1alpha1.UnknownDiscard || age >= keepUnknown {
+		if s.unknown == v1alpha1.UnknownDiscard || age >= keepUnknown {
 			return discarded, nil
 		}
 		return retained, nil
 	}
-	selected, err := a.selects(node)
+	selected, err := s.selects(node)
 	switch {
 	case err != nil:
 		return failed, err
@@ -78,12 +76,12 @@ func (a audience) judge(e v1alpha1.Event, node *corev1.Node, age time.Duration) 
 	return stored, nil
 }
 
-// selects is whether any of the policies selects the node. A policy whose
+// selects reports whether any of the policies selects the node. A policy whose
 // selector cannot be used is an error unless another one does: what it would
 // have governed must not be thrown away.
-func (a audience) selects(node *corev1.Node) (bool, error) {
+func (s subscribers) selects(node *corev1.Node) (bool, error) {
 	var unusable error
-	for _, policy := range a.policies {
+	for _, policy := range s.policies {
 		selects, err := ec2node.Selects(policy, node)
 		if selects {
 			return true, nil
@@ -95,8 +93,8 @@ func (a audience) selects(node *corev1.Node) (bool, error) {
 	return false, unusable
 }
 
-// isStale is whether the node has booted since the event came to pass. A waiting
-// lifecycle hook is no matter of the node's age, and calling off is never too late.
+// isStale reports whether the node has booted since the event came to pass. A waiting
+// lifecycle hook is no matter of the node's age, and a cancellation is never too late.
 func isStale(e v1alpha1.Event, node *corev1.Node) bool {
 	if e.LifecycleHook != nil || ptr.Deref(e.Cancelled, false) {
 		return false

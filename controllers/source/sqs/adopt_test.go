@@ -22,12 +22,12 @@ func adopting(name string) func(*v1alpha1.NodeTerminationPolicy) {
 
 func dryRun(p *v1alpha1.NodeTerminationPolicy) { p.Spec.Mode = v1alpha1.ModeDryRun }
 
-// launching is the notice of an instance that waits at hook join of the group workers.
+// launching returns the notice of an instance that waits at hook join of the group workers.
 func launching(instanceID string) awssim.Notice {
 	return awssim.Notice{Kind: awssim.Lifecycle, Launching: true, InstanceIDs: []string{instanceID}}
 }
 
-// terminating is the notice of an instance that waits at hook drain of the group workers.
+// terminating returns the notice of an instance that waits at hook drain of the group workers.
 func terminating(instanceID string) awssim.Notice {
 	return awssim.Notice{Kind: awssim.Lifecycle, InstanceIDs: []string{instanceID}}
 }
@@ -55,7 +55,7 @@ func (f *fixture) become(n *corev1.Node) {
 	informer.Update(n, n)
 }
 
-// completions are the calls that complete hooks.
+// completions returns the calls that complete hooks.
 func (f *fixture) completions() []awssim.Call {
 	return f.sim.Calls("autoscaling", "CompleteLifecycleAction")
 }

@@ -136,7 +136,7 @@ func (h *health) health() Health {
 	return h.now()
 }
 
-// now is health with h.mu held.
+// now returns what health does. h.mu is held.
 func (h *health) now() Health {
 	at := h.clock.Now()
 	state := Health{Ready: true, Reason: v1alpha1.ReasonReady, LastEventTime: h.lastEvent}

@@ -265,14 +265,14 @@ func addTermination(manager ctrl.Manager, reconciler *termination.Reconciler) er
 	if err != nil {
 		return fmt.Errorf("cannot set up the client for pods: %w", err)
 	}
-	reconciler.Teller = &termination.Teller{Notify: reconciler.Wake}
+	reconciler.Dispatcher = webhook.NewDispatcher(reconciler.Wake)
 	reconciler.Sender = webhook.NewSender(clock.RealClock{})
 	reconciler.Announcer = termination.NewAnnouncer(manager.GetEventRecorder(v1alpha1.FieldManager))
 	reconciler.Watches = drain.NewPodWatcher(pods, reconciler.WakeNode)
 	reconciler.Executor = drain.NewExecutor(drain.ExecutorOptions{
 		Client: pods, Budgets: manager.GetCache(), StillExists: reconciler.Watches.Has, OnEvicted: reconciler.Told, Notify: reconciler.Wake,
 	})
-	if err := errors.Join(manager.Add(reconciler.Cloud), manager.Add(reconciler.Teller), manager.Add(reconciler.Watches), manager.Add(reconciler.Executor)); err != nil {
+	if err := errors.Join(manager.Add(reconciler.Cloud), manager.Add(reconciler.Dispatcher), manager.Add(reconciler.Watches), manager.Add(reconciler.Executor)); err != nil {
 		return fmt.Errorf("cannot add the drain: %w", err)
 	}
 	if err := reconciler.SetupWithManager(manager); err != nil {

@@ -47,10 +47,10 @@ type Reconciler struct {
 	Watches *drain.PodWatcher
 	// Cloud asks Auto Scaling and EC2.
 	Cloud *awsapi.Client
-	// Teller sends what webhooks are told through Sender, Webhooks reads what they refer to.
-	Teller   *Teller
-	Sender   *webhook.Sender
-	Webhooks *webhook.Resolver
+	// Dispatcher notifies webhooks through Sender, Webhooks reads what they refer to.
+	Dispatcher *webhook.Dispatcher
+	Sender     *webhook.Sender
+	Webhooks   *webhook.Resolver
 	// Announcer emits events of Kubernetes.
 	Announcer *Announcer
 	// Replica is this process, whose pod goes last.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/nodetermination/operator/api/v1alpha1"
 	ec2node "github.com/nodetermination/operator/controllers/node"
+	"github.com/nodetermination/operator/controllers/webhook"
 )
 
 // restore is the phase that undoes what was done to the node once no event that
@@ -69,7 +70,7 @@ func fate(events []v1alpha1.EventStatus) string {
 // undo restores the node of a NodeTermination that was deleted.
 func (r *Reconciler) undo(ctx context.Context, instanceID string) error {
 	r.stopDrain(instanceID)
-	r.Teller.forget(instanceID, func(attempt) bool { return false })
+	r.Dispatcher.Forget(instanceID, func(webhook.Attempt) bool { return false })
 	r.wakeNext(r.pace.deleted(instanceID))
 	var nodes corev1.NodeList
 	if err := r.Client.List(ctx, &nodes, client.MatchingFields{ec2node.InstanceIDIndex: instanceID}); err != nil {

@@ -123,12 +123,12 @@ func newManager(config *rest.Config, scheme *runtime.Scheme) (ctrl.Manager, erro
 	r.Executor = drain.NewExecutor(drain.ExecutorOptions{
 		Client: pods, Budgets: manager.GetCache(), StillExists: r.Watches.Has, OnEvicted: r.Told, Notify: r.Wake,
 	})
-	r.Teller, r.Sender = &Teller{Notify: r.Wake}, webhook.NewSender(testClock)
+	r.Dispatcher, r.Sender = webhook.NewDispatcher(r.Wake), webhook.NewSender(testClock)
 	r.Webhooks = &webhook.Resolver{Reader: manager.GetClient(), Namespace: metav1.NamespaceDefault}
 	r.Announcer = NewAnnouncer(manager.GetEventRecorder(v1alpha1.FieldManager))
 	r.Announcer.states.SetLimit(rate.Inf) // or tests would take events from each other
 	r.Announcer.pods.SetLimit(rate.Inf)
-	return manager, errors.Join(manager.Add(r.Teller), manager.Add(r.Cloud), manager.Add(r.Watches), manager.Add(r.Executor), r.SetupWithManager(manager))
+	return manager, errors.Join(manager.Add(r.Dispatcher), manager.Add(r.Cloud), manager.Add(r.Watches), manager.Add(r.Executor), r.SetupWithManager(manager))
 }
 
 // simulated is the SDK's configuration for sim.

@@ -43,9 +43,9 @@ func (r *Reconciler) tell(s *scope, before *v1alpha1.NodeTermination) {
 		r.memory.change(s.nt.Name, func(r *remembered) { r.audience = audience{} }) // nobody is left to be told
 	}
 	// What is in the API server by now need not be remembered.
-	r.Teller.forget(s.nt.Name, func(a attempt) bool {
-		written := told(before.Status.Webhooks, a.webhook, a.step)
-		return a.started == s.nt.Status.StartTime.Unix() && (written == nil || ptr.Deref(written.Attempts, 0) < a.number)
+	r.Dispatcher.Forget(s.nt.Name, func(a webhook.Attempt) bool {
+		written := told(before.Status.Webhooks, a.Webhook, a.Step)
+		return a.Started == s.nt.Status.StartTime.Unix() && (written == nil || ptr.Deref(written.Attempts, 0) < a.Number)
 	})
 }
 
@@ -112,9 +112,9 @@ func (r *Reconciler) tellStep(s *scope, hook *v1alpha1.Webhook, step v1alpha1.We
 		return
 	}
 	number := ptr.Deref(status.Attempts, 0) + 1
-	outcome, done := r.Teller.outcomeOf(attempt{
-		termination: s.nt.Name, started: s.nt.Status.StartTime.Unix(),
-		policy: s.policy.UID, webhook: hook.Name, step: step, number: number,
+	outcome, done := r.Dispatcher.Deliver(webhook.Attempt{
+		Termination: s.nt.Name, Started: s.nt.Status.StartTime.Unix(),
+		Policy: s.policy.UID, Webhook: hook.Name, Step: step, Number: number,
 	}, r.sending(s, hook, step))
 	if !done {
 		return

@@ -1,25 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package termination
+package webhook
 
 import (
 	"context"
 	"fmt"
 	"testing"
 	"time"
-
-	"github.com/nodetermination/operator/controllers/webhook"
 )
 
-// Receivers that stall take every slot: the first that is free is for the one that nothing is under way to.
+// Receivers that stall take every slot: the first that is free is for the one to which nothing is under way.
 func TestStallingReceiversHoldUpNoOther(t *testing.T) {
-	teller := &Teller{Notify: func(string) {}}
+	dispatcher := NewDispatcher(func(string) {})
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan struct{})
-	go func() { defer close(ended); _ = teller.Start(ctx) }()
+	go func() { defer close(ended); _ = dispatcher.Start(ctx) }()
 	defer func() { cancel(); <-ended }()
 	stalled, release := make(chan struct{}), make(chan struct{})
-	stalls := func(ctx context.Context) webhook.Outcome {
+	stalls := func(ctx context.Context) Outcome {
 		select {
 		case stalled <- struct{}{}:
 		case <-ctx.Done():
@@ -28,14 +26,14 @@ func TestStallingReceiversHoldUpNoOther(t *testing.T) {
 		case <-release:
 		case <-ctx.Done():
 		}
-		return webhook.Outcome{Result: webhook.Retry}
+		return Outcome{Result: Retry}
 	}
 	for i := range 10 {
 		for _, name := range []string{"a", "b", "c", "d"} {
-			teller.outcomeOf(attempt{termination: fmt.Sprint(i), webhook: name}, stalls)
+			dispatcher.Deliver(Attempt{Termination: fmt.Sprint(i), Webhook: name}, stalls)
 		}
 	}
-	bound := time.After(patience)
+	bound := time.After(time.Minute)
 	for range maxDeliveries {
 		select {
 		case <-stalled:
@@ -43,14 +41,14 @@ func TestStallingReceiversHoldUpNoOther(t *testing.T) {
 			t.Fatal("the receivers that stall do not take every slot")
 		}
 	}
-	told := make(chan struct{})
-	teller.outcomeOf(attempt{webhook: "healthy"}, func(context.Context) webhook.Outcome {
-		close(told)
-		return webhook.Outcome{Result: webhook.Delivered}
+	delivered := make(chan struct{})
+	dispatcher.Deliver(Attempt{Webhook: "healthy"}, func(context.Context) Outcome {
+		close(delivered)
+		return Outcome{Result: Delivered}
 	})
 	release <- struct{}{}
 	select {
-	case <-told:
+	case <-delivered:
 	case <-stalled:
 		t.Error("a receiver that stalls has the slot that another waits for")
 	case <-bound:

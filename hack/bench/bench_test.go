@@ -19,6 +19,9 @@ import (
 
 // TestBench measures in a cluster, with as little of everything as there can be.
 func TestBench(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts a control plane")
+	}
 	path := filepath.Join(t.TempDir(), "results.json")
 	var out bytes.Buffer
 	args := "delivery drain --nodes=2 --pods=3 --pods-per-budget=2 --messages=2 --json=" + path
@@ -61,6 +64,9 @@ func TestBench(t *testing.T) {
 // TestWatcher holds a watcher at rest to what it may use, but for the CPU, which depends on what
 // else the machine does.
 func TestWatcher(t *testing.T) {
+	if testing.Short() {
+		t.Skip("measures for some seconds")
+	}
 	dir := t.TempDir()
 	binary := filepath.Join(dir, "imds-watcher")
 	if err := operator.BuildWatcher(t.Context(), binary); err != nil {

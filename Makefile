@@ -35,7 +35,7 @@ SHELL := bash
 help: ## Show this help.
 	@awk 'BEGIN {FS = ":.*## "; printf "Usage: make \033[36m<target>\033[0m\n"} \
 		/^##@ / {printf "\n\033[1m%s\033[0m\n", substr($$0, 5)} \
-		/^[a-z-]+:.*## / {printf "  \033[36m%-16s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+		/^[a-z-]+:.*## / {printf "  \033[36m%-20s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 ##@ Try it
 
@@ -111,10 +111,31 @@ check-generated: $(CONTROLLER_GEN) $(CRD_REF_DOCS) ## Check that generate, manif
 
 ##@ Check
 
+.PHONY: test-unit
+test-unit: ## Run the tests that need no control plane: under a minute.
+	go test -short ./...
+	go -C hack/controlplane test -short ./...
+
 .PHONY: test
 test: controlplane ## Run every test; builds the control plane if need be.
 	go test $(GO_TEST_FLAGS) ./...
 	go -C hack/controlplane test -timeout 20m ./...
+
+.PHONY: verify
+verify: ## Check everything but the tests, and print how long each check took.
+	@TIMEFORMAT='=== took %0lR'; \
+	for check in check-tidy build check-generated check-kustomizations lint check-rules; do \
+		echo "=== $$check"; time $(MAKE) --no-print-directory $$check; done
+
+.PHONY: check-tidy
+check-tidy: ## Check that "go mod tidy" would change nothing.
+	@for file in $$(git ls-files '*go.mod'); do \
+		echo "go mod tidy: $$(dirname $$file)"; go -C "$$(dirname $$file)" mod tidy -diff; done
+
+.PHONY: check-kustomizations
+check-kustomizations: $(KUSTOMIZE) ## Check that what is installed, the samples and the alerts can be built.
+	@for directory in config/default config/samples config/prometheus; do \
+		echo "kustomize build: $$directory"; $(KUSTOMIZE) build $$directory >/dev/null; done
 
 .PHONY: bench
 bench: ## Measure speed and use, BENCH="--help" says what; all of it takes most of an hour.

@@ -34,7 +34,7 @@ func TestDrain(t *testing.T) {
 		pod.Annotations = map[string]string{testcluster.TerminatesAfter: "1h"}
 		pod.Spec.TerminationGracePeriodSeconds = ptr.To[int64](3600)
 	}))[0]
-	r := newRig(t, cluster.Get(t).Config())
+	r := newFixture(t, cluster.Get(t).Config())
 	in := soft()
 	in.Drain.Skip = []v1alpha1.PodRule{{PodSelector: selector("app", "agent")}}
 	r.drain(node, in)
@@ -74,7 +74,7 @@ func TestDrainKeptByAnnotation(t *testing.T) {
 	kept := cluster.Get(t).CreatePods(t, namespace, node, 1, named("kept", func(pod *corev1.Pod) {
 		pod.Annotations = map[string]string{"karpenter.sh/do-not-disrupt": "true"}
 	}))[0]
-	r := newRig(t, cluster.Get(t).Config())
+	r := newFixture(t, cluster.Get(t).Config())
 	r.drain(node, soft())
 	r.untilBlocked(node, `kept by its annotation karpenter.sh/do-not-disrupt: "true"`)
 	if told := r.traffic.told(); told != 0 {
@@ -125,7 +125,7 @@ func TestDrainBlockedAndFreed(t *testing.T) {
 	budget := createBudget(t, namespace, "web", "web", 6)
 	untilCounted(t, budget, 6)
 	cluster.Get(t).CreatePods(t, namespace, nodes[1].Name, 3, named("free"))
-	r := newRig(t, cluster.Get(t).Config())
+	r := newFixture(t, cluster.Get(t).Config())
 	r.drain(nodes[0].Name, soft())
 	r.untilBlocked(nodes[0].Name, "budget "+namespace+"/web: needs 6 healthy pods and has 6 currently")
 	if told := r.traffic.told(); told != 0 {
@@ -152,7 +152,7 @@ func TestDrainDeletesBlockedBeforeTheDeadline(t *testing.T) {
 	cluster.Get(t).CreatePods(t, namespace, node, 2, named("both"))
 	createBudget(t, namespace, "both-1", "both", 0)
 	createBudget(t, namespace, "both-2", "both", 0)
-	r := newRig(t, cluster.Get(t).Config())
+	r := newFixture(t, cluster.Get(t).Config())
 	in := Input{Deadline: time.Now().Add(time.Hour)}
 	r.drain(node, in)
 	r.untilBlocked(node, "budgets "+namespace+"/both-1, "+namespace+"/both-2: ")
@@ -178,7 +178,7 @@ func TestDrainWithoutControllers(t *testing.T) {
 	budget := createBudget(t, namespace, "web", "web", 0)
 	untilCounted(t, budget, 2)
 	ended := cluster.Get(t).CreatePods(t, ending, nodes[1].Name, 2, named("ended"))
-	r := newRig(t, cluster.Get(t).Config())
+	r := newFixture(t, cluster.Get(t).Config())
 
 	cluster.Get(t).StopComponent(t, testcluster.ControllerManager)
 	budget.Spec.Selector.MatchLabels["app"] = "web"
@@ -209,7 +209,7 @@ func TestDrainWithoutPermission(t *testing.T) {
 	node := cluster.Get(t).CreateNodes(t, 1)[0].Name
 	namespace := cluster.Get(t).CreateNamespace(t)
 	cluster.Get(t).CreatePods(t, namespace, node, 2, named("web"))
-	r := newRig(t, cluster.Get(t).Config())
+	r := newFixture(t, cluster.Get(t).Config())
 	nobody := cluster.Get(t).Config()
 	nobody.Impersonate = rest.ImpersonationConfig{UserName: "nobody"}
 	var err error
@@ -259,7 +259,7 @@ func TestDrainDeployment(t *testing.T) {
 	label(first, true)
 	label(second, false)
 
-	r := newRig(t, cluster.Get(t).Config())
+	r := newFixture(t, cluster.Get(t).Config())
 	r.drain(first.Name, soft())
 	r.untilDone(first.Name)
 	if told := r.traffic.told(); told > replicas*12/10+1 {
@@ -277,7 +277,7 @@ func TestDrainNotHeldUp(t *testing.T) {
 	}
 	untilCounted(t, createBudget(t, namespace, "web", "web", 5*each), 5*each)
 	cluster.Get(t).CreatePods(t, namespace, nodes[5].Name, each, named("free"))
-	r := newRig(t, cluster.Get(t).Config())
+	r := newFixture(t, cluster.Get(t).Config())
 	for _, node := range nodes[:5] {
 		r.drain(node.Name, Input{Deadline: time.Now().Add(10 * time.Minute)})
 	}
@@ -312,7 +312,7 @@ func TestDrainManyNodes(t *testing.T) {
 	for _, app := range apps[:3] {
 		untilCounted(t, createBudget(t, namespace, app, app, 0), 2*len(nodes))
 	}
-	r := newRig(t, cluster.Get(t).Config())
+	r := newFixture(t, cluster.Get(t).Config())
 	for _, node := range nodes {
 		r.drain(node.Name, Input{Deadline: time.Now().Add(10 * time.Minute)})
 	}

@@ -93,9 +93,9 @@ func (t *traffic) told() int {
 	return told
 }
 
-// rig is a small operator: watches, executor, and a loop that does what a
+// fixture is a small operator: watches, executor, and a loop that does what a
 // reconciler does for each node.
-type rig struct {
+type fixture struct {
 	*testing.T
 	traffic  *traffic
 	client   corev1client.CoreV1Interface
@@ -109,9 +109,9 @@ type rig struct {
 	woken map[string]int
 }
 
-func newRig(t *testing.T, config *rest.Config) *rig {
+func newFixture(t *testing.T, config *rest.Config) *fixture {
 	t.Helper()
-	r := &rig{
+	r := &fixture{
 		T: t, changes: make(chan string, 10_000),
 		traffic: &traffic{requests: map[string]int{}, results: map[int]int{}, flying: map[string]int{}, most: map[string]int{}},
 		nodes:   map[string]Input{}, plans: map[string]Plan{}, woken: map[string]int{},
@@ -137,10 +137,10 @@ func newRig(t *testing.T, config *rest.Config) *rig {
 	return r
 }
 
-func (r *rig) wake(node string) { r.changes <- node }
+func (r *fixture) wake(node string) { r.changes <- node }
 
 // drain begins to drain a node, or goes on with another deadline or policy.
-func (r *rig) drain(node string, in Input) {
+func (r *fixture) drain(node string, in Input) {
 	if in.Started.IsZero() {
 		in.Started = time.Now()
 	}
@@ -151,7 +151,7 @@ func (r *rig) drain(node string, in Input) {
 	r.wake(node)
 }
 
-func (r *rig) reconcile(ctx context.Context) error {
+func (r *fixture) reconcile(ctx context.Context) error {
 	var timers []*time.Timer
 	defer func() {
 		for _, timer := range timers {
@@ -192,14 +192,14 @@ func (r *rig) reconcile(ctx context.Context) error {
 	}
 }
 
-func (r *rig) plan(node string) Plan {
+func (r *fixture) plan(node string) Plan {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.plans[node]
 }
 
 // until waits until the node's plan is as it should be.
-func (r *rig) until(what, node string, condition func(Plan) bool) Plan {
+func (r *fixture) until(what, node string, condition func(Plan) bool) Plan {
 	r.Helper()
 	var plan Plan
 	testcluster.Eventually(r, time.Minute, func() error {
@@ -211,12 +211,12 @@ func (r *rig) until(what, node string, condition func(Plan) bool) Plan {
 	return plan
 }
 
-func (r *rig) untilDone(node string) {
+func (r *fixture) untilDone(node string) {
 	r.Helper()
 	r.until("drained", node, func(plan Plan) bool { return plan.Done })
 }
 
-func (r *rig) untilBlocked(node, reason string) {
+func (r *fixture) untilBlocked(node, reason string) {
 	r.Helper()
 	r.until("blocked", node, func(plan Plan) bool {
 		return plan.Counts.Blocked > 0 && plan.Counts.Blocked == plan.Counts.Remaining-plan.Counts.Waiting &&

@@ -10,7 +10,7 @@ import (
 	"github.com/nodetermination/operator/api/v1alpha1"
 )
 
-func TestMakeDeadNode(t *testing.T) {
+func TestMakeUnreachableNode(t *testing.T) {
 	const system = 2_000_000_000
 	gone := newPod("gone", terminating(after(-35), 30)) // its end is the tolerance ago
 	going := newPod("going", terminating(after(-20), 30))
@@ -46,7 +46,7 @@ func TestMakeDeadNode(t *testing.T) {
 	}
 }
 
-func TestMakeCountsTheLost(t *testing.T) {
+func TestMakeCountsLostPods(t *testing.T) {
 	in := Input{Now: start, NodeDead: true, Pods: []Pod{newPod("a"), newPod("gone", terminating(after(-60), 30)), newPod("going", terminating(start, 30))}}
 	plan, err := NewPlan(in)
 	if err != nil {

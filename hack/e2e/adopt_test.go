@@ -22,13 +22,13 @@ func adoptJoin(spec *v1alpha1.NodeTerminationPolicySpec) {
 
 // testLaunchHooks: a launch hook is completed as soon as the node is Ready, by the node and not by
 // its message coming back; at once if the instance goes to a warm pool; and another hook never.
-func testLaunchHooks(t *testing.T, w *world) {
+func testLaunchHooks(t *testing.T, f *fixture) {
 	const joins, warms, other = "i-0e2e0000000000001", "i-0e2e0000000000002", "i-0e2e0000000000003"
 	notice := awssim.Notice{Kind: awssim.Lifecycle, Launching: true, Group: adoptingGroup, Hook: "join", InstanceIDs: []string{joins}}
-	w.send(notice)
+	f.send(notice)
 	var hidden awssim.Message
 	eventually(t, func() error {
-		messages := w.messages()
+		messages := f.messages()
 		if len(messages) != 1 || messages[0].VisibleAt.Before(messages[0].Sent.Add(visible)) {
 			return fmt.Errorf("the queue has %+v, want the message of the hook, given back", messages)
 		}
@@ -36,39 +36,39 @@ func testLaunchHooks(t *testing.T, w *world) {
 		return nil
 	})
 	notice.InstanceIDs, notice.Destination = []string{warms}, "WarmPool"
-	w.send(notice)
-	w.untilContinued(warms)
+	f.send(notice)
+	f.untilContinued(warms)
 	notice.InstanceIDs, notice.Hook = []string{other}, "warm-up"
-	w.send(notice)
+	f.send(notice)
 	eventually(t, func() error {
-		if messages := w.messages(); len(messages) != 1 || messages[0].ID != hidden.ID {
+		if messages := f.messages(); len(messages) != 1 || messages[0].ID != hidden.ID {
 			return fmt.Errorf("the queue has %+v, want the message of %s only", messages, joins)
 		}
 		return nil
 	})
-	if action := w.action(joins); action.Result != "" {
+	if action := f.action(joins); action.Result != "" {
 		t.Errorf("the hook was completed without a node: %+v", action)
 	}
 
 	cluster.Get(t).CreateNodes(t, 1, func(node *corev1.Node) {
 		node.Spec.ProviderID = "aws:///us-east-1a/" + joins
-		maps.Copy(node.Labels, w.label)
+		maps.Copy(node.Labels, f.label)
 	})
-	w.untilContinued(joins)
-	if action := w.action(joins); !action.Ended.Before(hidden.VisibleAt) {
+	f.untilContinued(joins)
+	if action := f.action(joins); !action.Ended.Before(hidden.VisibleAt) {
 		t.Errorf("completed at %s, not before its message came back at %s", action.Ended, hidden.VisibleAt)
 	}
-	w.untilQueueEmpty()
-	if action := w.action(other); action.Result != "" {
+	f.untilQueueEmpty()
+	if action := f.action(other); action.Result != "" {
 		t.Errorf("a hook that no policy adopts was completed: %+v", action)
 	}
 }
 
 // untilContinued waits until the hook at which an instance waits is completed with CONTINUE.
-func (w *world) untilContinued(instanceID string) {
-	w.t.Helper()
-	eventually(w.t, func() error {
-		if action := w.action(instanceID); action.Result != "CONTINUE" || action.TimedOut {
+func (f *fixture) untilContinued(instanceID string) {
+	f.t.Helper()
+	eventually(f.t, func() error {
+		if action := f.action(instanceID); action.Result != "CONTINUE" || action.TimedOut {
 			return fmt.Errorf("the hook of %s is not completed: %+v", instanceID, action)
 		}
 		return nil

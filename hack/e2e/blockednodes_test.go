@@ -24,41 +24,41 @@ func TestBlockedNodesDelayNobody(t *testing.T) {
 		atOnce = 6 * time.Second
 	)
 	startManager(t)
-	w := newWorld(t, func(spec *v1alpha1.NodeTerminationPolicySpec) {
+	f := newFixture(t, func(spec *v1alpha1.NodeTerminationPolicySpec) {
 		spec.Drain = &v1alpha1.DrainSpec{BlockedPods: &v1alpha1.BlockedPods{Action: v1alpha1.BlockedWait}}
 	})
-	w.budgetForGood()
+	f.budgetForGood()
 	// Of three nodes each the middle one counts, as the machine has its moods.
-	nodes := w.nodes(6)
+	nodes := f.nodes(6)
 	for _, node := range nodes {
-		w.pods(node, 10)
+		f.pods(node, 10)
 	}
-	burden := w.nodes(blocked)
+	burden := f.nodes(blocked)
 	for _, node := range burden {
-		w.pods(node, 3, stuck)
+		f.pods(node, 3, stuck)
 	}
 
-	alone := w.measure(nodes[:3])
+	alone := f.measure(nodes[:3])
 	for _, node := range burden {
-		w.interrupt(node)
+		f.interrupt(node)
 	}
 	for _, node := range burden {
-		nt := w.until(node, v1alpha1.StateDraining)
+		nt := f.until(node, v1alpha1.StateDraining)
 		eventually(t, func() (err error) {
-			if nt, err = w.termination(node); err == nil && (nt.Status.Pods == nil || *nt.Status.Pods.Blocked != 3 || len(nt.Status.Blocked) != 3) {
+			if nt, err = f.termination(node); err == nil && (nt.Status.Pods == nil || *nt.Status.Pods.Blocked != 3 || len(nt.Status.Blocked) != 3) {
 				err = fmt.Errorf("NodeTermination %s does not say that 3 pods are blocked: %+v", nt.Name, nt.Status.Pods)
 			}
 			return err
 		})
 	}
-	w.untilStatus(func(status *v1alpha1.NodeTerminationPolicyStatus) error {
+	f.untilStatus(func(status *v1alpha1.NodeTerminationPolicyStatus) error {
 		if ptr.Deref(status.Nodes, -1) != blocked+6 || ptr.Deref(status.ActiveTerminations, -1) != blocked {
 			return fmt.Errorf("the policy counts %d nodes and %d terminations, want %d and %d",
 				ptr.Deref(status.Nodes, -1), ptr.Deref(status.ActiveTerminations, -1), blocked+6, blocked)
 		}
 		return nil
 	})
-	crowded := w.measure(nodes[3:])
+	crowded := f.measure(nodes[3:])
 
 	t.Logf("cordoned after %s alone, %s beside %d blocked nodes; the last pod told to go after %s and %s",
 		alone.cordoned, crowded.cordoned, blocked, alone.told, crowded.told)
@@ -69,7 +69,7 @@ func TestBlockedNodesDelayNobody(t *testing.T) {
 		t.Errorf("that is more than %s", atOnce)
 	}
 	requests, err := audit.find(func(r *request) bool {
-		return r.resource() == "pods/eviction" && r.Object.Namespace == w.namespace && r.Response.Code == 429
+		return r.resource() == "pods/eviction" && r.Object.Namespace == f.namespace && r.Response.Code == 429
 	})
 	if err != nil || len(requests) > blocked*3 {
 		t.Errorf("%d evictions were asked for in vain, want at most one for each of %d blocked pods; %v", len(requests), blocked*3, err)
@@ -80,27 +80,27 @@ func TestBlockedNodesDelayNobody(t *testing.T) {
 type speed struct{ cordoned, told time.Duration }
 
 // measure interrupts nodes one after the other and returns the middle one of each duration.
-func (w *world) measure(nodes []*corev1.Node) speed {
-	w.t.Helper()
+func (f *fixture) measure(nodes []*corev1.Node) speed {
+	f.t.Helper()
 	var cordons, tolds []time.Duration
 	for _, node := range nodes {
-		sent := w.interrupt(node)
-		w.until(node, v1alpha1.StateCompleted)
+		sent := f.interrupt(node)
+		f.until(node, v1alpha1.StateCompleted)
 		requests, err := audit.find(func(r *request) bool { return r.At.After(sent) && r.Response.Code < 300 })
 		if err != nil {
-			w.t.Fatal(err)
+			f.t.Fatal(err)
 		}
 		var cordon, told time.Duration
 		for i := range requests {
 			switch r := &requests[i]; {
 			case r.Verb == "patch" && r.resource() == "nodes" && r.Object.Name == node.Name && cordon == 0:
 				cordon = r.At.Sub(sent)
-			case r.tellsPodToGo() && r.Object.Namespace == w.namespace:
+			case r.tellsPodToGo() && r.Object.Namespace == f.namespace:
 				told = r.At.Sub(sent)
 			}
 		}
 		if cordon == 0 || told == 0 {
-			w.t.Fatalf("node %s was drained without a cordon or an eviction", node.Name)
+			f.t.Fatalf("node %s was drained without a cordon or an eviction", node.Name)
 		}
 		cordons, tolds = append(cordons, cordon), append(tolds, told)
 	}

@@ -18,10 +18,10 @@ import (
 )
 
 // TestDocuments: what becomes of every kind of document that a queue carries, besides the spot
-// interruption of TestMainRoad.
+// interruption of TestMainPath.
 func TestDocuments(t *testing.T) {
 	startManager(t)
-	for name, test := range map[string]func(*testing.T, *world){
+	for name, test := range map[string]func(*testing.T, *fixture){
 		"rebalance recommendation":                   testRebalance,
 		"spot interruption through SNS":              testSNS,
 		"state change":                               testStateChange,
@@ -37,7 +37,7 @@ func TestDocuments(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			test(t, newWorld(t, func(spec *v1alpha1.NodeTerminationPolicySpec) {
+			test(t, newFixture(t, func(spec *v1alpha1.NodeTerminationPolicySpec) {
 				switch name {
 				case "unknown instance, discarded":
 					spec.Sources[0].SQS.UnknownInstances = v1alpha1.UnknownDiscard
@@ -50,13 +50,13 @@ func TestDocuments(t *testing.T) {
 }
 
 // checkNoTermination checks that nothing comes of what was sent about a node, once it is out of the queue.
-func (w *world) checkNoTermination(node *corev1.Node) {
-	w.t.Helper()
-	w.untilQueueEmpty()
-	if nt, err := w.termination(node); !apierrors.IsNotFound(err) {
-		w.t.Errorf("want no NodeTermination, got %+v, %v", nt, err)
+func (f *fixture) checkNoTermination(node *corev1.Node) {
+	f.t.Helper()
+	f.untilQueueEmpty()
+	if nt, err := f.termination(node); !apierrors.IsNotFound(err) {
+		f.t.Errorf("want no NodeTermination, got %+v, %v", nt, err)
 	}
-	w.untilNode(node, schedulable)
+	f.untilNode(node, schedulable)
 }
 
 // checkKind checks the one event of a NodeTermination.
@@ -75,123 +75,123 @@ func checkKind(t *testing.T, nt *v1alpha1.NodeTermination, kind v1alpha1.EventKi
 	return e
 }
 
-func testRebalance(t *testing.T, w *world) {
-	node := w.nodes(1)[0]
-	pod := w.pods(node, 1)[0]
-	w.send(awssim.Notice{Kind: awssim.RebalanceRecommendation, InstanceIDs: []string{instanceOf(node)}})
-	nt := w.until(node, v1alpha1.StateCordoned)
-	w.untilNode(node, cordoned)
-	w.untilQueueEmpty()
+func testRebalance(t *testing.T, f *fixture) {
+	node := f.nodes(1)[0]
+	pod := f.pods(node, 1)[0]
+	f.send(awssim.Notice{Kind: awssim.RebalanceRecommendation, InstanceIDs: []string{instanceOf(node)}})
+	nt := f.until(node, v1alpha1.StateCordoned)
+	f.untilNode(node, cordoned)
+	f.untilQueueEmpty()
 	checkKind(t, nt, v1alpha1.RebalanceRecommendation, time.Time{})
 	if meta.IsStatusConditionTrue(nt.Status.Conditions, v1alpha1.ConditionDrained) {
 		t.Errorf("nothing was to be drained: %s", describe(nt.Status.Conditions))
 	}
-	if got := w.podsOn(node); !slices.Equal(got, []string{pod.Name}) {
+	if got := f.podsOn(node); !slices.Equal(got, []string{pod.Name}) {
 		t.Errorf("pods %v are left on the node, want %s", got, pod.Name)
 	}
-	w.checkToldOnce()
+	f.checkToldOnce()
 }
 
-func testSNS(t *testing.T, w *world) {
-	node := w.nodes(1)[0]
-	pods := w.pods(node, 2)
+func testSNS(t *testing.T, f *fixture) {
+	node := f.nodes(1)[0]
+	pods := f.pods(node, 2)
 	notice := spot(node)
 	notice.SNS = true
-	w.send(notice)
-	checkKind(t, w.until(node, v1alpha1.StateCompleted), v1alpha1.SpotInterruption, time.Time{})
-	w.checkToldOnce(pods...)
-	w.untilQueueEmpty()
+	f.send(notice)
+	checkKind(t, f.until(node, v1alpha1.StateCompleted), v1alpha1.SpotInterruption, time.Time{})
+	f.checkToldOnce(pods...)
+	f.untilQueueEmpty()
 }
 
 // testStateChange: there is no time left, so not even a budget keeps a pod.
-func testStateChange(t *testing.T, w *world) {
-	w.budgetForGood()
+func testStateChange(t *testing.T, f *fixture) {
+	f.budgetForGood()
 	states := []string{"stopping", "stopped", "shutting-down", "terminated"}
-	nodes := w.nodes(len(states))
+	nodes := f.nodes(len(states))
 	var pods []*corev1.Pod
 	for _, node := range nodes {
-		pods = append(pods, w.pods(node, 1)...)
-		pods = append(pods, w.pods(node, 1, stuck)...)
+		pods = append(pods, f.pods(node, 1)...)
+		pods = append(pods, f.pods(node, 1, stuck)...)
 	}
 	for i, state := range states {
-		w.send(awssim.Notice{Kind: awssim.StateChange, InstanceIDs: []string{instanceOf(nodes[i])}, State: state})
+		f.send(awssim.Notice{Kind: awssim.StateChange, InstanceIDs: []string{instanceOf(nodes[i])}, State: state})
 	}
 	for i, state := range states {
-		nt := w.until(nodes[i], v1alpha1.StateCompleted)
+		nt := f.until(nodes[i], v1alpha1.StateCompleted)
 		if e := checkKind(t, nt, v1alpha1.InstanceStateChange, time.Time{}); e.InstanceAction != state {
 			t.Errorf("the event says %s, want %s", e.InstanceAction, state)
 		}
-		w.untilNode(nodes[i], cordoned)
+		f.untilNode(nodes[i], cordoned)
 	}
-	w.checkToldOnce(pods...)
-	w.untilQueueEmpty()
+	f.checkToldOnce(pods...)
+	f.untilQueueEmpty()
 }
 
-func testRunning(_ *testing.T, w *world) {
-	node := w.nodes(1)[0]
-	w.send(awssim.Notice{Kind: awssim.StateChange, InstanceIDs: []string{instanceOf(node)}, State: "running"})
-	w.checkNoTermination(node)
+func testRunning(_ *testing.T, f *fixture) {
+	node := f.nodes(1)[0]
+	f.send(awssim.Notice{Kind: awssim.StateChange, InstanceIDs: []string{instanceOf(node)}, State: "running"})
+	f.checkNoTermination(node)
 }
 
-func testRunningAgain(_ *testing.T, w *world) {
-	node := w.nodes(1)[0]
-	w.send(awssim.Notice{Kind: awssim.RebalanceRecommendation, InstanceIDs: []string{instanceOf(node)}})
-	w.until(node, v1alpha1.StateCordoned)
-	w.untilNode(node, cordoned)
-	w.send(awssim.Notice{Kind: awssim.StateChange, InstanceIDs: []string{instanceOf(node)}, State: "running", Time: time.Now().Add(time.Second)})
-	w.until(node, v1alpha1.StateCancelled)
-	w.untilNode(node, schedulable)
+func testRunningAgain(_ *testing.T, f *fixture) {
+	node := f.nodes(1)[0]
+	f.send(awssim.Notice{Kind: awssim.RebalanceRecommendation, InstanceIDs: []string{instanceOf(node)}})
+	f.until(node, v1alpha1.StateCordoned)
+	f.untilNode(node, cordoned)
+	f.send(awssim.Notice{Kind: awssim.StateChange, InstanceIDs: []string{instanceOf(node)}, State: "running", Time: time.Now().Add(time.Second)})
+	f.until(node, v1alpha1.StateCancelled)
+	f.untilNode(node, schedulable)
 }
 
 // testHealth: maintenance is days away, so the nodes are only cordoned, until it is called off.
-func testHealth(t *testing.T, w *world) {
-	nodes := w.nodes(2)
-	w.pods(nodes[0], 1)
+func testHealth(t *testing.T, f *fixture) {
+	nodes := f.nodes(2)
+	f.pods(nodes[0], 1)
 	notice := awssim.Notice{
 		Kind: awssim.Health, InstanceIDs: []string{instanceOf(nodes[0]), instanceOf(nodes[1]), "i-0123456789abcdef0"},
-		EventARN: "arn:aws:health:us-east-1::event/EC2/AWS_EC2_INSTANCE_RETIREMENT_SCHEDULED/" + w.queueName,
+		EventARN: "arn:aws:health:us-east-1::event/EC2/AWS_EC2_INSTANCE_RETIREMENT_SCHEDULED/" + f.queueName,
 		// Health says it in GMT, in whole seconds.
 		NotBefore: time.Now().Add(3 * 24 * time.Hour).Truncate(time.Second),
 	}
-	w.send(notice)
+	f.send(notice)
 	for _, node := range nodes {
-		nt := w.until(node, v1alpha1.StateScheduled)
+		nt := f.until(node, v1alpha1.StateScheduled)
 		if e := checkKind(t, nt, v1alpha1.ScheduledMaintenance, notice.NotBefore); e.NotBefore == nil || !e.NotBefore.Time.Equal(notice.NotBefore) {
 			t.Errorf("the maintenance is not before %v, want %s", e.NotBefore, notice.NotBefore)
 		}
-		w.untilNode(node, cordoned)
+		f.untilNode(node, cordoned)
 	}
-	if messages := w.messages(); len(messages) != 1 {
+	if messages := f.messages(); len(messages) != 1 {
 		t.Errorf("%d messages are in the queue, want the one that is also about an instance that is no node", len(messages))
 	}
 	notice.Status, notice.InstanceIDs = "closed", notice.InstanceIDs[:2]
-	w.send(notice)
+	f.send(notice)
 	for _, node := range nodes {
-		w.until(node, v1alpha1.StateCancelled)
-		w.untilNode(node, schedulable)
+		f.until(node, v1alpha1.StateCancelled)
+		f.untilNode(node, schedulable)
 	}
-	w.checkToldOnce()
+	f.checkToldOnce()
 }
 
-func testCapacityReservation(t *testing.T, w *world) {
-	nodes := w.nodes(2)
+func testCapacityReservation(t *testing.T, f *fixture) {
+	nodes := f.nodes(2)
 	deadline := time.Now().Add(3 * time.Minute).Truncate(time.Second)
 	for i, node := range nodes {
-		w.send(awssim.Notice{
+		f.send(awssim.Notice{
 			Kind: awssim.CapacityReservation, InstanceIDs: []string{instanceOf(node)}, OtherSpelling: i == 1, NotBefore: deadline,
 		})
 	}
 	for _, node := range nodes {
-		checkKind(t, w.until(node, v1alpha1.StateCompleted), v1alpha1.CapacityReservationInterruption, deadline)
-		w.untilNode(node, cordoned)
+		checkKind(t, f.until(node, v1alpha1.StateCompleted), v1alpha1.CapacityReservationInterruption, deadline)
+		f.untilNode(node, cordoned)
 	}
-	w.untilQueueEmpty()
+	f.untilQueueEmpty()
 }
 
-func testTestNotification(_ *testing.T, w *world) {
-	node := w.nodes(1)[0]
-	w.send(awssim.Notice{Kind: awssim.TestNotification})
-	w.checkNoTermination(node)
+func testTestNotification(_ *testing.T, f *fixture) {
+	node := f.nodes(1)[0]
+	f.send(awssim.Notice{Kind: awssim.TestNotification})
+	f.checkNoTermination(node)
 }
 
 func unknown() awssim.Notice {
@@ -199,10 +199,10 @@ func unknown() awssim.Notice {
 }
 
 // testRetained: the instance may become a node yet, so its message is given back for a while.
-func testRetained(_ *testing.T, w *world) {
-	sent := w.send(unknown())
-	eventually(w.t, func() error {
-		messages := w.messages()
+func testRetained(_ *testing.T, f *fixture) {
+	sent := f.send(unknown())
+	eventually(f.t, func() error {
+		messages := f.messages()
 		if len(messages) != 1 || messages[0].Receives != 1 || !messages[0].VisibleAt.After(sent.Add(29*time.Second)) {
 			return fmt.Errorf("the queue has %+v, want the message, hidden for half a minute", messages)
 		}
@@ -210,14 +210,14 @@ func testRetained(_ *testing.T, w *world) {
 	})
 }
 
-func testDiscarded(_ *testing.T, w *world) {
-	w.send(unknown())
-	w.untilQueueEmpty()
+func testDiscarded(_ *testing.T, f *fixture) {
+	f.send(unknown())
+	f.untilQueueEmpty()
 }
 
 // testNotGoverned: a node of the cluster, but not one of this queue's policies.
-func testNotGoverned(_ *testing.T, w *world) {
-	node := cluster.Get(w.t).CreateNodes(w.t, 1)[0]
-	w.interrupt(node)
-	w.checkNoTermination(node)
+func testNotGoverned(_ *testing.T, f *fixture) {
+	node := cluster.Get(f.t).CreateNodes(f.t, 1)[0]
+	f.interrupt(node)
+	f.checkNoTermination(node)
 }

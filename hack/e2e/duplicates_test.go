@@ -10,24 +10,24 @@ import (
 	"github.com/nodetermination/operator/hack/awssim"
 )
 
-// TestOneDrain: however often and from whom it is heard, an instance goes once.
-func TestOneDrain(t *testing.T) {
+// TestDuplicates: however often and from whom it is heard, an instance goes once.
+func TestDuplicates(t *testing.T) {
 	startManager(t)
 
 	t.Run("one message delivered five times", func(t *testing.T) {
 		t.Parallel()
 		sim := ownSim(t)
-		w := newWorldIn(t, sim)
-		node := w.nodes(1)[0]
-		pods := w.pods(node, 5, stopsIn(3*time.Second))
+		f := newFixtureIn(t, sim)
+		node := f.nodes(1)[0]
+		pods := f.pods(node, 5, stopsIn(3*time.Second))
 		if _, err := sim.AddFault(awssim.Fault{Service: "sqs", Duplicates: 4, Times: 1}); err != nil {
 			t.Fatal(err)
 		}
-		w.interrupt(node)
-		w.untilQueueEmpty()
-		nt := w.until(node, v1alpha1.StateCompleted)
+		f.interrupt(node)
+		f.untilQueueEmpty()
+		nt := f.until(node, v1alpha1.StateCompleted)
 		checkKind(t, nt, v1alpha1.SpotInterruption, time.Time{})
-		w.checkToldOnce(pods...)
+		f.checkToldOnce(pods...)
 		if nt.Generation != 1 {
 			t.Errorf("hearing it again changed the NodeTermination: generation %d", nt.Generation)
 		}
@@ -35,40 +35,40 @@ func TestOneDrain(t *testing.T) {
 
 	t.Run("one message sent five times", func(t *testing.T) {
 		t.Parallel()
-		w := newWorld(t)
-		node := w.nodes(1)[0]
-		pods := w.pods(node, 5, stopsIn(3*time.Second))
+		f := newFixture(t)
+		node := f.nodes(1)[0]
+		pods := f.pods(node, 5, stopsIn(3*time.Second))
 		notice := spot(node)
 		notice.ID, notice.Time = "0a1b2c3d-0000-4000-8000-000000000005", time.Now()
 		for range 5 {
-			w.send(notice)
+			f.send(notice)
 		}
-		w.untilQueueEmpty()
-		nt := w.until(node, v1alpha1.StateCompleted)
+		f.untilQueueEmpty()
+		nt := f.until(node, v1alpha1.StateCompleted)
 		checkKind(t, nt, v1alpha1.SpotInterruption, time.Time{})
-		w.checkToldOnce(pods...)
+		f.checkToldOnce(pods...)
 	})
 
 	// The second event leaves no time at all, so pods that are shutting down are told to be quick.
 	t.Run("spot interruption and state change", func(t *testing.T) {
 		t.Parallel()
-		w := newWorld(t)
-		node := w.nodes(1)[0]
-		pods := w.pods(node, 5, stopsIn(20*time.Second))
-		pods = append(pods, w.pods(node, 1, critical)...)
-		w.interrupt(node)
-		w.untilToldToGo(pods[:5])
-		started := w.until(node, v1alpha1.StateDraining).Status.StartTime
-		w.send(awssim.Notice{Kind: awssim.StateChange, InstanceIDs: []string{instanceOf(node)}})
-		w.untilQueueEmpty()
-		nt := w.until(node, v1alpha1.StateCompleted)
+		f := newFixture(t)
+		node := f.nodes(1)[0]
+		pods := f.pods(node, 5, stopsIn(20*time.Second))
+		pods = append(pods, f.pods(node, 1, critical)...)
+		f.interrupt(node)
+		f.untilToldToGo(pods[:5])
+		started := f.until(node, v1alpha1.StateDraining).Status.StartTime
+		f.send(awssim.Notice{Kind: awssim.StateChange, InstanceIDs: []string{instanceOf(node)}})
+		f.untilQueueEmpty()
+		nt := f.until(node, v1alpha1.StateCompleted)
 		if len(nt.Spec.Events) != 2 {
 			t.Errorf("the NodeTermination has the events %+v, want two", nt.Spec.Events)
 		}
 		if !nt.Status.StartTime.Equal(started) {
 			t.Errorf("it began at %s and then again at %s", started, nt.Status.StartTime)
 		}
-		evicted, deleted := w.told("create"), w.told("delete")
+		evicted, deleted := f.told("create"), f.told("delete")
 		for i, pod := range pods {
 			if shortened := i < 5; evicted[pod.Name] != 1 || deleted[pod.Name] > 1 || deleted[pod.Name] > 0 && !shortened {
 				t.Errorf("pod %s was evicted %d times and its time cut %d times", pod.Name, evicted[pod.Name], deleted[pod.Name])

@@ -25,9 +25,9 @@ import (
 	"github.com/nodetermination/operator/hack/testcluster"
 )
 
-// world is what one test has to itself: a queue, a policy that listens to it, the nodes that the
+// fixture is what one test has to itself: a queue, a policy that listens to it, the nodes that the
 // policy selects, and a namespace.
-type world struct {
+type fixture struct {
 	t         *testing.T
 	sim       *awssim.Server
 	queueName string
@@ -37,74 +37,74 @@ type world struct {
 	namespace string
 }
 
-var worlds atomic.Int64
+var fixtures atomic.Int64
 
-// newWorld makes a world without nodes and waits until its queue is heard.
-func newWorld(t *testing.T, change ...func(*v1alpha1.NodeTerminationPolicySpec)) *world {
+// newFixture makes a fixture without nodes and waits until its queue is heard.
+func newFixture(t *testing.T, change ...func(*v1alpha1.NodeTerminationPolicySpec)) *fixture {
 	t.Helper()
-	w := emptyWorld(t, aws)
-	w.apply(change...)
-	w.untilHeard()
-	return w
+	f := emptyFixture(t, aws)
+	f.apply(change...)
+	f.untilHeard()
+	return f
 }
 
-// emptyWorld makes a world without nodes and policy, with its queue in sim.
-func emptyWorld(t *testing.T, sim *awssim.Server) *world {
+// emptyFixture makes a fixture without nodes and policy, with its queue in sim.
+func emptyFixture(t *testing.T, sim *awssim.Server) *fixture {
 	t.Helper()
-	name := fmt.Sprintf("e2e-%d", worlds.Add(1))
-	w := &world{t: t, sim: sim, queueName: name, label: map[string]string{"e2e": name}, namespace: cluster.Get(t).CreateNamespace(t)}
+	name := fmt.Sprintf("e2e-%d", fixtures.Add(1))
+	f := &fixture{t: t, sim: sim, queueName: name, label: map[string]string{"e2e": name}, namespace: cluster.Get(t).CreateNamespace(t)}
 	var err error
-	if w.queue, err = sim.CreateQueue(name, nil); err != nil {
+	if f.queue, err = sim.CreateQueue(name, nil); err != nil {
 		t.Fatal(err)
 	}
-	return w
+	return f
 }
 
 // apply creates the policy.
-func (w *world) apply(change ...func(*v1alpha1.NodeTerminationPolicySpec)) {
-	w.t.Helper()
-	w.policy = &v1alpha1.NodeTerminationPolicy{ObjectMeta: metav1.ObjectMeta{Name: w.queueName}}
-	w.policy.Spec = v1alpha1.NodeTerminationPolicySpec{
-		NodeSelector: &v1alpha1.LabelSelector{MatchLabels: w.label},
-		Sources:      []v1alpha1.Source{{Name: "queue", SQS: &v1alpha1.SQSSource{QueueURL: w.queue}}},
+func (f *fixture) apply(change ...func(*v1alpha1.NodeTerminationPolicySpec)) {
+	f.t.Helper()
+	f.policy = &v1alpha1.NodeTerminationPolicy{ObjectMeta: metav1.ObjectMeta{Name: f.queueName}}
+	f.policy.Spec = v1alpha1.NodeTerminationPolicySpec{
+		NodeSelector: &v1alpha1.LabelSelector{MatchLabels: f.label},
+		Sources:      []v1alpha1.Source{{Name: "queue", SQS: &v1alpha1.SQSSource{QueueURL: f.queue}}},
 	}
-	for _, f := range change {
-		f(&w.policy.Spec)
+	for _, set := range change {
+		set(&f.policy.Spec)
 	}
-	w.create(w.policy)
+	f.create(f.policy)
 }
 
 // create creates an object, which is deleted at the end of the test.
-func (w *world) create(object client.Object) {
-	w.t.Helper()
-	if err := admin(w.t).Create(w.t.Context(), object); err != nil {
-		w.t.Fatalf("creating a %T: %v", object, err)
+func (f *fixture) create(object client.Object) {
+	f.t.Helper()
+	if err := admin(f.t).Create(f.t.Context(), object); err != nil {
+		f.t.Fatalf("creating a %T: %v", object, err)
 	}
-	w.t.Cleanup(func() { w.remove(object) })
+	f.t.Cleanup(func() { f.remove(object) })
 }
 
-func (w *world) remove(object client.Object) {
+func (f *fixture) remove(object client.Object) {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second) // the test's own has ended
 	defer cancel()
-	if err := admin(w.t).Delete(ctx, object); client.IgnoreNotFound(err) != nil {
-		w.t.Logf("cleaning up: %v", err)
+	if err := admin(f.t).Delete(ctx, object); client.IgnoreNotFound(err) != nil {
+		f.t.Logf("cleaning up: %v", err)
 	}
 }
 
 // nodes makes n nodes that the policy selects. Their NodeTerminations are deleted at the end.
-func (w *world) nodes(n int) []*corev1.Node {
-	w.t.Helper()
-	nodes := cluster.Get(w.t).CreateNodes(w.t, n, func(node *corev1.Node) { maps.Copy(node.Labels, w.label) })
+func (f *fixture) nodes(n int) []*corev1.Node {
+	f.t.Helper()
+	nodes := cluster.Get(f.t).CreateNodes(f.t, n, func(node *corev1.Node) { maps.Copy(node.Labels, f.label) })
 	for _, node := range nodes {
-		w.t.Cleanup(func() { w.remove(&v1alpha1.NodeTermination{ObjectMeta: metav1.ObjectMeta{Name: instanceOf(node)}}) })
+		f.t.Cleanup(func() { f.remove(&v1alpha1.NodeTermination{ObjectMeta: metav1.ObjectMeta{Name: instanceOf(node)}}) })
 	}
 	return nodes
 }
 
 // pods makes n pods on a node.
-func (w *world) pods(node *corev1.Node, n int, change ...func(*corev1.Pod)) []*corev1.Pod {
-	w.t.Helper()
-	return cluster.Get(w.t).CreatePods(w.t, w.namespace, node.Name, n, change...)
+func (f *fixture) pods(node *corev1.Node, n int, change ...func(*corev1.Pod)) []*corev1.Pod {
+	f.t.Helper()
+	return cluster.Get(f.t).CreatePods(f.t, f.namespace, node.Name, n, change...)
 }
 
 // stopsIn makes pods that take some time to stop.
@@ -124,18 +124,18 @@ func stuck(pod *corev1.Pod) {
 }
 
 // budgetForGood makes a disruption budget that never lets a stuck pod go, and waits until it is in force.
-func (w *world) budgetForGood() *policyv1.PodDisruptionBudget {
-	w.t.Helper()
+func (f *fixture) budgetForGood() *policyv1.PodDisruptionBudget {
+	f.t.Helper()
 	budget := &policyv1.PodDisruptionBudget{
-		ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "for-good"},
+		ObjectMeta: metav1.ObjectMeta{Namespace: f.namespace, Name: "for-good"},
 		Spec: policyv1.PodDisruptionBudgetSpec{
 			MinAvailable: ptr.To(intstr.FromInt32(1000)),
 			Selector:     &metav1.LabelSelector{MatchLabels: map[string]string{"stuck": "yes"}},
 		},
 	}
-	w.create(budget)
-	eventually(w.t, func() error {
-		if err := admin(w.t).Get(w.t.Context(), client.ObjectKeyFromObject(budget), budget); err != nil {
+	f.create(budget)
+	eventually(f.t, func() error {
+		if err := admin(f.t).Get(f.t.Context(), client.ObjectKeyFromObject(budget), budget); err != nil {
 			return err
 		}
 		if budget.Status.ObservedGeneration < budget.Generation {
@@ -152,19 +152,19 @@ func instanceOf(node *corev1.Node) string {
 }
 
 // send sends a message as AWS does and returns when.
-func (w *world) send(notice awssim.Notice) time.Time {
-	w.t.Helper()
+func (f *fixture) send(notice awssim.Notice) time.Time {
+	f.t.Helper()
 	sent := time.Now()
-	if _, err := w.sim.Send(w.queue, notice); err != nil {
-		w.t.Fatal(err)
+	if _, err := f.sim.Send(f.queue, notice); err != nil {
+		f.t.Fatal(err)
 	}
 	return sent
 }
 
 // interrupt sends the notice that a node's spot instance is taken back.
-func (w *world) interrupt(node *corev1.Node) time.Time {
-	w.t.Helper()
-	return w.send(spot(node))
+func (f *fixture) interrupt(node *corev1.Node) time.Time {
+	f.t.Helper()
+	return f.send(spot(node))
 }
 
 func spot(node *corev1.Node) awssim.Notice {
@@ -172,19 +172,19 @@ func spot(node *corev1.Node) awssim.Notice {
 }
 
 // messages are those in the queue, hidden or not.
-func (w *world) messages() []awssim.Message {
-	w.t.Helper()
-	messages, err := w.sim.Messages(w.queue)
+func (f *fixture) messages() []awssim.Message {
+	f.t.Helper()
+	messages, err := f.sim.Messages(f.queue)
 	if err != nil {
-		w.t.Fatal(err)
+		f.t.Fatal(err)
 	}
 	return messages
 }
 
-func (w *world) untilQueueEmpty() {
-	w.t.Helper()
-	eventually(w.t, func() error {
-		if messages := w.messages(); len(messages) > 0 {
+func (f *fixture) untilQueueEmpty() {
+	f.t.Helper()
+	eventually(f.t, func() error {
+		if messages := f.messages(); len(messages) > 0 {
 			return fmt.Errorf("%d messages are still in the queue, the first is %+v", len(messages), messages[0])
 		}
 		return nil
@@ -192,17 +192,17 @@ func (w *world) untilQueueEmpty() {
 }
 
 // termination is a node's NodeTermination.
-func (w *world) termination(node *corev1.Node) (*v1alpha1.NodeTermination, error) {
+func (f *fixture) termination(node *corev1.Node) (*v1alpha1.NodeTermination, error) {
 	nt := &v1alpha1.NodeTermination{}
-	return nt, admin(w.t).Get(w.t.Context(), client.ObjectKey{Name: instanceOf(node)}, nt)
+	return nt, admin(f.t).Get(f.t.Context(), client.ObjectKey{Name: instanceOf(node)}, nt)
 }
 
 // until waits until a node's NodeTermination is in a state.
-func (w *world) until(node *corev1.Node, state string) *v1alpha1.NodeTermination {
-	w.t.Helper()
+func (f *fixture) until(node *corev1.Node, state string) *v1alpha1.NodeTermination {
+	f.t.Helper()
 	var nt *v1alpha1.NodeTermination
-	eventually(w.t, func() (err error) {
-		if nt, err = w.termination(node); err != nil {
+	eventually(f.t, func() (err error) {
+		if nt, err = f.termination(node); err != nil {
 			return err
 		}
 		ready := meta.FindStatusCondition(nt.Status.Conditions, v1alpha1.ConditionReady)
@@ -217,11 +217,11 @@ func (w *world) until(node *corev1.Node, state string) *v1alpha1.NodeTermination
 	return nt
 }
 
-func (w *world) untilNode(node *corev1.Node, check func(*corev1.Node) error) {
-	w.t.Helper()
-	eventually(w.t, func() error {
+func (f *fixture) untilNode(node *corev1.Node, check func(*corev1.Node) error) {
+	f.t.Helper()
+	eventually(f.t, func() error {
 		current := &corev1.Node{}
-		if err := admin(w.t).Get(w.t.Context(), client.ObjectKeyFromObject(node), current); err != nil {
+		if err := admin(f.t).Get(f.t.Context(), client.ObjectKeyFromObject(node), current); err != nil {
 			return err
 		}
 		return check(current)
@@ -243,13 +243,13 @@ func schedulable(node *corev1.Node) error {
 }
 
 // untilToldToGo waits until pods are shutting down and returns them as they are then.
-func (w *world) untilToldToGo(pods []*corev1.Pod) []*corev1.Pod {
-	w.t.Helper()
+func (f *fixture) untilToldToGo(pods []*corev1.Pod) []*corev1.Pod {
+	f.t.Helper()
 	told := make([]*corev1.Pod, len(pods))
 	for i, pod := range pods {
 		told[i] = &corev1.Pod{}
-		eventually(w.t, func() error {
-			err := admin(w.t).Get(w.t.Context(), client.ObjectKeyFromObject(pod), told[i])
+		eventually(f.t, func() error {
+			err := admin(f.t).Get(f.t.Context(), client.ObjectKeyFromObject(pod), told[i])
 			if err == nil && told[i].DeletionTimestamp == nil {
 				err = fmt.Errorf("pod %s was not told to go", pod.Name)
 			}
@@ -260,11 +260,11 @@ func (w *world) untilToldToGo(pods []*corev1.Pod) []*corev1.Pod {
 }
 
 // podsOn are the names of the pods on a node that were not told to go.
-func (w *world) podsOn(node *corev1.Node) []string {
-	w.t.Helper()
+func (f *fixture) podsOn(node *corev1.Node) []string {
+	f.t.Helper()
 	var pods corev1.PodList
-	if err := admin(w.t).List(w.t.Context(), &pods, client.MatchingFields{"spec.nodeName": node.Name}); err != nil {
-		w.t.Fatal(err)
+	if err := admin(f.t).List(f.t.Context(), &pods, client.MatchingFields{"spec.nodeName": node.Name}); err != nil {
+		f.t.Fatal(err)
 	}
 	var names []string
 	for _, pod := range pods.Items {
@@ -276,26 +276,26 @@ func (w *world) podsOn(node *corev1.Node) []string {
 }
 
 // policyCondition is a condition of the policy as it is now.
-func (w *world) policyCondition(kind string) (*metav1.Condition, error) {
+func (f *fixture) policyCondition(kind string) (*metav1.Condition, error) {
 	current := &v1alpha1.NodeTerminationPolicy{}
-	if err := admin(w.t).Get(w.t.Context(), client.ObjectKeyFromObject(w.policy), current); err != nil {
+	if err := admin(f.t).Get(f.t.Context(), client.ObjectKeyFromObject(f.policy), current); err != nil {
 		return nil, err
 	}
-	w.policy.Status = current.Status
+	f.policy.Status = current.Status
 	condition := meta.FindStatusCondition(current.Status.Conditions, kind)
 	if condition == nil || condition.ObservedGeneration != current.Generation {
-		return nil, fmt.Errorf("policy %s was not looked at yet", w.policy.Name)
+		return nil, fmt.Errorf("policy %s was not looked at yet", f.policy.Name)
 	}
 	return condition, nil
 }
 
 // untilHeard waits until the policy says that all is well.
-func (w *world) untilHeard() {
-	w.t.Helper()
-	eventually(w.t, func() error {
-		ready, err := w.policyCondition(v1alpha1.ConditionReady)
+func (f *fixture) untilHeard() {
+	f.t.Helper()
+	eventually(f.t, func() error {
+		ready, err := f.policyCondition(v1alpha1.ConditionReady)
 		if err == nil && ready.Status != metav1.ConditionTrue {
-			err = fmt.Errorf("policy %s is not ready: %s: %s", w.policy.Name, ready.Reason, ready.Message)
+			err = fmt.Errorf("policy %s is not ready: %s: %s", f.policy.Name, ready.Reason, ready.Message)
 		}
 		return err
 	})
@@ -303,17 +303,17 @@ func (w *world) untilHeard() {
 
 // told counts how often each pod of the namespace was told to go by an eviction (create) or a
 // deletion (delete).
-func (w *world) told(verb string) map[string]int {
-	w.t.Helper()
-	return w.count(func(r *request) bool { return r.tellsPodToGo() && r.Verb == verb })
+func (f *fixture) told(verb string) map[string]int {
+	f.t.Helper()
+	return f.count(func(r *request) bool { return r.tellsPodToGo() && r.Verb == verb })
 }
 
 // count counts the requests about each pod of the namespace that match.
-func (w *world) count(match func(*request) bool) map[string]int {
-	w.t.Helper()
-	found, err := audit.find(func(r *request) bool { return r.Object.Namespace == w.namespace && match(r) })
+func (f *fixture) count(match func(*request) bool) map[string]int {
+	f.t.Helper()
+	found, err := audit.find(func(r *request) bool { return r.Object.Namespace == f.namespace && match(r) })
 	if err != nil {
-		w.t.Fatal(err)
+		f.t.Fatal(err)
 	}
 	counts := map[string]int{}
 	for i := range found {
@@ -324,21 +324,21 @@ func (w *world) count(match func(*request) bool) map[string]int {
 
 // checkToldOnce checks that each of the pods was told to go once, and no other pod was. A request
 // that was broken off may have been the one.
-func (w *world) checkToldOnce(pods ...*corev1.Pod) {
-	w.t.Helper()
-	counts := w.told("create")
-	for name, n := range w.told("delete") {
+func (f *fixture) checkToldOnce(pods ...*corev1.Pod) {
+	f.t.Helper()
+	counts := f.told("create")
+	for name, n := range f.told("delete") {
 		counts[name] += n
 	}
-	brokenOff := w.count(func(r *request) bool { return r.asksPodToGo() && r.brokenOff() })
+	brokenOff := f.count(func(r *request) bool { return r.asksPodToGo() && r.brokenOff() })
 	for _, pod := range pods {
 		if counts[pod.Name] != 1 && (counts[pod.Name] != 0 || brokenOff[pod.Name] == 0) {
-			w.t.Errorf("pod %s was told to go %d times, want once", pod.Name, counts[pod.Name])
+			f.t.Errorf("pod %s was told to go %d times, want once", pod.Name, counts[pod.Name])
 		}
 		delete(counts, pod.Name)
 	}
 	for name, n := range counts {
-		w.t.Errorf("pod %s was told to go %d times, want never", name, n)
+		f.t.Errorf("pod %s was told to go %d times, want never", name, n)
 	}
 }
 

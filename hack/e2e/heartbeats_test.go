@@ -32,7 +32,7 @@ func beating(spec *v1alpha1.NodeTerminationPolicySpec) {
 
 // waiting is a drain that is blocked while its group waits.
 type waiting struct {
-	*world
+	*fixture
 	node   *corev1.Node
 	pods   []*corev1.Pod
 	budget *policyv1.PodDisruptionBudget
@@ -42,20 +42,20 @@ type waiting struct {
 
 func newWaiting(t *testing.T, change func(*v1alpha1.NodeTerminationPolicySpec)) *waiting {
 	t.Helper()
-	w := &waiting{world: newWorld(t, beating, change)}
-	w.budget = w.budgetForGood()
-	w.node = w.nodes(1)[0]
-	w.pods = w.world.pods(w.node, 1, stuck)
-	w.terminate(w.node, briefly)
-	return w
+	f := &waiting{fixture: newFixture(t, beating, change)}
+	f.budget = f.budgetForGood()
+	f.node = f.nodes(1)[0]
+	f.pods = f.fixture.pods(f.node, 1, stuck)
+	f.terminate(f.node, briefly)
+	return f
 }
 
 // untilHeartbeats waits until the group was told n times to go on waiting, and returns when.
-func (w *world) untilHeartbeats(node *corev1.Node, n int) []time.Time {
-	w.t.Helper()
+func (f *fixture) untilHeartbeats(node *corev1.Node, n int) []time.Time {
+	f.t.Helper()
 	var heartbeats []time.Time
-	eventually(w.t, func() error {
-		if heartbeats = w.action(instanceOf(node)).Heartbeats; len(heartbeats) < n {
+	eventually(f.t, func() error {
+		if heartbeats = f.action(instanceOf(node)).Heartbeats; len(heartbeats) < n {
 			return fmt.Errorf("%d heartbeats for the instance of node %s, want %d", len(heartbeats), node.Name, n)
 		}
 		return nil
@@ -64,9 +64,9 @@ func (w *world) untilHeartbeats(node *corev1.Node, n int) []time.Time {
 }
 
 // count is how often the group was called about the hook.
-func (w *waiting) count(name string) int {
-	action := w.action(instanceOf(w.node))
-	return len(w.calls(name, &action))
+func (f *waiting) count(name string) int {
+	action := f.action(instanceOf(f.node))
+	return len(f.calls(name, &action))
 }
 
 // testHeartbeats: the group is told to go on waiting while there is a drain to wait for, and not any
@@ -85,41 +85,41 @@ func testHeartbeats(t *testing.T) {
 	}{
 		{
 			name: "given up", change: givesUpAfterHalfAMinute,
-			end: func(w *waiting) { w.until(w.node, v1alpha1.StateFailed) },
+			end: func(f *waiting) { f.until(f.node, v1alpha1.StateFailed) },
 		},
 		{
 			name: "called off", change: untouched,
-			end: func(w *waiting) {
-				w.remove(&v1alpha1.NodeTermination{ObjectMeta: metav1.ObjectMeta{Name: instanceOf(w.node)}})
-				w.untilNode(w.node, schedulable)
+			end: func(f *waiting) {
+				f.remove(&v1alpha1.NodeTermination{ObjectMeta: metav1.ObjectMeta{Name: instanceOf(f.node)}})
+				f.untilNode(f.node, schedulable)
 			},
 		},
 		{
 			name: "without its policy", change: untouched,
-			end: func(w *waiting) {
-				w.remove(w.policy)
-				w.until(w.node, v1alpha1.StatePolicyGone)
+			end: func(f *waiting) {
+				f.remove(f.policy)
+				f.until(f.node, v1alpha1.StatePolicyGone)
 			},
 		},
 		{
 			name: "rehearsed from now on", change: untouched,
-			end: func(w *waiting) {
-				w.patch(w.policy, `{"spec": {"mode": "DryRun"}}`)
-				w.until(w.node, v1alpha1.StatePolicyGone)
+			end: func(f *waiting) {
+				f.patch(f.policy, `{"spec": {"mode": "DryRun"}}`)
+				f.until(f.node, v1alpha1.StatePolicyGone)
 			},
 		},
 		{
 			name: "completed", change: untouched, completions: 1,
-			end: func(w *waiting) {
-				w.remove(w.budget)
-				w.until(w.node, v1alpha1.StateCompleted)
+			end: func(f *waiting) {
+				f.remove(f.budget)
+				f.until(f.node, v1alpha1.StateCompleted)
 			},
 		},
 		{
 			name: "suspended", change: givesUpAfterHalfAMinute, goesOn: true,
-			end: func(w *waiting) {
-				w.patch(&v1alpha1.NodeTermination{ObjectMeta: metav1.ObjectMeta{Name: instanceOf(w.node)}}, `{"spec": {"suspend": true}}`)
-				w.until(w.node, v1alpha1.StateSuspended)
+			end: func(f *waiting) {
+				f.patch(&v1alpha1.NodeTermination{ObjectMeta: metav1.ObjectMeta{Name: instanceOf(f.node)}}, `{"spec": {"suspend": true}}`)
+				f.until(f.node, v1alpha1.StateSuspended)
 			},
 		},
 	}
@@ -129,25 +129,25 @@ func testHeartbeats(t *testing.T) {
 	}
 	blocked := newWaiting(t, untouched)
 	blocked.untilHeartbeats(blocked.node, 1)
-	for i, w := range slices.Backward(drains) {
-		w.untilHeartbeats(w.node, 1)
-		tests[i].end(w)
-		w.beats = w.count(heartbeat)
+	for i, f := range slices.Backward(drains) {
+		f.untilHeartbeats(f.node, 1)
+		tests[i].end(f)
+		f.beats = f.count(heartbeat)
 	}
 
 	// This one began last, so all the others would have had four by then.
 	blocked.untilHeartbeats(blocked.node, 4)
-	for i, w := range drains {
+	for i, f := range drains {
 		test := &tests[i]
-		action := w.action(instanceOf(w.node))
-		if n := w.count(heartbeat) - w.beats; (n > 0) != test.goesOn {
+		action := f.action(instanceOf(f.node))
+		if n := f.count(heartbeat) - f.beats; (n > 0) != test.goesOn {
 			t.Errorf("%s: %d heartbeats after the end, want some: %t", test.name, n, test.goesOn)
 		}
-		if n := w.count(completion); n != test.completions {
+		if n := f.count(completion); n != test.completions {
 			t.Errorf("%s: %d completions, want %d: %+v", test.name, n, test.completions, action)
 		}
 		if test.goesOn {
-			w.checkNoneAfterDeadline(action.Heartbeats)
+			f.checkNoneAfterDeadline(action.Heartbeats)
 		}
 	}
 
@@ -166,22 +166,22 @@ func givesUpAfterHalfAMinute(spec *v1alpha1.NodeTerminationPolicySpec) {
 }
 
 // checkNoneAfterDeadline checks that nobody asked to go on waiting after the hook's deadline.
-func (w *waiting) checkNoneAfterDeadline(heartbeats []time.Time) {
-	w.t.Helper()
-	nt, err := w.termination(w.node)
+func (f *waiting) checkNoneAfterDeadline(heartbeats []time.Time) {
+	f.t.Helper()
+	nt, err := f.termination(f.node)
 	if err != nil || len(nt.Status.LifecycleHooks) != 1 {
-		w.t.Fatalf("NodeTermination %s has the hooks %+v, %v", nt.Name, nt.Status.LifecycleHooks, err)
+		f.t.Fatalf("NodeTermination %s has the hooks %+v, %v", nt.Name, nt.Status.LifecycleHooks, err)
 	}
 	deadline := nt.Status.LifecycleHooks[0].Deadline
 	if last := heartbeats[len(heartbeats)-1]; !last.Before(deadline.Time) {
-		w.t.Errorf("a heartbeat at %s, after the deadline %s", last, deadline)
+		f.t.Errorf("a heartbeat at %s, after the deadline %s", last, deadline)
 	}
 }
 
 // patch changes an object as kubectl patch does.
-func (w *world) patch(object client.Object, patch string) {
-	w.t.Helper()
-	if err := admin(w.t).Patch(w.t.Context(), object, client.RawPatch(types.MergePatchType, []byte(patch))); err != nil {
-		w.t.Fatal(err)
+func (f *fixture) patch(object client.Object, patch string) {
+	f.t.Helper()
+	if err := admin(f.t).Patch(f.t.Context(), object, client.RawPatch(types.MergePatchType, []byte(patch))); err != nil {
+		f.t.Fatal(err)
 	}
 }

@@ -34,20 +34,20 @@ var watcherBinary = sync.OnceValues(func() (string, error) {
 	return path, operator.BuildWatcher(context.Background(), path)
 })
 
-// watchedWorld is a world with a second source, the metadata.
-func watchedWorld(t *testing.T) *world {
+// watchedFixture is a fixture with a second source, the metadata.
+func watchedFixture(t *testing.T) *fixture {
 	t.Helper()
-	w := emptyWorld(t, aws)
-	w.apply(func(spec *v1alpha1.NodeTerminationPolicySpec) {
+	f := emptyFixture(t, aws)
+	f.apply(func(spec *v1alpha1.NodeTerminationPolicySpec) {
 		spec.Sources = append(spec.Sources, v1alpha1.Source{Name: "metadata", IMDS: &v1alpha1.IMDSSource{PollIntervalSeconds: ptr.To[int32](1)}})
 	})
-	return w
+	return f
 }
 
 // metadata is a node's metadata service, and the watcher that listens to it.
 type metadata struct {
 	*awssim.Metadata
-	w       *world
+	f       *fixture
 	node    *corev1.Node
 	watcher *operator.Process
 
@@ -56,34 +56,34 @@ type metadata struct {
 }
 
 // metadataOf gives a node a metadata service, without a watcher.
-func (w *world) metadataOf(node *corev1.Node) *metadata {
-	w.t.Helper()
+func (f *fixture) metadataOf(node *corev1.Node) *metadata {
+	f.t.Helper()
 	sim, err := awssim.StartMetadata(awssim.MetadataOptions{Instance: awssim.MetadataInstance{ID: instanceOf(node)}})
 	if err != nil {
-		w.t.Fatal(err)
+		f.t.Fatal(err)
 	}
-	w.t.Cleanup(func() { _ = sim.Close() })
-	return &metadata{Metadata: sim, w: w, node: node}
+	f.t.Cleanup(func() { _ = sim.Close() })
+	return &metadata{Metadata: sim, f: f, node: node}
 }
 
 // watch starts a watcher, with the rights and the flags of the pod that it stands for.
 func (m *metadata) watch() {
-	m.w.t.Helper()
+	m.f.t.Helper()
 	binary, err := watcherBinary()
 	if err != nil {
-		m.w.t.Fatal(err)
+		m.f.t.Fatal(err)
 	}
 	m.lines = nil
-	opts := operator.Options{Binary: binary, Kubeconfig: cluster.Get(m.w.t).Kubeconfig(), Dir: m.w.t.TempDir(), Env: m.Env(), OnLine: m.note}
-	eventually(m.w.t, func() error { // until its pod is there
-		m.watcher, err = operator.StartWatcher(m.w.t.Context(), m.w.policy.Name, m.node.Name, opts)
+	opts := operator.Options{Binary: binary, Kubeconfig: cluster.Get(m.f.t).Kubeconfig(), Dir: m.f.t.TempDir(), Env: m.Env(), OnLine: m.note}
+	eventually(m.f.t, func() error { // until its pod is there
+		m.watcher, err = operator.StartWatcher(m.f.t.Context(), m.f.policy.Name, m.node.Name, opts)
 		return err
 	})
 	watcher := m.watcher
-	m.w.t.Cleanup(func() {
+	m.f.t.Cleanup(func() {
 		watcher.Kill()
-		if m.w.t.Failed() {
-			m.w.t.Logf("the log of the watcher on %s:\n%s", m.node.Name, watcher.LogTail(50))
+		if m.f.t.Failed() {
+			m.f.t.Logf("the log of the watcher on %s:\n%s", m.node.Name, watcher.LogTail(50))
 		}
 	})
 	m.untilSays(`"watching"`)
@@ -97,8 +97,8 @@ func (m *metadata) note(line string) {
 
 // untilSays waits until the watcher that runs has said something.
 func (m *metadata) untilSays(text string) {
-	m.w.t.Helper()
-	eventually(m.w.t, func() error {
+	m.f.t.Helper()
+	eventually(m.f.t, func() error {
 		m.mu.Lock()
 		defer m.mu.Unlock()
 		if !slices.ContainsFunc(m.lines, func(line string) bool { return strings.Contains(line, text) }) {
@@ -109,16 +109,16 @@ func (m *metadata) untilSays(text string) {
 }
 
 func (m *metadata) say(e awssim.MetadataEvent) {
-	m.w.t.Helper()
+	m.f.t.Helper()
 	if err := m.Say(e); err != nil {
-		m.w.t.Fatal(err)
+		m.f.t.Fatal(err)
 	}
 }
 
 // TestMetadata: what becomes of every kind of document of the metadata service.
 func TestMetadata(t *testing.T) {
 	startManager(t, withWatchers)
-	for name, test := range map[string]func(*testing.T, *world, *metadata){
+	for name, test := range map[string]func(*testing.T, *fixture, *metadata){
 		"spot interruption":         testMetadataDrains(awssim.MetadataEvent{Kind: awssim.MetadataKindSpot}, v1alpha1.SpotInterruption),
 		"spot hibernation":          testMetadataDrains(awssim.MetadataEvent{Kind: awssim.MetadataKindSpot, Action: "hibernate"}, v1alpha1.SpotInterruption),
 		"maintenance today":         testMetadataDrains(awssim.MetadataEvent{Kind: awssim.MetadataKindMaintenance}, v1alpha1.ScheduledMaintenance),
@@ -133,67 +133,67 @@ func TestMetadata(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := watchedWorld(t)
-			m := w.metadataOf(w.nodes(1)[0])
-			test(t, w, m)
+			f := watchedFixture(t)
+			m := f.metadataOf(f.nodes(1)[0])
+			test(t, f, m)
 		})
 	}
 }
 
-func testMetadataDrains(e awssim.MetadataEvent, kind v1alpha1.EventKind) func(*testing.T, *world, *metadata) {
-	return func(t *testing.T, w *world, m *metadata) {
-		pods := w.pods(m.node, 3)
+func testMetadataDrains(e awssim.MetadataEvent, kind v1alpha1.EventKind) func(*testing.T, *fixture, *metadata) {
+	return func(t *testing.T, f *fixture, m *metadata) {
+		pods := f.pods(m.node, 3)
 		if e.Action == "hibernate" { // begins at once
 			e.Time = time.Now()
 		}
 		m.say(e)
 		m.watch()
-		nt := w.until(m.node, v1alpha1.StateCompleted)
+		nt := f.until(m.node, v1alpha1.StateCompleted)
 		got := checkKind(t, nt, kind, time.Time{})
 		if got.Source != v1alpha1.SourceIMDS || nt.Spec.Instance == nil || nt.Spec.Instance.LifeCycle != "spot" {
 			t.Errorf("heard is %+v of the instance %+v", got, nt.Spec.Instance)
 		}
-		w.untilNode(m.node, cordoned)
-		w.checkToldOnce(pods...)
+		f.untilNode(m.node, cordoned)
+		f.checkToldOnce(pods...)
 	}
 }
 
-func testMetadataRebalance(t *testing.T, w *world, m *metadata) {
-	pod := w.pods(m.node, 1)[0]
+func testMetadataRebalance(t *testing.T, f *fixture, m *metadata) {
+	pod := f.pods(m.node, 1)[0]
 	m.watch()
 	m.say(awssim.MetadataEvent{Kind: awssim.MetadataKindRebalance})
-	checkKind(t, w.until(m.node, v1alpha1.StateCordoned), v1alpha1.RebalanceRecommendation, time.Time{})
-	w.untilNode(m.node, cordoned)
-	if got := w.podsOn(m.node); !slices.Contains(got, pod.Name) {
+	checkKind(t, f.until(m.node, v1alpha1.StateCordoned), v1alpha1.RebalanceRecommendation, time.Time{})
+	f.untilNode(m.node, cordoned)
+	if got := f.podsOn(m.node); !slices.Contains(got, pod.Name) {
 		t.Errorf("pods %v are left on the node, want %s", got, pod.Name)
 	}
-	w.checkToldOnce()
+	f.checkToldOnce()
 }
 
 // testMetadataMaintenance: the drain would begin a day before; until then it can be called off.
-func testMetadataMaintenance(state string) func(*testing.T, *world, *metadata) {
-	return func(_ *testing.T, w *world, m *metadata) {
-		w.pods(m.node, 1)
+func testMetadataMaintenance(state string) func(*testing.T, *fixture, *metadata) {
+	return func(_ *testing.T, f *fixture, m *metadata) {
+		f.pods(m.node, 1)
 		notBefore := time.Now().Add(72 * time.Hour)
 		m.say(awssim.MetadataEvent{Kind: awssim.MetadataKindMaintenance, NotBefore: notBefore})
 		m.watch()
-		w.until(m.node, v1alpha1.StateScheduled)
-		w.untilNode(m.node, cordoned)
+		f.until(m.node, v1alpha1.StateScheduled)
+		f.untilNode(m.node, cordoned)
 		m.say(awssim.MetadataEvent{Kind: awssim.MetadataKindMaintenance, NotBefore: notBefore, State: state})
-		w.until(m.node, v1alpha1.StateCancelled)
-		w.untilNode(m.node, schedulable)
-		w.checkToldOnce()
+		f.until(m.node, v1alpha1.StateCancelled)
+		f.untilNode(m.node, schedulable)
+		f.checkToldOnce()
 	}
 }
 
-func testMetadataAndQueue(t *testing.T, w *world, m *metadata) {
-	pods := w.pods(m.node, 5, stopsIn(3*time.Second))
+func testMetadataAndQueue(t *testing.T, f *fixture, m *metadata) {
+	pods := f.pods(m.node, 5, stopsIn(3*time.Second))
 	m.watch()
 	m.say(awssim.MetadataEvent{Kind: awssim.MetadataKindSpot})
-	w.interrupt(m.node)
+	f.interrupt(m.node)
 	m.untilSays(`"event stored"`)
-	w.untilQueueEmpty()
-	nt := w.until(m.node, v1alpha1.StateCompleted)
+	f.untilQueueEmpty()
+	nt := f.until(m.node, v1alpha1.StateCompleted)
 	sources := map[v1alpha1.EventSource]int{}
 	for _, e := range nt.Spec.Events {
 		sources[e.Source]++
@@ -201,61 +201,61 @@ func testMetadataAndQueue(t *testing.T, w *world, m *metadata) {
 	if len(nt.Spec.Events) != 2 || sources[v1alpha1.SourceIMDS] != 1 || sources[v1alpha1.SourceSQS] != 1 {
 		t.Errorf("events %+v, want one of each source", nt.Spec.Events)
 	}
-	w.checkToldOnce(pods...)
+	f.checkToldOnce(pods...)
 }
 
 // testWatcherKilled: the watcher is gone when the notice comes, and once more after it was stored.
-func testWatcherKilled(t *testing.T, w *world, m *metadata) {
-	pods := w.pods(m.node, 3, stopsIn(2*time.Second))
+func testWatcherKilled(t *testing.T, f *fixture, m *metadata) {
+	pods := f.pods(m.node, 3, stopsIn(2*time.Second))
 	m.watch()
 	m.watcher.Kill()
 	m.say(awssim.MetadataEvent{Kind: awssim.MetadataKindSpot})
 	m.watch()
 	m.untilSays(`"event stored"`)
 	m.watcher.Kill()
-	before, err := w.termination(m.node)
+	before, err := f.termination(m.node)
 	if err != nil {
 		t.Fatal(err)
 	}
 	m.watch()
 	m.untilSays(`"event stored"`)
-	nt := w.until(m.node, v1alpha1.StateCompleted)
+	nt := f.until(m.node, v1alpha1.StateCompleted)
 	if nt.UID != before.UID || nt.Generation != before.Generation {
 		t.Errorf("the NodeTermination is another one, or was changed: %s, generation %d, want %s, generation %d",
 			nt.UID, nt.Generation, before.UID, before.Generation)
 	}
-	w.checkToldOnce(pods...)
+	f.checkToldOnce(pods...)
 }
 
 // testForgedByWatcher: whoever has taken over another node has already told of this one's instance, under
 // the name of that node, as the admission policy cannot see.
-func testForgedByWatcher(t *testing.T, w *world, m *metadata) {
-	pods := w.pods(m.node, 1)
-	other := w.nodes(1)[0]
+func testForgedByWatcher(t *testing.T, f *fixture, m *metadata) {
+	pods := f.pods(m.node, 1)
+	other := f.nodes(1)[0]
 	forged := &v1alpha1.NodeTermination{ObjectMeta: metav1.ObjectMeta{Name: instanceOf(m.node)}}
 	forged.Spec = v1alpha1.NodeTerminationSpec{
 		InstanceID: instanceOf(m.node), NodeName: other.Name,
 		Events: []v1alpha1.Event{{ID: "forged", Kind: v1alpha1.SpotInterruption, Source: v1alpha1.SourceIMDS, Time: metav1.Now()}},
 	}
-	w.create(forged)
+	f.create(forged)
 	m.watch()
 	m.say(awssim.MetadataEvent{Kind: awssim.MetadataKindSpot})
-	nt := w.until(m.node, v1alpha1.StateCompleted)
+	nt := f.until(m.node, v1alpha1.StateCompleted)
 	if nt.UID == forged.UID || nt.Spec.NodeName != m.node.Name {
 		t.Errorf("the NodeTermination names node %s, want %s, in a new object", nt.Spec.NodeName, m.node.Name)
 	}
-	w.checkToldOnce(pods...)
-	w.untilNode(other, schedulable)
+	f.checkToldOnce(pods...)
+	f.untilNode(other, schedulable)
 }
 
 // testOldNotice: the instance was stopped and started again, and its metadata still says why.
-func testOldNotice(t *testing.T, w *world, m *metadata) {
-	pods := w.pods(m.node, 2)
+func testOldNotice(t *testing.T, f *fixture, m *metadata) {
+	pods := f.pods(m.node, 2)
 	over := time.Now().Add(5 * time.Second)
 	m.say(awssim.MetadataEvent{Kind: awssim.MetadataKindSpot, Action: "stop", Time: over})
 	m.watch()
-	w.until(m.node, v1alpha1.StateCompleted)
-	w.checkToldOnce(pods...)
+	f.until(m.node, v1alpha1.StateCompleted)
+	f.checkToldOnce(pods...)
 
 	m.watcher.Kill()
 	eventually(t, func() error {
@@ -264,15 +264,15 @@ func testOldNotice(t *testing.T, w *world, m *metadata) {
 		}
 		return nil
 	})
-	w.reboot(m.node)
-	w.untilNode(m.node, schedulable)
+	f.reboot(m.node)
+	f.untilNode(m.node, schedulable)
 	m.watch()
 	m.untilSays(`"event stored"`)
-	pods = append(pods, w.pods(m.node, 1)...)
-	w.untilResolved(m.node, v1alpha1.EventResolved)
+	pods = append(pods, f.pods(m.node, 1)...)
+	f.untilResolved(m.node, v1alpha1.EventResolved)
 
 	m.watcher.Kill()
-	nt, err := w.termination(m.node)
+	nt, err := f.termination(m.node)
 	if err == nil {
 		err = admin(t).Delete(t.Context(), nt)
 	}
@@ -281,19 +281,19 @@ func testOldNotice(t *testing.T, w *world, m *metadata) {
 	}
 	m.watch()
 	m.untilSays(`"event stored"`)
-	w.untilResolved(m.node, v1alpha1.EventStale)
-	w.untilNode(m.node, schedulable)
-	if got := w.podsOn(m.node); !slices.Contains(got, pods[2].Name) {
+	f.untilResolved(m.node, v1alpha1.EventStale)
+	f.untilNode(m.node, schedulable)
+	if got := f.podsOn(m.node); !slices.Contains(got, pods[2].Name) {
 		t.Errorf("pods %v are left on the node, want %s", got, pods[2].Name)
 	}
-	w.checkToldOnce(pods[:2]...)
+	f.checkToldOnce(pods[:2]...)
 }
 
 // reboot makes a node one that has booted just now.
-func (w *world) reboot(node *corev1.Node) {
-	w.t.Helper()
-	eventually(w.t, func() error {
-		if err := admin(w.t).Get(w.t.Context(), client.ObjectKeyFromObject(node), node); err != nil {
+func (f *fixture) reboot(node *corev1.Node) {
+	f.t.Helper()
+	eventually(f.t, func() error {
+		if err := admin(f.t).Get(f.t.Context(), client.ObjectKeyFromObject(node), node); err != nil {
 			return err
 		}
 		node.Status.NodeInfo.BootID = "00000000-0000-4000-9000-000000000002"
@@ -302,15 +302,15 @@ func (w *world) reboot(node *corev1.Node) {
 				c.LastTransitionTime = metav1.Now()
 			}
 		}
-		return admin(w.t).Status().Update(w.t.Context(), node)
+		return admin(f.t).Status().Update(f.t.Context(), node)
 	})
 }
 
 // untilResolved waits until the one event of a node's NodeTermination no longer counts.
-func (w *world) untilResolved(node *corev1.Node, state v1alpha1.EventState) {
-	w.t.Helper()
-	eventually(w.t, func() error {
-		nt, err := w.termination(node)
+func (f *fixture) untilResolved(node *corev1.Node, state v1alpha1.EventState) {
+	f.t.Helper()
+	eventually(f.t, func() error {
+		nt, err := f.termination(node)
 		if err != nil {
 			return err
 		}
@@ -325,24 +325,24 @@ func (w *world) untilResolved(node *corev1.Node, state v1alpha1.EventState) {
 func TestWatcherWithoutAPIServer(t *testing.T) {
 	const away = 30 * time.Second
 	keepManager(t, withWatchers)
-	w := watchedWorld(t)
-	m := w.metadataOf(w.nodes(1)[0])
-	pods := w.pods(m.node, 3)
+	f := watchedFixture(t)
+	m := f.metadataOf(f.nodes(1)[0])
+	pods := f.pods(m.node, 3)
 	m.watch()
 	cluster.Get(t).StopAPIServer(t)
 	back := time.After(away)
 	m.say(awssim.MetadataEvent{Kind: awssim.MetadataKindSpot})
 	m.untilSays("could not be stored")
 	<-back
-	if _, err := w.termination(m.node); err == nil || apierrors.IsNotFound(err) {
+	if _, err := f.termination(m.node); err == nil || apierrors.IsNotFound(err) {
 		t.Fatalf("the API server was to be away, and says %v", err)
 	}
 	cluster.Get(t).StartAPIServer(t)
 	m.untilSays(`"event stored"`)
-	nt := w.until(m.node, v1alpha1.StateCompleted)
+	nt := f.until(m.node, v1alpha1.StateCompleted)
 	checkKind(t, nt, v1alpha1.SpotInterruption, time.Time{})
 	if !nt.Status.CompletionTime.Before(nt.Status.Deadline) {
 		t.Errorf("drained at %s, and the deadline was %s", nt.Status.CompletionTime, nt.Status.Deadline)
 	}
-	w.checkToldOnce(pods...)
+	f.checkToldOnce(pods...)
 }

@@ -25,106 +25,106 @@ func ownSim(t *testing.T) *awssim.Server {
 	return sim
 }
 
-// newWorldIn makes a world without nodes whose queue is in sim, and waits until it is heard.
-func newWorldIn(t *testing.T, sim *awssim.Server) *world {
+// newFixtureIn makes a fixture without nodes whose queue is in sim, and waits until it is heard.
+func newFixtureIn(t *testing.T, sim *awssim.Server) *fixture {
 	t.Helper()
-	w := emptyWorld(t, sim)
-	w.apply()
-	w.untilHeard()
-	return w
+	f := emptyFixture(t, sim)
+	f.apply()
+	f.untilHeard()
+	return f
 }
 
 // TestKilledBeforeStored: the manager has received a message and is killed before it could store
 // what it says, because the API server is away.
 func TestKilledBeforeStored(t *testing.T) {
 	m := startManager(t)
-	w := newWorldIn(t, ownSim(t))
-	node := w.nodes(1)[0]
-	pods := w.pods(node, 3)
+	f := newFixtureIn(t, ownSim(t))
+	node := f.nodes(1)[0]
+	pods := f.pods(node, 3)
 
 	cluster.Get(t).StopAPIServer(t)
-	w.interrupt(node)
+	f.interrupt(node)
 	eventually(t, func() error {
-		if messages := w.messages(); len(messages) != 1 || messages[0].Receives == 0 {
+		if messages := f.messages(); len(messages) != 1 || messages[0].Receives == 0 {
 			return fmt.Errorf("the queue has %+v, want one message that was received", messages)
 		}
 		return nil
 	})
 	m.kill()
 	cluster.Get(t).StartAPIServer(t)
-	w.sim.Advance(visible)
+	f.sim.Advance(visible)
 
 	startManager(t)
-	nt := w.until(node, v1alpha1.StateCompleted)
+	nt := f.until(node, v1alpha1.StateCompleted)
 	checkKind(t, nt, v1alpha1.SpotInterruption, time.Time{})
-	w.untilNode(node, cordoned)
-	w.checkToldOnce(pods...)
-	w.untilQueueEmpty()
+	f.untilNode(node, cordoned)
+	f.checkToldOnce(pods...)
+	f.untilQueueEmpty()
 }
 
 // TestKilledBeforeDeleted: the manager has stored what a message says and is killed before the
 // message is deleted, so it is heard once more.
 func TestKilledBeforeDeleted(t *testing.T) {
 	m := startManager(t)
-	w := newWorldIn(t, ownSim(t))
-	node := w.nodes(1)[0]
-	pods := w.pods(node, 3, stopsIn(5*time.Second))
+	f := newFixtureIn(t, ownSim(t))
+	node := f.nodes(1)[0]
+	pods := f.pods(node, 3, stopsIn(5*time.Second))
 
-	fault, err := w.sim.AddFault(awssim.Fault{Service: "sqs", Action: "DeleteMessageBatch", Delay: time.Hour})
+	fault, err := f.sim.AddFault(awssim.Fault{Service: "sqs", Action: "DeleteMessageBatch", Delay: time.Hour})
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.interrupt(node)
+	f.interrupt(node)
 	eventually(t, func() error {
-		if len(w.sim.Calls("sqs", "DeleteMessageBatch")) == 0 {
+		if len(f.sim.Calls("sqs", "DeleteMessageBatch")) == 0 {
 			return fmt.Errorf("the message was not to be deleted yet")
 		}
 		return nil
 	})
-	before, err := w.termination(node)
+	before, err := f.termination(node)
 	if err != nil {
 		t.Fatalf("the message was to be deleted before it was stored: %v", err)
 	}
 	m.kill()
-	if len(w.messages()) != 1 {
-		t.Fatalf("the queue has %+v, want the message", w.messages())
+	if len(f.messages()) != 1 {
+		t.Fatalf("the queue has %+v, want the message", f.messages())
 	}
-	w.sim.ClearFault(fault)
-	w.sim.Advance(visible)
+	f.sim.ClearFault(fault)
+	f.sim.Advance(visible)
 
 	startManager(t)
-	w.untilQueueEmpty()
-	nt := w.until(node, v1alpha1.StateCompleted)
+	f.untilQueueEmpty()
+	nt := f.until(node, v1alpha1.StateCompleted)
 	checkKind(t, nt, v1alpha1.SpotInterruption, time.Time{})
 	if nt.UID != before.UID || nt.Generation != before.Generation {
 		t.Errorf("the NodeTermination is another one, or was changed: %s, generation %d, want %s, generation %d",
 			nt.UID, nt.Generation, before.UID, before.Generation)
 	}
-	w.checkToldOnce(pods...)
+	f.checkToldOnce(pods...)
 }
 
 // TestKilledInMidDrain: pods are shutting down, and others wait for them, when the manager is killed.
 func TestKilledInMidDrain(t *testing.T) {
 	m := startManager(t)
-	w := newWorld(t)
-	node := w.nodes(1)[0]
-	first := w.pods(node, 4, stopsIn(30*time.Second))
-	last := w.pods(node, 1, critical)
-	w.interrupt(node)
-	told := w.untilToldToGo(first)
-	before := w.until(node, v1alpha1.StateDraining)
-	w.untilQueueEmpty()
+	f := newFixture(t)
+	node := f.nodes(1)[0]
+	first := f.pods(node, 4, stopsIn(30*time.Second))
+	last := f.pods(node, 1, critical)
+	f.interrupt(node)
+	told := f.untilToldToGo(first)
+	before := f.until(node, v1alpha1.StateDraining)
+	f.untilQueueEmpty()
 
 	m.kill()
 	second := startManager(t)
 	second.untilSays(t, leads)
-	for i, pod := range w.untilToldToGo(first) {
+	for i, pod := range f.untilToldToGo(first) {
 		if !pod.DeletionTimestamp.Equal(told[i].DeletionTimestamp) {
 			t.Errorf("pod %s has until %s, and had until %s: its grace period was begun anew", pod.Name, pod.DeletionTimestamp, told[i].DeletionTimestamp)
 		}
 	}
-	nt := w.until(node, v1alpha1.StateCompleted)
-	w.checkToldOnce(append(first, last...)...)
+	nt := f.until(node, v1alpha1.StateCompleted)
+	f.checkToldOnce(append(first, last...)...)
 	if nt.UID != before.UID || !nt.Status.StartTime.Equal(before.Status.StartTime) || !nt.Status.DrainStartTime.Equal(before.Status.DrainStartTime) {
 		t.Errorf("the drain began anew: %+v, was %+v", nt.Status, before.Status)
 	}
@@ -134,7 +134,7 @@ func TestKilledInMidDrain(t *testing.T) {
 
 	// What is deleted while nobody looks is undone by whoever looks next.
 	second.kill()
-	w.remove(nt)
+	f.remove(nt)
 	startManager(t)
-	w.untilNode(node, schedulable)
+	f.untilNode(node, schedulable)
 }

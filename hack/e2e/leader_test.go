@@ -50,40 +50,40 @@ func acted(t *testing.T, node *corev1.Node) time.Time {
 // a drain that takes two hours, for which a group waits.
 func TestLeaderKilled(t *testing.T) {
 	leader, standby := twoManagers(t)
-	w := newWorld(t, beating)
-	nodes := w.nodes(2)
+	f := newFixture(t, beating)
+	nodes := f.nodes(2)
 	node, slow := nodes[0], nodes[1]
-	pods := w.pods(node, 2)
-	slowPods := w.pods(slow, 1, func(pod *corev1.Pod) {
+	pods := f.pods(node, 2)
+	slowPods := f.pods(slow, 1, func(pod *corev1.Pod) {
 		stopsIn(2 * time.Hour)(pod)
 		pod.Spec.TerminationGracePeriodSeconds = ptr.To(int64((2 * time.Hour).Seconds()))
 	})
-	w.terminate(slow, 2*time.Minute)
-	before := w.untilToldToGo(slowPods)[0]
-	beats := w.untilHeartbeats(slow, 1)
+	f.terminate(slow, 2*time.Minute)
+	before := f.untilToldToGo(slowPods)[0]
+	beats := f.untilHeartbeats(slow, 1)
 
 	killed := time.Now()
 	leader.kill()
-	w.interrupt(node)
+	f.interrupt(node)
 	took := acted(t, node).Sub(killed)
 	t.Logf("the other led after %s and acted after %s", standby.untilSays(t, leads).Sub(killed), took)
 	if took > 10*time.Second {
 		t.Errorf("the other acted after %s, want 10s at most", took)
 	}
-	w.until(node, v1alpha1.StateCompleted)
-	beats = w.untilHeartbeats(slow, len(beats)+1)
+	f.until(node, v1alpha1.StateCompleted)
+	beats = f.untilHeartbeats(slow, len(beats)+1)
 	if pause := beats[len(beats)-1].Sub(beats[len(beats)-2]); pause > briefly {
 		t.Errorf("no heartbeat for %s, in which a hook of %s would have timed out", pause, briefly)
 	}
-	after := w.untilToldToGo(slowPods)[0]
+	after := f.untilToldToGo(slowPods)[0]
 	if left := after.DeletionTimestamp.Sub(killed); left < 2*time.Hour-time.Minute || !after.DeletionTimestamp.Equal(before.DeletionTimestamp) {
 		t.Errorf("the pod has until %s, %s after the kill, and had until %s", after.DeletionTimestamp, left, before.DeletionTimestamp)
 	}
-	w.until(slow, v1alpha1.StateDraining)
-	if action := w.action(instanceOf(slow)); action.Result != "" {
+	f.until(slow, v1alpha1.StateDraining)
+	if action := f.action(instanceOf(slow)); action.Result != "" {
 		t.Errorf("the hook was completed while the pod was there: %+v", action)
 	}
-	w.checkToldOnce(append(pods, slowPods...)...)
+	f.checkToldOnce(append(pods, slowPods...)...)
 }
 
 // TestLeaderStopped: the leader is asked to end in mid-drain. It does so cleanly, and the other one
@@ -94,14 +94,14 @@ func TestLeaderStopped(t *testing.T) {
 		leave    = 10 * time.Second
 	)
 	leader, standby := twoManagers(t)
-	w := newWorld(t)
-	nodes := w.nodes(2)
-	first := w.pods(nodes[0], 4, stopsIn(10*time.Second))
-	last := w.pods(nodes[0], 1, critical)
-	others := w.pods(nodes[1], 2)
-	w.interrupt(nodes[0])
-	w.untilToldToGo(first)
-	before := w.until(nodes[0], v1alpha1.StateDraining)
+	f := newFixture(t)
+	nodes := f.nodes(2)
+	first := f.pods(nodes[0], 4, stopsIn(10*time.Second))
+	last := f.pods(nodes[0], 1, critical)
+	others := f.pods(nodes[1], 2)
+	f.interrupt(nodes[0])
+	f.untilToldToGo(first)
+	before := f.until(nodes[0], v1alpha1.StateDraining)
 
 	asked := time.Now()
 	leader.mayEnd = true
@@ -109,7 +109,7 @@ func TestLeaderStopped(t *testing.T) {
 		t.Errorf("the leader did not leave cleanly: %v", err)
 	}
 	left := time.Since(asked)
-	w.interrupt(nodes[1])
+	f.interrupt(nodes[1])
 	led := standby.untilSays(t, leads).Sub(asked)
 	took := acted(t, nodes[1]).Sub(asked)
 	t.Logf("the leader left after %s, the other led after %s and acted after %s", left, led, took)
@@ -119,12 +119,12 @@ func TestLeaderStopped(t *testing.T) {
 	if led > left+handOver {
 		t.Errorf("the other led after %s, want %s at most", led, left+handOver)
 	}
-	w.until(nodes[1], v1alpha1.StateCompleted)
-	nt := w.until(nodes[0], v1alpha1.StateCompleted)
+	f.until(nodes[1], v1alpha1.StateCompleted)
+	nt := f.until(nodes[0], v1alpha1.StateCompleted)
 	if nt.UID != before.UID || !nt.Status.StartTime.Equal(before.Status.StartTime) {
 		t.Errorf("the drain began anew: %+v, was %+v", nt.Status, before.Status)
 	}
-	w.checkToldOnce(append(append(first, last...), others...)...)
+	f.checkToldOnce(append(append(first, last...), others...)...)
 }
 
 // standsBack is what a replica says whose node is being taken away.
@@ -141,10 +141,10 @@ func TestReplicaOnDoomedNode(t *testing.T) {
 	const least, most = 8 * time.Second, 20 * time.Second // another replica would take a second or two
 	first := startManager(t)
 	first.untilSays(t, leads)
-	w := newWorld(t)
-	nodes := w.nodes(2)
-	w.interrupt(nodes[0])
-	w.until(nodes[0], v1alpha1.StateCompleted)
+	f := newFixture(t)
+	nodes := f.nodes(2)
+	f.interrupt(nodes[0])
+	f.until(nodes[0], v1alpha1.StateCompleted)
 
 	doomed := startManager(t, onNode(nodes[0]))
 	doomed.untilSays(t, standsBack)
@@ -163,8 +163,8 @@ func TestReplicaOnDoomedNode(t *testing.T) {
 	if led < least || led > most {
 		t.Errorf("it led after %s, want %s to %s", led, least, most)
 	}
-	w.interrupt(nodes[1])
-	w.until(nodes[1], v1alpha1.StateCompleted)
+	f.interrupt(nodes[1])
+	f.until(nodes[1], v1alpha1.StateCompleted)
 }
 
 // stop stops a manager before the end of the test.
@@ -179,20 +179,20 @@ func stop(t *testing.T, m *manager) {
 // TestLeaderHandsOver: the leader's own node goes. Its own pod is the last to go, and it does not
 // evict that itself: it hands over to the other replica before.
 func TestLeaderHandsOver(t *testing.T) {
-	w := emptyWorld(t, aws)
-	w.apply()
-	nodes := w.nodes(2)
-	own := w.replicas(nodes)
+	f := emptyFixture(t, aws)
+	f.apply()
+	nodes := f.nodes(2)
+	own := f.replicas(nodes)
 	leader := startManager(t, inPod(own[0]))
 	leader.mayEnd = true
 	leader.untilSays(t, leads)
 	standby := startManager(t, inPod(own[1]))
 	standby.untilSays(t, standsBy)
-	w.untilHeard()
-	others := w.pods(nodes[0], 2, stopsIn(2*time.Second))
-	others = append(others, w.pods(nodes[0], 1, critical)...)
+	f.untilHeard()
+	others := f.pods(nodes[0], 2, stopsIn(2*time.Second))
+	others = append(others, f.pods(nodes[0], 1, critical)...)
 
-	w.interrupt(nodes[0])
+	f.interrupt(nodes[0])
 	led := standby.untilSays(t, leads)
 	if err := leader.Wait(); err != nil {
 		t.Errorf("the leader should have ended with exit code 0: %v", err)
@@ -200,9 +200,9 @@ func TestLeaderHandsOver(t *testing.T) {
 	if len(leader.said("it ends, for another replica to take over")) != 1 {
 		t.Error("the leader has not said once why it ends")
 	}
-	w.checkGone(others)
-	w.until(nodes[0], v1alpha1.StateCompleted)
-	w.checkToldOnce(others...)
+	f.checkGone(others)
+	f.until(nodes[0], v1alpha1.StateCompleted)
+	f.checkToldOnce(others...)
 	told, err := audit.find(func(r *request) bool {
 		return r.tellsPodToGo() && r.Object.Namespace == operator.Namespace && (r.Object.Name == own[0].Name || r.Object.Name == own[1].Name)
 	})
@@ -223,27 +223,27 @@ func inPod(pod *corev1.Pod) func(*operator.Options) {
 
 // replicas has the manager's Deployment make a pod on each of the nodes, which are all that there
 // are, and returns them when they are ready. No manager runs in them. They go at the end of the test.
-func (w *world) replicas(nodes []*corev1.Node) []*corev1.Pod {
-	w.t.Helper()
+func (f *fixture) replicas(nodes []*corev1.Node) []*corev1.Pod {
+	f.t.Helper()
 	deployment := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: operator.Namespace, Name: operator.Deployment}}
 	scale := func(ctx context.Context, replicas int) error {
-		return admin(w.t).Patch(ctx, deployment, client.RawPatch(types.MergePatchType, fmt.Appendf(nil, `{"spec": {"replicas": %d}}`, replicas)))
+		return admin(f.t).Patch(ctx, deployment, client.RawPatch(types.MergePatchType, fmt.Appendf(nil, `{"spec": {"replicas": %d}}`, replicas)))
 	}
-	w.t.Cleanup(func() {
+	f.t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second) // the test's own has ended
 		defer cancel()
 		if err := scale(ctx, 0); err != nil {
-			w.t.Errorf("cleaning up: %v", err)
+			f.t.Errorf("cleaning up: %v", err)
 		}
 	})
-	if err := scale(w.t.Context(), len(nodes)); err != nil {
-		w.t.Fatal(err)
+	if err := scale(f.t.Context(), len(nodes)); err != nil {
+		f.t.Fatal(err)
 	}
 	pods := make([]*corev1.Pod, len(nodes))
 	for i, node := range nodes {
-		eventually(w.t, func() error {
+		eventually(f.t, func() error {
 			var list corev1.PodList
-			if err := admin(w.t).List(w.t.Context(), &list, client.InNamespace(operator.Namespace), client.MatchingFields{"spec.nodeName": node.Name}); err != nil {
+			if err := admin(f.t).List(f.t.Context(), &list, client.InNamespace(operator.Namespace), client.MatchingFields{"spec.nodeName": node.Name}); err != nil {
 				return err
 			}
 			if len(list.Items) != 1 || !ready(&list.Items[0]) {

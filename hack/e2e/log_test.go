@@ -16,23 +16,23 @@ import (
 // a pod is blocked for a while and the termination is looked at many times.
 func TestLogOfADrain(t *testing.T) {
 	m := startManager(t)
-	w := newWorld(t)
-	budget := w.budgetForGood()
-	node := w.nodes(1)[0]
-	w.pods(node, 3, stopsIn(2*time.Second))
-	w.pods(node, 1, stuck)
-	w.interrupt(node)
+	f := newFixture(t)
+	budget := f.budgetForGood()
+	node := f.nodes(1)[0]
+	f.pods(node, 3, stopsIn(2*time.Second))
+	f.pods(node, 1, stuck)
+	f.interrupt(node)
 	eventually(t, func() error {
-		nt, err := w.termination(node)
+		nt, err := f.termination(node)
 		if err == nil && len(nt.Status.Blocked) == 0 {
 			err = fmt.Errorf("no pod is blocked: %+v", nt.Status.Pods)
 		}
 		return err
 	})
-	w.remove(budget)
-	nt := w.until(node, v1alpha1.StateCompleted)
-	w.remove(nt)
-	w.untilNode(node, schedulable)
+	f.remove(budget)
+	nt := f.until(node, v1alpha1.StateCompleted)
+	f.remove(nt)
+	f.untilNode(node, schedulable)
 	m.untilSays(t, "Undid what was done to the node")
 
 	var got []string
@@ -45,8 +45,8 @@ func TestLogOfADrain(t *testing.T) {
 		if line.Level != "info" || line.Instance != nt.Name || line.Node != node.Name {
 			t.Errorf("%s", said.text)
 		}
-		if event := nt.Spec.Events[0].ID; line.Event != event || line.Policy != w.policy.Name {
-			t.Errorf("want policy %s and event %s: %s", w.policy.Name, event, said.text)
+		if event := nt.Spec.Events[0].ID; line.Event != event || line.Policy != f.policy.Name {
+			t.Errorf("want policy %s and event %s: %s", f.policy.Name, event, said.text)
 		}
 	}
 	want := []string{

@@ -22,29 +22,29 @@ import (
 	"github.com/nodetermination/operator/hack/awssim"
 )
 
-// TestMainRoad: a spot interruption in the queue becomes a drained node, whose pods run elsewhere.
-func TestMainRoad(t *testing.T) {
+// TestMainPath: a spot interruption in the queue becomes a drained node, whose pods run elsewhere.
+func TestMainPath(t *testing.T) {
 	startManager(t)
-	w := newWorld(t, func(spec *v1alpha1.NodeTerminationPolicySpec) {
+	f := newFixture(t, func(spec *v1alpha1.NodeTerminationPolicySpec) {
 		spec.Node = &v1alpha1.NodeActions{Taint: &v1alpha1.NodeTaint{Effect: "NoSchedule"}}
 	})
-	node := w.nodes(1)[0]
-	w.deployment(4)
-	w.statefulSet(2)
-	w.daemonSet()
-	moving := w.untilRunOn(node, 6)
-	agent := w.podOf("agent", node)
-	spare := w.nodes(1)[0]
-	w.podOf("agent", spare)
+	node := f.nodes(1)[0]
+	f.deployment(4)
+	f.statefulSet(2)
+	f.daemonSet()
+	moving := f.untilRunOn(node, 6)
+	agent := f.podOf("agent", node)
+	spare := f.nodes(1)[0]
+	f.podOf("agent", spare)
 
 	notice := awssim.Notice{
 		Kind: awssim.SpotInterruption, InstanceIDs: []string{instanceOf(node)},
 		ID: "1e5527d7-bb36-4607-3370-4164db56a40e", Time: time.Now().Truncate(time.Second),
 	}
-	sent := w.send(notice)
-	nt := w.until(node, v1alpha1.StateCompleted)
+	sent := f.send(notice)
+	nt := f.until(node, v1alpha1.StateCompleted)
 
-	w.untilNode(node, func(node *corev1.Node) error {
+	f.untilNode(node, func(node *corev1.Node) error {
 		tainted := slices.ContainsFunc(node.Spec.Taints, func(taint corev1.Taint) bool {
 			return taint.Key == "nodetermination.dev/spot-interruption" && taint.Effect == corev1.TaintEffectNoSchedule
 		})
@@ -53,20 +53,20 @@ func TestMainRoad(t *testing.T) {
 		}
 		return cordoned(node)
 	})
-	w.untilNode(spare, schedulable)
-	checkStory(t, nt, node, &notice, len(moving))
-	if nt.Status.PolicyRef == nil || nt.Status.PolicyRef.UID != w.policy.UID {
-		t.Errorf("the NodeTermination is governed by %+v, want %s", nt.Status.PolicyRef, w.policy.Name)
+	f.untilNode(spare, schedulable)
+	checkRecord(t, nt, node, &notice, len(moving))
+	if nt.Status.PolicyRef == nil || nt.Status.PolicyRef.UID != f.policy.UID {
+		t.Errorf("the NodeTermination is governed by %+v, want %s", nt.Status.PolicyRef, f.policy.Name)
 	}
 
 	// The agent stays, and all else has moved. What is evicted has its budget kept by the API server.
-	if got := w.podsOn(node); !slices.Equal(got, []string{agent.Name}) {
+	if got := f.podsOn(node); !slices.Equal(got, []string{agent.Name}) {
 		t.Errorf("pods %v are left on the node, want %s", got, agent.Name)
 	}
-	w.untilRunOn(spare, 6)
-	w.checkEvicted(moving)
-	w.untilQueueEmpty()
-	w.untilStatus(func(status *v1alpha1.NodeTerminationPolicyStatus) error {
+	f.untilRunOn(spare, 6)
+	f.checkEvicted(moving)
+	f.untilQueueEmpty()
+	f.untilStatus(func(status *v1alpha1.NodeTerminationPolicyStatus) error {
 		source := status.Sources[0]
 		switch {
 		case ptr.Deref(status.Nodes, -1) != 2 || ptr.Deref(status.ActiveTerminations, -1) != 0:
@@ -81,8 +81,8 @@ func TestMainRoad(t *testing.T) {
 	})
 }
 
-// checkStory checks what a NodeTermination tells of a drain that is complete.
-func checkStory(t *testing.T, nt *v1alpha1.NodeTermination, node *corev1.Node, notice *awssim.Notice, pods int) {
+// checkRecord checks what a NodeTermination tells of a drain that is complete.
+func checkRecord(t *testing.T, nt *v1alpha1.NodeTermination, node *corev1.Node, notice *awssim.Notice, pods int) {
 	t.Helper()
 	if nt.Spec.NodeName != node.Name || nt.Status.Node == nil || nt.Status.Node.UID != node.UID {
 		t.Errorf("the NodeTermination is about node %s, %+v, want %s, %s", nt.Spec.NodeName, nt.Status.Node, node.Name, node.UID)
@@ -122,54 +122,54 @@ func checkStory(t *testing.T, nt *v1alpha1.NodeTermination, node *corev1.Node, n
 	}
 }
 
-// app is the template of the pods of an app that runs on the world's nodes.
-func (w *world) app(name string) (*metav1.LabelSelector, corev1.PodTemplateSpec) {
+// app is the template of the pods of an app that runs on the fixture's nodes.
+func (f *fixture) app(name string) (*metav1.LabelSelector, corev1.PodTemplateSpec) {
 	labels := map[string]string{"app": name}
 	return &metav1.LabelSelector{MatchLabels: labels}, corev1.PodTemplateSpec{
 		ObjectMeta: metav1.ObjectMeta{Labels: labels},
 		Spec: corev1.PodSpec{
-			NodeSelector: maps.Clone(w.label),
+			NodeSelector: maps.Clone(f.label),
 			Containers:   []corev1.Container{{Name: "main", Image: "example.com/" + name}},
 		},
 	}
 }
 
 // deployment makes a Deployment with a budget that lets one pod go at a time.
-func (w *world) deployment(replicas int32) {
-	w.t.Helper()
-	selector, template := w.app("web")
-	w.create(&policyv1.PodDisruptionBudget{
-		ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "web"},
+func (f *fixture) deployment(replicas int32) {
+	f.t.Helper()
+	selector, template := f.app("web")
+	f.create(&policyv1.PodDisruptionBudget{
+		ObjectMeta: metav1.ObjectMeta{Namespace: f.namespace, Name: "web"},
 		Spec:       policyv1.PodDisruptionBudgetSpec{MaxUnavailable: ptr.To(intstr.FromInt32(1)), Selector: selector},
 	})
-	w.create(&appsv1.Deployment{
-		ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "web"},
+	f.create(&appsv1.Deployment{
+		ObjectMeta: metav1.ObjectMeta{Namespace: f.namespace, Name: "web"},
 		Spec:       appsv1.DeploymentSpec{Replicas: &replicas, Selector: selector, Template: template},
 	})
 }
 
-func (w *world) statefulSet(replicas int32) {
-	w.t.Helper()
-	selector, template := w.app("db")
-	w.create(&appsv1.StatefulSet{
-		ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "db"},
+func (f *fixture) statefulSet(replicas int32) {
+	f.t.Helper()
+	selector, template := f.app("db")
+	f.create(&appsv1.StatefulSet{
+		ObjectMeta: metav1.ObjectMeta{Namespace: f.namespace, Name: "db"},
 		Spec:       appsv1.StatefulSetSpec{Replicas: &replicas, ServiceName: "db", Selector: selector, Template: template},
 	})
 }
 
-func (w *world) daemonSet() {
-	w.t.Helper()
-	selector, template := w.app("agent")
-	w.create(&appsv1.DaemonSet{
-		ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "agent"},
+func (f *fixture) daemonSet() {
+	f.t.Helper()
+	selector, template := f.app("agent")
+	f.create(&appsv1.DaemonSet{
+		ObjectMeta: metav1.ObjectMeta{Namespace: f.namespace, Name: "agent"},
 		Spec:       appsv1.DaemonSetSpec{Selector: selector, Template: template},
 	})
 }
 
 // running are the ready pods on a node that are not a DaemonSet's.
-func (w *world) running(node *corev1.Node) ([]*corev1.Pod, error) {
+func (f *fixture) running(node *corev1.Node) ([]*corev1.Pod, error) {
 	var list corev1.PodList
-	if err := admin(w.t).List(w.t.Context(), &list, client.InNamespace(w.namespace), client.MatchingFields{"spec.nodeName": node.Name}); err != nil {
+	if err := admin(f.t).List(f.t.Context(), &list, client.InNamespace(f.namespace), client.MatchingFields{"spec.nodeName": node.Name}); err != nil {
 		return nil, err
 	}
 	var pods []*corev1.Pod
@@ -189,11 +189,11 @@ func ready(pod *corev1.Pod) bool {
 }
 
 // untilRunOn waits until n pods run on a node, besides a DaemonSet's.
-func (w *world) untilRunOn(node *corev1.Node, n int) []*corev1.Pod {
-	w.t.Helper()
+func (f *fixture) untilRunOn(node *corev1.Node, n int) []*corev1.Pod {
+	f.t.Helper()
 	var pods []*corev1.Pod
-	eventually(w.t, func() (err error) {
-		pods, err = w.running(node)
+	eventually(f.t, func() (err error) {
+		pods, err = f.running(node)
 		if err == nil && len(pods) != n {
 			err = fmt.Errorf("%d pods run on node %s, want %d", len(pods), node.Name, n)
 		}
@@ -203,11 +203,11 @@ func (w *world) untilRunOn(node *corev1.Node, n int) []*corev1.Pod {
 }
 
 // podOf waits for the pod of an app on a node.
-func (w *world) podOf(app string, node *corev1.Node) *corev1.Pod {
-	w.t.Helper()
+func (f *fixture) podOf(app string, node *corev1.Node) *corev1.Pod {
+	f.t.Helper()
 	var list corev1.PodList
-	eventually(w.t, func() error {
-		err := admin(w.t).List(w.t.Context(), &list, client.InNamespace(w.namespace),
+	eventually(f.t, func() error {
+		err := admin(f.t).List(f.t.Context(), &list, client.InNamespace(f.namespace),
 			client.MatchingLabels{"app": app}, client.MatchingFields{"spec.nodeName": node.Name})
 		if err == nil && len(list.Items) != 1 {
 			err = fmt.Errorf("%d pods of %s on node %s, want one", len(list.Items), app, node.Name)
@@ -219,24 +219,24 @@ func (w *world) podOf(app string, node *corev1.Node) *corev1.Pod {
 
 // checkEvicted checks that pods were evicted once each, that no pod was deleted, and no other evicted.
 // A StatefulSet's pods keep their names, so they count by name.
-func (w *world) checkEvicted(pods []*corev1.Pod) {
-	w.t.Helper()
-	w.checkToldOnce(pods...)
+func (f *fixture) checkEvicted(pods []*corev1.Pod) {
+	f.t.Helper()
+	f.checkToldOnce(pods...)
 	deleted, err := audit.find(func(r *request) bool {
-		return r.Verb == "delete" && r.Object.Resource == "pods" && r.Object.Namespace == w.namespace
+		return r.Verb == "delete" && r.Object.Resource == "pods" && r.Object.Namespace == f.namespace
 	})
 	if err != nil || len(deleted) > 0 {
-		w.t.Errorf("the manager deleted the pods %+v, %v, want all of them evicted", deleted, err)
+		f.t.Errorf("the manager deleted the pods %+v, %v, want all of them evicted", deleted, err)
 	}
 }
 
 // untilStatus waits until the policy's status is as check wants it.
-func (w *world) untilStatus(check func(*v1alpha1.NodeTerminationPolicyStatus) error) {
-	w.t.Helper()
-	eventually(w.t, func() error {
-		if _, err := w.policyCondition(v1alpha1.ConditionReady); err != nil {
+func (f *fixture) untilStatus(check func(*v1alpha1.NodeTerminationPolicyStatus) error) {
+	f.t.Helper()
+	eventually(f.t, func() error {
+		if _, err := f.policyCondition(v1alpha1.ConditionReady); err != nil {
 			return err
 		}
-		return check(&w.policy.Status)
+		return check(&f.policy.Status)
 	})
 }

@@ -11,10 +11,10 @@ import (
 	"github.com/nodetermination/operator/api/v1alpha1"
 )
 
-// rubbish is the n-th message that is no document of AWS.
-func rubbish(n int) string {
+// malformed returns the n-th message that is no document of AWS.
+func malformed(n int) string {
 	kinds := []string{
-		"rubbish %d",
+		"malformed %d",
 		`{"n": %d`,
 		`[%d]`,
 		`{"n": %d}`,
@@ -28,9 +28,9 @@ func rubbish(n int) string {
 	return fmt.Sprintf(kinds[n%len(kinds)], n)
 }
 
-// TestRubbish: ten good messages among a thousand that cannot be read are heard at once. The others
+// TestMalformedMessages: ten good messages among a thousand that cannot be read are heard at once. The others
 // stay in the queue, the policy says so, and hearing them again and again costs nothing lasting.
-func TestRubbish(t *testing.T) {
+func TestMalformedMessages(t *testing.T) {
 	const (
 		bad, good = 1000, 10
 		// atOnce is for a hundred batches on a busy machine, well below the time after which
@@ -42,30 +42,30 @@ func TestRubbish(t *testing.T) {
 		most   = 128 << 20
 	)
 	m := startManager(t)
-	w := emptyWorld(t, ownSim(t))
-	nodes := w.nodes(good)
+	f := emptyFixture(t, ownSim(t))
+	nodes := f.nodes(good)
 	for i := range bad {
-		if _, err := w.sim.SendMessage(w.queue, rubbish(i)); err != nil {
+		if _, err := f.sim.SendMessage(f.queue, malformed(i)); err != nil {
 			t.Fatal(err)
 		}
 		if i%(bad/good) == bad/good/2 {
-			w.interrupt(nodes[i/(bad/good)])
+			f.interrupt(nodes[i/(bad/good)])
 		}
 	}
 
 	begun := time.Now()
-	w.apply()
+	f.apply()
 	for _, node := range nodes {
-		w.until(node, v1alpha1.StateCompleted)
-		w.untilNode(node, cordoned)
+		f.until(node, v1alpha1.StateCompleted)
+		f.untilNode(node, cordoned)
 	}
 	took := time.Since(begun)
 	t.Logf("%d nodes were drained after %s", good, took)
 	if took > atOnce {
 		t.Errorf("that is more than %s", atOnce)
 	}
-	w.untilEachReceived(bad, 1)
-	w.untilStatus(func(status *v1alpha1.NodeTerminationPolicyStatus) error {
+	f.untilEachReceived(bad, 1)
+	f.untilStatus(func(status *v1alpha1.NodeTerminationPolicyStatus) error {
 		source := status.Sources[0]
 		if !*source.Ready || !strings.Contains(source.Message, "More than 100 messages") || !strings.Contains(source.Message, "cannot be read") {
 			return fmt.Errorf("the policy says %+v, want ready and how many cannot be read", source)
@@ -88,8 +88,8 @@ func TestRubbish(t *testing.T) {
 		t.Fatal(err)
 	}
 	for round := range rounds {
-		w.sim.Advance(visible)
-		w.untilEachReceived(bad, round+2)
+		f.sim.Advance(visible)
+		f.untilEachReceived(bad, round+2)
 	}
 	after, err := m.Usage()
 	if err != nil {
@@ -103,10 +103,10 @@ func TestRubbish(t *testing.T) {
 }
 
 // untilEachReceived waits until there are n messages in the queue and each was received so often.
-func (w *world) untilEachReceived(n, times int) {
-	w.t.Helper()
-	eventually(w.t, func() error {
-		messages := w.messages()
+func (f *fixture) untilEachReceived(n, times int) {
+	f.t.Helper()
+	eventually(f.t, func() error {
+		messages := f.messages()
 		if len(messages) != n {
 			return fmt.Errorf("the queue has %d messages, want %d", len(messages), n)
 		}

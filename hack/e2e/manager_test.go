@@ -45,8 +45,8 @@ func tryManager(t *testing.T, m *manager, change ...func(*operator.Options)) (*m
 	opts := operator.Options{
 		Binary: binary, Kubeconfig: cluster.Get(t).Kubeconfig(), Dir: t.TempDir(), Env: aws.Env(), OnLine: m.note,
 	}
-	for _, f := range change {
-		f(&opts)
+	for _, set := range change {
+		set(&opts)
 	}
 	process, err := operator.Start(t.Context(), opts)
 	if err != nil {

@@ -50,29 +50,29 @@ func keepManager(t *testing.T, change ...func(*operator.Options)) {
 func TestAPIServerAway(t *testing.T) {
 	const away = 20 * time.Second
 	keepManager(t)
-	w := newWorldIn(t, ownSim(t))
-	nodes := w.nodes(2)
-	first := w.pods(nodes[0], 3, stopsIn(10*time.Second))
-	last := w.pods(nodes[0], 2, critical)
-	others := w.pods(nodes[1], 3)
-	w.interrupt(nodes[0])
-	w.untilToldToGo(first)
-	before := w.until(nodes[0], v1alpha1.StateDraining)
+	f := newFixtureIn(t, ownSim(t))
+	nodes := f.nodes(2)
+	first := f.pods(nodes[0], 3, stopsIn(10*time.Second))
+	last := f.pods(nodes[0], 2, critical)
+	others := f.pods(nodes[1], 3)
+	f.interrupt(nodes[0])
+	f.untilToldToGo(first)
+	before := f.until(nodes[0], v1alpha1.StateDraining)
 
 	cluster.Get(t).StopAPIServer(t)
 	back := time.After(away)
-	w.interrupt(nodes[1])
+	f.interrupt(nodes[1])
 	<-back
 	cluster.Get(t).StartAPIServer(t)
 
-	nt := w.until(nodes[0], v1alpha1.StateCompleted)
+	nt := f.until(nodes[0], v1alpha1.StateCompleted)
 	if nt.UID != before.UID || !nt.Status.StartTime.Equal(before.Status.StartTime) {
 		t.Errorf("the drain began anew: %+v, was %+v", nt.Status, before.Status)
 	}
 	if nt.Status.Pods.Summary != "5/5" {
 		t.Errorf("%s pods are gone, want 5/5", nt.Status.Pods.Summary)
 	}
-	checkKind(t, w.until(nodes[1], v1alpha1.StateCompleted), v1alpha1.SpotInterruption, time.Time{})
-	w.untilQueueEmpty()
-	w.checkToldOnce(append(append(first, last...), others...)...)
+	checkKind(t, f.until(nodes[1], v1alpha1.StateCompleted), v1alpha1.SpotInterruption, time.Time{})
+	f.untilQueueEmpty()
+	f.checkToldOnce(append(append(first, last...), others...)...)
 }

@@ -21,7 +21,7 @@ func TestQueueProblems(t *testing.T) {
 	startManager(t)
 	for _, test := range []struct {
 		name          string
-		wrong, mend   func(*testing.T, *world)
+		wrong, mend   func(*testing.T, *fixture)
 		reason, words string
 	}{
 		{"queue gone", deleteQueue, createQueue, v1alpha1.ReasonQueueNotFound, "create it, or correct queueURL"},
@@ -35,76 +35,76 @@ func TestQueueProblems(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorldIn(t, ownSim(t))
-			node := w.nodes(1)[0]
-			test.wrong(t, w)
+			f := newFixtureIn(t, ownSim(t))
+			node := f.nodes(1)[0]
+			test.wrong(t, f)
 			eventually(t, func() error {
-				c, err := w.policyCondition(v1alpha1.ConditionSourcesReady)
+				c, err := f.policyCondition(v1alpha1.ConditionSourcesReady)
 				if err == nil && (c.Status != metav1.ConditionFalse || c.Reason != test.reason || !strings.Contains(c.Message, test.words)) {
 					err = fmt.Errorf("SourcesReady is %s, %s: %s; want False, %s: …%s…", c.Status, c.Reason, c.Message, test.reason, test.words)
 				}
 				return err
 			})
-			if ready, err := w.policyCondition(v1alpha1.ConditionReady); err != nil || ready.Status != metav1.ConditionFalse || ready.Reason != test.reason {
+			if ready, err := f.policyCondition(v1alpha1.ConditionReady); err != nil || ready.Status != metav1.ConditionFalse || ready.Reason != test.reason {
 				t.Errorf("Ready is %+v, %v, want False, %s", ready, err, test.reason)
 			}
-			test.mend(t, w)
-			w.interrupt(node)
-			w.until(node, v1alpha1.StateCompleted)
-			w.untilHeard()
-			w.untilQueueEmpty()
+			test.mend(t, f)
+			f.interrupt(node)
+			f.until(node, v1alpha1.StateCompleted)
+			f.untilHeard()
+			f.untilQueueEmpty()
 		})
 	}
 }
 
-func deleteQueue(t *testing.T, w *world) {
+func deleteQueue(t *testing.T, f *fixture) {
 	t.Helper()
-	if err := w.sim.DeleteQueue(w.queue); err != nil {
+	if err := f.sim.DeleteQueue(f.queue); err != nil {
 		t.Fatal(err)
 	}
 }
 
-func createQueue(t *testing.T, w *world) {
+func createQueue(t *testing.T, f *fixture) {
 	t.Helper()
-	if _, err := w.sim.CreateQueue(w.queueName, nil); err != nil {
+	if _, err := f.sim.CreateQueue(f.queueName, nil); err != nil {
 		t.Fatal(err)
 	}
 }
 
-func closeSim(t *testing.T, w *world) {
+func closeSim(t *testing.T, f *fixture) {
 	t.Helper()
-	if err := w.sim.Close(); err != nil {
+	if err := f.sim.Close(); err != nil {
 		t.Fatal(err)
 	}
 }
 
 // reopenSim opens another simulator at the same address.
-func reopenSim(t *testing.T, w *world) {
+func reopenSim(t *testing.T, f *fixture) {
 	t.Helper()
-	sim, err := awssim.Start(awssim.Options{Addr: strings.TrimPrefix(w.sim.URL(), "http://")})
+	sim, err := awssim.Start(awssim.Options{Addr: strings.TrimPrefix(f.sim.URL(), "http://")})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = sim.Close() })
-	w.sim = sim
-	createQueue(t, w)
+	f.sim = sim
+	createQueue(t, f)
 }
 
 // failing makes calls fail, and has the manager make one: a message ends its long poll.
-func failing(action, code string) func(*testing.T, *world) {
-	return func(t *testing.T, w *world) {
+func failing(action, code string) func(*testing.T, *fixture) {
+	return func(t *testing.T, f *fixture) {
 		t.Helper()
-		if _, err := w.sim.AddFault(awssim.Fault{Service: "sqs", Action: action, Code: code}); err != nil {
+		if _, err := f.sim.AddFault(awssim.Fault{Service: "sqs", Action: action, Code: code}); err != nil {
 			t.Fatal(err)
 		}
-		w.send(awssim.Notice{Kind: awssim.TestNotification})
+		f.send(awssim.Notice{Kind: awssim.TestNotification})
 	}
 }
 
-func clearFaults(t *testing.T, w *world) {
+func clearFaults(t *testing.T, f *fixture) {
 	t.Helper()
-	w.sim.ClearFaults()
-	w.sim.Advance(visible) // for a message that could not be deleted
+	f.sim.ClearFaults()
+	f.sim.Advance(visible) // for a message that could not be deleted
 }
 
 // TestNoCredentials: a manager that AWS knows nothing of says so on its policies, and goes on.
@@ -112,10 +112,10 @@ func TestNoCredentials(t *testing.T) {
 	startManager(t, func(opts *operator.Options) {
 		opts.Env = []string{"AWS_REGION=us-east-1", "AWS_EC2_METADATA_DISABLED=true"}
 	})
-	w := emptyWorld(t, aws)
-	w.apply()
+	f := emptyFixture(t, aws)
+	f.apply()
 	eventually(t, func() error {
-		c, err := w.policyCondition(v1alpha1.ConditionSourcesReady)
+		c, err := f.policyCondition(v1alpha1.ConditionSourcesReady)
 		if err == nil && (c.Reason != v1alpha1.ReasonNoCredentials || !strings.Contains(c.Message, "Give the manager's service account an AWS identity")) {
 			err = fmt.Errorf("SourcesReady is %s, %s: %s", c.Status, c.Reason, c.Message)
 		}
@@ -127,57 +127,57 @@ func TestNoCredentials(t *testing.T) {
 func TestConsumersFollowPolicies(t *testing.T) {
 	startManager(t)
 	sim := ownSim(t)
-	w := newWorldIn(t, sim)
-	nodes := w.nodes(2)
-	w.interrupt(nodes[0])
-	w.until(nodes[0], v1alpha1.StateCompleted)
-	w.untilReadBy(w.queue, 1)
+	f := newFixtureIn(t, sim)
+	nodes := f.nodes(2)
+	f.interrupt(nodes[0])
+	f.until(nodes[0], v1alpha1.StateCompleted)
+	f.untilReadBy(f.queue, 1)
 
 	// A second policy on the queue has no consumer of its own.
-	second := *w
+	second := *f
 	second.queueName += "-second"
 	second.apply()
 	second.untilHeard()
-	w.untilReadBy(w.queue, 1)
+	f.untilReadBy(f.queue, 1)
 
-	old := w.queue
-	other, err := sim.CreateQueue(w.queueName+"-other", nil)
+	old := f.queue
+	other, err := sim.CreateQueue(f.queueName+"-other", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.moveTo(other)
-	w.untilReadBy(other, 1)
-	w.untilReadBy(old, 1)
-	w.queue = other
-	w.interrupt(nodes[1])
-	w.until(nodes[1], v1alpha1.StateCompleted)
+	f.moveTo(other)
+	f.untilReadBy(other, 1)
+	f.untilReadBy(old, 1)
+	f.queue = other
+	f.interrupt(nodes[1])
+	f.until(nodes[1], v1alpha1.StateCompleted)
 
 	second.remove(second.policy)
-	w.untilReadBy(old, 0)
-	w.untilReadBy(other, 1)
-	w.remove(w.policy)
-	w.untilReadBy(other, 0)
+	f.untilReadBy(old, 0)
+	f.untilReadBy(other, 1)
+	f.remove(f.policy)
+	f.untilReadBy(other, 0)
 }
 
 // moveTo makes the policy name another queue.
-func (w *world) moveTo(queueURL string) {
-	w.t.Helper()
+func (f *fixture) moveTo(queueURL string) {
+	f.t.Helper()
 	current := &v1alpha1.NodeTerminationPolicy{}
-	eventually(w.t, func() error {
-		if err := admin(w.t).Get(w.t.Context(), client.ObjectKeyFromObject(w.policy), current); err != nil {
+	eventually(f.t, func() error {
+		if err := admin(f.t).Get(f.t.Context(), client.ObjectKeyFromObject(f.policy), current); err != nil {
 			return err
 		}
 		current.Spec.Sources[0].SQS.QueueURL = queueURL
-		return admin(w.t).Update(w.t.Context(), current)
+		return admin(f.t).Update(f.t.Context(), current)
 	})
 }
 
 // untilReadBy waits until n calls wait for messages of a queue.
-func (w *world) untilReadBy(queueURL string, n int) {
-	w.t.Helper()
-	eventually(w.t, func() error {
+func (f *fixture) untilReadBy(queueURL string, n int) {
+	f.t.Helper()
+	eventually(f.t, func() error {
 		waiting := 0
-		for _, call := range w.sim.Calls("sqs", "ReceiveMessage") {
+		for _, call := range f.sim.Calls("sqs", "ReceiveMessage") {
 			if !call.Done && call.Params["QueueUrl"] == queueURL {
 				waiting++
 			}

@@ -69,25 +69,25 @@ func testTrustedLater(t *testing.T) {
 		t.Fatal(err)
 	}
 	somebodys := config.CAData // the cluster's: not the receiver's
-	w := emptyWorld(t, aws)
+	f := emptyFixture(t, aws)
 	files := &corev1.ConfigMap{
-		ObjectMeta: metav1.ObjectMeta{Namespace: operator.Namespace, Name: w.queueName},
+		ObjectMeta: metav1.ObjectMeta{Namespace: operator.Namespace, Name: f.queueName},
 		Data:       map[string]string{"template": `{"said": "before"}`, "ca.crt": string(somebodys)},
 	}
-	w.create(files)
+	f.create(files)
 	key := func(name string) *v1alpha1.ConfigMapKeySource {
 		return &v1alpha1.ConfigMapKeySource{ConfigMapKeyRef: v1alpha1.KeyReference{Name: files.Name, Key: name}}
 	}
-	w.apply(func(spec *v1alpha1.NodeTerminationPolicySpec) {
+	f.apply(func(spec *v1alpha1.NodeTerminationPolicySpec) {
 		spec.Webhooks = []v1alpha1.Webhook{{
 			Name: "audit", URL: "https://example.com/hook", ProxyURL: proxy.URL, CAFrom: key("ca.crt"), TemplateFrom: key("template"),
 			Steps: []v1alpha1.WebhookStep{v1alpha1.StepCompleted},
 		}}
 	})
-	w.untilHeard()
-	node := w.nodes(1)[0]
-	w.interrupt(node)
-	w.untilWebhook(node, func(told *v1alpha1.WebhookStatus) error {
+	f.untilHeard()
+	node := f.nodes(1)[0]
+	f.interrupt(node)
+	f.untilWebhook(node, func(told *v1alpha1.WebhookStatus) error {
 		if told.State != v1alpha1.WebhookPending || !strings.Contains(told.LastError, "caFrom") {
 			return fmt.Errorf("want it not to be trusted: %+v", told)
 		}
@@ -101,17 +101,17 @@ func testTrustedLater(t *testing.T) {
 	if err := admin(t).Update(t.Context(), files); err != nil {
 		t.Fatal(err)
 	}
-	w.untilNotified(node)
+	f.untilNotified(node)
 	if got := <-bodies; got != `{"said": "Completed"}` || len(bodies) > 0 {
 		t.Errorf("told %s, and %d more", got, len(bodies))
 	}
 }
 
 // untilWebhook waits until the only delivery about a node stands as check wants it.
-func (w *world) untilWebhook(node *corev1.Node, check func(*v1alpha1.WebhookStatus) error) {
-	w.t.Helper()
-	eventually(w.t, func() error {
-		nt, err := w.termination(node)
+func (f *fixture) untilWebhook(node *corev1.Node, check func(*v1alpha1.WebhookStatus) error) {
+	f.t.Helper()
+	eventually(f.t, func() error {
+		nt, err := f.termination(node)
 		if err != nil {
 			return err
 		}
@@ -146,67 +146,67 @@ func testSecretsStaySecret(t *testing.T, m *manager) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := emptyWorld(t, aws)
+			f := emptyFixture(t, aws)
 			address := test.address
 			if test.answer != nil {
 				receiver := httptest.NewServer(test.answer)
 				t.Cleanup(receiver.Close)
 				address = receiver.URL + "/" + hidden + "?token=" + hidden
 			}
-			w.create(&corev1.Secret{
-				ObjectMeta: metav1.ObjectMeta{Namespace: operator.Namespace, Name: w.queueName}, StringData: map[string]string{"url": address},
+			f.create(&corev1.Secret{
+				ObjectMeta: metav1.ObjectMeta{Namespace: operator.Namespace, Name: f.queueName}, StringData: map[string]string{"url": address},
 			})
-			w.create(&corev1.Secret{
-				ObjectMeta: metav1.ObjectMeta{Namespace: operator.Namespace, Name: w.queueName + "-headers"}, StringData: map[string]string{"X-Key": hidden},
+			f.create(&corev1.Secret{
+				ObjectMeta: metav1.ObjectMeta{Namespace: operator.Namespace, Name: f.queueName + "-headers"}, StringData: map[string]string{"X-Key": hidden},
 			})
-			w.apply(func(spec *v1alpha1.NodeTerminationPolicySpec) {
+			f.apply(func(spec *v1alpha1.NodeTerminationPolicySpec) {
 				spec.Webhooks = []v1alpha1.Webhook{{
 					Name: "chat", PlainHTTP: v1alpha1.PlainHTTPAllow, Steps: []v1alpha1.WebhookStep{v1alpha1.StepCompleted},
-					URLFrom:     &v1alpha1.SecretKeySource{SecretKeyRef: v1alpha1.KeyReference{Name: w.queueName, Key: "url"}},
-					HeadersFrom: &v1alpha1.SecretSource{SecretRef: v1alpha1.NameReference{Name: w.queueName + "-headers"}},
+					URLFrom:     &v1alpha1.SecretKeySource{SecretKeyRef: v1alpha1.KeyReference{Name: f.queueName, Key: "url"}},
+					HeadersFrom: &v1alpha1.SecretSource{SecretRef: v1alpha1.NameReference{Name: f.queueName + "-headers"}},
 				}}
 			})
 			eventually(t, func() error {
-				ready, err := w.policyCondition(v1alpha1.ConditionReady)
+				ready, err := f.policyCondition(v1alpha1.ConditionReady)
 				if err == nil && (ready.Reason == v1alpha1.ReasonInvalidWebhook) != test.wrong {
 					err = fmt.Errorf("the policy says %+v", ready)
 				}
 				return err
 			})
-			node := w.nodes(1)[0]
-			w.interrupt(node)
-			w.untilWebhook(node, func(told *v1alpha1.WebhookStatus) error {
+			node := f.nodes(1)[0]
+			f.interrupt(node)
+			f.untilWebhook(node, func(told *v1alpha1.WebhookStatus) error {
 				if ptr.Deref(told.Attempts, 0) == 0 || told.LastError == "" {
 					return fmt.Errorf("it was not tried yet: %+v", told)
 				}
 				return nil
 			})
-			w.checkNowhere(node, m, hidden)
+			f.checkNowhere(node, m, hidden)
 		})
 	}
 }
 
 // checkNowhere checks that a text is in nothing that the operator has said of a node.
-func (w *world) checkNowhere(node *corev1.Node, m *manager, text string) {
-	w.t.Helper()
-	nt, err := w.termination(node)
+func (f *fixture) checkNowhere(node *corev1.Node, m *manager, text string) {
+	f.t.Helper()
+	nt, err := f.termination(node)
 	if err != nil {
-		w.t.Fatal(err)
+		f.t.Fatal(err)
 	}
-	if _, err := w.policyCondition(v1alpha1.ConditionReady); err != nil {
-		w.t.Fatal(err)
+	if _, err := f.policyCondition(v1alpha1.ConditionReady); err != nil {
+		f.t.Fatal(err)
 	}
 	var events eventsv1.EventList
-	if err := admin(w.t).List(w.t.Context(), &events); err != nil {
-		w.t.Fatal(err)
+	if err := admin(f.t).List(f.t.Context(), &events); err != nil {
+		f.t.Fatal(err)
 	}
 	log, err := os.ReadFile(m.Log())
 	if err != nil {
-		w.t.Fatal(err)
+		f.t.Fatal(err)
 	}
-	for what, said := range map[string]any{"the status": nt, "the policy's status": w.policy.Status, "an event": events.Items, "the log": string(log)} {
+	for what, said := range map[string]any{"the status": nt, "the policy's status": f.policy.Status, "an event": events.Items, "the log": string(log)} {
 		if content, err := json.Marshal(said); err != nil || strings.Contains(string(content), text) {
-			w.t.Errorf("%s has %q in it, or cannot be read: %v", what, text, err)
+			f.t.Errorf("%s has %q in it, or cannot be read: %v", what, text, err)
 		}
 	}
 }

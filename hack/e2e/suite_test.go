@@ -2,7 +2,7 @@
 
 // Package e2e tests the operator as a whole program: the manager as it is built, with the rights
 // and the flags of config/default, on a real control plane, with the AWS SDK as it is against
-// awssim. Its tests kill it, starve it and feed it rubbish.
+// awssim. Its tests kill it, starve it and feed it malformed messages.
 //
 // Only one manager of a cluster acts at a time, so tests do not run side by side unless they share
 // one: then they are subtests of one test, each with nodes, a policy and a queue of its own.

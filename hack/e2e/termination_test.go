@@ -22,9 +22,9 @@ import (
 	"github.com/nodetermination/operator/hack/awssim"
 )
 
-// TestOnTheWayOut: what a node needs besides the drain. The heartbeats take the better part of a
+// TestTermination: what a node needs besides the drain. The heartbeats take the better part of a
 // minute, so all the others have their turns meanwhile.
-func TestOnTheWayOut(t *testing.T) {
+func TestTermination(t *testing.T) {
 	startManager(t)
 	t.Run("heartbeats", func(t *testing.T) {
 		t.Parallel()
@@ -45,10 +45,10 @@ func TestOnTheWayOut(t *testing.T) {
 }
 
 // maintenance is one that AWS Health tells of.
-func (w *world) maintenance(node *corev1.Node, notBefore time.Time) awssim.Notice {
+func (f *fixture) maintenance(node *corev1.Node, notBefore time.Time) awssim.Notice {
 	return awssim.Notice{
 		Kind: awssim.Health, InstanceIDs: []string{instanceOf(node)}, NotBefore: notBefore.Truncate(time.Second),
-		EventARN: "arn:aws:health:us-east-1::event/EC2/AWS_EC2_INSTANCE_RETIREMENT_SCHEDULED/" + w.queueName + node.Name,
+		EventARN: "arn:aws:health:us-east-1::event/EC2/AWS_EC2_INSTANCE_RETIREMENT_SCHEDULED/" + f.queueName + node.Name,
 	}
 }
 
@@ -64,26 +64,26 @@ func startBefore(spec *v1alpha1.NodeTerminationPolicySpec) {
 // testMaintenance: of two nodes the maintenance is weeks away and an hour and some seconds away.
 // Both get no pods any more, and one's pods go when the hour begins.
 func testMaintenance(t *testing.T) {
-	w := newWorld(t, startBefore)
-	nodes := w.nodes(2)
+	f := newFixture(t, startBefore)
+	nodes := f.nodes(2)
 	far, near := nodes[0], nodes[1]
-	stay, leave := w.pods(far, 1), w.pods(near, 1)
+	stay, leave := f.pods(far, 1), f.pods(near, 1)
 	begins := time.Now().Add(6 * time.Second).Truncate(time.Second)
-	w.send(w.maintenance(far, begins.Add(3*7*24*time.Hour)))
-	w.send(w.maintenance(near, begins.Add(startsBefore)))
+	f.send(f.maintenance(far, begins.Add(3*7*24*time.Hour)))
+	f.send(f.maintenance(near, begins.Add(startsBefore)))
 	for _, node := range nodes {
-		w.until(node, v1alpha1.StateScheduled)
-		w.untilNode(node, cordoned)
+		f.until(node, v1alpha1.StateScheduled)
+		f.untilNode(node, cordoned)
 	}
-	w.until(near, v1alpha1.StateCompleted)
-	w.checkToldOnce(leave...)
-	told, err := audit.find(func(r *request) bool { return r.tellsPodToGo() && r.Object.Namespace == w.namespace })
+	f.until(near, v1alpha1.StateCompleted)
+	f.checkToldOnce(leave...)
+	told, err := audit.find(func(r *request) bool { return r.tellsPodToGo() && r.Object.Namespace == f.namespace })
 	if err != nil || len(told) != 1 || told[0].At.Before(begins) || told[0].At.After(begins.Add(10*time.Second)) {
 		t.Errorf("told to go: %+v, %v, want one pod shortly after %s", told, err, begins)
 	}
-	w.until(far, v1alpha1.StateScheduled)
-	w.untilNode(far, cordoned)
-	if got := w.podsOn(far); !slices.Equal(got, []string{stay[0].Name}) {
+	f.until(far, v1alpha1.StateScheduled)
+	f.untilNode(far, cordoned)
+	if got := f.podsOn(far); !slices.Equal(got, []string{stay[0].Name}) {
 		t.Errorf("pods %v are left on the node, want %s", got, stay[0].Name)
 	}
 }
@@ -96,15 +96,15 @@ func everything(spec *v1alpha1.NodeTerminationPolicySpec) {
 // testNothingLeft: a drain is called off by AWS, and one by deletion of its NodeTermination. The
 // nodes are as they were before, also the one that somebody else had taken out of service.
 func testNothingLeft(t *testing.T) {
-	w := newWorld(t, startBefore, everything)
-	w.budgetForGood()
-	nodes := w.nodes(4)
+	f := newFixture(t, startBefore, everything)
+	f.budgetForGood()
+	nodes := f.nodes(4)
 	for _, node := range nodes {
-		w.pods(node, 1, stuck)
+		f.pods(node, 1, stuck)
 	}
 	for _, node := range nodes[2:] {
-		w.patch(node, fmt.Sprintf(`{"metadata": {"labels": {%q: "by-hand"}}, "spec": {"unschedulable": true}}`, corev1.LabelNodeExcludeBalancers))
-		w.untilNode(node, func(current *corev1.Node) error {
+		f.patch(node, fmt.Sprintf(`{"metadata": {"labels": {%q: "by-hand"}}, "spec": {"unschedulable": true}}`, corev1.LabelNodeExcludeBalancers))
+		f.untilNode(node, func(current *corev1.Node) error {
 			*node = *current
 			if !slices.ContainsFunc(node.Spec.Taints, func(taint corev1.Taint) bool { return taint.Key == corev1.TaintNodeUnschedulable }) {
 				return fmt.Errorf("node %s has the taints %+v, not yet Kubernetes' own for a cordon", node.Name, node.Spec.Taints)
@@ -115,12 +115,12 @@ func testNothingLeft(t *testing.T) {
 	begins := time.Now()
 	notices := make([]awssim.Notice, len(nodes))
 	for i, node := range nodes {
-		notices[i] = w.maintenance(node, begins.Add(startsBefore))
-		w.send(notices[i])
+		notices[i] = f.maintenance(node, begins.Add(startsBefore))
+		f.send(notices[i])
 	}
 	for _, node := range nodes {
-		w.until(node, v1alpha1.StateDraining)
-		w.untilNode(node, func(current *corev1.Node) error {
+		f.until(node, v1alpha1.StateDraining)
+		f.untilNode(node, func(current *corev1.Node) error {
 			if _, excluded := current.Labels[corev1.LabelNodeExcludeBalancers]; !excluded || !hasTaint(current, v1alpha1.ScheduledMaintenance) {
 				return fmt.Errorf("node %s has the taints %+v and the labels %v", node.Name, current.Spec.Taints, current.Labels)
 			}
@@ -130,16 +130,16 @@ func testNothingLeft(t *testing.T) {
 	for i, node := range nodes {
 		if calledOff := i%2 == 0; calledOff {
 			notices[i].Status = "closed"
-			w.send(notices[i])
-			w.until(node, v1alpha1.StateCancelled)
+			f.send(notices[i])
+			f.until(node, v1alpha1.StateCancelled)
 		} else {
-			w.remove(&v1alpha1.NodeTermination{ObjectMeta: metav1.ObjectMeta{Name: instanceOf(node)}})
+			f.remove(&v1alpha1.NodeTermination{ObjectMeta: metav1.ObjectMeta{Name: instanceOf(node)}})
 		}
 	}
 	for _, node := range nodes {
-		w.untilNode(node, func(current *corev1.Node) error { return asBefore(node, current) })
+		f.untilNode(node, func(current *corev1.Node) error { return asBefore(node, current) })
 	}
-	w.checkToldOnce()
+	f.checkToldOnce()
 }
 
 // asBefore is whether nothing of the operator's is on a node.
@@ -170,37 +170,37 @@ func asBefore(before, now *corev1.Node) error {
 
 // testDryRun: a policy that is tried out says what it would do, and nothing is written but that.
 func testDryRun(t *testing.T) {
-	w := newWorld(t, everything, func(spec *v1alpha1.NodeTerminationPolicySpec) { spec.Mode = v1alpha1.ModeDryRun })
-	node := w.nodes(1)[0]
-	pods := w.pods(node, 2)
-	w.interrupt(node)
-	action := w.terminate(node, time.Minute)
-	w.untilQueueEmpty()
+	f := newFixture(t, everything, func(spec *v1alpha1.NodeTerminationPolicySpec) { spec.Mode = v1alpha1.ModeDryRun })
+	node := f.nodes(1)[0]
+	pods := f.pods(node, 2)
+	f.interrupt(node)
+	action := f.terminate(node, time.Minute)
+	f.untilQueueEmpty()
 	eventually(t, func() error {
-		nt := w.until(node, v1alpha1.StateDryRun)
+		nt := f.until(node, v1alpha1.StateDryRun)
 		ready := meta.FindStatusCondition(nt.Status.Conditions, v1alpha1.ConditionReady)
-		for _, words := range []string{"would cordon the node", "set the taint", "load balancers", "tell 2 pods to go", "complete hook drain of group " + w.queueName} {
+		for _, words := range []string{"would cordon the node", "set the taint", "load balancers", "tell 2 pods to go", "complete hook drain of group " + f.queueName} {
 			if !strings.Contains(ready.Message, words) {
 				return fmt.Errorf("it says %q, without %q", ready.Message, words)
 			}
 		}
 		return nil
 	})
-	w.checkToldOnce()
-	w.untilNode(node, func(current *corev1.Node) error { return asBefore(node, current) })
+	f.checkToldOnce()
+	f.untilNode(node, func(current *corev1.Node) error { return asBefore(node, current) })
 	written, err := audit.find(func(r *request) bool {
 		reads := r.Verb == "get" || r.Verb == "list" || r.Verb == "watch"
-		return !reads && (r.Object.Resource == "nodes" && r.Object.Name == node.Name || r.Object.Namespace == w.namespace)
+		return !reads && (r.Object.Resource == "nodes" && r.Object.Name == node.Name || r.Object.Namespace == f.namespace)
 	})
 	if err != nil || len(written) > 0 {
 		t.Errorf("written: %+v, %v, want nothing", written, err)
 	}
 	for _, call := range []string{heartbeat, completion} {
-		if calls := w.calls(call, &action); len(calls) > 0 {
+		if calls := f.calls(call, &action); len(calls) > 0 {
 			t.Errorf("%s was called: %+v", call, calls)
 		}
 	}
-	if got := w.podsOn(node); len(got) != len(pods) {
+	if got := f.podsOn(node); len(got) != len(pods) {
 		t.Errorf("pods %v are left on the node, want %d", got, len(pods))
 	}
 }
@@ -208,14 +208,14 @@ func testDryRun(t *testing.T) {
 // testRole: the queue is another account's, to be read with a role.
 func testRole(t *testing.T) {
 	const role = "arn:aws:iam::210987654321:role/node-termination"
-	w := newWorld(t, func(spec *v1alpha1.NodeTerminationPolicySpec) { spec.Sources[0].SQS.RoleARN = role })
-	node := w.nodes(1)[0]
-	w.interrupt(node)
-	w.until(node, v1alpha1.StateCompleted)
-	w.untilQueueEmpty()
+	f := newFixture(t, func(spec *v1alpha1.NodeTerminationPolicySpec) { spec.Sources[0].SQS.RoleARN = role })
+	node := f.nodes(1)[0]
+	f.interrupt(node)
+	f.until(node, v1alpha1.StateCompleted)
+	f.untilQueueEmpty()
 	actions := map[string]bool{}
-	for _, call := range w.sim.Calls("sqs", "") {
-		if call.Params["QueueUrl"] != w.queue {
+	for _, call := range f.sim.Calls("sqs", "") {
+		if call.Params["QueueUrl"] != f.queue {
 			continue
 		}
 		actions[call.Action] = true
@@ -231,26 +231,26 @@ func testRole(t *testing.T) {
 // testInstanceTag: of two instances one has the tag that the policy wants.
 func testInstanceTag(t *testing.T) {
 	const tag = "node-termination/managed"
-	w := newWorld(t, func(spec *v1alpha1.NodeTerminationPolicySpec) { spec.InstanceTag = tag })
-	nodes := w.nodes(2)
+	f := newFixture(t, func(spec *v1alpha1.NodeTerminationPolicySpec) { spec.InstanceTag = tag })
+	nodes := f.nodes(2)
 	tagged, other := nodes[0], nodes[1]
-	pods := w.pods(tagged, 1)
-	left := w.pods(other, 1)
+	pods := f.pods(tagged, 1)
+	left := f.pods(other, 1)
 	for node, tags := range map[*corev1.Node]map[string]string{tagged: {tag: ""}, other: {"Name": "other"}} {
-		if err := w.sim.PutInstance(awssim.Instance{ID: instanceOf(node), Tags: tags}); err != nil {
+		if err := f.sim.PutInstance(awssim.Instance{ID: instanceOf(node), Tags: tags}); err != nil {
 			t.Fatal(err)
 		}
-		w.interrupt(node)
+		f.interrupt(node)
 	}
-	w.until(tagged, v1alpha1.StateCompleted)
-	w.untilNode(tagged, cordoned)
-	nt := w.until(other, v1alpha1.StateIgnored)
+	f.until(tagged, v1alpha1.StateCompleted)
+	f.untilNode(tagged, cordoned)
+	nt := f.until(other, v1alpha1.StateIgnored)
 	if ready := meta.FindStatusCondition(nt.Status.Conditions, v1alpha1.ConditionReady); !strings.Contains(ready.Message, tag) {
 		t.Errorf("the instance without the tag is left alone because of %q, want %s in it", ready.Message, tag)
 	}
-	w.untilQueueEmpty()
-	w.checkToldOnce(pods...)
-	w.untilNode(other, func(current *corev1.Node) error { return asBefore(other, current) })
+	f.untilQueueEmpty()
+	f.checkToldOnce(pods...)
+	f.untilNode(other, func(current *corev1.Node) error { return asBefore(other, current) })
 	if err := admin(t).Get(t.Context(), client.ObjectKeyFromObject(left[0]), left[0]); err != nil {
 		t.Error(err)
 	}

@@ -32,42 +32,42 @@ func TestWatchersAndQueue(t *testing.T) {
 		opts.Env = append(opts.Env, "POD_NAMESPACE="+own.Namespace, "POD_NAME="+own.Name)
 	})
 	metadata := v1alpha1.Source{Name: "metadata", IMDS: &v1alpha1.IMDSSource{}}
-	w := newWorld(t, func(spec *v1alpha1.NodeTerminationPolicySpec) {
+	f := newFixture(t, func(spec *v1alpha1.NodeTerminationPolicySpec) {
 		spec.Priority = ptr.To[int32](1)
 		spec.Sources = append(spec.Sources, metadata)
 	})
-	lower := &v1alpha1.NodeTerminationPolicy{ObjectMeta: metav1.ObjectMeta{Name: w.policy.Name + "-lower"}}
-	lower.Spec.NodeSelector = w.policy.Spec.NodeSelector
+	lower := &v1alpha1.NodeTerminationPolicy{ObjectMeta: metav1.ObjectMeta{Name: f.policy.Name + "-lower"}}
+	lower.Spec.NodeSelector = f.policy.Spec.NodeSelector
 	lower.Spec.Sources = []v1alpha1.Source{metadata}
-	w.create(lower)
-	node := w.nodes(1)[0]
-	pods := w.pods(node, 5, stopsIn(3*time.Second))
+	f.create(lower)
+	node := f.nodes(1)[0]
+	pods := f.pods(node, 5, stopsIn(3*time.Second))
 	watchers := map[types.UID]bool{}
-	for _, p := range []*v1alpha1.NodeTerminationPolicy{w.policy, lower} {
+	for _, p := range []*v1alpha1.NodeTerminationPolicy{f.policy, lower} {
 		watchers[untilWatched(t, p, node, image).UID] = true
 	}
 
 	heard := metav1.Time{Time: time.Now().UTC().Truncate(time.Second)}
 	hearMetadata(t, node, heard)
-	w.interrupt(node)
-	w.untilQueueEmpty()
-	nt := w.until(node, v1alpha1.StateCompleted)
-	if len(nt.Spec.Events) != 2 || nt.Status.PolicyRef == nil || nt.Status.PolicyRef.UID != w.policy.UID {
-		t.Errorf("events %+v, governed by %+v; want two, and %s", nt.Spec.Events, nt.Status.PolicyRef, w.policy.Name)
+	f.interrupt(node)
+	f.untilQueueEmpty()
+	nt := f.until(node, v1alpha1.StateCompleted)
+	if len(nt.Spec.Events) != 2 || nt.Status.PolicyRef == nil || nt.Status.PolicyRef.UID != f.policy.UID {
+		t.Errorf("events %+v, governed by %+v; want two, and %s", nt.Spec.Events, nt.Status.PolicyRef, f.policy.Name)
 	}
-	w.checkToldOnce(pods...)
+	f.checkToldOnce(pods...)
 	for _, pod := range watchersOn(t, node) {
 		if !watchers[pod.UID] || pod.DeletionTimestamp != nil {
 			t.Errorf("watcher %s did not stay as it was", pod.Name)
 		}
 	}
 
-	for _, p := range []*v1alpha1.NodeTerminationPolicy{w.policy, lower} {
+	for _, p := range []*v1alpha1.NodeTerminationPolicy{f.policy, lower} {
 		if c := untilOverlaps(t, p); c.Reason != v1alpha1.ReasonPolicies {
 			t.Errorf("policy %s: %s: %s", p.Name, c.Reason, c.Message)
 		}
 	}
-	w.untilStatus(func(status *v1alpha1.NodeTerminationPolicyStatus) error {
+	f.untilStatus(func(status *v1alpha1.NodeTerminationPolicyStatus) error {
 		if last := status.Sources[1].LastEventTime; last == nil || !last.Time.Equal(heard.Time) {
 			return fmt.Errorf("the metadata was last heard at %v, want %s", last, heard)
 		}
@@ -75,14 +75,14 @@ func TestWatchersAndQueue(t *testing.T) {
 	})
 
 	eventually(t, func() error {
-		if err := admin(t).Get(t.Context(), client.ObjectKeyFromObject(w.policy), w.policy); err != nil {
+		if err := admin(t).Get(t.Context(), client.ObjectKeyFromObject(f.policy), f.policy); err != nil {
 			return err
 		}
-		w.policy.Spec.Sources = w.policy.Spec.Sources[:1]
-		return admin(t).Update(t.Context(), w.policy)
+		f.policy.Spec.Sources = f.policy.Spec.Sources[:1]
+		return admin(t).Update(t.Context(), f.policy)
 	})
 	eventually(t, func() error {
-		if _, err := daemonSetOf(t, w.policy); !apierrors.IsNotFound(err) {
+		if _, err := daemonSetOf(t, f.policy); !apierrors.IsNotFound(err) {
 			return fmt.Errorf("the watchers are still there: %w", err)
 		}
 		return nil
@@ -92,12 +92,12 @@ func TestWatchersAndQueue(t *testing.T) {
 // TestWatchersWithoutImage: the policy says how to give the manager one.
 func TestWatchersWithoutImage(t *testing.T) {
 	startManager(t)
-	w := emptyWorld(t, aws)
-	w.apply(func(spec *v1alpha1.NodeTerminationPolicySpec) {
+	f := emptyFixture(t, aws)
+	f.apply(func(spec *v1alpha1.NodeTerminationPolicySpec) {
 		spec.Sources = []v1alpha1.Source{{Name: "metadata", IMDS: &v1alpha1.IMDSSource{}}}
 	})
 	eventually(t, func() error {
-		c, err := w.policyCondition(v1alpha1.ConditionSourcesReady)
+		c, err := f.policyCondition(v1alpha1.ConditionSourcesReady)
 		if err == nil && (c.Reason != v1alpha1.ReasonWatchersNotReady || !strings.Contains(c.Message, "--watcher-image")) {
 			err = fmt.Errorf("%s: %s", c.Reason, c.Message)
 		}

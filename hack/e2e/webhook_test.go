@@ -66,11 +66,11 @@ func (c *chat) tells(name string, steps ...v1alpha1.WebhookStep) v1alpha1.Webhoo
 	return v1alpha1.Webhook{Name: name, URL: c.URL, PlainHTTP: v1alpha1.PlainHTTPAllow, Steps: steps}
 }
 
-func (w *world) untilNotified(node *corev1.Node) *v1alpha1.NodeTermination {
-	w.t.Helper()
+func (f *fixture) untilNotified(node *corev1.Node) *v1alpha1.NodeTermination {
+	f.t.Helper()
 	var nt *v1alpha1.NodeTermination
-	eventually(w.t, func() (err error) {
-		if nt, err = w.termination(node); err != nil {
+	eventually(f.t, func() (err error) {
+		if nt, err = f.termination(node); err != nil {
 			return err
 		}
 		if nt.Status.CompletionTime == nil || !meta.IsStatusConditionTrue(nt.Status.Conditions, v1alpha1.ConditionNotified) {
@@ -86,19 +86,19 @@ func TestWebhooks(t *testing.T) {
 	t.Run("a template of NTH's, an address and a header from secrets", func(t *testing.T) {
 		t.Parallel()
 		c := newChat(t, nil)
-		w := emptyWorld(t, aws)
-		name := w.queueName
-		w.create(&corev1.Secret{
+		f := emptyFixture(t, aws)
+		name := f.queueName
+		f.create(&corev1.Secret{
 			ObjectMeta: metav1.ObjectMeta{Namespace: operator.Namespace, Name: name}, StringData: map[string]string{"url": c.URL, "X-Key": "first"},
 		})
 		headers := &corev1.Secret{
 			ObjectMeta: metav1.ObjectMeta{Namespace: operator.Namespace, Name: name + "-headers"}, StringData: map[string]string{"X-Key": "first"},
 		}
-		w.create(headers)
-		w.create(&corev1.ConfigMap{
+		f.create(headers)
+		f.create(&corev1.ConfigMap{
 			ObjectMeta: metav1.ObjectMeta{Namespace: operator.Namespace, Name: name}, Data: map[string]string{"slack": fieldTemplate},
 		})
-		w.apply(func(spec *v1alpha1.NodeTerminationPolicySpec) {
+		f.apply(func(spec *v1alpha1.NodeTerminationPolicySpec) {
 			spec.Webhooks = []v1alpha1.Webhook{{
 				Name: "slack", PlainHTTP: v1alpha1.PlainHTTPAllow,
 				URLFrom:      &v1alpha1.SecretKeySource{SecretKeyRef: v1alpha1.KeyReference{Name: name, Key: "url"}},
@@ -106,10 +106,10 @@ func TestWebhooks(t *testing.T) {
 				TemplateFrom: &v1alpha1.ConfigMapKeySource{ConfigMapKeyRef: v1alpha1.KeyReference{Name: name, Key: "slack"}},
 			}}
 		})
-		w.untilHeard()
-		node := w.nodes(1)[0]
-		pod := w.pods(node, 1, stopsIn(20*time.Second))[0]
-		w.interrupt(node)
+		f.untilHeard()
+		node := f.nodes(1)[0]
+		pod := f.pods(node, 1, stopsIn(20*time.Second))[0]
+		f.interrupt(node)
 		eventually(t, func() error {
 			if len(c.heard()) == 0 {
 				return errors.New("not told of the beginning")
@@ -120,7 +120,7 @@ func TestWebhooks(t *testing.T) {
 		if err := admin(t).Update(t.Context(), headers); err != nil {
 			t.Fatal(err)
 		}
-		nt := w.untilNotified(node)
+		nt := f.untilNotified(node)
 		bodies := c.heard()
 		if len(bodies) != 2 {
 			t.Fatalf("told %d times, want of the beginning and the end: %v", len(bodies), bodies)
@@ -142,17 +142,17 @@ func TestWebhooks(t *testing.T) {
 		t.Parallel()
 		const nodes, hooks = 100, 3
 		c := newChat(t, nil)
-		w := newWorld(t, func(spec *v1alpha1.NodeTerminationPolicySpec) {
+		f := newFixture(t, func(spec *v1alpha1.NodeTerminationPolicySpec) {
 			for i := range hooks {
 				spec.Webhooks = append(spec.Webhooks, c.tells(fmt.Sprintf("hook-%d", i), v1alpha1.StepCompleted))
 			}
 		})
-		created := w.nodes(nodes)
+		created := f.nodes(nodes)
 		for _, node := range created {
-			w.interrupt(node)
+			f.interrupt(node)
 		}
 		for _, node := range created {
-			w.untilNotified(node)
+			f.untilNotified(node)
 		}
 		if n := len(c.heard()); n != nodes*hooks {
 			t.Errorf("%d deliveries, want %d", n, nodes*hooks)
@@ -162,15 +162,15 @@ func TestWebhooks(t *testing.T) {
 	t.Run("secrets are told to nobody else", func(t *testing.T) { testSecretsStaySecret(t, m) })
 	t.Run("events of Kubernetes, one for what happens again and again", func(t *testing.T) {
 		t.Parallel()
-		w := newWorld(t)
-		w.budgetForGood()
-		node := w.nodes(1)[0]
-		w.pods(node, 1, stuck)
-		w.interrupt(node)
-		w.until(node, v1alpha1.StateDraining)
+		f := newFixture(t)
+		f.budgetForGood()
+		node := f.nodes(1)[0]
+		f.pods(node, 1, stuck)
+		f.interrupt(node)
+		f.until(node, v1alpha1.StateDraining)
 		for range 2 {
 			for _, suspend := range []bool{true, false} {
-				w.suspend(node, suspend)
+				f.suspend(node, suspend)
 			}
 		}
 		eventually(t, func() error {
@@ -190,22 +190,22 @@ func TestWebhooks(t *testing.T) {
 }
 
 // suspend suspends a node's termination, or has it go on.
-func (w *world) suspend(node *corev1.Node, suspend bool) {
-	w.t.Helper()
-	nt, err := w.termination(node)
+func (f *fixture) suspend(node *corev1.Node, suspend bool) {
+	f.t.Helper()
+	nt, err := f.termination(node)
 	if err != nil {
-		w.t.Fatal(err)
+		f.t.Fatal(err)
 	}
 	patch := client.MergeFrom(nt.DeepCopy())
 	nt.Spec.Suspend = ptr.To(suspend)
-	if err := admin(w.t).Patch(w.t.Context(), nt, patch); err != nil {
-		w.t.Fatal(err)
+	if err := admin(f.t).Patch(f.t.Context(), nt, patch); err != nil {
+		f.t.Fatal(err)
 	}
 	state := v1alpha1.StateDraining
 	if suspend {
 		state = v1alpha1.StateSuspended
 	}
-	w.until(node, state)
+	f.until(node, state)
 }
 
 // TestKilledWhileItTells: the manager dies between a delivery and the writing down of it. The next
@@ -215,12 +215,12 @@ func TestKilledWhileItTells(t *testing.T) {
 	first.mayEnd = true
 	var once sync.Once
 	c := newChat(t, func(*http.Request) { once.Do(first.Kill) })
-	w := newWorld(t, func(spec *v1alpha1.NodeTerminationPolicySpec) {
+	f := newFixture(t, func(spec *v1alpha1.NodeTerminationPolicySpec) {
 		spec.Webhooks = []v1alpha1.Webhook{c.tells("chat", v1alpha1.StepCompleted)}
 	})
-	node := w.nodes(1)[0]
-	w.pods(node, 2)
-	w.interrupt(node)
+	node := f.nodes(1)[0]
+	f.pods(node, 2)
+	f.interrupt(node)
 	eventually(t, func() error {
 		if len(c.heard()) == 0 {
 			return fmt.Errorf("nothing was told")
@@ -228,7 +228,7 @@ func TestKilledWhileItTells(t *testing.T) {
 		return nil
 	})
 	startManager(t)
-	w.untilNotified(node)
+	f.untilNotified(node)
 	if n := len(c.heard()); n != 2 {
 		t.Errorf("told %d times, want once by each manager", n)
 	}

@@ -105,14 +105,14 @@ func mishap(sim *awssim.Metadata, share float64, met map[string]int) http.RoundT
 	})
 }
 
-// TestDay: a day of polls, in which every mishap happens to one request in a
+// TestDayOfFaults: a day of polls, in which every mishap happens to one request in a
 // hundred, and one spot interruption.
-func TestDay(t *testing.T) {
+func TestDayOfFaults(t *testing.T) {
 	const day = 24 * time.Hour
-	r := idleRig(t)
+	f := idleFixture(t)
 	met := map[string]int{}
-	r.faults = mishap(r.sim, 0.01, met)
-	r.change = func(config *rest.Config) { // the API server has bad days too
+	f.faults = mishap(f.sim, 0.01, met)
+	f.change = func(config *rest.Config) { // the API server has bad days too
 		random := rand.New(rand.NewPCG(3, 4))
 		config.Wrap(func(next http.RoundTripper) http.RoundTripper {
 			return roundTripper(func(request *http.Request) (*http.Response, error) {
@@ -123,33 +123,33 @@ func TestDay(t *testing.T) {
 			})
 		})
 	}
-	w, err := r.watcher()
+	w, err := f.watcher()
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.Watcher = w
+	f.Watcher = w
 	w.opts.Clock = hasty{}
 	if err := w.begin(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	w.opts.Clock = r.clock
+	w.opts.Clock = f.clock
 
-	r.pass(day / 2)
-	if nt := r.stored(); nt != nil {
+	f.pass(day / 2)
+	if nt := f.stored(); nt != nil {
 		t.Fatalf("half a day without a notice, and stored is %+v", nt.Spec)
 	}
-	if n := r.requests.Load(); n != 0 {
+	if n := f.requests.Load(); n != 0 {
 		t.Errorf("%d requests to the API server, want none", n)
 	}
-	r.say(awssim.MetadataEvent{Kind: awssim.MetadataKindSpot})
-	said := r.clock.Now()
-	r.pass(time.Minute)
-	if e := r.one(); e.Kind != v1alpha1.SpotInterruption || !e.Deadline.Time.Equal(said.Add(2*time.Minute)) {
+	f.say(awssim.MetadataEvent{Kind: awssim.MetadataKindSpot})
+	said := f.clock.Now()
+	f.pass(time.Minute)
+	if e := f.one(); e.Kind != v1alpha1.SpotInterruption || !e.Deadline.Time.Equal(said.Add(2*time.Minute)) {
 		t.Errorf("stored is %+v", e)
 	}
-	first := r.stored()
-	r.pass(day/2 - time.Minute)
-	if last := r.stored(); last.UID != first.UID || last.Generation != 1 {
+	first := f.stored()
+	f.pass(day/2 - time.Minute)
+	if last := f.stored(); last.UID != first.UID || last.Generation != 1 {
 		t.Errorf("stored is %+v, was %+v", last, first)
 	}
 	var all v1alpha1.NodeTerminationList
@@ -164,8 +164,8 @@ func TestDay(t *testing.T) {
 			t.Errorf("%s happened %d times", name, met[name])
 		}
 	}
-	if len(r.log) > 500 {
-		t.Errorf("the log has %d lines, the last of which is %s", len(r.log), r.log[len(r.log)-1])
+	if len(f.log) > 500 {
+		t.Errorf("the log has %d lines, the last of which is %s", len(f.log), f.log[len(f.log)-1])
 	}
-	t.Logf("%d requests for metadata, %d lines in the log", r.sim.Requests(""), len(r.log))
+	t.Logf("%d requests for metadata, %d lines in the log", f.sim.Requests(""), len(f.log))
 }

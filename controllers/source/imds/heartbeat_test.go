@@ -49,31 +49,31 @@ func TestProbe(t *testing.T) {
 
 // TestHeartbeat: some failures in a row are nothing, a path that stays silent is.
 func TestHeartbeat(t *testing.T) {
-	r := newRig(t)
+	f := newFixture(t)
 	valid := func() time.Duration {
-		info, err := os.Stat(r.beats)
+		info, err := os.Stat(f.beats)
 		if err != nil {
 			t.Fatal(err)
 		}
-		return info.ModTime().Sub(r.clock.Now())
+		return info.ModTime().Sub(f.clock.Now())
 	}
-	r.pass(time.Minute)
+	f.pass(time.Minute)
 	if d := valid(); d < grace-beatEvery || d > grace+beatEvery {
 		t.Errorf("at rest the heartbeat counts for %s more, want about %s", d, grace)
 	}
-	if err := r.sim.AddFault(awssim.MetadataFault{Path: awssim.MetadataSpotAction, Status: 503}); err != nil {
+	if err := f.sim.AddFault(awssim.MetadataFault{Path: awssim.MetadataSpotAction, Status: 503}); err != nil {
 		t.Fatal(err)
 	}
-	r.pass(15 * time.Second)
+	f.pass(15 * time.Second)
 	if d := valid(); d <= 0 {
 		t.Errorf("after a quarter of a minute of failures the heartbeat is over for %s", -d)
 	}
-	r.pass(time.Minute)
+	f.pass(time.Minute)
 	if d := valid(); d > 0 {
 		t.Errorf("after a minute of failures the heartbeat counts for %s more", d)
 	}
-	r.sim.ClearFaults()
-	r.pass(maxRetry)
+	f.sim.ClearFaults()
+	f.pass(maxRetry)
 	if d := valid(); d <= 0 {
 		t.Error("the heart does not beat again")
 	}

@@ -35,33 +35,33 @@ func TestProblems(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			r := newRig(t)
-			r.pass(time.Minute)
+			f := newFixture(t)
+			f.pass(time.Minute)
 			c.fault.Path = awssim.MetadataSpotAction
-			if err := r.sim.AddFault(c.fault); err != nil {
+			if err := f.sim.AddFault(c.fault); err != nil {
 				t.Fatal(err)
 			}
-			r.say(awssim.MetadataEvent{Kind: awssim.MetadataKindSpot})
-			r.say(awssim.MetadataEvent{Kind: awssim.MetadataKindRebalance})
-			r.pass(20 * time.Second)
-			if e := r.one(); e.Kind != v1alpha1.RebalanceRecommendation {
+			f.say(awssim.MetadataEvent{Kind: awssim.MetadataKindSpot})
+			f.say(awssim.MetadataEvent{Kind: awssim.MetadataKindRebalance})
+			f.pass(20 * time.Second)
+			if e := f.one(); e.Kind != v1alpha1.RebalanceRecommendation {
 				t.Errorf("stored is %+v, want what the other path says", e)
 			}
 			complaints := 0
-			for _, line := range r.log {
+			for _, line := range f.log {
 				if strings.Contains(line, c.want) && strings.Contains(line, event.PathSpotInstanceAction) {
 					complaints++
 				}
 			}
-			if complaints != 1 || len(r.log) != 3 {
-				t.Errorf("the log should say %q, once:\n%s", c.want, strings.Join(r.log, "\n"))
+			if complaints != 1 || len(f.log) != 3 {
+				t.Errorf("the log should say %q, once:\n%s", c.want, strings.Join(f.log, "\n"))
 			}
-			r.sim.ClearFaults()
-			r.pass(maxRetry)
-			if n := len(r.stored().Spec.Events); n != 2 {
+			f.sim.ClearFaults()
+			f.pass(maxRetry)
+			if n := len(f.stored().Spec.Events); n != 2 {
 				t.Errorf("%d events once it works again, want two", n)
 			}
-			if last := r.log[len(r.log)-2]; !strings.Contains(last, "can be read again") {
+			if last := f.log[len(f.log)-2]; !strings.Contains(last, "can be read again") {
 				t.Errorf("the log says %s", last)
 			}
 		})
@@ -76,28 +76,28 @@ func (h hasty) NewTimer(time.Duration) clock.Timer { return h.RealClock.NewTimer
 // TestStart: what keeps a watcher from beginning is what the policy is to show.
 func TestStart(t *testing.T) {
 	for name, c := range map[string]struct {
-		change func(*testing.T, *rig)
+		change func(*testing.T, *fixture)
 		want   string
 	}{
-		"disabled":  {func(_ *testing.T, r *rig) { _ = r.sim.SetAccess(awssim.AccessDisabled) }, "The instance metadata service is disabled (403 Forbidden): set HttpEndpoint to enabled in the instance's metadata options and in its launch template."},
-		"hop limit": {func(_ *testing.T, r *rig) { _ = r.sim.SetAccess(awssim.AccessHopLimit) }, "The instance metadata service does not answer requests for a token, as with a hop limit of 1: let the watcher's pods use the host's network, or set HttpPutResponseHopLimit to 2 in the instance's metadata options and in its launch template."},
-		"version 1": {func(_ *testing.T, r *rig) {
-			_ = r.sim.AddFault(awssim.MetadataFault{Path: awssim.MetadataToken, Status: 404})
+		"disabled":  {func(_ *testing.T, f *fixture) { _ = f.sim.SetAccess(awssim.AccessDisabled) }, "The instance metadata service is disabled (403 Forbidden): set HttpEndpoint to enabled in the instance's metadata options and in its launch template."},
+		"hop limit": {func(_ *testing.T, f *fixture) { _ = f.sim.SetAccess(awssim.AccessHopLimit) }, "The instance metadata service does not answer requests for a token, as with a hop limit of 1: let the watcher's pods use the host's network, or set HttpPutResponseHopLimit to 2 in the instance's metadata options and in its launch template."},
+		"version 1": {func(_ *testing.T, f *fixture) {
+			_ = f.sim.AddFault(awssim.MetadataFault{Path: awssim.MetadataToken, Status: 404})
 		}, "The instance metadata service gives no tokens (404 Not Found): it has to be version 2."},
-		"not EC2":     {func(_ *testing.T, r *rig) { r.sim.Set(awssim.MetadataIdentity, `{"instanceId": "vm-1"}`) }, `The instance identity document names the instance "vm-1": this is not EC2.`},
-		"no JSON":     {func(_ *testing.T, r *rig) { r.sim.Set(awssim.MetadataIdentity, "<html>") }, "An answer of the instance metadata service cannot be read: invalid character '<' looking for beginning of value."},
-		"no document": {func(_ *testing.T, r *rig) { r.sim.Set(awssim.MetadataIdentity, "") }, "The instance metadata service answers 404 Not Found."},
-		"no life-cycle": {func(t *testing.T, r *rig) {
-			if err := r.sim.AddFault(awssim.MetadataFault{Path: "meta-data/" + pathLifeCycle, Status: 500}); err != nil {
+		"not EC2":     {func(_ *testing.T, f *fixture) { f.sim.Set(awssim.MetadataIdentity, `{"instanceId": "vm-1"}`) }, `The instance identity document names the instance "vm-1": this is not EC2.`},
+		"no JSON":     {func(_ *testing.T, f *fixture) { f.sim.Set(awssim.MetadataIdentity, "<html>") }, "An answer of the instance metadata service cannot be read: invalid character '<' looking for beginning of value."},
+		"no document": {func(_ *testing.T, f *fixture) { f.sim.Set(awssim.MetadataIdentity, "") }, "The instance metadata service answers 404 Not Found."},
+		"no life-cycle": {func(t *testing.T, f *fixture) {
+			if err := f.sim.AddFault(awssim.MetadataFault{Path: "meta-data/" + pathLifeCycle, Status: 500}); err != nil {
 				t.Error(err)
 			}
 		}, "The instance metadata service answers 500 Internal Server Error."},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			r := idleRig(t)
-			c.change(t, r)
-			w, err := r.watcher()
+			f := idleFixture(t)
+			c.change(t, f)
+			w, err := f.watcher()
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -105,10 +105,10 @@ func TestStart(t *testing.T) {
 			if err := w.Run(t.Context()); err == nil || err.Error() != c.want {
 				t.Errorf("error %v\nwant  %s", err, c.want)
 			}
-			if len(r.log) != startAttempts-1 {
-				t.Errorf("%d attempts were told of, want %d", len(r.log), startAttempts-1)
+			if len(f.log) != startAttempts-1 {
+				t.Errorf("%d attempts were told of, want %d", len(f.log), startAttempts-1)
 			}
-			if err := Probe(r.beats); err == nil {
+			if err := Probe(f.beats); err == nil {
 				t.Error("the probe says that all is well")
 			}
 		})
@@ -118,17 +118,17 @@ func TestStart(t *testing.T) {
 // TestShutOut: a watcher ends, and so its pod says why, if the metadata service is disabled while it runs;
 // short of that it goes on.
 func TestShutOut(t *testing.T) {
-	r := newRig(t)
-	r.pass(time.Minute)
+	f := newFixture(t)
+	f.pass(time.Minute)
 	disable := func(access awssim.Access) {
-		if err := r.sim.SetAccess(access); err != nil {
+		if err := f.sim.SetAccess(access); err != nil {
 			t.Fatal(err)
 		}
 	}
 	until := func(d time.Duration) bool {
-		for end := r.clock.Now().Add(d); r.clock.Now().Before(end); {
-			r.pass(10 * time.Second)
-			if r.shutOut() {
+		for end := f.clock.Now().Add(d); f.clock.Now().Before(end); {
+			f.pass(10 * time.Second)
+			if f.shutOut() {
 				return true
 			}
 		}
@@ -144,7 +144,7 @@ func TestShutOut(t *testing.T) {
 	}
 	disable(awssim.AccessDisabled)
 	if !until(shutOutFor + time.Minute) {
-		t.Errorf("it goes on: %s", r.log[len(r.log)-1])
+		t.Errorf("it goes on: %s", f.log[len(f.log)-1])
 	}
 }
 
@@ -167,16 +167,16 @@ func TestNothingListens(t *testing.T) {
 
 // TestStartAgain: what goes over by itself does not keep the watcher from beginning.
 func TestStartAgain(t *testing.T) {
-	r := idleRig(t)
-	if err := r.sim.AddFault(awssim.MetadataFault{Status: 503, Times: 4}); err != nil {
+	f := idleFixture(t)
+	if err := f.sim.AddFault(awssim.MetadataFault{Status: 503, Times: 4}); err != nil {
 		t.Fatal(err)
 	}
-	w, err := r.watcher()
+	w, err := f.watcher()
 	if err != nil {
 		t.Fatal(err)
 	}
 	w.opts.Clock = hasty{}
-	if err := w.begin(t.Context()); err != nil || w.machine.InstanceID != r.id {
+	if err := w.begin(t.Context()); err != nil || w.machine.InstanceID != f.id {
 		t.Errorf("%v, instance %q", err, w.machine.InstanceID)
 	}
 }
@@ -258,29 +258,29 @@ func TestIPv6(t *testing.T) {
 
 // TestTokens: a token is asked for when the last has expired, and not for every document.
 func TestTokens(t *testing.T) {
-	r := newRig(t)
-	r.pass(4 * time.Minute)
-	if n := r.sim.Requests(awssim.MetadataToken); n != 1 {
+	f := newFixture(t)
+	f.pass(4 * time.Minute)
+	if n := f.sim.Requests(awssim.MetadataToken); n != 1 {
 		t.Errorf("%d tokens, want one", n)
 	}
-	r.pass(time.Hour)
-	if n := r.sim.Requests(awssim.MetadataToken); n < 10 || n > 14 {
+	f.pass(time.Hour)
+	if n := f.sim.Requests(awssim.MetadataToken); n < 10 || n > 14 {
 		t.Errorf("%d tokens in an hour, want one every five minutes", n)
 	}
-	r.say(awssim.MetadataEvent{Kind: awssim.MetadataKindSpot})
-	r.pass(3 * time.Second)
-	r.one()
-	if len(r.log) != 2 {
-		t.Errorf("an expired token is nothing to tell of:\n%s", strings.Join(r.log, "\n"))
+	f.say(awssim.MetadataEvent{Kind: awssim.MetadataKindSpot})
+	f.pass(3 * time.Second)
+	f.one()
+	if len(f.log) != 2 {
+		t.Errorf("an expired token is nothing to tell of:\n%s", strings.Join(f.log, "\n"))
 	}
 }
 
 func TestIdentity(t *testing.T) {
-	r := idleRig(t)
+	f := idleFixture(t)
 	long := strings.Repeat("x", 65)
-	r.sim.Set(awssim.MetadataIdentity, `{"instanceId": "`+r.id+`", "instanceType": "`+long+`", "region": "us-east-1"}`)
-	r.sim.Set("meta-data/"+pathLifeCycle, "")
-	m, err := newMetadata(r.sim.URL(), nil)
+	f.sim.Set(awssim.MetadataIdentity, `{"instanceId": "`+f.id+`", "instanceType": "`+long+`", "region": "us-east-1"}`)
+	f.sim.Set("meta-data/"+pathLifeCycle, "")
+	m, err := newMetadata(f.sim.URL(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -288,12 +288,12 @@ func TestIdentity(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := identity{r.id, &v1alpha1.Instance{Region: "us-east-1"}}
+	want := identity{f.id, &v1alpha1.Instance{Region: "us-east-1"}}
 	if diff := cmp.Diff(want, got, cmp.AllowUnexported(identity{})); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
-	r.sim.Set(awssim.MetadataIdentity, `{"instanceId": "`+r.id+`"}`)
-	if got, err = m.identify(t.Context()); err != nil || got != (identity{instanceID: r.id}) {
+	f.sim.Set(awssim.MetadataIdentity, `{"instanceId": "`+f.id+`"}`)
+	if got, err = m.identify(t.Context()); err != nil || got != (identity{instanceID: f.id}) {
 		t.Errorf("%+v, %v", got, err)
 	}
 }

@@ -86,13 +86,13 @@ func TestMetricsAreServedWhereAsked(t *testing.T) {
 		t.Fatal(err)
 	}
 	address := listener.Addr().String()
-	r := newRig(t)
-	r.opts.Metrics = address
-	r.serve(t.Context()) // returns: the port is taken
+	f := newFixture(t)
+	f.opts.Metrics = address
+	f.serve(t.Context()) // returns: the port is taken
 	ctx, stop := context.WithCancel(t.Context())
 	served := make(chan struct{})
-	go func() { defer close(served); r.serveAt(ctx, listener) }()
-	r.poll(t.Context())
+	go func() { defer close(served); f.serveAt(ctx, listener) }()
+	f.poll(t.Context())
 	body, err := get("http://" + address + "/metrics")
 	if err != nil || !strings.Contains(body, `requests_total{document="spot",result="succeeded"} 1`) {
 		t.Errorf("%v, %s", err, body)

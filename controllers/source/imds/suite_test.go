@@ -81,8 +81,8 @@ var epoch = time.Date(2026, 11, 22, 5, 8, 0, 0, time.UTC)
 
 var instances atomic.Int64
 
-// rig is an instance's metadata and watchers of it, one after the other.
-type rig struct {
+// fixture is an instance's metadata and watchers of it, one after the other.
+type fixture struct {
 	t        *testing.T
 	clock    *clocktesting.FakeClock
 	sim      *awssim.Metadata
@@ -98,124 +98,124 @@ type rig struct {
 	*Watcher // that is running
 }
 
-// newRig makes a watcher that has begun, of an instance of its own.
-func newRig(t *testing.T) *rig {
+// newFixture makes a watcher that has begun, of an instance of its own.
+func newFixture(t *testing.T) *fixture {
 	t.Helper()
-	r := idleRig(t)
-	r.restart()
-	return r
+	f := idleFixture(t)
+	f.restart()
+	return f
 }
 
-// idleRig is one without a watcher.
-func idleRig(t *testing.T) *rig {
+// idleFixture is one without a watcher.
+func idleFixture(t *testing.T) *fixture {
 	t.Helper()
 	n := instances.Add(1)
-	r := &rig{
+	f := &fixture{
 		t: t, clock: clocktesting.NewFakeClock(epoch), id: fmt.Sprintf("i-0abc%013x", n), node: fmt.Sprintf("ip-10-0-0-%d.ec2.internal", n),
 		beats: filepath.Join(t.TempDir(), "heartbeat"),
 	}
-	sim, err := awssim.StartMetadata(awssim.MetadataOptions{Instance: awssim.MetadataInstance{ID: r.id}, Now: r.clock.Now})
+	sim, err := awssim.StartMetadata(awssim.MetadataOptions{Instance: awssim.MetadataInstance{ID: f.id}, Now: f.clock.Now})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = sim.Close() })
-	r.sim = sim
-	return r
+	f.sim = sim
+	return f
 }
 
 // watcher makes one that has not begun.
-func (r *rig) watcher() (*Watcher, error) {
-	config := cluster.Get(r.t).Config()
-	r.t.Cleanup(func() {
+func (f *fixture) watcher() (*Watcher, error) {
+	config := cluster.Get(f.t).Config()
+	f.t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second) // the test's own has ended
 		defer cancel()
-		nt := &v1alpha1.NodeTermination{ObjectMeta: metav1.ObjectMeta{Name: r.id}}
-		if err := client.IgnoreNotFound(admin(r.t).Delete(ctx, nt)); err != nil {
-			r.t.Logf("cleaning up: %v", err)
+		nt := &v1alpha1.NodeTermination{ObjectMeta: metav1.ObjectMeta{Name: f.id}}
+		if err := client.IgnoreNotFound(admin(f.t).Delete(ctx, nt)); err != nil {
+			f.t.Logf("cleaning up: %v", err)
 		}
 	})
 	config.Impersonate = rest.ImpersonationConfig{UserName: watcherUser}
 	config.Wrap(func(next http.RoundTripper) http.RoundTripper {
 		return roundTripper(func(request *http.Request) (*http.Response, error) {
-			r.requests.Add(1)
+			f.requests.Add(1)
 			return next.RoundTrip(request)
 		})
 	})
-	if r.change != nil {
-		r.change(config)
+	if f.change != nil {
+		f.change(config)
 	}
 	return newWatcher(Options{
-		NodeName: r.node, BootID: "boot-1", PollInterval: 2 * time.Second, Endpoint: r.sim.URL(), Heartbeat: r.beats,
-		Config: config, Log: funcr.New(r.note, funcr.Options{}), Clock: r.clock,
-	}, r.faults)
+		NodeName: f.node, BootID: "boot-1", PollInterval: 2 * time.Second, Endpoint: f.sim.URL(), Heartbeat: f.beats,
+		Config: config, Log: funcr.New(f.note, funcr.Options{}), Clock: f.clock,
+	}, f.faults)
 }
 
 type roundTripper func(*http.Request) (*http.Response, error)
 
 func (f roundTripper) RoundTrip(request *http.Request) (*http.Response, error) { return f(request) }
 
-func (r *rig) note(_, args string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.log = append(r.log, args)
+func (f *fixture) note(_, args string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.log = append(f.log, args)
 }
 
 // restart replaces the watcher by a new process's, which knows nothing.
-func (r *rig) restart() {
-	r.t.Helper()
-	w, err := r.watcher()
+func (f *fixture) restart() {
+	f.t.Helper()
+	w, err := f.watcher()
 	if err == nil {
-		err = w.begin(r.t.Context())
+		err = w.begin(f.t.Context())
 	}
 	if err != nil {
-		r.t.Fatal(err)
+		f.t.Fatal(err)
 	}
-	r.Watcher = w
+	f.Watcher = w
 }
 
 // pass lets time pass, and the watcher do what is due.
-func (r *rig) pass(d time.Duration) {
-	r.t.Helper()
-	for end := r.clock.Now().Add(d); ; {
-		next := r.step(r.t.Context())
+func (f *fixture) pass(d time.Duration) {
+	f.t.Helper()
+	for end := f.clock.Now().Add(d); ; {
+		next := f.step(f.t.Context())
 		if next.After(end) {
-			r.clock.SetTime(end)
+			f.clock.SetTime(end)
 			return
 		}
-		if !next.After(r.clock.Now()) {
-			r.t.Fatalf("the watcher does not rest at %s", next)
+		if !next.After(f.clock.Now()) {
+			f.t.Fatalf("the watcher does not rest at %s", next)
 		}
-		r.clock.SetTime(next)
+		f.clock.SetTime(next)
 	}
 }
 
-func (r *rig) say(e awssim.MetadataEvent) {
-	r.t.Helper()
-	if err := r.sim.Say(e); err != nil {
-		r.t.Fatal(err)
+func (f *fixture) say(e awssim.MetadataEvent) {
+	f.t.Helper()
+	if err := f.sim.Say(e); err != nil {
+		f.t.Fatal(err)
 	}
 }
 
 // stored is the NodeTermination, nil if there is none.
-func (r *rig) stored() *v1alpha1.NodeTermination {
-	r.t.Helper()
+func (f *fixture) stored() *v1alpha1.NodeTermination {
+	f.t.Helper()
 	var nt v1alpha1.NodeTermination
-	err := admin(r.t).Get(r.t.Context(), client.ObjectKey{Name: r.id}, &nt)
+	err := admin(f.t).Get(f.t.Context(), client.ObjectKey{Name: f.id}, &nt)
 	if apierrors.IsNotFound(err) {
 		return nil
 	}
 	if err != nil {
-		r.t.Fatal(err)
+		f.t.Fatal(err)
 	}
 	return &nt
 }
 
 // one is the only event that is stored.
-func (r *rig) one() v1alpha1.Event {
-	r.t.Helper()
-	nt := r.stored()
+func (f *fixture) one() v1alpha1.Event {
+	f.t.Helper()
+	nt := f.stored()
 	if nt == nil || len(nt.Spec.Events) != 1 {
-		r.t.Fatalf("stored is %+v, want one event", nt)
+		f.t.Fatalf("stored is %+v, want one event", nt)
 	}
 	return nt.Spec.Events[0]
 }

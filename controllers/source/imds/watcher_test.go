@@ -58,20 +58,20 @@ func TestDocuments(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := newRig(t)
-			r.say(c.say)
-			r.clock.SetTime(epoch.Add(5 * time.Second))
-			r.pass(0)
+			f := newFixture(t)
+			f.say(c.say)
+			f.clock.SetTime(epoch.Add(5 * time.Second))
+			f.pass(0)
 			c.want.Source = v1alpha1.SourceIMDS
-			nt := r.stored()
+			nt := f.stored()
 			if nt == nil {
-				t.Fatalf("nothing was stored: %s", r.log)
+				t.Fatalf("nothing was stored: %s", f.log)
 			}
 			if diff := cmp.Diff([]v1alpha1.Event{c.want}, nt.Spec.Events, ignoreID); diff != "" {
 				t.Errorf("events -want +got:\n%s", diff)
 			}
 			want := v1alpha1.NodeTerminationSpec{
-				InstanceID: r.id, NodeName: r.node,
+				InstanceID: f.id, NodeName: f.node,
 				Instance: &v1alpha1.Instance{Type: "m6i.large", LifeCycle: "spot", AvailabilityZone: "us-east-1a", Region: "us-east-1", AccountID: awssim.Account},
 			}
 			nt.Spec.Events = nil
@@ -84,69 +84,69 @@ func TestDocuments(t *testing.T) {
 
 // TestQuiet: while nothing is announced, the API server does not hear of the watcher.
 func TestQuiet(t *testing.T) {
-	r := newRig(t)
-	r.say(awssim.MetadataEvent{Kind: awssim.MetadataKindTargetState, State: "InService"})
-	before := r.sim.Requests("")
-	r.pass(time.Hour)
-	if n := r.requests.Load(); n != 0 {
+	f := newFixture(t)
+	f.say(awssim.MetadataEvent{Kind: awssim.MetadataKindTargetState, State: "InService"})
+	before := f.sim.Requests("")
+	f.pass(time.Hour)
+	if n := f.requests.Load(); n != 0 {
 		t.Errorf("%d requests to the API server, want none", n)
 	}
 	for path, want := range map[string]int{
 		event.PathSpotInstanceAction: 1800, event.PathTargetLifecycleState: 360, event.PathRebalance: 360,
 		event.PathMaintenance: 120, event.PathMaintenanceHistory: 120,
 	} {
-		if n := r.sim.Requests("meta-data/" + path); n < want*9/10 || n > want*12/10 {
+		if n := f.sim.Requests("meta-data/" + path); n < want*9/10 || n > want*12/10 {
 			t.Errorf("%s was read %d times in an hour, want %d or so", path, n, want)
 		}
 	}
-	if n := r.sim.Requests("") - before; n > 3500 {
+	if n := f.sim.Requests("") - before; n > 3500 {
 		t.Errorf("%d requests to the metadata service, want at most 3500", n)
 	}
 }
 
 // TestAgain: what was heard before, by this process or one before it, changes nothing.
 func TestAgain(t *testing.T) {
-	r := newRig(t)
+	f := newFixture(t)
 	for _, e := range []awssim.MetadataEvent{
 		{Kind: awssim.MetadataKindSpot},
 		{Kind: awssim.MetadataKindRebalance},
 		{Kind: awssim.MetadataKindTargetState},
 		{Kind: awssim.MetadataKindMaintenance},
 	} {
-		r.say(e)
+		f.say(e)
 	}
-	r.pass(time.Minute)
-	before := r.stored()
+	f.pass(time.Minute)
+	before := f.stored()
 	if before == nil || len(before.Spec.Events) != 4 {
 		t.Fatalf("stored is %+v, want four events", before)
 	}
-	if n := r.requests.Load(); n > 6 {
+	if n := f.requests.Load(); n > 6 {
 		t.Errorf("%d requests, want at most one for each event, and one more where it does not say since when", n)
 	}
 	for range 3 {
-		r.restart()
-		r.pass(time.Minute)
+		f.restart()
+		f.pass(time.Minute)
 	}
-	if after := r.stored(); after.ResourceVersion != before.ResourceVersion {
+	if after := f.stored(); after.ResourceVersion != before.ResourceVersion {
 		t.Errorf("stored again:\n%s", cmp.Diff(before, after))
 	}
 }
 
 // TestSiblings: what others have heard stays.
 func TestSiblings(t *testing.T) {
-	r := newRig(t)
+	f := newFixture(t)
 	other := v1alpha1.Event{ID: "1e5527d7", Kind: v1alpha1.SpotInterruption, Source: v1alpha1.SourceSQS, Time: *at(0), Deadline: at(2 * time.Minute)}
 	err := admin(t).Create(t.Context(), &v1alpha1.NodeTermination{
-		ObjectMeta: metav1.ObjectMeta{Name: r.id},
-		Spec:       v1alpha1.NodeTerminationSpec{InstanceID: r.id, NodeName: r.node, Events: []v1alpha1.Event{other}},
+		ObjectMeta: metav1.ObjectMeta{Name: f.id},
+		Spec:       v1alpha1.NodeTerminationSpec{InstanceID: f.id, NodeName: f.node, Events: []v1alpha1.Event{other}},
 	}, client.FieldOwner("nto-1e5527d7"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.say(awssim.MetadataEvent{Kind: awssim.MetadataKindSpot})
-	r.say(awssim.MetadataEvent{Kind: awssim.MetadataKindRebalance})
-	r.pass(0)
-	nt := r.stored()
+	f.say(awssim.MetadataEvent{Kind: awssim.MetadataKindSpot})
+	f.say(awssim.MetadataEvent{Kind: awssim.MetadataKindRebalance})
+	f.pass(0)
+	nt := f.stored()
 	if len(nt.Spec.Events) != 3 || nt.Spec.Events[0].ID != other.ID || nt.Spec.Instance == nil {
 		t.Errorf("stored is %+v, want three events and the instance", nt.Spec)
 	}
@@ -154,194 +154,194 @@ func TestSiblings(t *testing.T) {
 
 // TestMaintenance: a maintenance is rescheduled, called off, and heard of for long after.
 func TestMaintenance(t *testing.T) {
-	r := newRig(t)
+	f := newFixture(t)
 	say := func(state string, notBefore time.Duration) {
-		r.say(awssim.MetadataEvent{Kind: awssim.MetadataKindMaintenance, State: state, NotBefore: epoch.Add(notBefore)})
-		r.pass(time.Minute)
+		f.say(awssim.MetadataEvent{Kind: awssim.MetadataKindMaintenance, State: state, NotBefore: epoch.Add(notBefore)})
+		f.pass(time.Minute)
 	}
 	say("active", 48*time.Hour)
-	first := r.one()
+	first := f.one()
 	say("active", 72*time.Hour)
-	second := r.one()
+	second := f.one()
 	if first.ID != second.ID || !second.NotBefore.Equal(at(72*time.Hour)) || !second.Time.Equal(&first.Time) {
 		t.Errorf("rescheduled: %+v, was %+v", second, first)
 	}
 	say("canceled", 72*time.Hour)
 	want := second
 	want.Cancelled = ptr.To(true)
-	if diff := cmp.Diff(want, r.one()); diff != "" {
+	if diff := cmp.Diff(want, f.one()); diff != "" {
 		t.Fatalf("called off, -want +got:\n%s", diff)
 	}
-	called := r.stored()
-	n := r.requests.Load()
-	r.pass(time.Hour)
-	if r.requests.Load() != n {
-		t.Errorf("%d more requests", r.requests.Load()-n)
+	called := f.stored()
+	n := f.requests.Load()
+	f.pass(time.Hour)
+	if f.requests.Load() != n {
+		t.Errorf("%d more requests", f.requests.Load()-n)
 	}
-	r.restart()
-	r.pass(time.Hour)
+	f.restart()
+	f.pass(time.Hour)
 	say("active", 72*time.Hour) // and the metadata contradicts itself
 	say("completed", 72*time.Hour)
-	if diff := cmp.Diff(want, r.one()); diff != "" {
+	if diff := cmp.Diff(want, f.one()); diff != "" {
 		t.Errorf("after a restart, -want +got:\n%s", diff)
 	}
-	if called.UID != r.stored().UID {
+	if called.UID != f.stored().UID {
 		t.Error("it is another NodeTermination")
 	}
 }
 
 // TestHistoryAlone: what is over makes no NodeTermination, and no entry of one that is about something else.
 func TestHistoryAlone(t *testing.T) {
-	r := newRig(t)
-	r.say(awssim.MetadataEvent{Kind: awssim.MetadataKindMaintenance, State: "completed"})
-	r.pass(time.Hour)
-	if nt := r.stored(); nt != nil {
+	f := newFixture(t)
+	f.say(awssim.MetadataEvent{Kind: awssim.MetadataKindMaintenance, State: "completed"})
+	f.pass(time.Hour)
+	if nt := f.stored(); nt != nil {
 		t.Fatalf("stored is %+v, want nothing", nt)
 	}
-	if n := r.requests.Load(); n != 1 {
+	if n := f.requests.Load(); n != 1 {
 		t.Errorf("%d requests, want one that finds nothing", n)
 	}
-	r.say(awssim.MetadataEvent{Kind: awssim.MetadataKindSpot})
-	r.pass(time.Minute)
-	r.restart()
-	r.pass(time.Minute)
-	if e := r.one(); e.Kind != v1alpha1.SpotInterruption {
+	f.say(awssim.MetadataEvent{Kind: awssim.MetadataKindSpot})
+	f.pass(time.Minute)
+	f.restart()
+	f.pass(time.Minute)
+	if e := f.one(); e.Kind != v1alpha1.SpotInterruption {
 		t.Errorf("stored is %+v", e)
 	}
 }
 
 // TestHealth: what AWS Health has announced is called off by the metadata, once.
 func TestHealth(t *testing.T) {
-	r := newRig(t)
+	f := newFixture(t)
 	health := v1alpha1.Event{ID: "health", Kind: v1alpha1.ScheduledMaintenance, Source: v1alpha1.SourceSQS, Time: *at(0), NotBefore: at(48 * time.Hour)}
 	err := admin(t).Create(t.Context(), &v1alpha1.NodeTermination{
-		ObjectMeta: metav1.ObjectMeta{Name: r.id},
-		Spec:       v1alpha1.NodeTerminationSpec{InstanceID: r.id, NodeName: r.node, Events: []v1alpha1.Event{health}},
+		ObjectMeta: metav1.ObjectMeta{Name: f.id},
+		Spec:       v1alpha1.NodeTerminationSpec{InstanceID: f.id, NodeName: f.node, Events: []v1alpha1.Event{health}},
 	}, client.FieldOwner("nto-health"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.say(awssim.MetadataEvent{Kind: awssim.MetadataKindMaintenance, State: "canceled", NotBefore: epoch.Add(48 * time.Hour)})
-	r.pass(time.Minute)
-	nt := r.stored()
+	f.say(awssim.MetadataEvent{Kind: awssim.MetadataKindMaintenance, State: "canceled", NotBefore: epoch.Add(48 * time.Hour)})
+	f.pass(time.Minute)
+	nt := f.stored()
 	if len(nt.Spec.Events) != 2 {
 		t.Fatalf("events %+v, want two", nt.Spec.Events)
 	}
 	if e := nt.Spec.Events[1]; !ptr.Deref(e.Cancelled, false) || !e.NotBefore.Equal(health.NotBefore) || e.Source != v1alpha1.SourceIMDS {
 		t.Errorf("it is called off by %+v", e)
 	}
-	r.restart()
-	r.pass(time.Minute)
-	if after := r.stored(); after.ResourceVersion != nt.ResourceVersion {
+	f.restart()
+	f.pass(time.Minute)
+	if after := f.stored(); after.ResourceVersion != nt.ResourceVersion {
 		t.Errorf("called off again:\n%s", cmp.Diff(nt, after))
 	}
 }
 
 // TestDeleted: a NodeTermination that somebody deletes while its event is called off is not made again.
 func TestDeleted(t *testing.T) {
-	r := newRig(t)
-	r.say(awssim.MetadataEvent{Kind: awssim.MetadataKindMaintenance})
-	r.pass(time.Minute)
-	if err := admin(t).Delete(t.Context(), r.stored()); err != nil {
+	f := newFixture(t)
+	f.say(awssim.MetadataEvent{Kind: awssim.MetadataKindMaintenance})
+	f.pass(time.Minute)
+	if err := admin(t).Delete(t.Context(), f.stored()); err != nil {
 		t.Fatal(err)
 	}
-	r.say(awssim.MetadataEvent{Kind: awssim.MetadataKindMaintenance, State: "canceled"})
-	r.pass(time.Minute)
-	if nt := r.stored(); nt != nil {
+	f.say(awssim.MetadataEvent{Kind: awssim.MetadataKindMaintenance, State: "canceled"})
+	f.pass(time.Minute)
+	if nt := f.stored(); nt != nil {
 		t.Errorf("stored is %+v, want nothing", nt)
 	}
 }
 
 // TestKilledBeforeStored: the process has heard of it and dies.
 func TestKilledBeforeStored(t *testing.T) {
-	r := newRig(t)
-	r.say(awssim.MetadataEvent{Kind: awssim.MetadataKindSpot})
-	r.poll(t.Context())
-	if len(r.unstored()) != 1 || r.stored() != nil {
-		t.Fatalf("heard: %+v", r.unstored())
+	f := newFixture(t)
+	f.say(awssim.MetadataEvent{Kind: awssim.MetadataKindSpot})
+	f.poll(t.Context())
+	if len(f.unstored()) != 1 || f.stored() != nil {
+		t.Fatalf("heard: %+v", f.unstored())
 	}
-	r.clock.Step(5 * time.Second)
-	r.restart()
-	r.pass(0)
-	if e := r.one(); e.Kind != v1alpha1.SpotInterruption || !e.Deadline.Equal(at(2*time.Minute)) {
+	f.clock.Step(5 * time.Second)
+	f.restart()
+	f.pass(0)
+	if e := f.one(); e.Kind != v1alpha1.SpotInterruption || !e.Deadline.Equal(at(2*time.Minute)) {
 		t.Errorf("stored is %+v", e)
 	}
 }
 
 // TestAPIServerAway: the notice comes while the API server is away for half a minute.
 func TestAPIServerAway(t *testing.T) {
-	r := newRig(t)
-	r.pass(10 * time.Second)
+	f := newFixture(t)
+	f.pass(10 * time.Second)
 	cluster.Get(t).StopAPIServer(t)
-	r.say(awssim.MetadataEvent{Kind: awssim.MetadataKindSpot})
-	deadline := r.clock.Now().Add(2 * time.Minute)
-	r.pass(30 * time.Second)
-	tried := r.requests.Load()
+	f.say(awssim.MetadataEvent{Kind: awssim.MetadataKindSpot})
+	deadline := f.clock.Now().Add(2 * time.Minute)
+	f.pass(30 * time.Second)
+	tried := f.requests.Load()
 	if tried < 5 || tried > 30 {
 		t.Errorf("%d attempts in half a minute, want some but not many", tried)
 	}
-	if err := Probe(r.beats); err == nil {
+	if err := Probe(f.beats); err == nil {
 		t.Error("the probe says that all is well")
 	}
 	cluster.Get(t).StartAPIServer(t)
-	r.pass(maxRetry)
-	if e := r.one(); !e.Deadline.Time.Equal(deadline) {
+	f.pass(maxRetry)
+	if e := f.one(); !e.Deadline.Time.Equal(deadline) {
 		t.Errorf("stored is %+v", e)
 	}
-	n := r.requests.Load()
-	r.pass(time.Minute)
-	if r.requests.Load() != n {
-		t.Errorf("%d more requests once it was stored", r.requests.Load()-n)
+	n := f.requests.Load()
+	f.pass(time.Minute)
+	if f.requests.Load() != n {
+		t.Errorf("%d more requests once it was stored", f.requests.Load()-n)
 	}
 	complaints := 0
-	for _, line := range r.log {
+	for _, line := range f.log {
 		if strings.Contains(line, "could not be stored") {
 			complaints++
 		}
 	}
 	if complaints != 1 {
-		t.Errorf("%d complaints in the log, want one:\n%s", complaints, strings.Join(r.log, "\n"))
+		t.Errorf("%d complaints in the log, want one:\n%s", complaints, strings.Join(f.log, "\n"))
 	}
 }
 
 // TestRefused: what the API server does not take is tried again, seldom, and does not hold up the rest.
 func TestRefused(t *testing.T) {
-	r := newRig(t)
+	f := newFixture(t)
 	err := admin(t).Create(t.Context(), &v1alpha1.NodeTermination{
-		ObjectMeta: metav1.ObjectMeta{Name: r.id},
-		Spec: v1alpha1.NodeTerminationSpec{InstanceID: r.id, NodeName: "another", Events: []v1alpha1.Event{
+		ObjectMeta: metav1.ObjectMeta{Name: f.id},
+		Spec: v1alpha1.NodeTerminationSpec{InstanceID: f.id, NodeName: "another", Events: []v1alpha1.Event{
 			{ID: "x", Kind: v1alpha1.SpotInterruption, Source: v1alpha1.SourceIMDS, Time: *at(0)},
 		}},
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.say(awssim.MetadataEvent{Kind: awssim.MetadataKindSpot})
-	r.pass(time.Minute)
-	if n := r.requests.Load(); n < 10 || n > 20 {
+	f.say(awssim.MetadataEvent{Kind: awssim.MetadataKindSpot})
+	f.pass(time.Minute)
+	if n := f.requests.Load(); n < 10 || n > 20 {
 		t.Errorf("%d attempts in a minute, want one every %s", n, maxRetry)
 	}
-	if len(r.log) != 2 || !strings.Contains(r.log[1], "nodeName cannot change") {
-		t.Errorf("the log says:\n%s", strings.Join(r.log, "\n"))
+	if len(f.log) != 2 || !strings.Contains(f.log[1], "nodeName cannot change") {
+		t.Errorf("the log says:\n%s", strings.Join(f.log, "\n"))
 	}
-	if err := admin(t).Delete(t.Context(), r.stored()); err != nil {
+	if err := admin(t).Delete(t.Context(), f.stored()); err != nil {
 		t.Fatal(err)
 	}
-	r.pass(maxRetry)
-	if e := r.one(); e.Kind != v1alpha1.SpotInterruption || r.stored().Spec.NodeName != r.node {
-		t.Errorf("stored is %+v", r.stored().Spec)
+	f.pass(maxRetry)
+	if e := f.one(); e.Kind != v1alpha1.SpotInterruption || f.stored().Spec.NodeName != f.node {
+		t.Errorf("stored is %+v", f.stored().Spec)
 	}
 }
 
 // TestJitter: the watchers of a cluster do not keep step.
 func TestJitter(t *testing.T) {
-	r := newRig(t)
+	f := newFixture(t)
 	pauses := map[time.Duration]bool{}
 	for range 20 {
-		before := r.clock.Now()
-		next := r.step(t.Context())
+		before := f.clock.Now()
+		next := f.step(t.Context())
 		pauses[next.Sub(before)] = true
-		r.clock.SetTime(next)
+		f.clock.SetTime(next)
 	}
 	if len(pauses) < 10 {
 		t.Errorf("only %d different pauses in 20 polls", len(pauses))

@@ -126,7 +126,7 @@ func TestSlowStoringHoldsTheMessage(t *testing.T) {
 }
 
 // A queue full of rubbish neither hides what is good nor takes more and more.
-func TestRubbish(t *testing.T) {
+func TestMalformedMessages(t *testing.T) {
 	const rubbish, good = 1000, 10
 	var nodes []client.Object
 	for i := range good {

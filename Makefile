@@ -146,9 +146,9 @@ performance: ## Write what "make bench BENCH=--json=docs/performance.json" measu
 	@go run ./hack/bench page --json=docs/performance.json
 
 .PHONY: picture
-picture: ## Draw the dashboard, docs/dashboard.svg, of what managers say while the benchmark drains nodes.
+picture: ## Draw the dashboard, docs/dashboard.svg, with a manager's metrics of some eventful minutes.
 	@mkdir -p $(BIN)
-	go run ./hack/bench drain --nodes=10,20 --pods-per-budget=10 --metrics=$(BIN)/metrics.txt
+	go run ./hack/bench scenario --metrics=$(BIN)/metrics.txt
 	go -C hack/dashboard run . $(BIN)/metrics.txt > $(BIN)/dashboard.svg && mv $(BIN)/dashboard.svg docs/dashboard.svg
 
 .PHONY: fuzz

@@ -94,6 +94,7 @@ func TestMistakes(t *testing.T) {
 		"drain --messages=0": "write 1 or more",
 		"--runs=1 drain":     "names first",
 		"page":               "--json",
+		"scenario":           "--metrics",
 	} {
 		if err := run(t.Context(), strings.Fields(args), io.Discard); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("bench %s: %v, want an error with %q", args, err, want)

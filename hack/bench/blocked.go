@@ -32,7 +32,7 @@ func measureBlocked(ctx context.Context, l *lab, o *options, r *results) error {
 	if err := l.start(ctx); err != nil {
 		return err
 	}
-	f, err := l.newFleet(ctx, blockedNodes, blockedPods, inBudgets(blockedPods))
+	f, err := l.newFleet(ctx, l.name(), blockedNodes, blockedPods, inBudgets(blockedPods))
 	if err != nil {
 		return err
 	}

@@ -23,7 +23,7 @@ func measureDelivery(ctx context.Context, l *lab, o *options, r *results) error 
 	if err := l.start(ctx); err != nil {
 		return err
 	}
-	f, err := l.newFleet(ctx, o.messages, 0, nil)
+	f, err := l.newFleet(ctx, l.name(), o.messages, 0, nil)
 	if err != nil {
 		return err
 	}

@@ -54,14 +54,6 @@ func measureDrain(ctx context.Context, l *lab, o *options, r *results) error {
 	if err := l.start(ctx); err != nil {
 		return err
 	}
-	if o.metrics != "" {
-		scraper, err := l.newScraper(ctx, o.metrics)
-		if err != nil {
-			return err
-		}
-		defer scraper.close()
-		l.scraper = scraper
-	}
 	r.Drain = nil
 	for _, nodes := range o.nodes {
 		of := fleetOptions{nodes: nodes, podsPerNode: o.pods, perBudget: o.perBudget}
@@ -102,7 +94,7 @@ func measureDrainOf(ctx context.Context, l *lab, of fleetOptions) (run drainRun,
 
 // prepare makes a fleet and lets the control plane come to rest.
 func (l *lab) prepare(ctx context.Context, of fleetOptions) (*fleet, error) {
-	f, err := l.newFleet(ctx, of.nodes, of.podsPerNode, inBudgets(of.perBudget))
+	f, err := l.newFleet(ctx, l.name(), of.nodes, of.podsPerNode, inBudgets(of.perBudget))
 	if err != nil {
 		return nil, err
 	}
@@ -138,15 +130,10 @@ func measureOperator(ctx context.Context, l *lab, of fleetOptions) (operatorDrai
 	if err != nil {
 		return operatorDrain{}, err
 	}
-	address, err := freeAddress()
+	m, err := l.startManager(ctx, leads)
 	if err != nil {
 		return operatorDrain{}, err
 	}
-	m, err := l.startManager(ctx, leads, "--metrics-bind-address="+address)
-	if err != nil {
-		return operatorDrain{}, err
-	}
-	defer l.scrape(ctx, address)()
 	result, err := drainBy(ctx, m, f)
 	if err != nil {
 		return result, fmt.Errorf("%w\nThe end of the manager's log:\n%s", errors.Join(err, m.Stop()), m.LogTail(20))

@@ -36,8 +36,8 @@ type pod struct {
 }
 
 // newFleet creates nodes, and so many pods on each, and waits until all are ready.
-func (l *lab) newFleet(ctx context.Context, nodes, podsPerNode int, change func(i int, pod *corev1.Pod)) (*fleet, error) {
-	f := &fleet{lab: l, name: l.name(), nodes: make([]node, nodes), pods: make([]pod, nodes*podsPerNode)}
+func (l *lab) newFleet(ctx context.Context, name string, nodes, podsPerNode int, change func(i int, pod *corev1.Pod)) (*fleet, error) {
+	f := &fleet{lab: l, name: name, nodes: make([]node, nodes), pods: make([]pod, nodes*podsPerNode)}
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: f.name}}
 	if _, err := l.core.Namespaces().Create(ctx, namespace, metav1.CreateOptions{}); err != nil {
 		return nil, err

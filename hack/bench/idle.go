@@ -27,7 +27,7 @@ func measureIdle(ctx context.Context, l *lab, o *options, r *results) error {
 	}
 	r.Idle = nil
 	for _, pods := range []int{0, o.idlePods} {
-		f, err := l.newFleet(ctx, idleNodes, 0, nil)
+		f, err := l.newFleet(ctx, l.name(), idleNodes, 0, nil)
 		if err != nil {
 			return err
 		}

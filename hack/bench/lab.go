@@ -46,8 +46,7 @@ type lab struct {
 	audit   *auditLog
 	binary  string // the manager
 
-	scraper *scraper     // nil: nobody asks for metrics
-	names   atomic.Int64 // given so far
+	names atomic.Int64 // given so far
 }
 
 func newLab() (*lab, error) {

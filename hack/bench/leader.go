@@ -22,7 +22,7 @@ func measureLeader(ctx context.Context, l *lab, o *options, r *results) error {
 	if err := l.start(ctx); err != nil {
 		return err
 	}
-	f, err := l.newFleet(ctx, 2*o.runs, 0, nil)
+	f, err := l.newFleet(ctx, l.name(), 2*o.runs, 0, nil)
 	if err != nil {
 		return err
 	}

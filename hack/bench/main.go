@@ -45,11 +45,15 @@ var benches = []bench{
 	{"idle", "what the manager uses at rest, with and without pods in the cluster", measureIdle, idleTables},
 }
 
-// pageCommand is the one argument that measures nothing.
-const pageCommand = "page"
+// Commands that measure nothing, each to be given alone.
+const (
+	pageCommand     = "page"
+	scenarioCommand = "scenario"
+)
 
-// options are the flags.
+// options are the flags, and the command if it is not to measure.
 type options struct {
+	command   string
 	json      string
 	nodes     counts
 	pods      int
@@ -99,8 +103,11 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	if chosen == nil {
+	switch o.command {
+	case pageCommand:
 		return writePage(o.json)
+	case scenarioCommand:
+		return recordScenario(ctx, o.metrics)
 	}
 	r, err := readResults(o.json)
 	if err != nil {
@@ -134,8 +141,8 @@ func measureAll(ctx context.Context, l *lab, chosen []bench, o *options, r *resu
 	return nil
 }
 
-// parse reads the command line: names of benches and then flags. No name, or all, is every bench; no
-// bench at all is for the page.
+// parse reads the command line: names of benches, or a command, and then flags. No name, or all, is
+// every bench.
 func parse(args []string, out io.Writer) ([]bench, *options, error) {
 	o := &options{nodes: counts{10, 50, 200, 500}}
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
@@ -144,7 +151,7 @@ func parse(args []string, out io.Writer) ([]bench, *options, error) {
 	flags.Var(&o.nodes, "nodes", "drain: so many `nodes` at once, one measurement for each number")
 	flags.IntVar(&o.pods, "pods", 0, "drain: pods on each node (default 30, and 20 from 500 nodes on)")
 	flags.IntVar(&o.perBudget, "pods-per-budget", 0, "drain: so many pods share a PodDisruptionBudget, which lets all of them go; 0 for no budgets")
-	flags.StringVar(&o.metrics, "metrics", "", "drain: keep what managers say in their metrics, each second, in this `file`")
+	flags.StringVar(&o.metrics, "metrics", "", "scenario: write the manager's metrics, each second, to this `file`")
 	flags.IntVar(&o.messages, "messages", 100, "delivery: messages, one after the other")
 	flags.IntVar(&o.runs, "runs", 5, "leader: how often a leader is killed, and how often one is stopped")
 	flags.DurationVar(&o.length, "for", 2*time.Minute, "blocked, idle, watcher: how long to measure")
@@ -177,9 +184,13 @@ func choose(names []string, o *options) ([]bench, error) {
 	if len(names) == 0 || slices.Equal(names, []string{"all"}) {
 		return benches, nil
 	}
-	if slices.Equal(names, []string{pageCommand}) {
-		if o.json == "" {
+	if len(names) == 1 && (names[0] == pageCommand || names[0] == scenarioCommand) {
+		o.command = names[0]
+		switch {
+		case o.command == pageCommand && o.json == "":
 			return nil, errors.New("page: name the file of the results with --json")
+		case o.command == scenarioCommand && o.metrics == "":
+			return nil, errors.New("scenario: name the file for the metrics with --metrics")
 		}
 		return nil, nil
 	}
@@ -207,6 +218,7 @@ func usage(out io.Writer, flags *flag.FlagSet) {
 	for _, b := range benches {
 		_, _ = fmt.Fprintf(out, "  %-9s %s\n", b.name, b.about)
 	}
-	_, _ = fmt.Fprintf(out, "\n\"bench page --json=FILE\" measures nothing and writes the results in the file into %s.\n\n", pagePath)
+	_, _ = fmt.Fprintf(out, "\n\"bench page --json=FILE\" measures nothing and writes the results in the file into %s.\n"+
+		"\"bench scenario --metrics=FILE\" has a bit of everything happen to nodes, for the picture of the dashboard.\n\n", pagePath)
 	flags.PrintDefaults()
 }

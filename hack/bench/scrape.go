@@ -23,18 +23,18 @@ import (
 	"github.com/nodetermination/operator/hack/operator"
 )
 
-// scrapeInterval is how often a manager is asked for its metrics.
+// scrapeInterval is how often the manager's metrics are read.
 const scrapeInterval = time.Second
 
-// scraper keeps what managers say in their metrics, as Prometheus would, in a file of Prometheus'
-// text format with the time of each sample. The dashboard's picture is made of it.
+// scraper reads a manager's metrics, as Prometheus would, into a file of Prometheus' text format with
+// the time of each sample. The dashboard's picture is drawn from it.
 type scraper struct {
 	file  *os.File
 	token string
 	http  http.Client
 }
 
-// newScraper makes a service account that may read metrics.
+// newScraper creates the file and a service account that may read metrics.
 func (l *lab) newScraper(ctx context.Context, path string) (*scraper, error) {
 	const name = "prometheus"
 	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: operator.Namespace, Name: name}}
@@ -61,27 +61,24 @@ func (l *lab) newScraper(ctx context.Context, path string) (*scraper, error) {
 
 func (s *scraper) close() error { return s.file.Close() }
 
-// scrape keeps what a manager says until it is stopped, if that is wanted.
-func (l *lab) scrape(ctx context.Context, address string) (stop func()) {
-	if l.scraper == nil {
-		return func() {}
-	}
+// start scrapes an address until stop is called. A failed scrape is reported and leaves a gap.
+func (s *scraper) start(ctx context.Context, address string) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	done := make(chan struct{})
-	go func() { defer close(done); l.scraper.run(ctx, address) }()
+	go func() {
+		defer close(done)
+		for ticks := time.Tick(scrapeInterval); ; {
+			if err := s.scrape(ctx, address); err != nil && ctx.Err() == nil {
+				fmt.Fprintln(os.Stderr, "the metrics cannot be read:", err)
+			}
+			select {
+			case <-ticks:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
 	return func() { cancel(); <-done }
-}
-
-// run scrapes an address until ctx ends. A time at which it is not answered is left out.
-func (s *scraper) run(ctx context.Context, address string) {
-	for ctx.Err() == nil {
-		if err := s.scrape(ctx, address); err != nil && ctx.Err() == nil {
-			fmt.Fprintln(os.Stderr, "the metrics cannot be read:", err)
-		}
-		if wait(ctx, scrapeInterval) != nil {
-			return
-		}
-	}
 }
 
 func (s *scraper) scrape(ctx context.Context, address string) error {
@@ -116,7 +113,7 @@ func keepSamples(to io.Writer, from io.Reader, now int64) error {
 	return lines.Err()
 }
 
-// freeAddress is one that nothing listens at now.
+// freeAddress returns an address at which nothing listens now.
 func freeAddress() (string, error) {
 	listener, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", "127.0.0.1:0")
 	if err != nil {

@@ -3,177 +3,166 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
-	"html"
+	"image/color"
 	"io"
 	"math"
-	"strings"
 
-	"github.com/prometheus/prometheus/promql"
+	xfont "golang.org/x/image/font"
+	"gonum.org/v1/plot"
+	"gonum.org/v1/plot/font"
+	"gonum.org/v1/plot/palette/brewer"
+	"gonum.org/v1/plot/plotter"
+	"gonum.org/v1/plot/text"
+	"gonum.org/v1/plot/vg"
+	"gonum.org/v1/plot/vg/draw"
+	"gonum.org/v1/plot/vg/vgsvg"
 )
 
-// The picture has as many panels side by side as a row of the dashboard.
+// Lengths, in points.
 const (
-	pageWidth                = 1200
-	titleHeight              = 30
-	numberHeight, lineHeight = 80, 210
-	padding                  = 12
+	pageWidth, rowTitleHeight vg.Length = 1080, 28
+	numberHeight, plotHeight  vg.Length = 66, 220
+	padding, gap              vg.Length = 8, 6
 )
 
-var colors = []string{"#1f5fa8", "#d95f02", "#1b9e77", "#7570b3", "#e7298a", "#66a61e", "#a6761d", "#666666"}
+var (
+	grey  = color.Gray{Y: 0xf4}
+	green = color.RGBA{R: 0x1b, G: 0x8a, B: 0x5a, A: 0xff}
+	red   = color.RGBA{R: 0xc4, G: 0x16, B: 0x2a, A: 0xff}
+)
 
-func draw(out io.Writer, r *recording) error {
-	height := 0
+var (
+	regular = font.Font{Typeface: "Liberation", Variant: "Sans"}
+	bold    = font.Font{Typeface: "Liberation", Variant: "Sans", Weight: xfont.WeightBold}
+)
+
+// axisLabels are what axes say for Grafana's units.
+var axisLabels = map[string]string{"s": "seconds", "reqps": "per second", "short": "number"}
+
+// drawAll draws all panels as SVG, as many side by side as in a row of the dashboard.
+func drawAll(out io.Writer, r *recording) error {
+	plot.DefaultFont = regular
+	height := padding
 	for _, row := range rows {
-		height += titleHeight + row.height()
+		height += rowTitleHeight + row.height() + gap
 	}
-	var b strings.Builder
-	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" font-family="sans-serif" font-size="11">`+"\n", pageWidth, height)
-	fmt.Fprintf(&b, `<rect width="%d" height="%d" fill="#f4f5f5"/>`+"\n", pageWidth, height)
-	y := 0
+	svg := vgsvg.New(pageWidth, height)
+	page := draw.New(svg)
+	fill(page, grey)
+	page = draw.Crop(page, padding, -padding, padding, 0)
 	for _, row := range rows {
-		fmt.Fprintf(&b, `<text x="%d" y="%d" font-size="14" font-weight="bold">%s</text>`+"\n", padding, y+21, row.title)
-		y += titleHeight
-		width := pageWidth / len(row.panels)
+		page.FillText(style(bold, 13), vg.Point{X: page.Min.X, Y: page.Max.Y - rowTitleHeight + padding}, row.title)
+		page.Max.Y -= rowTitleHeight
+		band := draw.Crop(page, 0, 0, page.Size().Y-row.height(), 0)
+		columns := draw.Tiles{Cols: len(row.panels), Rows: 1, PadX: gap}
 		for i := range row.panels {
 			p := &row.panels[i]
-			fmt.Fprintf(&b, `<g transform="translate(%d %d)"><rect width="%d" height="%d" fill="#ffffff" stroke="#dddddd"/>`+"\n", i*width+4, y, width-8, row.height()-8)
-			fmt.Fprintf(&b, `<text x="%d" y="18" font-weight="bold">%s</text>`+"\n", padding, html.EscapeString(p.title))
-			if err := p.draw(&b, r, width-8, row.height()-8); err != nil {
+			if err := p.draw(columns.At(band, i, 0), r); err != nil {
 				return fmt.Errorf("panel %s: %w", p.title, err)
 			}
-			b.WriteString("</g>\n")
 		}
-		y += row.height()
+		page.Max.Y -= row.height() + gap
 	}
-	b.WriteString("</svg>\n")
-	_, err := io.WriteString(out, b.String())
+	var content bytes.Buffer
+	if _, err := svg.WriteTo(&content); err != nil {
+		return err
+	}
+	// Where there are no Liberation fonts Arial is as wide.
+	_, err := out.Write(bytes.ReplaceAll(content.Bytes(), []byte("Liberation Sans;"), []byte("Liberation Sans,Arial,sans-serif;")))
 	return err
 }
 
-func (r *row) height() int {
+func (r *row) height() vg.Length {
 	if r.panels[0].number {
 		return numberHeight
 	}
-	return lineHeight
+	return plotHeight
 }
 
-// curve is one line of a panel.
-type curve struct {
-	label  string
-	points []promql.FPoint
+func fill(c draw.Canvas, with color.Color) {
+	c.FillPolygon(with, []vg.Point{c.Min, {X: c.Min.X, Y: c.Max.Y}, c.Max, {X: c.Max.X, Y: c.Min.Y}})
 }
 
-func (p *panel) draw(b *strings.Builder, r *recording, width, height int) error {
+func style(f font.Font, size vg.Length) text.Style {
+	return text.Style{Color: color.Black, Font: font.From(f, size), Handler: plot.DefaultTextHandler}
+}
+
+// draw draws what the panel's queries return.
+func (p *panel) draw(c draw.Canvas, r *recording) error {
 	var curves []curve
 	for _, q := range p.queries {
-		answer, err := r.ask(q)
+		result, err := r.query(q)
 		if err != nil {
 			return err
 		}
-		for _, series := range answer {
-			curves = append(curves, curve{legend(q.legend, series), finite(series.Floats)})
-		}
+		curves = append(curves, result...)
 	}
+	fill(c, color.White)
+	c = draw.Crop(c, padding, -padding, padding, -padding)
 	if p.number {
-		p.drawNumber(b, curves, width)
-	} else {
-		p.drawLines(b, r, curves, width, height)
+		p.drawNumber(c, curves)
+		return nil
 	}
-	return nil
+	return p.drawLines(c, curves, r.seconds(r.end))
 }
 
-// legend fills in a series' labels.
-func legend(format string, series promql.Series) string {
-	for name, value := range series.Metric.Map() {
-		format = strings.ReplaceAll(format, "{{"+name+"}}", value)
-	}
-	return format
-}
-
-// finite leaves out what cannot be drawn: a quantile of nothing is none.
-func finite(points []promql.FPoint) []promql.FPoint {
-	var kept []promql.FPoint
-	for _, p := range points {
-		if !math.IsNaN(p.F) && !math.IsInf(p.F, 0) {
-			kept = append(kept, p)
+// drawNumber draws the last value.
+func (p *panel) drawNumber(c draw.Canvas, curves []curve) {
+	title, number := style(bold, 10), style(regular, 22)
+	title.XAlign, title.YAlign, number.XAlign = draw.XCenter, draw.YTop, draw.XCenter
+	value := "none"
+	if len(curves) > 0 {
+		last := curves[0].points[len(curves[0].points)-1].Y
+		value, number.Color = fmt.Sprint(math.Round(last)), green
+		if (last >= p.turns) != p.badBelow {
+			number.Color = red
 		}
 	}
-	return kept
+	c.FillText(title, vg.Point{X: c.Center().X, Y: c.Max.Y}, p.title)
+	c.FillText(number, vg.Point{X: c.Center().X, Y: c.Min.Y + 4}, value)
 }
 
-func (p *panel) drawNumber(b *strings.Builder, curves []curve, width int) {
-	text, color := "none", "#666666"
-	if len(curves) > 0 && len(curves[0].points) > 0 {
-		value := curves[0].points[len(curves[0].points)-1].F
-		text, color = fmt.Sprintf("%.3g", math.Round(value)), "#1b9e77"
-		if (value >= p.turns) != p.badBelow {
-			color = "#c4162a"
-		}
+// drawLines draws lines over time, and below them the legend in two columns.
+func (p *panel) drawLines(c draw.Canvas, curves []curve, end float64) error {
+	lines := plot.New()
+	lines.Title.Text, lines.Title.TextStyle.Font, lines.Title.Padding = p.title, font.From(bold, 10), 6
+	lines.X.Label.Text, lines.Y.Label.Text = "seconds", axisLabels[p.unit]
+	lines.X.Min, lines.X.Max, lines.Y.Min, lines.Y.Max = 0, end, 0, 1
+	for _, axis := range []*plot.Axis{&lines.X, &lines.Y} {
+		axis.Label.TextStyle.Font.Size, axis.Tick.Label.Font.Size, axis.Padding = 8, 8, 0
 	}
-	fmt.Fprintf(b, `<text x="%d" y="56" font-size="28" text-anchor="middle" fill="%s">%s</text>`+"\n", width/2, color, text)
-}
-
-// drawLines draws lines over time, with a legend below.
-func (p *panel) drawLines(b *strings.Builder, r *recording, curves []curve, width, height int) {
-	const left, top, bottom = 46, 32, 52
-	w, h := float64(width-left-padding), float64(height-top-bottom)
-	low, high := bounds(curves)
-	x := func(t int64) float64 {
-		return left + w*float64(t-r.start.UnixMilli())/float64(r.end.Add(calm).Sub(r.start).Milliseconds())
-	}
-	y := func(v float64) float64 { return top + h*(high-v)/(high-low) }
-	for i := range 5 {
-		v := low + (high-low)*float64(i)/4
-		fmt.Fprintf(b, `<path d="M%d %.1fh%.1f" stroke="#eeeeee"/><text x="%d" y="%.1f" text-anchor="end" fill="#666666">%s%s</text>`+"\n",
-			left, y(v), w, left-4, y(v)+4, short(v), unitNames[p.unit])
-	}
-	for s := 0; s <= int(r.end.Sub(r.start).Seconds()); s += 10 {
-		fmt.Fprintf(b, `<text x="%.1f" y="%.1f" text-anchor="middle" fill="#666666">%d s</text>`+"\n", x(r.start.UnixMilli()+int64(s)*1000), top+h+14, s)
-	}
-	labelX, labelY := padding, height-20
-	for i, c := range curves {
-		if len(c.points) == 0 {
-			continue
-		}
-		color := colors[i%len(colors)]
-		fmt.Fprintf(b, `<path fill="none" stroke="%s" stroke-width="1.5" d="`, color)
-		for j, point := range c.points {
-			command := "L"
-			if j == 0 || point.T-c.points[j-1].T > 2*step.Milliseconds() {
-				command = "M"
+	grid := plotter.NewGrid()
+	grid.Vertical.Color = nil
+	lines.Add(grid)
+	colors := brewer.Dark2[8].Colors()
+	legends := [2]plot.Legend{plot.NewLegend(), plot.NewLegend()}
+	for i, curve := range curves {
+		for j, part := range curve.parts() {
+			line, err := plotter.NewLine(part)
+			if err != nil {
+				return err
 			}
-			fmt.Fprintf(b, "%s%.1f %.1f", command, x(point.T), y(point.F))
-		}
-		b.WriteString(`"/>` + "\n")
-		if wide := 24 + 6*len(c.label); labelX+wide > width && labelX > padding {
-			labelX, labelY = padding, labelY+14
-		}
-		fmt.Fprintf(b, `<path d="M%d %dh14" stroke="%s" stroke-width="3"/><text x="%d" y="%d">%s</text>`+"\n",
-			labelX, labelY-4, color, labelX+18, labelY, html.EscapeString(c.label))
-		labelX += 30 + 6*len(c.label)
-	}
-}
-
-// unitNames are short names of Grafana's units.
-var unitNames = map[string]string{"s": " s", "reqps": "/s"}
-
-func short(v float64) string {
-	if math.Abs(v) >= 100 {
-		return fmt.Sprintf("%.0f", v)
-	}
-	return fmt.Sprintf("%.2g", v)
-}
-
-// bounds are of all values, with zero among them.
-func bounds(curves []curve) (low, high float64) {
-	for _, c := range curves {
-		for _, p := range c.points {
-			low, high = min(low, p.F), max(high, p.F)
+			line.Color = colors[i%len(colors)]
+			lines.Add(line)
+			if j == 0 {
+				legends[i%2].Add(curve.label, line)
+			}
 		}
 	}
-	if high == low {
-		high = low + 1
+	lines.Y.Max += (lines.Y.Max - lines.Y.Min) / 20 // no line on the edge
+	height := vg.Length(0)
+	columns := draw.Tiles{Cols: 2, Rows: 1}
+	for i := range legends {
+		l := &legends[i]
+		l.Left, l.Top, l.Padding, l.TextStyle.Font.Size = true, true, 2, 8
+		height = max(height, l.Rectangle(c).Size().Y)
 	}
-	return low, high
+	below := draw.Crop(c, 0, 0, 0, height-c.Size().Y)
+	for i := range legends {
+		legends[i].Draw(columns.At(below, i, 0))
+	}
+	lines.Draw(draw.Crop(c, 0, 0, height+gap, 0))
+	return nil
 }

@@ -32,7 +32,7 @@ func main() {
 
 func run(args []string) error {
 	if len(args) > 0 {
-		return picture(args[0], os.Stdout)
+		return drawPicture(args[0], os.Stdout)
 	}
 	built, err := build()
 	if err != nil {

@@ -32,7 +32,7 @@ func TestOutcomesAreKeptInOrderAndWithinBounds(t *testing.T) {
 	if len(outcomes) != maxOutcomes {
 		t.Fatalf("%d outcomes, want %d", len(outcomes), maxOutcomes)
 	}
-	for i, want := range []string{"left Left", "blocked-0 CutShort", "blocked-1 WasBlocked"} {
+	for i, want := range []string{"left Remaining", "blocked-0 CutShort", "blocked-1 WasBlocked"} {
 		if got := outcomes[i].Name + " " + string(outcomes[i].Outcome); got != want {
 			t.Errorf("outcome %d is %s, want %s", i, got, want)
 		}

@@ -2,15 +2,19 @@
 
 package v1alpha1
 
-// Conditions of both kinds. Ready, Reconciling and Stalled follow kstatus, so
-// that kubectl wait, Flux and Argo CD understand them.
+// Conditions of both kinds. Ready, Reconciling and Stalled follow kstatus, which Flux
+// and other tools built on cli-utils read; kubectl wait waits for any of them by name.
+// Argo CD does not use kstatus: it has health checks of its own, written in Lua, and
+// none for these kinds, so that they do not change the health of an application unless
+// a check is added to resource.customizations.
 // https://github.com/kubernetes-sigs/cli-utils/blob/master/pkg/kstatus/README.md
+// https://argo-cd.readthedocs.io/en/stable/operator-manual/health/#custom-health-checks
 const (
 	// ConditionReady is True when there is nothing left to do. Its reason is the
 	// object's state in one word, its message the same in a sentence.
 	ConditionReady = "Ready"
-	// ConditionReconciling is True while something is still being done.
-	// On NodeTerminations only.
+	// ConditionReconciling is True while something is still being done. On
+	// NodeTerminations only.
 	ConditionReconciling = "Reconciling"
 	// ConditionStalled is True when nothing more is done until somebody changes
 	// something. On NodeTerminations only.
@@ -19,86 +23,93 @@ const (
 
 // Conditions of a NodeTermination besides Ready, Reconciling and Stalled.
 const (
-	// ConditionCordoned is True while the node is unschedulable for this
-	// termination's sake or somebody else's.
+	// ConditionCordoned is True while the node is unschedulable, whether this operator
+	// or somebody else cordoned it.
 	ConditionCordoned = "Cordoned"
-	// ConditionDrained is True once no pod that has to go is left on the node.
+	// ConditionDrained is True when no pod that has to be evicted is on the node any
+	// more.
 	ConditionDrained = "Drained"
-	// ConditionNotified is True once every webhook was told of every step so far.
+	// ConditionNotified is True when every webhook was notified of every step so far.
 	// Absent: the policy has no webhook.
 	ConditionNotified = "Notified"
-	// ConditionLifecycleHookCompleted is True once no Auto Scaling hook waits for this
-	// termination any more. Absent: none ever did.
+	// ConditionLifecycleHookCompleted is True when no Auto Scaling lifecycle hook
+	// waits for this termination any more. Absent: none ever did.
 	ConditionLifecycleHookCompleted = "LifecycleHookCompleted"
 )
 
 // Conditions of a NodeTerminationPolicy besides Ready.
 const (
-	// ConditionSourcesReady is True while every source is heard. Its reason is
+	// ConditionSourcesReady is True while every source is up. Otherwise its reason is
 	// that of the first source that is not, and its message says what to do.
 	ConditionSourcesReady = "SourcesReady"
-	// ConditionOverlapping is True when another policy selects some of the same
-	// nodes, or something else watches over them; its message says which.
+	// ConditionOverlapping is True when another policy selects some of the same nodes,
+	// or another controller drains them too; its message says which.
 	ConditionOverlapping = "Overlapping"
 )
 
 // Reasons of a NodeTermination's Ready condition: its state.
 const (
-	// StateReceived: events were heard and nothing was done yet.
+	// StateReceived: events were received and nothing has been done yet.
 	StateReceived = "Received"
-	// StateIgnored: the policy says to do nothing about the active events.
+	// StateIgnored: the policy's action for the active events is to do nothing, or the
+	// instance does not have the policy's instanceTag.
 	StateIgnored = "Ignored"
 	// StateNoPolicy: no policy selects the node, so nothing is done.
 	StateNoPolicy = "NoPolicy"
-	// StateCordoned: the node is unschedulable and its pods are left alone.
+	// StateCordoned: the node is cordoned and its pods are not touched.
 	StateCordoned = "Cordoned"
-	// StateScheduled: the node is unschedulable and the drain begins later.
+	// StateScheduled: the node is cordoned and the drain begins later.
 	StateScheduled = "Scheduled"
-	// StateWaiting: the node is unschedulable and waits for others to be drained first,
-	// or for load balancers or EC2.
+	// StateWaiting: the drain waits: for the drains of other nodes, for load
+	// balancers, or for EC2's answer.
 	StateWaiting = "Waiting"
-	// StateDraining: pods are being told to go.
+	// StateDraining: pods are being evicted.
 	StateDraining = "Draining"
-	// StateCompleting: the pods are gone, and the instance's lifecycle hook is yet to be completed.
+	// StateCompleting: the pods are gone, and the instance's lifecycle hook has yet to
+	// be completed.
 	StateCompleting = "Completing"
 	// StateCompleted: the pods are gone.
 	StateCompleted = "Completed"
-	// StateFailed: it ended before the pods were gone; the message says what kept them.
+	// StateFailed: the termination ended before the pods were gone; the message says
+	// what blocked them.
 	StateFailed = "Failed"
-	// StateCancelled: every event was called off or resolved, and what was done is undone.
+	// StateCancelled: every event was cancelled or resolved, and what was done is
+	// undone.
 	StateCancelled = "Cancelled"
-	// StateDryRun: the policy is in mode DryRun: the message says what would be done.
+	// StateDryRun: the policy is in mode DryRun; the message says what would be done.
 	StateDryRun = "DryRun"
 	// StateSuspended: spec.suspend is true.
 	StateSuspended = "Suspended"
-	// StatePolicyGone: the policy that governs it was deleted, or turned to DryRun in
-	// the middle of it: it stays where it is.
+	// StatePolicyGone: the policy that governs the termination was deleted, or its
+	// mode changed to DryRun meanwhile: everything stays as it is.
 	StatePolicyGone = "PolicyGone"
-	// StateRefused: the instance and the node do not belong together.
+	// StateRefused: the node does not run on the instance.
 	StateRefused = "Refused"
 )
 
 // Reasons of the Cordoned and Drained conditions.
 const (
-	// ReasonCordoned: this operator made the node unschedulable.
+	// ReasonCordoned: this operator cordoned the node.
 	ReasonCordoned = "Cordoned"
-	// ReasonCordonedBefore: somebody else had; it stays so.
+	// ReasonCordonedBefore: the node was cordoned before, by somebody else; it stays
+	// so.
 	ReasonCordonedBefore = "CordonedBefore"
 	// ReasonUncordoned: what was done to the node was undone.
 	ReasonUncordoned = "Uncordoned"
 	// ReasonNodeGone: the Node object is gone.
 	ReasonNodeGone = "NodeGone"
-	// ReasonDraining: pods are still there.
+	// ReasonDraining: pods remain.
 	ReasonDraining = "Draining"
-	// ReasonBlocked: pods are still there, and none of them can be evicted now.
+	// ReasonBlocked: pods remain, and none of them can be evicted now.
 	ReasonBlocked = "Blocked"
-	// ReasonPodsGone: no pod that has to go is left.
+	// ReasonPodsGone: no pod that has to be evicted remains.
 	ReasonPodsGone = "PodsGone"
-	// ReasonTimeout: drain.timeoutSeconds passed.
+	// ReasonTimeout: drain.timeoutSeconds has passed.
 	ReasonTimeout = "Timeout"
-	// ReasonDeadlineExceeded: the instance's deadline passed.
+	// ReasonDeadlineExceeded: the instance's deadline has passed.
 	ReasonDeadlineExceeded = "DeadlineExceeded"
-	// ReasonInstanceStopped: the instance stopped or terminated while pods were there.
+	// ReasonInstanceStopped: the instance stopped or was terminated before the pods
+	// were gone.
 	ReasonInstanceStopped = "InstanceStopped"
 	// ReasonNotRequested: the action for the active events has no drain.
 	ReasonNotRequested = "NotRequested"
@@ -110,11 +121,11 @@ const (
 
 // Reasons of the Notified condition.
 const (
-	// ReasonNotifying: something is yet to be sent.
+	// ReasonNotifying: a delivery is pending.
 	ReasonNotifying = "Pending"
-	// ReasonNotified: the receivers have taken everything.
+	// ReasonNotified: the receivers have accepted everything.
 	ReasonNotified = "Delivered"
-	// ReasonNotificationFailed: something could not be sent; the message says why.
+	// ReasonNotificationFailed: a delivery was given up; the message says why.
 	ReasonNotificationFailed = "Failed"
 )
 
@@ -124,17 +135,19 @@ const (
 	ReasonHookWaiting = "Waiting"
 	// ReasonHookFailing: Auto Scaling refused the last call, or did not answer.
 	ReasonHookFailing = "CallFailed"
-	// ReasonHookCompleted: every hook was completed, or its group waits no more.
+	// ReasonHookCompleted: every hook was completed, or its group does not wait any
+	// more.
 	ReasonHookCompleted = "Completed"
-	// ReasonHookIgnored: a hook is not completed by this operator and runs into its own timeout.
+	// ReasonHookIgnored: this operator does not complete a hook, so the hook runs into
+	// its own timeout.
 	ReasonHookIgnored = "Ignored"
 )
 
 // Reasons of a policy's Ready, SourcesReady and Overlapping conditions, and of its sources.
 const (
-	// ReasonReady: all is well.
+	// ReasonReady: everything is in order.
 	ReasonReady = "Ready"
-	// ReasonStarting: the source was not heard yet.
+	// ReasonStarting: the source is not up yet.
 	ReasonStarting = "Starting"
 	// ReasonQueueNotFound: the queue does not exist.
 	ReasonQueueNotFound = "QueueNotFound"
@@ -142,32 +155,35 @@ const (
 	ReasonAccessDenied = "AccessDenied"
 	// ReasonNoCredentials: no AWS credentials were found, or they are not valid.
 	ReasonNoCredentials = "NoCredentials"
-	// ReasonNoRegion: neither the policy, the queue's URL nor the environment names a region.
+	// ReasonNoRegion: neither the policy, the queue's URL nor the environment names a
+	// Region.
 	ReasonNoRegion = "NoRegion"
-	// ReasonThrottled: AWS asks to slow down.
+	// ReasonThrottled: AWS throttles the calls.
 	ReasonThrottled = "Throttled"
-	// ReasonUnreachable: no connection to AWS.
+	// ReasonUnreachable: AWS cannot be reached.
 	ReasonUnreachable = "Unreachable"
-	// ReasonSourceError: AWS answered with another error.
+	// ReasonSourceError: AWS returned another error.
 	ReasonSourceError = "SourceError"
-	// ReasonWatchersNotReady: some nodes have no watcher that listens.
+	// ReasonWatchersNotReady: some nodes have no watcher that is ready.
 	ReasonWatchersNotReady = "WatchersNotReady"
 	// ReasonMetadataUnavailable: watchers cannot reach the metadata service.
 	ReasonMetadataUnavailable = "MetadataUnavailable"
-	// ReasonShortRetention: the queue keeps messages for less than an hour.
+	// ReasonShortRetention: the queue retains messages for less than an hour.
 	ReasonShortRetention = "ShortRetention"
-	// ReasonUnknownInstancesDiffer: two policies on one queue want different things done
-	// about unknown instances; Retain is done.
+	// ReasonUnknownInstancesDiffer: two policies with the same queue have different
+	// unknownInstances; Retain applies.
 	ReasonUnknownInstancesDiffer = "UnknownInstancesDiffer"
-	// ReasonInvalidWebhook: a webhook's template cannot be used, or what it refers to is not there.
+	// ReasonInvalidWebhook: a webhook's template cannot be used, or what it refers to
+	// does not exist.
 	ReasonInvalidWebhook = "InvalidWebhook"
-	// ReasonInvalidSelector: a label selector cannot be used. If it is nodeSelector the
-	// policy governs no node; if it is one of drain.skip no pod is told to go.
+	// ReasonInvalidSelector: a label selector cannot be used. If it is nodeSelector
+	// the policy governs no node; if it is one in drain.skip no pod is evicted.
 	ReasonInvalidSelector = "InvalidSelector"
 	// ReasonNoOverlap: no other policy selects these nodes.
 	ReasonNoOverlap = "NoOverlap"
 	// ReasonPolicies: other policies select some of the same nodes.
 	ReasonPolicies = "OtherPolicies"
-	// ReasonOtherManagers: Karpenter or a managed node group watches over some of the nodes too.
+	// ReasonOtherManagers: Karpenter or a managed node group drains some of the nodes
+	// too.
 	ReasonOtherManagers = "OtherManagers"
 )

@@ -10,8 +10,8 @@ import (
 	"k8s.io/utils/ptr"
 )
 
-// What holds where a policy leaves a field out. Defaults live here and not in
-// the CRD, so that a policy reads back as it was written.
+// The defaults of fields that a policy leaves unset. They live here and not in the CRD,
+// so that a policy reads back as it was written.
 const (
 	defaultDrainTimeout      = 120 * time.Second
 	defaultBlockedBefore     = 30 * time.Second
@@ -25,7 +25,7 @@ const (
 	systemPriority = 2_000_000_000
 )
 
-// managedNodeGroupHooks are those that EKS completes by itself.
+// managedNodeGroupHooks are the hooks that EKS completes by itself.
 // https://docs.aws.amazon.com/eks/latest/userguide/managed-node-groups.html
 var managedNodeGroupHooks = []string{"Launch-LC-Hook", "Terminate-LC-Hook"}
 
@@ -45,7 +45,7 @@ func (s *NodeTerminationPolicySpec) rule(kind EventKind) *EventRule {
 	return nil
 }
 
-// ActionFor is what the policy does about a kind of event.
+// ActionFor returns what the policy does about a kind of event.
 func (s *NodeTerminationPolicySpec) ActionFor(kind EventKind) EventAction {
 	if rule := s.rule(kind); rule != nil {
 		return rule.Action
@@ -56,8 +56,8 @@ func (s *NodeTerminationPolicySpec) ActionFor(kind EventKind) EventAction {
 	return ActionCordonAndDrain
 }
 
-// UncordonAfter is how long after an event of this kind a cordon without a
-// drain is lifted; false means never.
+// UncordonAfter returns how long after an event of this kind a node that was only
+// cordoned is uncordoned; false means never.
 func (s *NodeTerminationPolicySpec) UncordonAfter(kind EventKind) (time.Duration, bool) {
 	rule := s.rule(kind)
 	if rule != nil && rule.UncordonAfterSeconds != nil {
@@ -66,7 +66,7 @@ func (s *NodeTerminationPolicySpec) UncordonAfter(kind EventKind) (time.Duration
 	return defaultRebalanceUncordon, kind == RebalanceRecommendation
 }
 
-// StartBefore is how long before its notBefore a maintenance's drain begins.
+// StartBefore returns how long before its notBefore the drain for a maintenance begins.
 func (s *NodeTerminationPolicySpec) StartBefore(kind EventKind) time.Duration {
 	if rule := s.rule(kind); rule != nil {
 		return seconds(rule.StartBeforeSeconds, defaultStartBefore)
@@ -74,13 +74,13 @@ func (s *NodeTerminationPolicySpec) StartBefore(kind EventKind) time.Duration {
 	return defaultStartBefore
 }
 
-// DryRun is whether the policy changes nothing.
+// DryRun reports whether the policy changes nothing.
 func (s *NodeTerminationPolicySpec) DryRun() bool {
 	return s.Mode == ModeDryRun
 }
 
-// TTL is how long a NodeTermination that has ended is kept after its node is gone.
-// It can be asked of no policy.
+// TTL returns how long a NodeTermination that has ended is kept after its node is gone.
+// It may be called on nil, for a NodeTermination without a policy.
 func (s *NodeTerminationPolicySpec) TTL() time.Duration {
 	if s == nil {
 		return defaultTTL
@@ -88,7 +88,8 @@ func (s *NodeTerminationPolicySpec) TTL() time.Duration {
 	return seconds(s.TTLSecondsAfterFinished, defaultTTL)
 }
 
-// EmitsEvents is whether Kubernetes events are emitted, and with which annotations.
+// EmitsEvents reports whether Kubernetes events are emitted, and with which
+// annotations.
 func (s *NodeTerminationPolicySpec) EmitsEvents() (annotations map[string]string, emits bool) {
 	if s.KubernetesEvents == nil {
 		return nil, true
@@ -96,8 +97,8 @@ func (s *NodeTerminationPolicySpec) EmitsEvents() (annotations map[string]string
 	return s.KubernetesEvents.Annotations, s.KubernetesEvents.Mode != KubernetesEventsDisabled
 }
 
-// ExcludesFromLoadBalancers is whether a node whose drain begins is taken out of
-// load balancers, and how long before the first pod is told to go.
+// ExcludesFromLoadBalancers reports whether a node is excluded from load balancers when
+// its drain begins, and how long before the first pod is evicted.
 func (s *NodeTerminationPolicySpec) ExcludesFromLoadBalancers() (delay time.Duration, excludes bool) {
 	if s.Node == nil || s.Node.LoadBalancers != LoadBalancersExclude {
 		return 0, false
@@ -105,13 +106,14 @@ func (s *NodeTerminationPolicySpec) ExcludesFromLoadBalancers() (delay time.Dura
 	return seconds(s.Node.LoadBalancerDelaySeconds, 0), true
 }
 
-// DeclaresOutOfService is whether the node of an instance that has stopped gets the
-// out-of-service taint.
+// DeclaresOutOfService reports whether the node of an instance that has stopped gets
+// the out-of-service taint.
 func (s *NodeTerminationPolicySpec) DeclaresOutOfService() bool {
 	return s.Node != nil && s.Node.OutOfServiceTaint == OutOfServiceWhenStopped
 }
 
-// MaxWait is how long a hook is kept waiting; zero leaves it to the hook's own timeout.
+// MaxWait returns how long a hook is kept waiting; zero means for the hook's own
+// timeout.
 func (h *LifecycleHookSpec) MaxWait() time.Duration {
 	if h == nil {
 		return 0
@@ -119,7 +121,7 @@ func (h *LifecycleHookSpec) MaxWait() time.Duration {
 	return seconds(h.MaxWaitSeconds, 0)
 }
 
-// CompletionDelay is how long after the drain the hook is completed.
+// CompletionDelay returns how long after the drain the hook is completed.
 func (h *LifecycleHookSpec) CompletionDelay() time.Duration {
 	if h == nil {
 		return 0
@@ -127,7 +129,7 @@ func (h *LifecycleHookSpec) CompletionDelay() time.Duration {
 	return seconds(h.CompletionDelaySeconds, 0)
 }
 
-// AtTimeout is what is done to a hook whose deadline has come.
+// AtTimeout returns what happens to a hook at its deadline if pods are still there.
 func (h *LifecycleHookSpec) AtTimeout() OnTimeout {
 	if h == nil || h.OnTimeout == "" {
 		return OnTimeoutContinue
@@ -135,7 +137,7 @@ func (h *LifecycleHookSpec) AtTimeout() OnTimeout {
 	return h.OnTimeout
 }
 
-// Ignores is whether a hook of this name is somebody else's to complete.
+// Ignores reports whether hooks of this name are not this operator's to complete.
 func (h *LifecycleHookSpec) Ignores(name string) bool {
 	if h == nil || h.Ignore == nil {
 		return slices.Contains(managedNodeGroupHooks, name)
@@ -143,13 +145,14 @@ func (h *LifecycleHookSpec) Ignores(name string) bool {
 	return slices.Contains(h.Ignore, name)
 }
 
-// Adopts is whether the policy completes this hook although no node of its waits there.
+// Adopts reports whether the policy completes this hook although none of its nodes
+// waits there.
 func (h *LifecycleHookSpec) Adopts(group, name string) bool {
 	return h != nil && slices.Contains(h.Adopt, AdoptedHook{AutoScalingGroupName: group, Name: name})
 }
 
-// HeartbeatInterval is the time between heartbeats for a hook of this heartbeat
-// timeout; zero for none.
+// HeartbeatInterval returns the time between heartbeats for a hook with this heartbeat
+// timeout; zero means that none are sent.
 func (h *LifecycleHookSpec) HeartbeatInterval(timeout time.Duration) time.Duration {
 	if h == nil || h.Heartbeat == nil {
 		return timeout / 3
@@ -164,12 +167,12 @@ func (h *LifecycleHookSpec) HeartbeatInterval(timeout time.Duration) time.Durati
 	}
 }
 
-// PollInterval is how often a watcher asks the metadata service.
+// PollInterval returns how often a watcher reads the metadata service.
 func (s *IMDSSource) PollInterval() time.Duration {
 	return seconds(s.PollIntervalSeconds, defaultPollInterval)
 }
 
-// Timeout is how long a drain without a hard deadline may take.
+// Timeout returns how long a drain without a hard deadline may take.
 func (d *DrainSpec) Timeout() time.Duration {
 	if d == nil {
 		return defaultDrainTimeout
@@ -177,7 +180,8 @@ func (d *DrainSpec) Timeout() time.Duration {
 	return seconds(d.TimeoutSeconds, defaultDrainTimeout)
 }
 
-// GracePeriodSeconds overrides the pods' own grace period; nil leaves it to them.
+// GracePeriodSeconds returns what overrides the pods' own grace period; nil means that
+// nothing does.
 func (d *DrainSpec) GracePeriodSeconds() *int32 {
 	if d == nil {
 		return nil
@@ -185,7 +189,7 @@ func (d *DrainSpec) GracePeriodSeconds() *int32 {
 	return d.PodGracePeriodSeconds
 }
 
-// SkipRules are the rules for pods that stay on the node.
+// SkipRules returns the rules for pods that stay on the node.
 func (d *DrainSpec) SkipRules() []PodRule {
 	if d == nil {
 		return nil
@@ -193,17 +197,18 @@ func (d *DrainSpec) SkipRules() []PodRule {
 	return d.Skip
 }
 
-// HonorsPodAnnotations is whether pods may ask for themselves.
+// HonorsPodAnnotations reports whether annotations on pods count.
 func (d *DrainSpec) HonorsPodAnnotations() bool {
 	return d == nil || d.PodAnnotations != PodAnnotationsIgnore
 }
 
-// WaitsForVolumes is whether a hook waits until volumes are detached.
+// WaitsForVolumes reports whether a hook waits until volumes are detached.
 func (d *DrainSpec) WaitsForVolumes() bool {
 	return d == nil || d.Volumes != VolumesIgnore
 }
 
-// MaxNodes is how many of so many nodes may be drained at one time; false: all of them.
+// MaxNodes returns how many of so many nodes may be drained at the same time; false
+// means all of them.
 func (d *DrainSpec) MaxNodes(nodes int) (limit int, limited bool) {
 	if d == nil || d.Budget == nil || d.Budget.MaxNodes == nil {
 		return 0, false
@@ -215,7 +220,7 @@ func (d *DrainSpec) MaxNodes(nodes int) (limit int, limited bool) {
 	return max(1, limit), true
 }
 
-// WaveList is the waves in order; the last one takes every pod that is left.
+// WaveList returns the waves in order; the last one takes all remaining pods.
 func (d *DrainSpec) WaveList() []Wave {
 	if d == nil || len(d.Waves) == 0 {
 		return []Wave{{PriorityBelow: ptr.To[int32](systemPriority)}, {}}
@@ -223,13 +228,14 @@ func (d *DrainSpec) WaveList() []Wave {
 	return d.Waves
 }
 
-// Takes is whether a pod of this priority belongs to the wave, if no earlier wave takes it.
+// Takes reports whether a pod of this priority belongs to the wave, if it does not
+// belong to an earlier one.
 func (w *Wave) Takes(priority int32) bool {
 	return w.PriorityBelow == nil || priority < *w.PriorityBelow
 }
 
-// Reserve is how long before a hard deadline the wave starts at the latest;
-// zero leaves it waiting for the wave before.
+// Reserve returns how long before a hard deadline the wave starts at the latest; zero
+// means that it waits for the wave before.
 func (w *Wave) Reserve() time.Duration {
 	if w.PriorityBelow == nil {
 		return seconds(w.ReserveSeconds, defaultLastWaveReserve)
@@ -237,8 +243,8 @@ func (w *Wave) Reserve() time.Duration {
 	return seconds(w.ReserveSeconds, 0)
 }
 
-// DeletesBlocked is whether pods that a budget still blocks are deleted, and how
-// long before the hard deadline.
+// DeletesBlocked reports whether pods that a disruption budget still blocks are
+// deleted, and how long before the hard deadline.
 func (d *DrainSpec) DeletesBlocked() (before time.Duration, deletes bool) {
 	if d == nil || d.BlockedPods == nil {
 		return defaultBlockedBefore, true

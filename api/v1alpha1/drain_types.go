@@ -4,28 +4,31 @@ package v1alpha1
 
 import "k8s.io/apimachinery/pkg/util/intstr"
 
-// DrainSpec says how the pods are made to leave.
+// DrainSpec says how the pods of a node are evicted.
 //
 // +kubebuilder:validation:MinProperties=1
 type DrainSpec struct {
-	// timeoutSeconds ends a drain without a hard deadline as Failed when it takes
-	// longer; nothing is deleted past a budget for its sake. One with a hard deadline
-	// ends so long after that, should the instance still be there. Unset: 120.
+	// timeoutSeconds is how long a drain without a hard deadline may take. After that
+	// it ends as Failed; no pod is deleted past a disruption budget because of this
+	// timeout. A drain with a hard deadline ends this long after the deadline if the
+	// instance is still there. Unset: 120.
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=604800
 	TimeoutSeconds *int32 `json:"timeoutSeconds,omitempty"`
 
 	// podGracePeriodSeconds overrides the pods' own terminationGracePeriodSeconds.
-	// Either is cut to the time left before a hard deadline. Unset: the pods' own.
+	// Both are shortened to the time that remains before a hard deadline. Unset: each
+	// pod's own.
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=86400
 	PodGracePeriodSeconds *int32 `json:"podGracePeriodSeconds,omitempty"`
 
-	// waves order the pods: a wave is told to go when the last pod of the wave
-	// before is gone. A pod belongs to the first wave that takes its priority.
-	// Unset: pods of priority below 2000000000, then the rest (the system's own).
+	// waves is the order in which pods are evicted. The pods of a wave are evicted
+	// when the last pod of the wave before is gone. A pod belongs to the first wave
+	// that matches its priority. Unset: pods with a priority below 2000000000, then
+	// all others (Kubernetes' own).
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MinItems=1
@@ -33,69 +36,71 @@ type DrainSpec struct {
 	// +kubebuilder:validation:XValidation:rule="self.all(i, w, i == size(self) - 1 || has(w.priorityBelow))",message="only the last wave may leave priorityBelow out: it takes every pod that is left"
 	// +kubebuilder:validation:XValidation:rule="!has(self[size(self)-1].priorityBelow)",message="the last wave takes every pod that is left: leave its priorityBelow out"
 	// +kubebuilder:validation:XValidation:rule="self.all(i, w, i == 0 || !has(w.priorityBelow) || !has(self[i-1].priorityBelow) || w.priorityBelow > self[i-1].priorityBelow)",message="priorityBelow rises from wave to wave"
-	Waves []Wave `json:"waves,omitempty"` //nolint:kubeapilinter // {} is the wave of every pod that is left
+	Waves []Wave `json:"waves,omitempty"` //nolint:kubeapilinter // {} is the wave of all remaining pods
 
-	// skip names pods that are left on the node.
+	// skip selects pods that stay on the node: they are neither evicted nor counted.
+	// Unset: no pods besides those of DaemonSets, mirror pods and finished pods.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=16
 	Skip []PodRule `json:"skip,omitempty"` //nolint:kubeapilinter // a rule on PodRule refuses {}
 
-	// blockedPods says what to do about pods that a disruption budget still
-	// blocks shortly before a hard deadline. Unset: Delete, 30 seconds before.
+	// blockedPods says what happens to pods that a disruption budget still blocks
+	// shortly before a hard deadline. Unset: they are deleted 30 seconds before it.
 	// +optional
 	BlockedPods *BlockedPods `json:"blockedPods,omitempty"`
 
-	// podAnnotations is Honor, to let pods ask for themselves, or Ignore. The
-	// annotation nodetermination.dev/drain is skip, last or wait-for-completion;
-	// karpenter.sh/do-not-disrupt "true" and cluster-autoscaler.kubernetes.io/safe-to-evict
-	// "false" keep a pod like a disruption budget: until blockedPods says. Unset: Honor.
+	// podAnnotations is Honor or Ignore. With Honor, annotations on pods count:
+	// nodetermination.dev/drain with the value skip, last or wait-for-completion;
+	// karpenter.sh/do-not-disrupt "true" and
+	// cluster-autoscaler.kubernetes.io/safe-to-evict "false", which block a pod as a
+	// disruption budget does, until blockedPods applies. Unset: Honor.
 	// +optional
 	PodAnnotations PodAnnotations `json:"podAnnotations,omitempty"`
 
-	// volumes is WaitForDetach, to complete a lifecycle hook only when the volumes of
-	// the pods that left are detached, until the hook's deadline, or Ignore.
-	// Unset: WaitForDetach.
+	// volumes is WaitForDetach or Ignore. With WaitForDetach, a lifecycle hook is
+	// completed only after the volumes of the evicted pods are detached, or at the
+	// hook's deadline. Unset: WaitForDetach.
 	// +optional
 	Volumes Volumes `json:"volumes,omitempty"`
 
-	// budget limits how many nodes of the policy are drained at one time, where there
-	// is time to wait. Unset: no limit.
+	// budget limits how many nodes of the policy are drained at the same time, as long
+	// as no deadline is near. Unset: no limit.
 	// +optional
 	Budget *DrainBudget `json:"budget,omitempty"`
 }
 
-// PodAnnotations says whether pods may ask for themselves.
+// PodAnnotations says whether annotations on pods count.
 //
 // +kubebuilder:validation:Enum=Honor;Ignore
 type PodAnnotations string
 
-// Whether pods may ask for themselves.
+// The values of podAnnotations.
 const (
-	// PodAnnotationsHonor does as they ask.
+	// PodAnnotationsHonor follows the annotations.
 	PodAnnotationsHonor PodAnnotations = "Honor"
-	// PodAnnotationsIgnore treats every pod alike.
+	// PodAnnotationsIgnore treats all pods alike.
 	PodAnnotationsIgnore PodAnnotations = "Ignore"
 )
 
-// Volumes says whether a hook waits for volumes.
+// Volumes says whether a lifecycle hook waits for volumes to be detached.
 //
 // +kubebuilder:validation:Enum=WaitForDetach;Ignore
 type Volumes string
 
-// Whether a hook waits for volumes.
+// The values of volumes.
 const (
-	// VolumesWaitForDetach waits until the volumes of the drained pods are detached.
+	// VolumesWaitForDetach waits until the volumes of the evicted pods are detached.
 	VolumesWaitForDetach Volumes = "WaitForDetach"
-	// VolumesIgnore does not.
+	// VolumesIgnore does not wait.
 	VolumesIgnore Volumes = "Ignore"
 )
 
-// DrainBudget limits how many nodes of a policy are drained at one time. A node
-// that waits is cordoned already. Hard deadlines within five minutes do not wait,
-// but count; for later ones the wait ends five minutes before, or drain.timeoutSeconds
-// before if that is longer.
+// DrainBudget limits how many nodes of a policy are drained at the same time. A node
+// whose drain waits is cordoned already. A drain whose hard deadline is within five
+// minutes, or within drain.timeoutSeconds if that is longer, does not wait, but counts.
+// A drain with a later deadline waits until then at most.
 type DrainBudget struct {
 	// maxNodes is a number of nodes, or a percentage of the nodes that the policy
 	// governs, rounded down and at least 1.
@@ -104,8 +109,9 @@ type DrainBudget struct {
 	// +kubebuilder:validation:XValidation:rule="type(self) == int ? (self >= 1 && self <= 100000) : self.matches('^([1-9][0-9]?|100)%$')",message="maxNodes is a number from 1 on or a percentage from 1% to 100%, such as 3 or 10%"
 	MaxNodes *intstr.IntOrString `json:"maxNodes,omitempty"`
 
-	// topologyKey is a node label: the limit holds for the nodes of each of its values
-	// by themselves, such as for every zone. Unset: for all nodes of the policy together.
+	// topologyKey is the key of a node label. The limit then applies separately to the
+	// nodes with each value of the label, such as the nodes of each zone. Unset: the
+	// limit applies to all nodes of the policy together.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=317
@@ -113,26 +119,27 @@ type DrainBudget struct {
 	TopologyKey string `json:"topologyKey,omitempty"`
 }
 
-// Wave is a share of the pods that is told to go together.
+// Wave is a group of pods that are evicted together.
 type Wave struct {
-	// priorityBelow takes pods whose priority is lower. Unset: every pod that is left.
+	// priorityBelow matches pods with a lower priority than this. Unset: all remaining
+	// pods.
 	// +optional
 	PriorityBelow *int32 `json:"priorityBelow,omitempty"`
 
-	// reserveSeconds starts the wave at the latest this long before a hard
-	// deadline, even if pods of the wave before are still there.
-	// Unset: 30 for the last wave, none for the others.
+	// reserveSeconds starts the wave at the latest this long before a hard deadline,
+	// even if pods of the wave before are still there. Unset: 30 for the last wave;
+	// the others wait for the wave before.
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=86400
 	ReserveSeconds *int32 `json:"reserveSeconds,omitempty"`
 }
 
-// PodRule selects pods by namespace and labels; both must match where both are given.
+// PodRule selects pods by namespace and by labels. If both are given, both must match.
 //
 // +kubebuilder:validation:XValidation:rule="(has(self.namespaces) && size(self.namespaces) > 0) || (has(self.podSelector) && ((has(self.podSelector.matchLabels) && size(self.podSelector.matchLabels) > 0) || (has(self.podSelector.matchExpressions) && size(self.podSelector.matchExpressions) > 0)))",message="an empty rule would skip every pod: give namespaces, podSelector or both"
 type PodRule struct {
-	// namespaces the pod may be in. Unset: any.
+	// namespaces are the names of the pods' namespaces. Unset: any namespace.
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MinItems=1
@@ -147,30 +154,32 @@ type PodRule struct {
 	PodSelector *LabelSelector `json:"podSelector,omitempty"`
 }
 
-// BlockedPodAction is what to do about pods that a budget still blocks.
+// BlockedPodAction says what happens to pods that a disruption budget still blocks.
 //
 // +kubebuilder:validation:Enum=Delete;Wait
 type BlockedPodAction string
 
-// What can be done about blocked pods.
+// The actions for blocked pods.
 const (
-	// BlockedDelete deletes them, so that they still get their SIGTERM.
+	// BlockedDelete deletes them, so that their containers still receive SIGTERM.
 	BlockedDelete BlockedPodAction = "Delete"
-	// BlockedWait goes on asking until the instance is gone.
+	// BlockedWait goes on trying to evict them until the instance is gone.
 	BlockedWait BlockedPodAction = "Wait"
 )
 
-// BlockedPods says what to do about pods that a disruption budget still blocks
-// shortly before a hard deadline, or that the API server does not evict for another
-// reason, such as an admission webhook or no answer in time.
+// BlockedPods says what happens to pods that a disruption budget still blocks shortly
+// before a hard deadline, or whose eviction fails for another reason, such as an
+// admission webhook or a request that times out.
 //
 // +kubebuilder:validation:XValidation:rule="self.action == 'Delete' || !has(self.beforeSeconds)",message="beforeSeconds is for action Delete: Wait never deletes"
 type BlockedPods struct {
-	// action is Delete, so that they still get their SIGTERM, or Wait.
+	// action is Delete or Wait. Delete deletes the pods, so that their containers
+	// still receive SIGTERM. Wait goes on trying to evict them until the instance is
+	// gone.
 	// +required
 	Action BlockedPodAction `json:"action,omitempty"`
 
-	// beforeSeconds is how long before the deadline they are deleted. Unset: 30.
+	// beforeSeconds is how long before the deadline the pods are deleted. Unset: 30.
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=86400

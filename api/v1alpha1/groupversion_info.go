@@ -2,7 +2,7 @@
 
 // Package v1alpha1 holds the two kinds of node-termination-operator: the
 // NodeTerminationPolicy that a cluster's administrator writes, and the
-// NodeTermination that records one EC2 instance's way out.
+// NodeTermination that records the termination of one EC2 instance.
 //
 // +kubebuilder:object:generate=true
 // +kubebuilder:ac:generate=true

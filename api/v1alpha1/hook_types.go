@@ -10,33 +10,35 @@ import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 //
 // +kubebuilder:validation:MinProperties=1
 type LifecycleHookSpec struct {
-	// heartbeat says how often the group is told to go on waiting. Unset: mode Auto.
+	// heartbeat says how often heartbeats are sent, which extend the hook's timeout.
+	// Unset: mode Auto.
 	// +optional
 	Heartbeat *Heartbeat `json:"heartbeat,omitempty"`
 
-	// maxWaitSeconds is how long after it was heard of a hook is kept waiting for the
-	// drain: this is the deadline of an AutoScalingTermination. It is never later than the
-	// hook's global timeout. Unset: the hook's own heartbeat timeout.
+	// maxWaitSeconds is how long a hook is kept waiting for the drain, counted from
+	// when it was first seen. This is the deadline of an AutoScalingTermination. It is
+	// never later than the hook's global timeout. Unset: the hook's own heartbeat
+	// timeout.
 	// +optional
 	// +kubebuilder:validation:Minimum=30
 	// +kubebuilder:validation:Maximum=172800
 	MaxWaitSeconds *int32 `json:"maxWaitSeconds,omitempty"`
 
-	// completionDelaySeconds is how long after the drain the hook is completed, and not
-	// after its deadline. Unset: 0.
+	// completionDelaySeconds is how long after the drain the hook is completed, but
+	// not later than its deadline. Unset: 0.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=7200
 	CompletionDelaySeconds *int32 `json:"completionDelaySeconds,omitempty"`
 
-	// onTimeout is what is done to a hook whose deadline has come while pods are still
-	// there: Continue or Abandon complete it with that result, None leaves it to
-	// its own timeout. Unset: Continue.
+	// onTimeout is what happens to a hook if pods are still there at its deadline:
+	// Continue or Abandon complete it with that result, None leaves it to its own
+	// timeout. Unset: Continue.
 	// +optional
 	OnTimeout OnTimeout `json:"onTimeout,omitempty"`
 
-	// ignore names hooks that are somebody else's to complete. Unset: Launch-LC-Hook and
-	// Terminate-LC-Hook, those of EKS managed node groups.
+	// ignore is a list of names of hooks that this operator does not complete. Unset:
+	// Launch-LC-Hook and Terminate-LC-Hook, the hooks of EKS managed node groups.
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=32
@@ -44,11 +46,12 @@ type LifecycleHookSpec struct {
 	// +kubebuilder:validation:items:MaxLength=255
 	Ignore []string `json:"ignore,omitempty"`
 
-	// adopt names hooks that are completed although no node of the policy waits at them:
-	// launch hooks, once the instance's node is Ready (at once if it goes to a warm
-	// pool), and termination hooks of instances that never became a node. They are heard
-	// from the queues of sources, and completed with CONTINUE; in mode DryRun, or with
-	// their name in ignore, they are not. Unset: none.
+	// adopt is a list of hooks that are completed although no node of the policy waits
+	// at them: launch hooks, after the instance's node is Ready (at once if the
+	// instance enters a warm pool), and termination hooks of instances that never
+	// became a node. They are received from the queues of the policy's sources and
+	// completed with CONTINUE. They are not completed in mode DryRun, or if their name
+	// is in ignore. Unset: none.
 	// +optional
 	// +listType=map
 	// +listMapKey=autoScalingGroupName
@@ -58,29 +61,29 @@ type LifecycleHookSpec struct {
 	Adopt []AdoptedHook `json:"adopt,omitempty"`
 }
 
-// OnTimeout says what is done to a hook whose deadline has come.
+// OnTimeout says what happens to a hook if pods are still there at its deadline.
 //
 // +kubebuilder:validation:Enum=Continue;Abandon;None
 type OnTimeout string
 
-// What is done to a hook whose deadline has come.
+// The values of onTimeout.
 const (
-	// OnTimeoutContinue completes it with CONTINUE.
+	// OnTimeoutContinue completes the hook with CONTINUE.
 	OnTimeoutContinue OnTimeout = "Continue"
-	// OnTimeoutAbandon completes it with ABANDON.
+	// OnTimeoutAbandon completes the hook with ABANDON.
 	OnTimeoutAbandon OnTimeout = "Abandon"
-	// OnTimeoutNone leaves it to its own timeout.
+	// OnTimeoutNone leaves the hook to its own timeout.
 	OnTimeoutNone OnTimeout = "None"
 )
 
-// HeartbeatMode says how often the group is told to go on waiting.
+// HeartbeatMode says how often heartbeats are sent.
 //
 // +kubebuilder:validation:Enum=Auto;Interval;Disabled
 type HeartbeatMode string
 
-// How often the group is told to go on waiting.
+// The modes of heartbeats.
 const (
-	// HeartbeatAuto: a third of the hook's heartbeat timeout.
+	// HeartbeatAuto: each third of the hook's heartbeat timeout.
 	HeartbeatAuto HeartbeatMode = "Auto"
 	// HeartbeatInterval: every intervalSeconds.
 	HeartbeatInterval HeartbeatMode = "Interval"
@@ -88,38 +91,39 @@ const (
 	HeartbeatDisabled HeartbeatMode = "Disabled"
 )
 
-// Heartbeat says how often the group is told to go on waiting.
+// Heartbeat says how often heartbeats are sent, which extend a hook's timeout.
 //
 // +kubebuilder:validation:XValidation:rule="(self.mode == 'Interval') == has(self.intervalSeconds)",message="intervalSeconds is for mode Interval, which needs it"
 type Heartbeat struct {
-	// mode is Auto (every third of the hook's heartbeat timeout), Interval or Disabled.
+	// mode is Auto, Interval or Disabled. Auto sends a heartbeat each third of the
+	// hook's heartbeat timeout.
 	// +required
 	Mode HeartbeatMode `json:"mode,omitempty"`
 
-	// intervalSeconds is the time between heartbeats, for mode Interval.
-	// Unset: for the other modes.
+	// intervalSeconds is the time between heartbeats in mode Interval. Unset: the mode
+	// is another.
 	// +optional
 	// +kubebuilder:validation:Minimum=10
 	// +kubebuilder:validation:Maximum=3600
 	IntervalSeconds *int32 `json:"intervalSeconds,omitempty"`
 }
 
-// AdoptedHook names a hook of a group.
+// AdoptedHook identifies a lifecycle hook of an Auto Scaling group.
 type AdoptedHook struct {
-	// autoScalingGroupName is the hook's group.
+	// autoScalingGroupName is the name of the hook's group.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=255
 	AutoScalingGroupName string `json:"autoScalingGroupName,omitempty"`
 
-	// name of the hook within its group.
+	// name is the name of the hook within the group.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=255
 	Name string `json:"name,omitempty"`
 }
 
-// HookState says how it stands with a lifecycle hook.
+// HookState is the state of a lifecycle hook.
 //
 // +kubebuilder:validation:Enum=Waiting;Continued;Abandoned;Ended;Ignored;Left
 type HookState string
@@ -128,43 +132,45 @@ type HookState string
 const (
 	// HookWaiting: the instance waits at the hook.
 	HookWaiting HookState = "Waiting"
-	// HookContinued: completed with CONTINUE.
+	// HookContinued: the hook was completed with CONTINUE.
 	HookContinued HookState = "Continued"
-	// HookAbandoned: completed with ABANDON.
+	// HookAbandoned: the hook was completed with ABANDON.
 	HookAbandoned HookState = "Abandoned"
-	// HookEnded: the group does not wait any more: somebody else completed it, or it timed out.
+	// HookEnded: the group does not wait any more. The hook timed out, or somebody
+	// else completed it.
 	HookEnded HookState = "Ended"
-	// HookIgnored: it is not this operator's to complete; the message says why.
+	// HookIgnored: this operator does not complete the hook; the message says why.
 	HookIgnored HookState = "Ignored"
 )
 
-// HookStatus tells how it stands with one lifecycle hook.
+// HookStatus is the status of one lifecycle hook.
 type HookStatus struct {
-	// autoScalingGroupName is the group that waits.
+	// autoScalingGroupName is the name of the group that waits.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=255
 	AutoScalingGroupName string `json:"autoScalingGroupName,omitempty"`
 
-	// name of the hook within its group.
+	// name is the name of the hook within the group.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=255
 	Name string `json:"name,omitempty"`
 
-	// token of the one lifecycle action. Unset: the hook is completed by instance ID.
+	// token identifies the lifecycle action. Unset: the action is completed by the
+	// instance ID.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=64
 	Token string `json:"token,omitempty"`
 
-	// state is Waiting, or how it ended: Continued, Abandoned, Ended or Ignored.
-	// Left is what an earlier version wrote for Ignored.
+	// state is Waiting, Continued, Abandoned, Ended or Ignored. Left is what an
+	// earlier version wrote for Ignored.
 	// +required
 	State HookState `json:"state,omitempty"`
 
-	// message says why it is so, or what the last call to Auto Scaling failed with.
-	// Unset: there is nothing to say.
+	// message gives the reason for the state, or the error of the last call to Auto
+	// Scaling. Unset: there is none.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=1024
@@ -178,19 +184,19 @@ type HookStatus struct {
 	// +required
 	Deadline metav1.Time `json:"deadline,omitempty,omitzero"` //nolint:kubeapilinter // the zero time is left out and so refused as missing
 
-	// heartbeatTimeoutSeconds is how long the group waits after a heartbeat.
-	// Unset: Auto Scaling has not said yet.
+	// heartbeatTimeoutSeconds is how long the group waits after a heartbeat. Unset:
+	// Auto Scaling has not said yet.
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	HeartbeatTimeoutSeconds *int32 `json:"heartbeatTimeoutSeconds,omitempty"`
 
-	// globalTimeoutSeconds is how long the group waits in all. Unset: Auto Scaling
+	// globalTimeoutSeconds is how long the group waits in total. Unset: Auto Scaling
 	// has not said yet.
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	GlobalTimeoutSeconds *int32 `json:"globalTimeoutSeconds,omitempty"`
 
-	// lastHeartbeatTime is when the group was last told to go on waiting. Unset: it was not.
+	// lastHeartbeatTime is when the last heartbeat was sent. Unset: none was sent.
 	// +optional
 	LastHeartbeatTime *metav1.Time `json:"lastHeartbeatTime,omitempty"`
 
@@ -199,7 +205,7 @@ type HookStatus struct {
 	// +kubebuilder:validation:Minimum=1
 	Failures *int32 `json:"failures,omitempty"`
 
-	// retryTime is when the call that failed is made again. Unset: none failed.
+	// retryTime is when the failed call is repeated. Unset: no call has failed.
 	// +optional
 	RetryTime *metav1.Time `json:"retryTime,omitempty"`
 }

@@ -8,39 +8,41 @@ import (
 )
 
 const (
-	// AnnotationApplied is on every Node that this operator changed. Its value is
-	// JSON and says what was done, so that any replica can undo just that.
+	// AnnotationApplied is on every Node that this operator changed. Its value is JSON
+	// and says what was applied, so that any replica can undo exactly that.
 	AnnotationApplied = "nodetermination.dev/applied"
 
-	// AnnotationDrain on a Node asks for its drain; its value says why, for people.
-	// Taking it away calls the drain off; while it is there, a NodeTermination that
-	// is deleted is made anew. On a Pod its value is skip (stay on the
-	// node), last (go after all others) or wait-for-completion (let it finish).
+	// AnnotationDrain on a Node requests its drain; its value is the reason, for
+	// people. Removing it cancels the drain. While it is there, a NodeTermination that
+	// is deleted is created again. On a Pod its value is skip (the pod stays on the
+	// node), last (it is evicted after all others) or wait-for-completion (the drain
+	// waits until it has finished).
 	AnnotationDrain = "nodetermination.dev/drain"
 
 	// FieldManager owns what the manager applies: statuses and node annotations.
 	FieldManager = "node-termination-operator"
 
-	// eventFieldManagerPrefix and an event's id make the field manager of the event.
+	// eventFieldManagerPrefix and the id of an event make the event's field manager.
 	eventFieldManagerPrefix = "nto-"
 	cancellerSuffix         = "-cancelled"
 
 	taintKeyPrefix = "nodetermination.dev/"
 )
 
-// EventFieldManager is the field manager an event is applied with: one a fact,
-// since a manager shared by several would drop the siblings of what it applies.
+// EventFieldManager returns the field manager that an event is applied with. Each event
+// has its own: with one for several, applying one event would remove the others.
 func EventFieldManager(eventID string) string {
 	return eventFieldManagerPrefix + eventID
 }
 
-// CancellerFieldManager is the field manager that an event is called off with: it owns
-// just that, so that hearing the event once more does not revive it.
+// CancellerFieldManager returns the field manager that an event is cancelled with. It
+// owns nothing but the cancellation, so that receiving the event once more does not
+// take that back.
 func CancellerFieldManager(eventID string) string {
 	return EventFieldManager(eventID) + cancellerSuffix
 }
 
-// TaintKey is the key of the taint that is set on a node for this kind of event:
+// TaintKey returns the key of the taint that is set on a node for this kind of event:
 // nodetermination.dev/ and the kind in kebab case.
 func TaintKey(kind EventKind) string {
 	var key strings.Builder

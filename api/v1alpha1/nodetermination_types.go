@@ -7,9 +7,9 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// NodeTermination is the record of one EC2 instance's way out: what was heard
-// about it, what was done, what stands in the way. It is named after the
-// instance, so everything heard about one instance meets in one object.
+// NodeTermination is the record of the termination of one EC2 instance: which events
+// were received, what was done, and what blocks it. It is named after the instance, so
+// that all events about an instance are in one object.
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
@@ -28,15 +28,16 @@ import (
 // +genclient:nonNamespaced
 type NodeTermination struct {
 	metav1.TypeMeta `json:",inline"`
-	// metadata is the object's standard metadata; its name is the instance ID.
+	// metadata is the standard object metadata. Its name is the instance ID.
 	// +optional
 	metav1.ObjectMeta `json:"metadata,omitzero"`
 
-	// spec is what was heard about the instance.
+	// spec holds the events that were received about the instance.
 	// +required
 	Spec NodeTerminationSpec `json:"spec,omitzero"`
 
-	// status is what was done about it. Unset: the manager has not seen the object yet.
+	// status is what was done about the events. Unset: the manager has not processed
+	// the object yet.
 	// +optional
 	Status NodeTerminationStatus `json:"status,omitzero"`
 }
@@ -46,16 +47,16 @@ type NodeTermination struct {
 // +kubebuilder:object:root=true
 type NodeTerminationList struct {
 	metav1.TypeMeta `json:",inline"`
-	// metadata is the list's standard metadata.
+	// metadata is the standard list metadata.
 	// +optional
 	metav1.ListMeta `json:"metadata,omitzero"`
-	// items are the NodeTerminations.
+	// items is the list of NodeTerminations.
 	Items []NodeTermination `json:"items"`
 }
 
-// NodeTerminationSpec is what sources have heard about one instance.
+// NodeTerminationSpec holds the events that sources received about one instance.
 type NodeTerminationSpec struct {
-	// instanceID is the EC2 instance all events are about.
+	// instanceID is the ID of the EC2 instance that all events are about.
 	// +required
 	// +kubebuilder:validation:MinLength=10
 	// +kubebuilder:validation:MaxLength=19
@@ -63,24 +64,25 @@ type NodeTerminationSpec struct {
 	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="instanceID cannot change: create another NodeTermination"
 	InstanceID string `json:"instanceID,omitempty"`
 
-	// nodeName is the Kubernetes node that runs on the instance.
+	// nodeName is the name of the Kubernetes node that runs on the instance.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
 	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="nodeName cannot change: create another NodeTermination"
 	NodeName string `json:"nodeName,omitempty"`
 
-	// instance is what the metadata service says of the instance, for the record.
-	// Unset: no watcher has heard of it.
+	// instance holds details of the instance from its metadata service, for the
+	// record. Unset: no watcher has reported any.
 	// +optional
 	Instance *Instance `json:"instance,omitempty"`
 
-	// suspend stops the termination where it is: nothing more is changed on the
-	// node or its pods until it is false again. Unset: false.
+	// suspend stops the termination in its current state: nothing more is changed on
+	// the node or its pods until it is false again. Unset: false.
 	// +optional
 	Suspend *bool `json:"suspend,omitempty"` //nolint:kubeapilinter // the same name and type as in Job and CronJob
 
-	// events are the facts heard about the instance, each entry owned by whoever heard it.
+	// events are the facts that were received about the instance. Each entry is owned
+	// by the source that received it.
 	// +required
 	// +listType=map
 	// +listMapKey=id
@@ -89,36 +91,36 @@ type NodeTerminationSpec struct {
 	Events []Event `json:"events,omitempty"`
 }
 
-// Instance is what the metadata service says of an instance.
+// Instance holds details of an instance from its metadata service.
 // https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instance-identity-documents.html
 //
 // +kubebuilder:validation:MinProperties=1
 type Instance struct {
-	// type of the instance, such as m6i.large. Unset: not known.
+	// type is the instance type, such as m6i.large. Unset: unknown.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=64
 	Type string `json:"type,omitempty"`
 
-	// lifeCycle is spot, on-demand, scheduled or capacity-block. Unset: not known.
+	// lifeCycle is spot, on-demand, scheduled or capacity-block. Unset: unknown.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=32
 	LifeCycle string `json:"lifeCycle,omitempty"`
 
-	// availabilityZone the instance runs in. Unset: not known.
+	// availabilityZone is the Availability Zone of the instance. Unset: unknown.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=64
 	AvailabilityZone string `json:"availabilityZone,omitempty"`
 
-	// region the instance runs in. Unset: not known.
+	// region is the AWS Region of the instance. Unset: unknown.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=32
 	Region string `json:"region,omitempty"`
 
-	// accountID is the AWS account's. Unset: not known.
+	// accountID is the ID of the AWS account. Unset: unknown.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=32
@@ -127,7 +129,7 @@ type Instance struct {
 
 // NodeTerminationStatus is what was done about the events.
 type NodeTerminationStatus struct {
-	// conditions tell the state: Ready (its reason is the state in one word),
+	// conditions describe the state: Ready (its reason is the state in one word),
 	// Reconciling, Stalled, Cordoned, Drained, LifecycleHookCompleted and Notified.
 	// +optional
 	// +listType=map
@@ -135,56 +137,58 @@ type NodeTerminationStatus struct {
 	// +kubebuilder:validation:MaxItems=16
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 
-	// observedGeneration is the generation of the spec that this status is about.
+	// observedGeneration is the generation of the spec that this status is based on.
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 
-	// cause is the kind of the event that decides what is done: the active one
-	// with the strongest action, then the nearest deadline. Unset: nothing was decided yet.
+	// cause is the kind of the event that decides what is done: of the active events
+	// the one with the strongest action, then the one with the nearest deadline.
+	// Unset: nothing has been decided yet.
 	// +optional
 	Cause EventKind `json:"cause,omitempty"`
 
-	// policyRef is the policy that governs this termination, chosen at the first
-	// action and kept. Unset: none was chosen yet.
+	// policyRef refers to the policy that governs this termination. It is chosen at
+	// the first action and then kept. Unset: none has been chosen yet.
 	// +optional
 	PolicyRef *PolicyReference `json:"policyRef,omitempty"`
 
-	// deadline is when AWS takes the instance: the nearest of the active events'.
-	// Unset: no active event has a hard deadline.
+	// deadline is when the instance is interrupted, stopped or terminated: the nearest
+	// deadline of the active events. Unset: no active event has a hard deadline.
 	// +optional
 	Deadline *metav1.Time `json:"deadline,omitempty"`
 
-	// startTime is when the first action on the node was taken. Unset: none was.
+	// startTime is when the node was first changed. Unset: it was not.
 	// +optional
 	StartTime *metav1.Time `json:"startTime,omitempty"`
 
-	// drainStartTime is when the pods began to be told to go. Unset: they were not.
+	// drainStartTime is when the eviction of the pods began. Unset: it has not begun.
 	// +optional
 	DrainStartTime *metav1.Time `json:"drainStartTime,omitempty"`
 
-	// completionTime is when the termination ended, well or not. Unset: it has not.
+	// completionTime is when the termination ended, successfully or not. Unset: it has
+	// not ended.
 	// +optional
 	CompletionTime *metav1.Time `json:"completionTime,omitempty"`
 
-	// events tell what became of each event of the spec.
+	// events hold the state of each event of the spec.
 	// +optional
 	// +listType=map
 	// +listMapKey=id
 	// +kubebuilder:validation:MaxItems=32
 	Events []EventStatus `json:"events,omitempty"`
 
-	// node is the node this is about: a node's name comes back, its UID does not.
-	// Unset: the node was never seen.
+	// node identifies the Node object. A node's name can be used again, its UID
+	// cannot. Unset: the node was never seen.
 	// +optional
 	Node *NodeReference `json:"node,omitempty"`
 
-	// pods counts the pods that have to go. Unset: no drain has begun.
+	// pods counts the pods that have to be evicted. Unset: no drain has begun.
 	// +optional
 	Pods *PodCounts `json:"pods,omitempty"`
 
-	// lifecycleHooks tell how it stands with the Auto Scaling hooks that wait for the
-	// instance. Unset: none was heard of.
+	// lifecycleHooks are the Auto Scaling lifecycle hooks at which the instance waits.
+	// Unset: none is known.
 	// +optional
 	// +listType=map
 	// +listMapKey=autoScalingGroupName
@@ -192,7 +196,7 @@ type NodeTerminationStatus struct {
 	// +kubebuilder:validation:MaxItems=16
 	LifecycleHooks []HookStatus `json:"lifecycleHooks,omitempty"`
 
-	// webhooks tell how it stands with what webhooks are told. Unset: nothing yet.
+	// webhooks are the deliveries to webhooks. Unset: there is none yet.
 	// +optional
 	// +listType=map
 	// +listMapKey=name
@@ -200,7 +204,7 @@ type NodeTerminationStatus struct {
 	// +kubebuilder:validation:MaxItems=40
 	Webhooks []WebhookStatus `json:"webhooks,omitempty"`
 
-	// blocked names pods that something keeps from being evicted, at most ten of them.
+	// blocked lists pods that cannot be evicted now, at most ten of them.
 	// +optional
 	// +listType=map
 	// +listMapKey=namespace
@@ -208,8 +212,8 @@ type NodeTerminationStatus struct {
 	// +kubebuilder:validation:MaxItems=10
 	Blocked []BlockedPod `json:"blocked,omitempty"`
 
-	// podOutcomes tell of pods that did not go the ordinary way: the gravest, at most
-	// twenty of them. Unset: all went as they were to, so far.
+	// podOutcomes lists pods that were not evicted the usual way, at most twenty of
+	// them, the most severe first. Unset: there are none so far.
 	// +optional
 	// +listType=map
 	// +listMapKey=namespace
@@ -218,19 +222,20 @@ type NodeTerminationStatus struct {
 	PodOutcomes []PodOutcome `json:"podOutcomes,omitempty"`
 }
 
-// PolicyReference names a policy as it was when it was chosen.
+// PolicyReference refers to a policy as it was when it was chosen.
 type PolicyReference struct {
-	// name of the policy.
+	// name is the name of the policy.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
 	Name string `json:"name,omitempty"`
 
-	// uid of the policy: one deleted and created anew under its name is another policy.
+	// uid is the UID of the policy. A policy that was deleted and created again under
+	// the same name is another policy.
 	// +required
 	UID types.UID `json:"uid,omitempty"` //nolint:kubeapilinter // markers cannot bound a type of another module
 
-	// generation of the policy that the last step followed.
+	// generation is the generation of the policy that the last step followed.
 	// +required
 	// +kubebuilder:validation:Minimum=1
 	Generation int64 `json:"generation,omitempty"`
@@ -241,21 +246,21 @@ type PolicyReference struct {
 // +kubebuilder:validation:Enum=Active;Resolved;Cancelled;Stale
 type EventState string
 
-// The states of an event. Only active ones count.
+// The states of an event. Only active events count.
 const (
-	// EventActive: the event stands and decides what is done.
+	// EventActive: the event counts.
 	EventActive EventState = "Active"
-	// EventResolved: it came to pass, and the instance has come back since.
+	// EventResolved: the event has happened, and the instance is back since.
 	EventResolved EventState = "Resolved"
-	// EventCancelled: AWS has called it off.
+	// EventCancelled: the event was cancelled, by AWS or by removing the annotation.
 	EventCancelled EventState = "Cancelled"
-	// EventStale: it was already past when the node last booted.
+	// EventStale: the event was over before the node last booted.
 	EventStale EventState = "Stale"
 )
 
-// EventStatus tells what became of one event.
+// EventStatus is the state of one event.
 type EventStatus struct {
-	// id of the event in the spec.
+	// id is the id of the event in the spec.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=64
@@ -266,54 +271,59 @@ type EventStatus struct {
 	State EventState `json:"state,omitempty"`
 }
 
-// NodeReference pins the node: not its name, which is used again, but this one.
+// NodeReference identifies one Node object: not its name, which can be used again, but
+// its UID.
 type NodeReference struct {
-	// uid of the Node object.
+	// uid is the UID of the Node object.
 	// +required
 	UID types.UID `json:"uid,omitempty"` //nolint:kubeapilinter // markers cannot bound a type of another module
 
-	// bootID of the machine when last looked: another one later means that it has
-	// booted since. Unset: the node did not say.
+	// bootID is the node's boot ID when it was last read. A different boot ID later
+	// means that the node has booted since. Unset: the node does not report one.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=64
 	BootID string `json:"bootID,omitempty"`
 
-	// zone is the availability zone that the node's providerID names. Unset: it names none.
+	// zone is the Availability Zone in the node's providerID. Unset: the providerID
+	// has none.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=64
 	Zone string `json:"zone,omitempty"`
 
-	// goneTime is when the Node object was seen to be gone. Unset: it is there.
+	// goneTime is when the Node object was first seen to be gone. Unset: it exists.
 	// +optional
 	GoneTime *metav1.Time `json:"goneTime,omitempty"`
 }
 
-// PodCounts counts the pods that have to leave the node. DaemonSet pods, mirror
-// pods, finished pods and pods the policy skips are not among them.
+// PodCounts counts the pods that have to be evicted. Pods of DaemonSets, mirror pods,
+// finished pods and pods that the policy skips are not counted.
 type PodCounts struct {
-	// total is how many pods had to go when last looked: those gone and those still there.
+	// total is the number of pods that have to be evicted: those that are gone and
+	// those that remain.
 	// +required
 	// +kubebuilder:validation:Minimum=0
 	Total *int32 `json:"total,omitempty"`
 
-	// evicted is how many have been told to go, whether or not they are gone by now.
+	// evicted is the number of pods that were evicted or deleted, whether or not they
+	// are gone.
 	// +required
 	// +kubebuilder:validation:Minimum=0
 	Evicted *int32 `json:"evicted,omitempty"`
 
-	// terminating is how many have been told to go and are still shutting down.
+	// terminating is the number of pods that were evicted or deleted and are still
+	// shutting down.
 	// +required
 	// +kubebuilder:validation:Minimum=0
 	Terminating *int32 `json:"terminating,omitempty"`
 
-	// blocked is how many cannot be evicted for now.
+	// blocked is the number of pods that cannot be evicted now.
 	// +required
 	// +kubebuilder:validation:Minimum=0
 	Blocked *int32 `json:"blocked,omitempty"`
 
-	// remaining is how many are still there.
+	// remaining is the number of pods that are still on the node.
 	// +required
 	// +kubebuilder:validation:Minimum=0
 	Remaining *int32 `json:"remaining,omitempty"`
@@ -325,71 +335,74 @@ type PodCounts struct {
 	Summary string `json:"summary,omitempty"`
 }
 
-// BlockedPod is a pod that cannot be evicted for now, and why.
+// BlockedPod is a pod that cannot be evicted now.
 type BlockedPod struct {
-	// namespace of the pod.
+	// namespace is the namespace of the pod.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=63
 	Namespace string `json:"namespace,omitempty"`
 
-	// name of the pod.
+	// name is the name of the pod.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
 	Name string `json:"name,omitempty"`
 
-	// reason says what keeps it, with the name of the disruption budget if one does.
+	// reason says what blocks the pod. It names the disruption budget if there is one.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=512
 	Reason string `json:"reason,omitempty"`
 
-	// startTime is since when it is known to be blocked. Unset: that is not known.
+	// startTime is since when the pod is known to be blocked. Unset: unknown.
 	// +optional
 	StartTime *metav1.Time `json:"startTime,omitempty"`
 }
 
-// PodOutcomeType says how a pod went that did not go the ordinary way.
+// PodOutcomeType says what was unusual about a pod's eviction.
 //
 // +kubebuilder:validation:Enum=WasBlocked;CutShort;Remaining;Left
 type PodOutcomeType string
 
-// The ways in which pods go out of the ordinary.
+// The outcomes of pods that were not evicted the usual way.
 const (
-	// PodWasBlocked: something kept it for a while, and then it was told to go.
+	// PodWasBlocked: the pod was blocked for a while, and evicted later.
 	PodWasBlocked PodOutcomeType = "WasBlocked"
-	// PodCutShort: it was told to go with less than it is entitled to, because of a deadline.
+	// PodCutShort: because of a deadline the pod was deleted past a disruption budget,
+	// or had less than its grace period.
 	PodCutShort PodOutcomeType = "CutShort"
-	// PodRemaining: it was still there at the end.
+	// PodRemaining: the pod was still on the node at the end.
 	PodRemaining PodOutcomeType = "Remaining"
 )
 
-// PodOutcome is a pod that did not go the ordinary way.
+// PodOutcome is the outcome of a pod that was not evicted the usual way.
 type PodOutcome struct {
-	// namespace of the pod.
+	// namespace is the namespace of the pod.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=63
 	Namespace string `json:"namespace,omitempty"`
 
-	// name of the pod.
+	// name is the name of the pod.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
 	Name string `json:"name,omitempty"`
 
-	// outcome is WasBlocked, CutShort or Remaining. Left is what an earlier version wrote for Remaining.
+	// outcome is WasBlocked, CutShort or Remaining. Left is what an earlier version
+	// wrote for Remaining.
 	// +required
 	Outcome PodOutcomeType `json:"outcome,omitempty"`
 
-	// message says what kept it, or what it was denied.
+	// message says what blocked the pod, or which budget or grace period was cut
+	// short.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=512
 	Message string `json:"message,omitempty"`
 
-	// time is when that was known.
+	// time is when the outcome was recorded.
 	// +required
 	Time metav1.Time `json:"time,omitempty,omitzero"` //nolint:kubeapilinter // the zero time is left out and so refused as missing
 }

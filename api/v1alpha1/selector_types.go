@@ -9,29 +9,30 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 )
 
-// LabelSelector is written like every label selector of Kubernetes. It is a type
-// of its own because only lists with bounds can be validated when a policy is
-// applied: an unknown operator would come to light in the middle of a drain.
+// LabelSelector is written like every label selector in Kubernetes. It is a type of its
+// own because only lists with bounds can be validated when a policy is applied. With
+// the standard type, an unknown operator would be found only during a drain.
 type LabelSelector struct {
-	// matchLabels selects what has each of these labels with just this value.
-	// Unset: whatever labels.
+	// matchLabels selects objects that have each of these labels with exactly this
+	// value. Unset: any labels.
 	// +optional
 	// +kubebuilder:validation:MaxProperties=32
 	// +kubebuilder:validation:XValidation:rule="self.all(k, k.matches('^([a-z0-9.-]+/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$'))",message="matchLabels has labels for keys, such as topology.kubernetes.io/zone"
 	MatchLabels map[string]string `json:"matchLabels,omitempty"`
 
-	// matchExpressions must all hold. Unset: nothing more is asked for.
+	// matchExpressions are requirements that must all be met. Unset: no further
+	// requirements.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=32
 	MatchExpressions []LabelSelectorRequirement `json:"matchExpressions,omitempty"`
 }
 
-// LabelSelectorRequirement asks something of one label.
+// LabelSelectorRequirement is a requirement on one label.
 //
 // +kubebuilder:validation:XValidation:rule="(self.operator in ['In', 'NotIn']) == (has(self.values) && size(self.values) > 0)",message="operators In and NotIn need values, Exists and DoesNotExist take none"
 type LabelSelectorRequirement struct {
-	// key of the label.
+	// key is the key of the label.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=317
@@ -43,7 +44,7 @@ type LabelSelectorRequirement struct {
 	// +kubebuilder:validation:Enum=In;NotIn;Exists;DoesNotExist
 	Operator metav1.LabelSelectorOperator `json:"operator,omitempty"`
 
-	// values for In and NotIn. Unset: for the other operators.
+	// values are the values for In and NotIn. Unset: the operator is another.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=64
@@ -52,8 +53,8 @@ type LabelSelectorRequirement struct {
 	Values []string `json:"values,omitempty"`
 }
 
-// CheckSelectors says what is wrong with the policy's selectors beyond what the API
-// server has refused: with values in matchLabels that no label can have.
+// CheckSelectors returns what is wrong with the policy's selectors that the API server
+// does not refuse: values in matchLabels that no label can have.
 func (s *NodeTerminationPolicySpec) CheckSelectors() error {
 	if _, err := s.NodeSelector.Selector(); err != nil {
 		return fmt.Errorf("spec.nodeSelector: %w", err)
@@ -69,8 +70,8 @@ func (s *NodeTerminationPolicySpec) CheckSelectors() error {
 	return nil
 }
 
-// Selector is the selector in a form that matches labels; nil and empty match
-// everything. The error says which key or value is not a label's.
+// Selector returns the selector in a form that matches labels. Nil and empty match
+// everything. The error says which key or value is not valid for a label.
 func (s *LabelSelector) Selector() (labels.Selector, error) {
 	if s == nil {
 		return labels.Everything(), nil

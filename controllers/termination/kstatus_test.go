@@ -11,7 +11,7 @@ import (
 	"github.com/nodetermination/operator/api/v1alpha1"
 )
 
-// kstatus is what kubectl wait, Flux and Argo CD make of the conditions.
+// kstatus returns what Flux, and other tools built on cli-utils, make of the conditions.
 // https://github.com/kubernetes-sigs/cli-utils/blob/master/pkg/kstatus/README.md
 func kstatus(nt *v1alpha1.NodeTermination) string {
 	holds := func(kind string) bool { return meta.IsStatusConditionTrue(nt.Status.Conditions, kind) }

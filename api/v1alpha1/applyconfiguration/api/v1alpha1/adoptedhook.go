@@ -7,11 +7,11 @@ package v1alpha1
 // AdoptedHookApplyConfiguration represents a declarative configuration of the AdoptedHook type for use
 // with apply.
 //
-// AdoptedHook names a hook of a group.
+// AdoptedHook identifies a lifecycle hook of an Auto Scaling group.
 type AdoptedHookApplyConfiguration struct {
-	// autoScalingGroupName is the hook's group.
+	// autoScalingGroupName is the name of the hook's group.
 	AutoScalingGroupName *string `json:"autoScalingGroupName,omitempty"`
-	// name of the hook within its group.
+	// name is the name of the hook within the group.
 	Name *string `json:"name,omitempty"`
 }
 

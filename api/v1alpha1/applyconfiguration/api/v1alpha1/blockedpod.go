@@ -11,15 +11,15 @@ import (
 // BlockedPodApplyConfiguration represents a declarative configuration of the BlockedPod type for use
 // with apply.
 //
-// BlockedPod is a pod that cannot be evicted for now, and why.
+// BlockedPod is a pod that cannot be evicted now.
 type BlockedPodApplyConfiguration struct {
-	// namespace of the pod.
+	// namespace is the namespace of the pod.
 	Namespace *string `json:"namespace,omitempty"`
-	// name of the pod.
+	// name is the name of the pod.
 	Name *string `json:"name,omitempty"`
-	// reason says what keeps it, with the name of the disruption budget if one does.
+	// reason says what blocks the pod. It names the disruption budget if there is one.
 	Reason *string `json:"reason,omitempty"`
-	// startTime is since when it is known to be blocked. Unset: that is not known.
+	// startTime is since when the pod is known to be blocked. Unset: unknown.
 	StartTime *v1.Time `json:"startTime,omitempty"`
 }
 

@@ -11,13 +11,15 @@ import (
 // BlockedPodsApplyConfiguration represents a declarative configuration of the BlockedPods type for use
 // with apply.
 //
-// BlockedPods says what to do about pods that a disruption budget still blocks
-// shortly before a hard deadline, or that the API server does not evict for another
-// reason, such as an admission webhook or no answer in time.
+// BlockedPods says what happens to pods that a disruption budget still blocks shortly
+// before a hard deadline, or whose eviction fails for another reason, such as an
+// admission webhook or a request that times out.
 type BlockedPodsApplyConfiguration struct {
-	// action is Delete, so that they still get their SIGTERM, or Wait.
+	// action is Delete or Wait. Delete deletes the pods, so that their containers
+	// still receive SIGTERM. Wait goes on trying to evict them until the instance is
+	// gone.
 	Action *apiv1alpha1.BlockedPodAction `json:"action,omitempty"`
-	// beforeSeconds is how long before the deadline they are deleted. Unset: 30.
+	// beforeSeconds is how long before the deadline the pods are deleted. Unset: 30.
 	BeforeSeconds *int32 `json:"beforeSeconds,omitempty"`
 }
 

@@ -7,9 +7,9 @@ package v1alpha1
 // ConfigMapKeySourceApplyConfiguration represents a declarative configuration of the ConfigMapKeySource type for use
 // with apply.
 //
-// ConfigMapKeySource is a value in a config map.
+// ConfigMapKeySource is a value in a ConfigMap.
 type ConfigMapKeySourceApplyConfiguration struct {
-	// configMapKeyRef names the config map and the key.
+	// configMapKeyRef refers to the ConfigMap and the key.
 	ConfigMapKeyRef *KeyReferenceApplyConfiguration `json:"configMapKeyRef,omitempty"`
 }
 

@@ -11,16 +11,17 @@ import (
 // DrainBudgetApplyConfiguration represents a declarative configuration of the DrainBudget type for use
 // with apply.
 //
-// DrainBudget limits how many nodes of a policy are drained at one time. A node
-// that waits is cordoned already. Hard deadlines within five minutes do not wait,
-// but count; for later ones the wait ends five minutes before, or drain.timeoutSeconds
-// before if that is longer.
+// DrainBudget limits how many nodes of a policy are drained at the same time. A node
+// whose drain waits is cordoned already. A drain whose hard deadline is within five
+// minutes, or within drain.timeoutSeconds if that is longer, does not wait, but counts.
+// A drain with a later deadline waits until then at most.
 type DrainBudgetApplyConfiguration struct {
 	// maxNodes is a number of nodes, or a percentage of the nodes that the policy
 	// governs, rounded down and at least 1.
 	MaxNodes *intstr.IntOrString `json:"maxNodes,omitempty"`
-	// topologyKey is a node label: the limit holds for the nodes of each of its values
-	// by themselves, such as for every zone. Unset: for all nodes of the policy together.
+	// topologyKey is the key of a node label. The limit then applies separately to the
+	// nodes with each value of the label, such as the nodes of each zone. Unset: the
+	// limit applies to all nodes of the policy together.
 	TopologyKey *string `json:"topologyKey,omitempty"`
 }
 

@@ -11,35 +11,40 @@ import (
 // DrainSpecApplyConfiguration represents a declarative configuration of the DrainSpec type for use
 // with apply.
 //
-// DrainSpec says how the pods are made to leave.
+// DrainSpec says how the pods of a node are evicted.
 type DrainSpecApplyConfiguration struct {
-	// timeoutSeconds ends a drain without a hard deadline as Failed when it takes
-	// longer; nothing is deleted past a budget for its sake. One with a hard deadline
-	// ends so long after that, should the instance still be there. Unset: 120.
+	// timeoutSeconds is how long a drain without a hard deadline may take. After that
+	// it ends as Failed; no pod is deleted past a disruption budget because of this
+	// timeout. A drain with a hard deadline ends this long after the deadline if the
+	// instance is still there. Unset: 120.
 	TimeoutSeconds *int32 `json:"timeoutSeconds,omitempty"`
 	// podGracePeriodSeconds overrides the pods' own terminationGracePeriodSeconds.
-	// Either is cut to the time left before a hard deadline. Unset: the pods' own.
+	// Both are shortened to the time that remains before a hard deadline. Unset: each
+	// pod's own.
 	PodGracePeriodSeconds *int32 `json:"podGracePeriodSeconds,omitempty"`
-	// waves order the pods: a wave is told to go when the last pod of the wave
-	// before is gone. A pod belongs to the first wave that takes its priority.
-	// Unset: pods of priority below 2000000000, then the rest (the system's own).
+	// waves is the order in which pods are evicted. The pods of a wave are evicted
+	// when the last pod of the wave before is gone. A pod belongs to the first wave
+	// that matches its priority. Unset: pods with a priority below 2000000000, then
+	// all others (Kubernetes' own).
 	Waves []WaveApplyConfiguration `json:"waves,omitempty"`
-	// skip names pods that are left on the node.
+	// skip selects pods that stay on the node: they are neither evicted nor counted.
+	// Unset: no pods besides those of DaemonSets, mirror pods and finished pods.
 	Skip []PodRuleApplyConfiguration `json:"skip,omitempty"`
-	// blockedPods says what to do about pods that a disruption budget still
-	// blocks shortly before a hard deadline. Unset: Delete, 30 seconds before.
+	// blockedPods says what happens to pods that a disruption budget still blocks
+	// shortly before a hard deadline. Unset: they are deleted 30 seconds before it.
 	BlockedPods *BlockedPodsApplyConfiguration `json:"blockedPods,omitempty"`
-	// podAnnotations is Honor, to let pods ask for themselves, or Ignore. The
-	// annotation nodetermination.dev/drain is skip, last or wait-for-completion;
-	// karpenter.sh/do-not-disrupt "true" and cluster-autoscaler.kubernetes.io/safe-to-evict
-	// "false" keep a pod like a disruption budget: until blockedPods says. Unset: Honor.
+	// podAnnotations is Honor or Ignore. With Honor, annotations on pods count:
+	// nodetermination.dev/drain with the value skip, last or wait-for-completion;
+	// karpenter.sh/do-not-disrupt "true" and
+	// cluster-autoscaler.kubernetes.io/safe-to-evict "false", which block a pod as a
+	// disruption budget does, until blockedPods applies. Unset: Honor.
 	PodAnnotations *apiv1alpha1.PodAnnotations `json:"podAnnotations,omitempty"`
-	// volumes is WaitForDetach, to complete a lifecycle hook only when the volumes of
-	// the pods that left are detached, until the hook's deadline, or Ignore.
-	// Unset: WaitForDetach.
+	// volumes is WaitForDetach or Ignore. With WaitForDetach, a lifecycle hook is
+	// completed only after the volumes of the evicted pods are detached, or at the
+	// hook's deadline. Unset: WaitForDetach.
 	Volumes *apiv1alpha1.Volumes `json:"volumes,omitempty"`
-	// budget limits how many nodes of the policy are drained at one time, where there
-	// is time to wait. Unset: no limit.
+	// budget limits how many nodes of the policy are drained at the same time, as long
+	// as no deadline is near. Unset: no limit.
 	Budget *DrainBudgetApplyConfiguration `json:"budget,omitempty"`
 }
 

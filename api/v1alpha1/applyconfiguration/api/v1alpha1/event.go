@@ -12,35 +12,37 @@ import (
 // EventApplyConfiguration represents a declarative configuration of the Event type for use
 // with apply.
 //
-// Event is one fact about the instance, as a source heard it. Sources only
-// add events; the manager decides what they mean and says so in status.events.
+// Event is one fact about the instance, as a source received it. Sources only add
+// events; the manager decides what they mean and writes that into status.events.
 type EventApplyConfiguration struct {
-	// id comes from the fact itself and never from the clock, so that hearing
-	// the same fact again changes nothing.
+	// id identifies the event. It is made from the content of the event and not from
+	// the current time, so that receiving the same event again changes nothing.
 	ID *string `json:"id,omitempty"`
-	// kind says what is happening to the instance.
+	// kind is what happens to the instance.
 	Kind *apiv1alpha1.EventKind `json:"kind,omitempty"`
-	// source says where the event was heard.
+	// source is where the event was received from.
 	Source *apiv1alpha1.EventSource `json:"source,omitempty"`
-	// time is when AWS said so; of a Manual event, when the annotation was first seen.
+	// time is when AWS issued the event. For kind Manual it is when the annotation was
+	// first seen.
 	Time *v1.Time `json:"time,omitempty"`
-	// deadline is when AWS takes the instance. Unset: AWS gives no such time.
+	// deadline is when the instance is interrupted, stopped or terminated. Unset: AWS
+	// gives no such time.
 	Deadline *v1.Time `json:"deadline,omitempty"`
-	// notBefore is the earliest time of a scheduled maintenance.
-	// Unset: the event is not a scheduled one.
+	// notBefore is the earliest time at which a scheduled maintenance starts. Unset:
+	// the event is no scheduled maintenance.
 	NotBefore *v1.Time `json:"notBefore,omitempty"`
-	// description is AWS's own text, for people; of a Manual event, the
-	// annotation's value. Unset: there was none.
+	// description is AWS's own text for people. For kind Manual it is the annotation's
+	// value. Unset: there is no text.
 	Description *string `json:"description,omitempty"`
-	// instanceAction is what happens to the instance in AWS's word, such as
-	// terminate, stop, hibernate, system-reboot or instance-retirement; for a
-	// state change, the state. Unset: AWS does not say.
+	// instanceAction is what happens to the instance in AWS's word, such as terminate,
+	// stop, hibernate, system-reboot or instance-retirement. For kind
+	// InstanceStateChange it is the state. Unset: AWS does not say.
 	InstanceAction *string `json:"instanceAction,omitempty"`
-	// lifecycleHook is the Auto Scaling hook that waits for this instance.
-	// Unset: no hook waits.
+	// lifecycleHook is the Auto Scaling lifecycle hook at which the instance waits.
+	// Unset: no hook is known.
 	LifecycleHook *LifecycleHookApplyConfiguration `json:"lifecycleHook,omitempty"`
-	// cancelled is true once AWS has called the event off, or the annotation of a
-	// Manual one was taken away. Unset: it stands.
+	// cancelled is true after AWS cancelled the event, or after the annotation of a
+	// Manual event was removed. Unset: the event is not cancelled.
 	Cancelled *bool `json:"cancelled,omitempty"`
 }
 

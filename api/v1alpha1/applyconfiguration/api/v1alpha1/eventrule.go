@@ -11,18 +11,18 @@ import (
 // EventRuleApplyConfiguration represents a declarative configuration of the EventRule type for use
 // with apply.
 //
-// EventRule says what to do for one kind of event.
+// EventRule says what is done for one kind of event.
 type EventRuleApplyConfiguration struct {
-	// kind of event that this is about.
+	// kind is the kind of event.
 	Kind *apiv1alpha1.EventKind `json:"kind,omitempty"`
-	// action is what to do: CordonAndDrain, Cordon or Ignore.
+	// action is CordonAndDrain, Cordon or Ignore.
 	Action *apiv1alpha1.EventAction `json:"action,omitempty"`
-	// uncordonAfterSeconds lifts a cordon without a drain this long after the
-	// event if nothing followed; for action Cordon. Unset: 3600 for
+	// uncordonAfterSeconds is how long after the event the node is uncordoned, if
+	// nothing followed. It is for action Cordon. Unset: 3600 for
 	// RebalanceRecommendation, never for other kinds.
 	UncordonAfterSeconds *int32 `json:"uncordonAfterSeconds,omitempty"`
-	// startBeforeSeconds is how long before notBefore the drain of a
-	// ScheduledMaintenance begins; the cordon is at once. Unset: 86400.
+	// startBeforeSeconds is how long before notBefore the drain for a
+	// ScheduledMaintenance begins. The node is cordoned at once. Unset: 86400.
 	StartBeforeSeconds *int32 `json:"startBeforeSeconds,omitempty"`
 }
 

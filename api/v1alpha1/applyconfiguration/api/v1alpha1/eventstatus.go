@@ -11,9 +11,9 @@ import (
 // EventStatusApplyConfiguration represents a declarative configuration of the EventStatus type for use
 // with apply.
 //
-// EventStatus tells what became of one event.
+// EventStatus is the state of one event.
 type EventStatusApplyConfiguration struct {
-	// id of the event in the spec.
+	// id is the id of the event in the spec.
 	ID *string `json:"id,omitempty"`
 	// state says whether the event still counts.
 	State *apiv1alpha1.EventState `json:"state,omitempty"`

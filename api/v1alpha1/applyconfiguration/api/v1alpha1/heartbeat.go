@@ -11,12 +11,13 @@ import (
 // HeartbeatApplyConfiguration represents a declarative configuration of the Heartbeat type for use
 // with apply.
 //
-// Heartbeat says how often the group is told to go on waiting.
+// Heartbeat says how often heartbeats are sent, which extend a hook's timeout.
 type HeartbeatApplyConfiguration struct {
-	// mode is Auto (every third of the hook's heartbeat timeout), Interval or Disabled.
+	// mode is Auto, Interval or Disabled. Auto sends a heartbeat each third of the
+	// hook's heartbeat timeout.
 	Mode *apiv1alpha1.HeartbeatMode `json:"mode,omitempty"`
-	// intervalSeconds is the time between heartbeats, for mode Interval.
-	// Unset: for the other modes.
+	// intervalSeconds is the time between heartbeats in mode Interval. Unset: the mode
+	// is another.
 	IntervalSeconds *int32 `json:"intervalSeconds,omitempty"`
 }
 

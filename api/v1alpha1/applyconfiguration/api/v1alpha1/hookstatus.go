@@ -12,35 +12,36 @@ import (
 // HookStatusApplyConfiguration represents a declarative configuration of the HookStatus type for use
 // with apply.
 //
-// HookStatus tells how it stands with one lifecycle hook.
+// HookStatus is the status of one lifecycle hook.
 type HookStatusApplyConfiguration struct {
-	// autoScalingGroupName is the group that waits.
+	// autoScalingGroupName is the name of the group that waits.
 	AutoScalingGroupName *string `json:"autoScalingGroupName,omitempty"`
-	// name of the hook within its group.
+	// name is the name of the hook within the group.
 	Name *string `json:"name,omitempty"`
-	// token of the one lifecycle action. Unset: the hook is completed by instance ID.
+	// token identifies the lifecycle action. Unset: the action is completed by the
+	// instance ID.
 	Token *string `json:"token,omitempty"`
-	// state is Waiting, or how it ended: Continued, Abandoned, Ended or Ignored.
-	// Left is what an earlier version wrote for Ignored.
+	// state is Waiting, Continued, Abandoned, Ended or Ignored. Left is what an
+	// earlier version wrote for Ignored.
 	State *apiv1alpha1.HookState `json:"state,omitempty"`
-	// message says why it is so, or what the last call to Auto Scaling failed with.
-	// Unset: there is nothing to say.
+	// message gives the reason for the state, or the error of the last call to Auto
+	// Scaling. Unset: there is none.
 	Message *string `json:"message,omitempty"`
 	// startTime is when the hook was first seen.
 	StartTime *v1.Time `json:"startTime,omitempty"`
 	// deadline is until when the hook is kept waiting for the drain.
 	Deadline *v1.Time `json:"deadline,omitempty"`
-	// heartbeatTimeoutSeconds is how long the group waits after a heartbeat.
-	// Unset: Auto Scaling has not said yet.
+	// heartbeatTimeoutSeconds is how long the group waits after a heartbeat. Unset:
+	// Auto Scaling has not said yet.
 	HeartbeatTimeoutSeconds *int32 `json:"heartbeatTimeoutSeconds,omitempty"`
-	// globalTimeoutSeconds is how long the group waits in all. Unset: Auto Scaling
+	// globalTimeoutSeconds is how long the group waits in total. Unset: Auto Scaling
 	// has not said yet.
 	GlobalTimeoutSeconds *int32 `json:"globalTimeoutSeconds,omitempty"`
-	// lastHeartbeatTime is when the group was last told to go on waiting. Unset: it was not.
+	// lastHeartbeatTime is when the last heartbeat was sent. Unset: none was sent.
 	LastHeartbeatTime *v1.Time `json:"lastHeartbeatTime,omitempty"`
 	// failures is how many calls to Auto Scaling have failed in a row. Unset: none.
 	Failures *int32 `json:"failures,omitempty"`
-	// retryTime is when the call that failed is made again. Unset: none failed.
+	// retryTime is when the failed call is repeated. Unset: no call has failed.
 	RetryTime *v1.Time `json:"retryTime,omitempty"`
 }
 

@@ -10,14 +10,15 @@ package v1alpha1
 // IMDSSource is the instance metadata service of the nodes themselves.
 // https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/configuring-instance-metadata-service.html
 type IMDSSourceApplyConfiguration struct {
-	// pollIntervalSeconds is how often a watcher asks for a spot notice. It asks for
-	// what leaves more time at most every 10 seconds, for maintenance every 30. Unset: 2.
+	// pollIntervalSeconds is how often a watcher reads spot interruption notices. It
+	// reads scheduled maintenance at most every 30 seconds, and everything else with
+	// more notice at most every 10 seconds. Unset: 2.
 	PollIntervalSeconds *int32 `json:"pollIntervalSeconds,omitempty"`
-	// metricsPort is the port at which each watcher serves metrics, without
-	// authentication; with the host's network it is one of the node's. Unset: no
+	// metricsPort is the port on which each watcher serves metrics, without
+	// authentication. With the host's network it is a port of the node. Unset: no
 	// metrics are served and no port is opened.
 	MetricsPort *int32 `json:"metricsPort,omitempty"`
-	// podTemplate changes the watchers' pods. Unset: every field's default.
+	// podTemplate changes the watchers' pods. Unset: the default of every field.
 	PodTemplate *WatcherPodTemplateApplyConfiguration `json:"podTemplate,omitempty"`
 }
 

@@ -7,18 +7,18 @@ package v1alpha1
 // InstanceApplyConfiguration represents a declarative configuration of the Instance type for use
 // with apply.
 //
-// Instance is what the metadata service says of an instance.
+// Instance holds details of an instance from its metadata service.
 // https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instance-identity-documents.html
 type InstanceApplyConfiguration struct {
-	// type of the instance, such as m6i.large. Unset: not known.
+	// type is the instance type, such as m6i.large. Unset: unknown.
 	Type *string `json:"type,omitempty"`
-	// lifeCycle is spot, on-demand, scheduled or capacity-block. Unset: not known.
+	// lifeCycle is spot, on-demand, scheduled or capacity-block. Unset: unknown.
 	LifeCycle *string `json:"lifeCycle,omitempty"`
-	// availabilityZone the instance runs in. Unset: not known.
+	// availabilityZone is the Availability Zone of the instance. Unset: unknown.
 	AvailabilityZone *string `json:"availabilityZone,omitempty"`
-	// region the instance runs in. Unset: not known.
+	// region is the AWS Region of the instance. Unset: unknown.
 	Region *string `json:"region,omitempty"`
-	// accountID is the AWS account's. Unset: not known.
+	// accountID is the ID of the AWS account. Unset: unknown.
 	AccountID *string `json:"accountID,omitempty"`
 }
 

@@ -7,11 +7,11 @@ package v1alpha1
 // KeyReferenceApplyConfiguration represents a declarative configuration of the KeyReference type for use
 // with apply.
 //
-// KeyReference names a value in an object in the manager's namespace.
+// KeyReference refers to a value in an object in the manager's namespace.
 type KeyReferenceApplyConfiguration struct {
-	// name of the object.
+	// name is the name of the object.
 	Name *string `json:"name,omitempty"`
-	// key within the object's data.
+	// key is the key in the object's data.
 	Key *string `json:"key,omitempty"`
 }
 

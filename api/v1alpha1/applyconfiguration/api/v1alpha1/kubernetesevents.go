@@ -12,11 +12,11 @@ import (
 // with apply.
 //
 // KubernetesEvents says whether Kubernetes events are emitted: on the Node and the
-// NodeTermination for each step, and on Pods that are told to go.
+// NodeTermination for each step, and on Pods that are evicted.
 type KubernetesEventsApplyConfiguration struct {
 	// mode is Emit or Disabled.
 	Mode *apiv1alpha1.KubernetesEventsMode `json:"mode,omitempty"`
-	// annotations are put on the events. Unset: none.
+	// annotations are added to the events. Unset: none.
 	Annotations map[string]string `json:"annotations,omitempty"`
 }
 

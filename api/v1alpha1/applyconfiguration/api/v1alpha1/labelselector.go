@@ -7,14 +7,15 @@ package v1alpha1
 // LabelSelectorApplyConfiguration represents a declarative configuration of the LabelSelector type for use
 // with apply.
 //
-// LabelSelector is written like every label selector of Kubernetes. It is a type
-// of its own because only lists with bounds can be validated when a policy is
-// applied: an unknown operator would come to light in the middle of a drain.
+// LabelSelector is written like every label selector in Kubernetes. It is a type of its
+// own because only lists with bounds can be validated when a policy is applied. With
+// the standard type, an unknown operator would be found only during a drain.
 type LabelSelectorApplyConfiguration struct {
-	// matchLabels selects what has each of these labels with just this value.
-	// Unset: whatever labels.
+	// matchLabels selects objects that have each of these labels with exactly this
+	// value. Unset: any labels.
 	MatchLabels map[string]string `json:"matchLabels,omitempty"`
-	// matchExpressions must all hold. Unset: nothing more is asked for.
+	// matchExpressions are requirements that must all be met. Unset: no further
+	// requirements.
 	MatchExpressions []LabelSelectorRequirementApplyConfiguration `json:"matchExpressions,omitempty"`
 }
 

@@ -11,13 +11,13 @@ import (
 // LabelSelectorRequirementApplyConfiguration represents a declarative configuration of the LabelSelectorRequirement type for use
 // with apply.
 //
-// LabelSelectorRequirement asks something of one label.
+// LabelSelectorRequirement is a requirement on one label.
 type LabelSelectorRequirementApplyConfiguration struct {
-	// key of the label.
+	// key is the key of the label.
 	Key *string `json:"key,omitempty"`
 	// operator is In, NotIn, Exists or DoesNotExist.
 	Operator *v1.LabelSelectorOperator `json:"operator,omitempty"`
-	// values for In and NotIn. Unset: for the other operators.
+	// values are the values for In and NotIn. Unset: the operator is another.
 	Values []string `json:"values,omitempty"`
 }
 

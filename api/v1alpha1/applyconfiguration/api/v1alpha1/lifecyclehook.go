@@ -7,16 +7,17 @@ package v1alpha1
 // LifecycleHookApplyConfiguration represents a declarative configuration of the LifecycleHook type for use
 // with apply.
 //
-// LifecycleHook names one waiting lifecycle action of an Auto Scaling group.
+// LifecycleHook identifies one lifecycle action of an Auto Scaling group.
 // https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_CompleteLifecycleAction.html
 type LifecycleHookApplyConfiguration struct {
-	// autoScalingGroupName is the group that terminates the instance.
+	// autoScalingGroupName is the name of the group that terminates the instance.
 	AutoScalingGroupName *string `json:"autoScalingGroupName,omitempty"`
-	// name is the hook's name within the group.
+	// name is the name of the hook within the group.
 	Name *string `json:"name,omitempty"`
-	// token identifies this one action. Unset: the hook is completed by instance ID.
+	// token identifies this lifecycle action. Unset: the action is completed by the
+	// instance ID.
 	Token *string `json:"token,omitempty"`
-	// destination is where the group sends the instance, such as EC2 or WarmPool.
+	// destination is where the group moves the instance, such as EC2 or WarmPool.
 	// Unset: the group does not say.
 	Destination *string `json:"destination,omitempty"`
 }

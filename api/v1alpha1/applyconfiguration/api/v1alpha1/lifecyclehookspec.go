@@ -15,27 +15,30 @@ import (
 // completed. A termination hook is completed only for a node that the policy governs.
 // https://docs.aws.amazon.com/autoscaling/ec2/userguide/lifecycle-hooks.html
 type LifecycleHookSpecApplyConfiguration struct {
-	// heartbeat says how often the group is told to go on waiting. Unset: mode Auto.
+	// heartbeat says how often heartbeats are sent, which extend the hook's timeout.
+	// Unset: mode Auto.
 	Heartbeat *HeartbeatApplyConfiguration `json:"heartbeat,omitempty"`
-	// maxWaitSeconds is how long after it was heard of a hook is kept waiting for the
-	// drain: this is the deadline of an AutoScalingTermination. It is never later than the
-	// hook's global timeout. Unset: the hook's own heartbeat timeout.
+	// maxWaitSeconds is how long a hook is kept waiting for the drain, counted from
+	// when it was first seen. This is the deadline of an AutoScalingTermination. It is
+	// never later than the hook's global timeout. Unset: the hook's own heartbeat
+	// timeout.
 	MaxWaitSeconds *int32 `json:"maxWaitSeconds,omitempty"`
-	// completionDelaySeconds is how long after the drain the hook is completed, and not
-	// after its deadline. Unset: 0.
+	// completionDelaySeconds is how long after the drain the hook is completed, but
+	// not later than its deadline. Unset: 0.
 	CompletionDelaySeconds *int32 `json:"completionDelaySeconds,omitempty"`
-	// onTimeout is what is done to a hook whose deadline has come while pods are still
-	// there: Continue or Abandon complete it with that result, None leaves it to
-	// its own timeout. Unset: Continue.
+	// onTimeout is what happens to a hook if pods are still there at its deadline:
+	// Continue or Abandon complete it with that result, None leaves it to its own
+	// timeout. Unset: Continue.
 	OnTimeout *apiv1alpha1.OnTimeout `json:"onTimeout,omitempty"`
-	// ignore names hooks that are somebody else's to complete. Unset: Launch-LC-Hook and
-	// Terminate-LC-Hook, those of EKS managed node groups.
+	// ignore is a list of names of hooks that this operator does not complete. Unset:
+	// Launch-LC-Hook and Terminate-LC-Hook, the hooks of EKS managed node groups.
 	Ignore []string `json:"ignore,omitempty"`
-	// adopt names hooks that are completed although no node of the policy waits at them:
-	// launch hooks, once the instance's node is Ready (at once if it goes to a warm
-	// pool), and termination hooks of instances that never became a node. They are heard
-	// from the queues of sources, and completed with CONTINUE; in mode DryRun, or with
-	// their name in ignore, they are not. Unset: none.
+	// adopt is a list of hooks that are completed although no node of the policy waits
+	// at them: launch hooks, after the instance's node is Ready (at once if the
+	// instance enters a warm pool), and termination hooks of instances that never
+	// became a node. They are received from the queues of the policy's sources and
+	// completed with CONTINUE. They are not completed in mode DryRun, or if their name
+	// is in ignore. Unset: none.
 	Adopt []AdoptedHookApplyConfiguration `json:"adopt,omitempty"`
 }
 

@@ -7,9 +7,9 @@ package v1alpha1
 // NameReferenceApplyConfiguration represents a declarative configuration of the NameReference type for use
 // with apply.
 //
-// NameReference names an object in the manager's namespace.
+// NameReference refers to an object in the manager's namespace.
 type NameReferenceApplyConfiguration struct {
-	// name of the object.
+	// name is the name of the object.
 	Name *string `json:"name,omitempty"`
 }
 

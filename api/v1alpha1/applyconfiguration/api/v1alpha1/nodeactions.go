@@ -11,22 +11,24 @@ import (
 // NodeActionsApplyConfiguration represents a declarative configuration of the NodeActions type for use
 // with apply.
 //
-// NodeActions say what to set on a node besides the cordon.
+// NodeActions say what is set on a node besides the cordon.
 type NodeActionsApplyConfiguration struct {
-	// taint is set on the node together with the cordon. Unset: none.
+	// taint is set on the node together with the cordon. Unset: no taint.
 	Taint *NodeTaintApplyConfiguration `json:"taint,omitempty"`
-	// loadBalancers is Exclude, to label a node whose drain begins with
-	// node.kubernetes.io/exclude-from-external-load-balancers so that load balancers
-	// send it nothing more, or Keep. Unset: Keep.
+	// loadBalancers is Exclude or Keep. With Exclude, the node gets the label
+	// node.kubernetes.io/exclude-from-external-load-balancers when its drain begins,
+	// so that load balancers send it no new traffic. Unset: Keep.
 	// https://kubernetes.io/docs/reference/labels-annotations-taints/#node-kubernetes-io-exclude-from-external-load-balancers
 	LoadBalancers *apiv1alpha1.LoadBalancers `json:"loadBalancers,omitempty"`
-	// loadBalancerDelaySeconds is how long after that label the first pod is told to
-	// go, and at most half of the time that is left before a hard deadline. Unset: 0.
+	// loadBalancerDelaySeconds is how long after that label was set the first pod is
+	// evicted, but at most half of the time that remains before a hard deadline.
+	// Unset: 0.
 	LoadBalancerDelaySeconds *int32 `json:"loadBalancerDelaySeconds,omitempty"`
-	// outOfServiceTaint is WhenStopped, to set the taint
-	// node.kubernetes.io/out-of-service once EC2 says that the instance is stopped or
-	// terminated, so that Kubernetes deletes its pods by force and detaches their
-	// volumes at once, or Never. The manager then needs ec2:DescribeInstances. Unset: Never.
+	// outOfServiceTaint is WhenStopped or Never. With WhenStopped, the node gets the
+	// taint node.kubernetes.io/out-of-service when EC2 says that the instance is
+	// stopped or terminated, so that Kubernetes deletes its pods by force and detaches
+	// their volumes at once. The manager then needs ec2:DescribeInstances. Unset:
+	// Never.
 	// https://kubernetes.io/docs/concepts/cluster-administration/node-shutdown/#non-graceful-node-shutdown
 	OutOfServiceTaint *apiv1alpha1.OutOfServiceTaint `json:"outOfServiceTaint,omitempty"`
 }

@@ -12,16 +12,18 @@ import (
 // NodeReferenceApplyConfiguration represents a declarative configuration of the NodeReference type for use
 // with apply.
 //
-// NodeReference pins the node: not its name, which is used again, but this one.
+// NodeReference identifies one Node object: not its name, which can be used again, but
+// its UID.
 type NodeReferenceApplyConfiguration struct {
-	// uid of the Node object.
+	// uid is the UID of the Node object.
 	UID *types.UID `json:"uid,omitempty"`
-	// bootID of the machine when last looked: another one later means that it has
-	// booted since. Unset: the node did not say.
+	// bootID is the node's boot ID when it was last read. A different boot ID later
+	// means that the node has booted since. Unset: the node does not report one.
 	BootID *string `json:"bootID,omitempty"`
-	// zone is the availability zone that the node's providerID names. Unset: it names none.
+	// zone is the Availability Zone in the node's providerID. Unset: the providerID
+	// has none.
 	Zone *string `json:"zone,omitempty"`
-	// goneTime is when the Node object was seen to be gone. Unset: it is there.
+	// goneTime is when the Node object was first seen to be gone. Unset: it exists.
 	GoneTime *v1.Time `json:"goneTime,omitempty"`
 }
 

@@ -11,11 +11,11 @@ import (
 // NodeTaintApplyConfiguration represents a declarative configuration of the NodeTaint type for use
 // with apply.
 //
-// NodeTaint is a taint whose key is nodetermination.dev/ and the kind of the
-// event in kebab case, such as nodetermination.dev/spot-interruption.
+// NodeTaint is a taint whose key is nodetermination.dev/ and the kind of the event in
+// kebab case, such as nodetermination.dev/spot-interruption.
 type NodeTaintApplyConfiguration struct {
-	// effect of the taint: NoSchedule or PreferNoSchedule. NoExecute is not
-	// offered: it deletes pods past every disruption budget.
+	// effect is NoSchedule or PreferNoSchedule. NoExecute is not supported, as it
+	// deletes pods without respect for disruption budgets.
 	Effect *apiv1alpha1.TaintEffect `json:"effect,omitempty"`
 }
 

@@ -16,16 +16,17 @@ import (
 // NodeTerminationApplyConfiguration represents a declarative configuration of the NodeTermination type for use
 // with apply.
 //
-// NodeTermination is the record of one EC2 instance's way out: what was heard
-// about it, what was done, what stands in the way. It is named after the
-// instance, so everything heard about one instance meets in one object.
+// NodeTermination is the record of the termination of one EC2 instance: which events
+// were received, what was done, and what blocks it. It is named after the instance, so
+// that all events about an instance are in one object.
 type NodeTerminationApplyConfiguration struct {
 	v1.TypeMetaApplyConfiguration `json:""`
-	// metadata is the object's standard metadata; its name is the instance ID.
+	// metadata is the standard object metadata. Its name is the instance ID.
 	*v1.ObjectMetaApplyConfiguration `json:"metadata,omitempty"`
-	// spec is what was heard about the instance.
+	// spec holds the events that were received about the instance.
 	Spec *NodeTerminationSpecApplyConfiguration `json:"spec,omitempty"`
-	// status is what was done about it. Unset: the manager has not seen the object yet.
+	// status is what was done about the events. Unset: the manager has not processed
+	// the object yet.
 	Status *NodeTerminationStatusApplyConfiguration `json:"status,omitempty"`
 }
 

@@ -16,15 +16,16 @@ import (
 // NodeTerminationPolicyApplyConfiguration represents a declarative configuration of the NodeTerminationPolicy type for use
 // with apply.
 //
-// NodeTerminationPolicy says for a set of nodes where to listen for the end of
-// their EC2 instances and what to do then.
+// NodeTerminationPolicy says for a set of nodes from which sources events about the
+// termination of their EC2 instances are received, and what is done then.
 type NodeTerminationPolicyApplyConfiguration struct {
 	v1.TypeMetaApplyConfiguration `json:""`
-	// metadata is the object's standard metadata.
+	// metadata is the standard object metadata.
 	*v1.ObjectMetaApplyConfiguration `json:"metadata,omitempty"`
-	// spec says which nodes, which sources and what to do.
+	// spec says which nodes the policy selects, which sources it has and what is done.
 	Spec *NodeTerminationPolicySpecApplyConfiguration `json:"spec,omitempty"`
-	// status says how it goes. Unset: the manager has not seen the policy yet.
+	// status is the current state of the policy. Unset: the manager has not processed
+	// the policy yet.
 	Status *NodeTerminationPolicyStatusApplyConfiguration `json:"status,omitempty"`
 }
 

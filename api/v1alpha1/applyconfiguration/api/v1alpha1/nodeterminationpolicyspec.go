@@ -11,34 +11,38 @@ import (
 // NodeTerminationPolicySpecApplyConfiguration represents a declarative configuration of the NodeTerminationPolicySpec type for use
 // with apply.
 //
-// NodeTerminationPolicySpec says which nodes, which sources and what to do.
+// NodeTerminationPolicySpec says which nodes the policy selects, which sources it has
+// and what is done.
 type NodeTerminationPolicySpecApplyConfiguration struct {
 	// nodeSelector selects nodes by their labels. Unset or empty: every EC2 node.
 	NodeSelector *LabelSelectorApplyConfiguration `json:"nodeSelector,omitempty"`
-	// priority decides where several policies select a node: the highest wins,
-	// then the oldest policy, then the name. Unset: 0.
+	// priority decides which policy governs a node that several select: the one with
+	// the highest priority, then the oldest, then the first by name. Unset: 0.
 	Priority *int32 `json:"priority,omitempty"`
-	// mode is Enforce, or DryRun: record and report what would be done, and change
-	// nothing. Turned to DryRun in the middle of a drain, node and pods are left as
-	// they are. Unset: Enforce.
+	// mode is Enforce or DryRun. In mode DryRun events are recorded, the status says
+	// what would be done, and nothing is changed. If the mode changes to DryRun during
+	// a drain, node and pods stay as they are. Unset: Enforce.
 	Mode *apiv1alpha1.Mode `json:"mode,omitempty"`
-	// instanceTag is an EC2 tag's key: only instances that have the tag, with
-	// whatever value, are acted on. The manager then needs ec2:DescribeInstances, and
-	// does nothing to an instance while EC2 does not answer. Unset: EC2 is not asked.
+	// instanceTag is the key of an EC2 tag. Only instances with the tag, whatever its
+	// value, are drained. The manager then needs ec2:DescribeInstances, and does
+	// nothing about an instance until EC2 has answered. Unset: tags do not matter, and
+	// EC2 is not asked.
 	InstanceTag *string `json:"instanceTag,omitempty"`
-	// sources say where to listen.
+	// sources are where events are received from.
 	Sources []SourceApplyConfiguration `json:"sources,omitempty"`
-	// events say what to do for a kind of event. Kinds that are not listed keep
-	// their default: CordonAndDrain, but Cordon for RebalanceRecommendation.
+	// events say what is done for a kind of event. Kinds that are not listed keep
+	// their default: Cordon for RebalanceRecommendation, CordonAndDrain for all
+	// others.
 	Events []EventRuleApplyConfiguration `json:"events,omitempty"`
-	// node says what to set on a node besides the cordon. Unset: nothing.
+	// node says what is set on a node besides the cordon. Unset: nothing.
 	Node *NodeActionsApplyConfiguration `json:"node,omitempty"`
-	// drain says how the pods are made to leave. Unset: every field's default.
+	// drain says how the pods of a node are evicted. Unset: the default of every
+	// field.
 	Drain *DrainSpecApplyConfiguration `json:"drain,omitempty"`
 	// lifecycleHook says how Auto Scaling lifecycle hooks are kept waiting and
-	// completed. Unset: every field's default.
+	// completed. Unset: the default of every field.
 	LifecycleHook *LifecycleHookSpecApplyConfiguration `json:"lifecycleHook,omitempty"`
-	// webhooks are told of terminations. Unset: none.
+	// webhooks are notified of terminations. Unset: none.
 	Webhooks []WebhookApplyConfiguration `json:"webhooks,omitempty"`
 	// kubernetesEvents says whether Kubernetes events are emitted. Unset: mode Emit.
 	KubernetesEvents *KubernetesEventsApplyConfiguration `json:"kubernetesEvents,omitempty"`

@@ -11,18 +11,19 @@ import (
 // NodeTerminationPolicyStatusApplyConfiguration represents a declarative configuration of the NodeTerminationPolicyStatus type for use
 // with apply.
 //
-// NodeTerminationPolicyStatus says how it goes.
+// NodeTerminationPolicyStatus is the current state of a policy.
 type NodeTerminationPolicyStatusApplyConfiguration struct {
-	// conditions tell the state: Ready, SourcesReady and Overlapping.
+	// conditions describe the state: Ready, SourcesReady and Overlapping.
 	Conditions []v1.ConditionApplyConfiguration `json:"conditions,omitempty"`
-	// observedGeneration is the generation of the spec that this status is about.
+	// observedGeneration is the generation of the spec that this status is based on.
 	ObservedGeneration *int64 `json:"observedGeneration,omitempty"`
-	// sources tell how each source does.
+	// sources hold the state of each source.
 	Sources []SourceStatusApplyConfiguration `json:"sources,omitempty"`
-	// nodes is how many nodes the policy governs now. Unset: they were not counted yet.
+	// nodes is the number of nodes that the policy governs. Unset: they have not been
+	// counted yet.
 	Nodes *int32 `json:"nodes,omitempty"`
-	// activeTerminations is how many terminations of its nodes are under way.
-	// Unset: they were not counted yet.
+	// activeTerminations is the number of terminations of the policy's nodes that are
+	// under way. Unset: they have not been counted yet.
 	ActiveTerminations *int32 `json:"activeTerminations,omitempty"`
 }
 

@@ -7,19 +7,20 @@ package v1alpha1
 // NodeTerminationSpecApplyConfiguration represents a declarative configuration of the NodeTerminationSpec type for use
 // with apply.
 //
-// NodeTerminationSpec is what sources have heard about one instance.
+// NodeTerminationSpec holds the events that sources received about one instance.
 type NodeTerminationSpecApplyConfiguration struct {
-	// instanceID is the EC2 instance all events are about.
+	// instanceID is the ID of the EC2 instance that all events are about.
 	InstanceID *string `json:"instanceID,omitempty"`
-	// nodeName is the Kubernetes node that runs on the instance.
+	// nodeName is the name of the Kubernetes node that runs on the instance.
 	NodeName *string `json:"nodeName,omitempty"`
-	// instance is what the metadata service says of the instance, for the record.
-	// Unset: no watcher has heard of it.
+	// instance holds details of the instance from its metadata service, for the
+	// record. Unset: no watcher has reported any.
 	Instance *InstanceApplyConfiguration `json:"instance,omitempty"`
-	// suspend stops the termination where it is: nothing more is changed on the
-	// node or its pods until it is false again. Unset: false.
+	// suspend stops the termination in its current state: nothing more is changed on
+	// the node or its pods until it is false again. Unset: false.
 	Suspend *bool `json:"suspend,omitempty"`
-	// events are the facts heard about the instance, each entry owned by whoever heard it.
+	// events are the facts that were received about the instance. Each entry is owned
+	// by the source that received it.
 	Events []EventApplyConfiguration `json:"events,omitempty"`
 }
 

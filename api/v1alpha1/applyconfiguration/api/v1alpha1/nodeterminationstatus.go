@@ -15,42 +15,44 @@ import (
 //
 // NodeTerminationStatus is what was done about the events.
 type NodeTerminationStatusApplyConfiguration struct {
-	// conditions tell the state: Ready (its reason is the state in one word),
+	// conditions describe the state: Ready (its reason is the state in one word),
 	// Reconciling, Stalled, Cordoned, Drained, LifecycleHookCompleted and Notified.
 	Conditions []v1.ConditionApplyConfiguration `json:"conditions,omitempty"`
-	// observedGeneration is the generation of the spec that this status is about.
+	// observedGeneration is the generation of the spec that this status is based on.
 	ObservedGeneration *int64 `json:"observedGeneration,omitempty"`
-	// cause is the kind of the event that decides what is done: the active one
-	// with the strongest action, then the nearest deadline. Unset: nothing was decided yet.
+	// cause is the kind of the event that decides what is done: of the active events
+	// the one with the strongest action, then the one with the nearest deadline.
+	// Unset: nothing has been decided yet.
 	Cause *apiv1alpha1.EventKind `json:"cause,omitempty"`
-	// policyRef is the policy that governs this termination, chosen at the first
-	// action and kept. Unset: none was chosen yet.
+	// policyRef refers to the policy that governs this termination. It is chosen at
+	// the first action and then kept. Unset: none has been chosen yet.
 	PolicyRef *PolicyReferenceApplyConfiguration `json:"policyRef,omitempty"`
-	// deadline is when AWS takes the instance: the nearest of the active events'.
-	// Unset: no active event has a hard deadline.
+	// deadline is when the instance is interrupted, stopped or terminated: the nearest
+	// deadline of the active events. Unset: no active event has a hard deadline.
 	Deadline *metav1.Time `json:"deadline,omitempty"`
-	// startTime is when the first action on the node was taken. Unset: none was.
+	// startTime is when the node was first changed. Unset: it was not.
 	StartTime *metav1.Time `json:"startTime,omitempty"`
-	// drainStartTime is when the pods began to be told to go. Unset: they were not.
+	// drainStartTime is when the eviction of the pods began. Unset: it has not begun.
 	DrainStartTime *metav1.Time `json:"drainStartTime,omitempty"`
-	// completionTime is when the termination ended, well or not. Unset: it has not.
+	// completionTime is when the termination ended, successfully or not. Unset: it has
+	// not ended.
 	CompletionTime *metav1.Time `json:"completionTime,omitempty"`
-	// events tell what became of each event of the spec.
+	// events hold the state of each event of the spec.
 	Events []EventStatusApplyConfiguration `json:"events,omitempty"`
-	// node is the node this is about: a node's name comes back, its UID does not.
-	// Unset: the node was never seen.
+	// node identifies the Node object. A node's name can be used again, its UID
+	// cannot. Unset: the node was never seen.
 	Node *NodeReferenceApplyConfiguration `json:"node,omitempty"`
-	// pods counts the pods that have to go. Unset: no drain has begun.
+	// pods counts the pods that have to be evicted. Unset: no drain has begun.
 	Pods *PodCountsApplyConfiguration `json:"pods,omitempty"`
-	// lifecycleHooks tell how it stands with the Auto Scaling hooks that wait for the
-	// instance. Unset: none was heard of.
+	// lifecycleHooks are the Auto Scaling lifecycle hooks at which the instance waits.
+	// Unset: none is known.
 	LifecycleHooks []HookStatusApplyConfiguration `json:"lifecycleHooks,omitempty"`
-	// webhooks tell how it stands with what webhooks are told. Unset: nothing yet.
+	// webhooks are the deliveries to webhooks. Unset: there is none yet.
 	Webhooks []WebhookStatusApplyConfiguration `json:"webhooks,omitempty"`
-	// blocked names pods that something keeps from being evicted, at most ten of them.
+	// blocked lists pods that cannot be evicted now, at most ten of them.
 	Blocked []BlockedPodApplyConfiguration `json:"blocked,omitempty"`
-	// podOutcomes tell of pods that did not go the ordinary way: the gravest, at most
-	// twenty of them. Unset: all went as they were to, so far.
+	// podOutcomes lists pods that were not evicted the usual way, at most twenty of
+	// them, the most severe first. Unset: there are none so far.
 	PodOutcomes []PodOutcomeApplyConfiguration `json:"podOutcomes,omitempty"`
 }
 

@@ -7,18 +7,21 @@ package v1alpha1
 // PodCountsApplyConfiguration represents a declarative configuration of the PodCounts type for use
 // with apply.
 //
-// PodCounts counts the pods that have to leave the node. DaemonSet pods, mirror
-// pods, finished pods and pods the policy skips are not among them.
+// PodCounts counts the pods that have to be evicted. Pods of DaemonSets, mirror pods,
+// finished pods and pods that the policy skips are not counted.
 type PodCountsApplyConfiguration struct {
-	// total is how many pods had to go when last looked: those gone and those still there.
+	// total is the number of pods that have to be evicted: those that are gone and
+	// those that remain.
 	Total *int32 `json:"total,omitempty"`
-	// evicted is how many have been told to go, whether or not they are gone by now.
+	// evicted is the number of pods that were evicted or deleted, whether or not they
+	// are gone.
 	Evicted *int32 `json:"evicted,omitempty"`
-	// terminating is how many have been told to go and are still shutting down.
+	// terminating is the number of pods that were evicted or deleted and are still
+	// shutting down.
 	Terminating *int32 `json:"terminating,omitempty"`
-	// blocked is how many cannot be evicted for now.
+	// blocked is the number of pods that cannot be evicted now.
 	Blocked *int32 `json:"blocked,omitempty"`
-	// remaining is how many are still there.
+	// remaining is the number of pods that are still on the node.
 	Remaining *int32 `json:"remaining,omitempty"`
 	// summary is gone/total, for people.
 	Summary *string `json:"summary,omitempty"`

@@ -12,17 +12,19 @@ import (
 // PodOutcomeApplyConfiguration represents a declarative configuration of the PodOutcome type for use
 // with apply.
 //
-// PodOutcome is a pod that did not go the ordinary way.
+// PodOutcome is the outcome of a pod that was not evicted the usual way.
 type PodOutcomeApplyConfiguration struct {
-	// namespace of the pod.
+	// namespace is the namespace of the pod.
 	Namespace *string `json:"namespace,omitempty"`
-	// name of the pod.
+	// name is the name of the pod.
 	Name *string `json:"name,omitempty"`
-	// outcome is WasBlocked, CutShort or Remaining. Left is what an earlier version wrote for Remaining.
+	// outcome is WasBlocked, CutShort or Remaining. Left is what an earlier version
+	// wrote for Remaining.
 	Outcome *apiv1alpha1.PodOutcomeType `json:"outcome,omitempty"`
-	// message says what kept it, or what it was denied.
+	// message says what blocked the pod, or which budget or grace period was cut
+	// short.
 	Message *string `json:"message,omitempty"`
-	// time is when that was known.
+	// time is when the outcome was recorded.
 	Time *v1.Time `json:"time,omitempty"`
 }
 

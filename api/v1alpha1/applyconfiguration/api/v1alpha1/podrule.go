@@ -7,9 +7,9 @@ package v1alpha1
 // PodRuleApplyConfiguration represents a declarative configuration of the PodRule type for use
 // with apply.
 //
-// PodRule selects pods by namespace and labels; both must match where both are given.
+// PodRule selects pods by namespace and by labels. If both are given, both must match.
 type PodRuleApplyConfiguration struct {
-	// namespaces the pod may be in. Unset: any.
+	// namespaces are the names of the pods' namespaces. Unset: any namespace.
 	Namespaces []string `json:"namespaces,omitempty"`
 	// podSelector selects pods by their labels. Unset: all pods of the namespaces.
 	PodSelector *LabelSelectorApplyConfiguration `json:"podSelector,omitempty"`

@@ -11,13 +11,14 @@ import (
 // PolicyReferenceApplyConfiguration represents a declarative configuration of the PolicyReference type for use
 // with apply.
 //
-// PolicyReference names a policy as it was when it was chosen.
+// PolicyReference refers to a policy as it was when it was chosen.
 type PolicyReferenceApplyConfiguration struct {
-	// name of the policy.
+	// name is the name of the policy.
 	Name *string `json:"name,omitempty"`
-	// uid of the policy: one deleted and created anew under its name is another policy.
+	// uid is the UID of the policy. A policy that was deleted and created again under
+	// the same name is another policy.
 	UID *types.UID `json:"uid,omitempty"`
-	// generation of the policy that the last step followed.
+	// generation is the generation of the policy that the last step followed.
 	Generation *int64 `json:"generation,omitempty"`
 }
 

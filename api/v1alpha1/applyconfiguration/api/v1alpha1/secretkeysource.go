@@ -7,9 +7,9 @@ package v1alpha1
 // SecretKeySourceApplyConfiguration represents a declarative configuration of the SecretKeySource type for use
 // with apply.
 //
-// SecretKeySource is a value in a secret.
+// SecretKeySource is a value in a Secret.
 type SecretKeySourceApplyConfiguration struct {
-	// secretKeyRef names the secret and the key.
+	// secretKeyRef refers to the Secret and the key.
 	SecretKeyRef *KeyReferenceApplyConfiguration `json:"secretKeyRef,omitempty"`
 }
 

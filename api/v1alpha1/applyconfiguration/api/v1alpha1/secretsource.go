@@ -7,9 +7,9 @@ package v1alpha1
 // SecretSourceApplyConfiguration represents a declarative configuration of the SecretSource type for use
 // with apply.
 //
-// SecretSource is all of a secret.
+// SecretSource is a whole Secret.
 type SecretSourceApplyConfiguration struct {
-	// secretRef names the secret.
+	// secretRef refers to the Secret.
 	SecretRef *NameReferenceApplyConfiguration `json:"secretRef,omitempty"`
 }
 

@@ -7,14 +7,15 @@ package v1alpha1
 // SourceApplyConfiguration represents a declarative configuration of the Source type for use
 // with apply.
 //
-// Source is one place to listen at.
+// Source is where events are received from: a queue, or the metadata service of each
+// node.
 type SourceApplyConfiguration struct {
-	// name tells the sources of a policy apart.
+	// name identifies the source within the policy.
 	Name *string `json:"name,omitempty"`
-	// sqs listens to an SQS queue. Unset: this source is of another type.
+	// sqs receives events from an SQS queue. Unset: the source is of another type.
 	SQS *SQSSourceApplyConfiguration `json:"sqs,omitempty"`
-	// imds listens to the instance metadata service of each selected node, with a
-	// watcher pod there. Unset: this source is of another type.
+	// imds reads the instance metadata service of each selected node, with a watcher
+	// pod on the node. Unset: the source is of another type.
 	IMDS *IMDSSourceApplyConfiguration `json:"imds,omitempty"`
 }
 

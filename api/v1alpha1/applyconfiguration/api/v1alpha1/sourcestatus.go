@@ -11,21 +11,25 @@ import (
 // SourceStatusApplyConfiguration represents a declarative configuration of the SourceStatus type for use
 // with apply.
 //
-// SourceStatus tells how one source does.
+// SourceStatus is the state of one source.
 type SourceStatusApplyConfiguration struct {
-	// name of the source.
+	// name is the name of the source.
 	Name *string `json:"name,omitempty"`
-	// ready is whether events are heard.
+	// ready is true if the source is up, so that its events are received.
 	Ready *bool `json:"ready,omitempty"`
-	// reason is one word for why it is ready or not.
+	// reason says in one word why the source is ready or not.
 	Reason *string `json:"reason,omitempty"`
-	// message says what to do about it. Unset: nothing is to be done.
+	// message says what to do if the source is not ready. Unset: nothing needs to be
+	// done.
 	Message *string `json:"message,omitempty"`
-	// lastEventTime is when the source last heard an event. Unset: none yet.
+	// lastEventTime is when the source last received an event. Unset: it has received
+	// none.
 	LastEventTime *v1.Time `json:"lastEventTime,omitempty"`
-	// watchersDesired is how many nodes should have a watcher. Unset: the source has none.
+	// watchersDesired is the number of nodes that should have a watcher. Unset: the
+	// source has no watchers.
 	WatchersDesired *int32 `json:"watchersDesired,omitempty"`
-	// watchersReady is how many nodes have a watcher that listens. Unset: the source has none.
+	// watchersReady is the number of nodes whose watcher is ready. Unset: the source
+	// has no watchers.
 	WatchersReady *int32 `json:"watchersReady,omitempty"`
 }
 

@@ -11,22 +11,23 @@ import (
 // SQSSourceApplyConfiguration represents a declarative configuration of the SQSSource type for use
 // with apply.
 //
-// SQSSource is a standard SQS queue that EventBridge, SNS or an Auto Scaling group writes to.
+// SQSSource is a standard SQS queue that EventBridge, SNS or an Auto Scaling group
+// sends to.
 // https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/standard-queues.html
 type SQSSourceApplyConfiguration struct {
-	// queueURL is the queue's address. http is accepted for endpoints on this
-	// machine's own network, such as a simulator's.
+	// queueURL is the URL of the queue. http is accepted for endpoints on a network of
+	// your own, such as a simulator's, but not for AWS.
 	QueueURL *string `json:"queueURL,omitempty"`
-	// region is the queue's AWS region. Unset: taken from queueURL, then from
-	// the environment as every AWS SDK does.
+	// region is the AWS Region of the queue. Unset: the Region in queueURL, else the
+	// Region from the environment, as in every AWS SDK.
 	Region *string `json:"region,omitempty"`
-	// roleARN is a role to assume for this queue, for one in another account. The
-	// manager's AWS identity needs sts:AssumeRole on it, and the role must trust that
-	// identity. Unset: the manager's own credentials are used.
+	// roleARN is the ARN of a role to assume for this queue, for a queue in another
+	// account. The manager's AWS identity needs sts:AssumeRole on the role, and the
+	// role must trust that identity. Unset: the manager's own credentials.
 	RoleARN *string `json:"roleARN,omitempty"`
-	// unknownInstances says what becomes of a message about an instance that is
-	// no node of this cluster: Retain gives it back to the queue for up to 15
-	// minutes, Discard deletes it. Unset: Retain.
+	// unknownInstances says what happens to a message about an instance that is not a
+	// node of this cluster: Retain returns it to the queue for up to 15 minutes,
+	// Discard deletes it. Unset: Retain.
 	UnknownInstances *apiv1alpha1.UnknownInstances `json:"unknownInstances,omitempty"`
 }
 

@@ -11,21 +11,22 @@ import (
 // WatcherPodTemplateApplyConfiguration represents a declarative configuration of the WatcherPodTemplate type for use
 // with apply.
 //
-// WatcherPodTemplate is what can be changed of the watchers' pods.
+// WatcherPodTemplate is what can be changed in the watchers' pods.
 type WatcherPodTemplateApplyConfiguration struct {
-	// resources of the watcher's container. Unset: requests of 5m CPU and 24Mi
-	// memory, a limit of 64Mi memory.
+	// resources are the resources of the watcher's container. Unset: requests of 5m
+	// CPU and 24Mi memory, and a limit of 64Mi memory.
 	Resources *v1.ResourceRequirements `json:"resources,omitempty"`
-	// tolerations of the pods. Unset: every taint is tolerated.
+	// tolerations are the tolerations of the pods. Unset: every taint is tolerated.
 	Tolerations []v1.Toleration `json:"tolerations,omitempty"`
-	// priorityClassName of the pods. Unset: system-node-critical.
+	// priorityClassName is the priority class of the pods. Unset:
+	// system-node-critical.
 	PriorityClassName *string `json:"priorityClassName,omitempty"`
-	// hostNetwork is whether the pods use the node's network; without it the
-	// instances' metadata hop limit must be at least 2. Unset: true.
+	// hostNetwork is true if the pods use the node's network. If false, the metadata
+	// hop limit of the instances must be at least 2. Unset: true.
 	HostNetwork *bool `json:"hostNetwork,omitempty"`
-	// labels are added to the pods'. Unset: none.
+	// labels are added to the pods. Unset: none.
 	Labels map[string]string `json:"labels,omitempty"`
-	// annotations are added to the pods'. Unset: none.
+	// annotations are added to the pods. Unset: none.
 	Annotations map[string]string `json:"annotations,omitempty"`
 }
 

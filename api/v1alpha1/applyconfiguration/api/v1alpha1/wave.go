@@ -7,13 +7,14 @@ package v1alpha1
 // WaveApplyConfiguration represents a declarative configuration of the Wave type for use
 // with apply.
 //
-// Wave is a share of the pods that is told to go together.
+// Wave is a group of pods that are evicted together.
 type WaveApplyConfiguration struct {
-	// priorityBelow takes pods whose priority is lower. Unset: every pod that is left.
+	// priorityBelow matches pods with a lower priority than this. Unset: all remaining
+	// pods.
 	PriorityBelow *int32 `json:"priorityBelow,omitempty"`
-	// reserveSeconds starts the wave at the latest this long before a hard
-	// deadline, even if pods of the wave before are still there.
-	// Unset: 30 for the last wave, none for the others.
+	// reserveSeconds starts the wave at the latest this long before a hard deadline,
+	// even if pods of the wave before are still there. Unset: 30 for the last wave;
+	// the others wait for the wave before.
 	ReserveSeconds *int32 `json:"reserveSeconds,omitempty"`
 }
 

@@ -11,37 +11,39 @@ import (
 // WebhookApplyConfiguration represents a declarative configuration of the Webhook type for use
 // with apply.
 //
-// Webhook is an address that is told of each termination of the policy's nodes by a POST.
-// Secrets and config maps are read in the manager's namespace only.
+// Webhook is a URL that is notified of each termination of the policy's nodes, with a
+// POST request. Secrets and ConfigMaps are read in the manager's namespace only.
 type WebhookApplyConfiguration struct {
-	// name tells the webhooks of a policy apart.
+	// name identifies the webhook within the policy.
 	Name *string `json:"name,omitempty"`
-	// url is the address. For one that is a secret in itself, as Slack's are, use urlFrom.
-	// Unset: urlFrom has it.
+	// url is the URL. For a URL that is a secret in itself, such as Slack's, use
+	// urlFrom. Unset: urlFrom is set.
 	URL *string `json:"url,omitempty"`
-	// urlFrom is where the address is read from. Unset: url has it.
+	// urlFrom is where the URL is read from. Unset: url is set.
 	URLFrom *SecretKeySourceApplyConfiguration `json:"urlFrom,omitempty"`
-	// plainHTTP is Allow, to send to an http address too, or Refuse. Unset: Refuse.
+	// plainHTTP is Allow or Refuse. With Allow, an http URL is accepted too. Unset:
+	// Refuse.
 	PlainHTTP *apiv1alpha1.PlainHTTP `json:"plainHTTP,omitempty"`
-	// headersFrom is a secret whose keys are names of headers and whose values are theirs,
-	// such as Authorization. Unset: none but Content-Type, which is application/json
-	// unless the secret says otherwise.
+	// headersFrom is a Secret whose keys are the names of HTTP headers, such as
+	// Authorization, and whose values are their values. Unset: only Content-Type is
+	// sent, which is application/json unless the Secret has another.
 	HeadersFrom *SecretSourceApplyConfiguration `json:"headersFrom,omitempty"`
-	// proxyURL is the proxy to send through. Unset: what HTTPS_PROXY, HTTP_PROXY and
-	// NO_PROXY say in the manager's environment.
+	// proxyURL is the URL of the proxy. Unset: the environment variables HTTPS_PROXY,
+	// HTTP_PROXY and NO_PROXY of the manager apply.
 	ProxyURL *string `json:"proxyURL,omitempty"`
-	// caFrom is where the certificates, in PEM, are read from that the receiver's must
-	// be signed by. Unset: the ones that everybody trusts.
+	// caFrom is where the CA certificates, in PEM, are read from that must have signed
+	// the receiver's certificate. Unset: the system's CA certificates.
 	CAFrom *ConfigMapKeySourceApplyConfiguration `json:"caFrom,omitempty"`
-	// template of the body, in Go's template language; docs/webhooks.md has the names
-	// that can be used in it, and ready-made ones. Unset: templateFrom has it, or else
-	// the body is {"text": "…"} with one sentence, as chats take it.
+	// template is the template of the body, in Go's template language.
+	// docs/webhooks.md has the names that a template can use, and ready-made
+	// templates. Unset: templateFrom applies; without it the body is {"text": "…"}
+	// with one sentence, as chat services expect.
 	// https://pkg.go.dev/text/template
 	Template *string `json:"template,omitempty"`
-	// templateFrom is where the template is read from. Unset: template has it.
+	// templateFrom is where the template is read from. Unset: template applies.
 	TemplateFrom *ConfigMapKeySourceApplyConfiguration `json:"templateFrom,omitempty"`
-	// steps are what is told of. Unset: Received, Completed, Failed and Cancelled, so
-	// that whatever was announced also ends.
+	// steps are the steps that are notified. Unset: Received, Completed, Failed and
+	// Cancelled, so that whatever was announced also ends.
 	Steps []apiv1alpha1.WebhookStep `json:"steps,omitempty"`
 }
 

@@ -12,20 +12,22 @@ import (
 // WebhookStatusApplyConfiguration represents a declarative configuration of the WebhookStatus type for use
 // with apply.
 //
-// WebhookStatus tells how it stands with what one webhook is told of one step.
+// WebhookStatus is the delivery of one step to one webhook.
 type WebhookStatusApplyConfiguration struct {
-	// name of the webhook in the policy.
+	// name is the name of the webhook in the policy.
 	Name *string `json:"name,omitempty"`
-	// step that it is told of.
+	// step is the step that the webhook is notified of.
 	Step *apiv1alpha1.WebhookStep `json:"step,omitempty"`
 	// state is Pending, Delivered or GivenUp.
 	State *apiv1alpha1.WebhookState `json:"state,omitempty"`
-	// attempts is how many times it was sent. Unset: not yet.
+	// attempts is how many times the request was sent. Unset: it has not been sent
+	// yet.
 	Attempts *int32 `json:"attempts,omitempty"`
-	// lastError is what the last attempt failed with; it holds nothing out of a secret.
-	// Unset: it did not fail.
+	// lastError is the error of the last attempt. It contains nothing from a Secret.
+	// Unset: no attempt has failed.
 	LastError *string `json:"lastError,omitempty"`
-	// retryTime is when it is sent again. Unset: it has not failed, or is given up.
+	// retryTime is when the request is sent again. Unset: no attempt has failed, or
+	// the delivery is given up.
 	RetryTime *v1.Time `json:"retryTime,omitempty"`
 }
 

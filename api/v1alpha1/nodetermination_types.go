@@ -369,8 +369,8 @@ type PodOutcomeType string
 const (
 	// PodWasBlocked: the pod was blocked for a while, and evicted later.
 	PodWasBlocked PodOutcomeType = "WasBlocked"
-	// PodCutShort: because of a deadline the pod was deleted past a disruption budget,
-	// or had less than its grace period.
+	// PodCutShort: because of a deadline the pod was deleted although it could not be
+	// evicted, mostly because of a disruption budget, or had less than its grace period.
 	PodCutShort PodOutcomeType = "CutShort"
 	// PodRemaining: the pod was still on the node at the end.
 	PodRemaining PodOutcomeType = "Remaining"

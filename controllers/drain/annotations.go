@@ -5,7 +5,6 @@ package drain
 import (
 	"fmt"
 	"strings"
-	"time"
 
 	"github.com/nodetermination/operator/api/v1alpha1"
 )
@@ -20,94 +19,76 @@ const (
 	safeToEvict = "cluster-autoscaler.kubernetes.io/safe-to-evict"
 )
 
-// Asks is the set of what a pod asks for by its annotations.
-type Asks uint8
+// Preferences is the set of preferences that a pod states by its annotations.
+type Preferences uint8
 
-// What a pod can ask for.
+// The preferences that a pod can state.
 const (
-	// AsksSkip is to be left on the node: nodetermination.dev/drain is "skip".
-	AsksSkip Asks = 1 << iota
-	// AsksLast is to go after the policy's waves: it is "last".
-	AsksLast
-	// AsksCompletion is to finish by itself: it is "wait-for-completion".
-	AsksCompletion
-	// AsksNoDisruption is not to be told to go: karpenter.sh/do-not-disrupt is "true".
-	AsksNoDisruption
-	// AsksNoEviction is the same: cluster-autoscaler.kubernetes.io/safe-to-evict is "false".
-	AsksNoEviction
-	// AsksUnknown is nothing that is understood: nodetermination.dev/drain has another value.
-	AsksUnknown
+	// PreferSkip is to be left on the node: nodetermination.dev/drain is "skip".
+	PreferSkip Preferences = 1 << iota
+	// PreferLast is to be evicted after the policy's waves: it is "last".
+	PreferLast
+	// PreferCompletion is to finish by itself: it is "wait-for-completion".
+	PreferCompletion
+	// PreferNoDisruption is not to be evicted: karpenter.sh/do-not-disrupt is "true".
+	PreferNoDisruption
+	// PreferNoEviction is the same: cluster-autoscaler.kubernetes.io/safe-to-evict is "false".
+	PreferNoEviction
+	// PreferUnknown is nothing that is understood: nodetermination.dev/drain has another value.
+	PreferUnknown
 
-	// asksToBeKept are the wishes that are granted until blocked pods are deleted.
-	asksToBeKept = AsksCompletion | AsksNoDisruption | AsksNoEviction
+	// preferToStay are the preferences that keep a pod until blocked pods are deleted.
+	preferToStay = PreferCompletion | PreferNoDisruption | PreferNoEviction
 )
 
-// newAsks reads a pod's annotations.
-func newAsks(annotations map[string]string) Asks {
-	var asks Asks
+// newPreferences reads a pod's annotations.
+func newPreferences(annotations map[string]string) Preferences {
+	var preferences Preferences
 	if value, found := annotations[v1alpha1.AnnotationDrain]; found {
 		switch value {
 		case "skip":
-			asks |= AsksSkip
+			preferences |= PreferSkip
 		case "last":
-			asks |= AsksLast
+			preferences |= PreferLast
 		case "wait-for-completion":
-			asks |= AsksCompletion
+			preferences |= PreferCompletion
 		default:
-			asks |= AsksUnknown
+			preferences |= PreferUnknown
 		}
 	}
 	if annotations[doNotDisrupt] == "true" {
-		asks |= AsksNoDisruption
+		preferences |= PreferNoDisruption
 	}
 	if annotations[safeToEvict] == "false" {
-		asks |= AsksNoEviction
+		preferences |= PreferNoEviction
 	}
-	return asks
+	return preferences
 }
 
-// anyOf is whether it asks for one of these.
-func (a Asks) anyOf(wishes Asks) bool {
-	return a&wishes != 0
+// anyOf reports whether one of the others is among the preferences.
+func (p Preferences) anyOf(others Preferences) bool {
+	return p&others != 0
 }
 
-// keptBy says which annotations keep a pod.
-func (a Asks) keptBy() string {
+// keptBy names the annotations that keep a pod.
+func (p Preferences) keptBy() string {
 	var annotations []string
 	for _, keeps := range []struct {
-		wish       Asks
+		preference Preferences
 		annotation string
 		value      string
 	}{
-		{AsksCompletion, v1alpha1.AnnotationDrain, "wait-for-completion"},
-		{AsksNoDisruption, doNotDisrupt, "true"},
-		{AsksNoEviction, safeToEvict, "false"},
+		{PreferCompletion, v1alpha1.AnnotationDrain, "wait-for-completion"},
+		{PreferNoDisruption, doNotDisrupt, "true"},
+		{PreferNoEviction, safeToEvict, "false"},
 	} {
-		if a.anyOf(keeps.wish) {
+		if p.anyOf(keeps.preference) {
 			annotations = append(annotations, fmt.Sprintf("%s: %q", keeps.annotation, keeps.value))
 		}
 	}
 	return "kept by its annotation " + strings.Join(annotations, " and ")
 }
 
-// kept is whether a pod that asks for it is not told to go yet. Where blocked
-// pods are never deleted it never is; nothing is kept on a dead node.
-func (in *Input) kept(pod *Pod) bool {
-	if in.NodeDead || !pod.Asks.anyOf(asksToBeKept) {
-		return false
-	}
-	from, ends := in.deletesFrom()
-	return !ends || in.Now.Before(from)
-}
-
-// keptReason says why a pod is kept, and for how long.
-func (in *Input) keptReason(pod *Pod) string {
-	if until, ends := in.deletesFrom(); ends {
-		return pod.Asks.keptBy() + " until " + until.UTC().Format(time.RFC3339)
-	}
-	return pod.Asks.keptBy()
-}
-
 // misspelt is added to the reason of a pod whose annotation is not understood:
-// whoever wrote it meant to ask for something.
+// whoever wrote it meant to state a preference.
 const misspelt = "; its annotation " + v1alpha1.AnnotationDrain + " is ignored: it has to be skip, last or wait-for-completion"

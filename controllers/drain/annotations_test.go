@@ -13,48 +13,48 @@ import (
 	"github.com/nodetermination/operator/api/v1alpha1"
 )
 
-func asking(asks Asks) func(*Pod) { return func(pod *Pod) { pod.Asks = asks } }
+func preferring(asks Preferences) func(*Pod) { return func(pod *Pod) { pod.Preferences = asks } }
 
-func TestNewAsks(t *testing.T) {
+func TestNewPreferences(t *testing.T) {
 	const drain = "nodetermination.dev/drain"
 	for name, test := range map[string]struct {
 		annotations map[string]string
-		want        Asks
+		want        Preferences
 	}{
 		"none":                   {nil, 0},
 		"others":                 {map[string]string{"example.com/drain": "skip"}, 0},
-		"skip":                   {map[string]string{drain: "skip"}, AsksSkip},
-		"last":                   {map[string]string{drain: "last"}, AsksLast},
-		"wait-for-completion":    {map[string]string{drain: "wait-for-completion"}, AsksCompletion},
-		"misspelt":               {map[string]string{drain: "Skip"}, AsksUnknown},
-		"empty":                  {map[string]string{drain: ""}, AsksUnknown},
-		"do-not-disrupt":         {map[string]string{"karpenter.sh/do-not-disrupt": "true"}, AsksNoDisruption},
+		"skip":                   {map[string]string{drain: "skip"}, PreferSkip},
+		"last":                   {map[string]string{drain: "last"}, PreferLast},
+		"wait-for-completion":    {map[string]string{drain: "wait-for-completion"}, PreferCompletion},
+		"misspelt":               {map[string]string{drain: "Skip"}, PreferUnknown},
+		"empty":                  {map[string]string{drain: ""}, PreferUnknown},
+		"do-not-disrupt":         {map[string]string{"karpenter.sh/do-not-disrupt": "true"}, PreferNoDisruption},
 		"may be disrupted":       {map[string]string{"karpenter.sh/do-not-disrupt": "false"}, 0},
-		"not safe to evict":      {map[string]string{"cluster-autoscaler.kubernetes.io/safe-to-evict": "false"}, AsksNoEviction},
+		"not safe to evict":      {map[string]string{"cluster-autoscaler.kubernetes.io/safe-to-evict": "false"}, PreferNoEviction},
 		"safe to evict":          {map[string]string{"cluster-autoscaler.kubernetes.io/safe-to-evict": "true"}, 0},
-		"last, and as of others": {map[string]string{drain: "last", "karpenter.sh/do-not-disrupt": "true"}, AsksLast | AsksNoDisruption},
+		"last, and as of others": {map[string]string{drain: "last", "karpenter.sh/do-not-disrupt": "true"}, PreferLast | PreferNoDisruption},
 	} {
-		if got := newAsks(test.annotations); got != test.want {
+		if got := newPreferences(test.annotations); got != test.want {
 			t.Errorf("%s: got %b, want %b", name, got, test.want)
 		}
 	}
 }
 
-func TestMakeAnnotations(t *testing.T) {
+func TestNewPlanAnnotations(t *testing.T) {
 	wait := &v1alpha1.DrainSpec{BlockedPods: &v1alpha1.BlockedPods{Action: v1alpha1.BlockedWait}}
 	early := &v1alpha1.DrainSpec{BlockedPods: &v1alpha1.BlockedPods{Action: v1alpha1.BlockedDelete, BeforeSeconds: ptr.To[int32](90)}}
 	ignore := &v1alpha1.DrainSpec{PodAnnotations: v1alpha1.PodAnnotationsIgnore}
-	job, keep, safe := newPod("job", asking(AsksCompletion)), newPod("keep", asking(AsksNoDisruption)), newPod("safe", asking(AsksNoEviction))
+	job, keep, safe := newPod("job", preferring(PreferCompletion)), newPod("keep", preferring(PreferNoDisruption)), newPod("safe", preferring(PreferNoEviction))
 	system := newPod("sys", priority(2_000_000_000))
 
 	for name, test := range map[string]struct {
 		in   Input
 		want string
 	}{
-		"skip":                       {Input{Pods: []Pod{newPod("a", asking(AsksSkip)), newPod("b")}}, "Evict b, look at 120"},
-		"skip past a deadline":       {Input{Pods: []Pod{newPod("a", asking(AsksSkip))}, Deadline: after(-9)}, "done"},
-		"skip beats the others":      {Input{Pods: []Pod{newPod("a", asking(AsksSkip|AsksNoDisruption))}}, "done"},
-		"a misspelt wish is ignored": {Input{Pods: []Pod{newPod("a", asking(AsksUnknown))}}, "Evict a, look at 120"},
+		"skip":                             {Input{Pods: []Pod{newPod("a", preferring(PreferSkip)), newPod("b")}}, "Evict b, look at 120"},
+		"skip past a deadline":             {Input{Pods: []Pod{newPod("a", preferring(PreferSkip))}, Deadline: after(-9)}, "done"},
+		"skip beats the others":            {Input{Pods: []Pod{newPod("a", preferring(PreferSkip|PreferNoDisruption))}}, "done"},
+		"a misspelt annotation is ignored": {Input{Pods: []Pod{newPod("a", preferring(PreferUnknown))}}, "Evict a, look at 120"},
 
 		"kept, soft":                   {Input{Pods: []Pod{newPod("a"), job, keep, safe}}, "Evict a, look at 120"},
 		"kept, soft, timed out":        {Input{Pods: []Pod{job}, Started: after(-120)}, "timed out"},
@@ -63,17 +63,17 @@ func TestMakeAnnotations(t *testing.T) {
 		"kept, hard, ends earlier":     {Input{Pods: []Pod{keep}, Drain: early, Deadline: after(90)}, "Evict keep, look at 210"},
 		"kept, hard, deadline past":    {Input{Pods: []Pod{keep}, Deadline: after(-1)}, "Evict keep 1s, look at 120"},
 		"kept, hard, wait":             {Input{Pods: []Pod{job, keep, safe}, Drain: wait, Deadline: after(-1)}, "look at 120"},
-		"kept, then blocked by a budget too": {Input{Pods: []Pod{keep}, Deadline: after(30), Blockers: refusedBy(BlockedByBudget, "keep")},
+		"kept, then blocked by a budget too": {Input{Pods: []Pod{keep}, Deadline: after(30), Blockers: blockedBy(BlockedByBudget, "keep")},
 			"Delete keep 28s, look at 150"},
-		"kept, told to go by others": {Input{Pods: []Pod{newPod("a", asking(AsksNoDisruption), terminating(start, 300))}, Deadline: after(60)},
+		"kept, evicted by others": {Input{Pods: []Pod{newPod("a", preferring(PreferNoDisruption), terminating(start, 300))}, Deadline: after(60)},
 			"Delete a 58s, look at 180"},
 		"kept, holds up the next wave": {Input{Pods: []Pod{keep, system}}, "look at 120"},
 		"kept, holds up the next wave until its reserve": {Input{Pods: []Pod{keep, system}, Drain: wait, Deadline: after(30)},
 			"Evict sys 28s, look at 150"},
-		"kept in the next wave": {Input{Pods: []Pod{newPod("a"), newPod("sys", priority(2_000_000_000), asking(AsksNoEviction))}, Deadline: after(120)},
+		"kept in the next wave": {Input{Pods: []Pod{newPod("a"), newPod("sys", priority(2_000_000_000), preferring(PreferNoEviction))}, Deadline: after(120)},
 			"Evict a, look at 90"},
 
-		"ignored": {Input{Pods: []Pod{newPod("a", asking(AsksSkip)), newPod("b", asking(AsksLast)), job, keep, safe}, Drain: ignore},
+		"ignored": {Input{Pods: []Pod{newPod("a", preferring(PreferSkip)), newPod("b", preferring(PreferLast)), job, keep, safe}, Drain: ignore},
 			"Evict a, Evict b, Evict job, Evict keep, Evict safe, look at 120"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -89,11 +89,11 @@ func TestMakeAnnotations(t *testing.T) {
 	}
 }
 
-func TestMakeReportsAnnotations(t *testing.T) {
+func TestNewPlanReportsAnnotations(t *testing.T) {
 	const ignored = "; its annotation nodetermination.dev/drain is ignored: it has to be skip, last or wait-for-completion"
-	in := Input{Now: start, Deadline: after(120), Blockers: refusedBy(BlockedByBudget, "misspelt"), Pods: []Pod{
-		newPod("job", asking(AsksCompletion)), newPod("both", asking(AsksNoDisruption|AsksNoEviction)), newPod("misspelt", asking(AsksUnknown)),
-		newPod("later", priority(2_000_000_000), asking(AsksNoDisruption)),
+	in := Input{Now: start, Deadline: after(120), Blockers: blockedBy(BlockedByBudget, "misspelt"), Pods: []Pod{
+		newPod("job", preferring(PreferCompletion)), newPod("both", preferring(PreferNoDisruption|PreferNoEviction)), newPod("misspelt", preferring(PreferUnknown)),
+		newPod("later", priority(2_000_000_000), preferring(PreferNoDisruption)),
 	}}
 	blocked := func() map[string]string {
 		t.Helper()

@@ -4,7 +4,7 @@ package drain
 
 import "strings"
 
-// BlockerKind says what keeps a pod from being told to go.
+// BlockerKind says what keeps a pod from being evicted.
 type BlockerKind string
 
 const (
@@ -12,7 +12,7 @@ const (
 	BlockedByBudget BlockerKind = "Budget"
 	// BlockedByNamespace means that its namespace is being deleted: nothing can be evicted there.
 	BlockedByNamespace BlockerKind = "NamespaceTerminating"
-	// BlockedByServer means that the API server said no for another reason, such
+	// BlockedByServer means that the API server refused for another reason, such
 	// as a missing permission or an admission webhook.
 	BlockedByServer BlockerKind = "Server"
 	// BlockedByTimeout means that the API server did not answer in time.
@@ -22,27 +22,24 @@ const (
 // maxReason is as long as a reason in a status may be, in bytes.
 const maxReason = 512
 
-// Blocker is why a pod could not be told to go. It is tried again all the while.
+// Blocker is why a pod could not be evicted so far. It is tried again all the while.
 type Blocker struct {
 	Kind BlockerKind
 	// Reason is for people: "budget default/web: needs 2 healthy pods and has 2 currently".
 	Reason string
 }
 
+// newBlocker returns a Blocker whose reason is short enough for a status.
 func newBlocker(kind BlockerKind, reason string) *Blocker {
-	return &Blocker{Kind: kind, Reason: cut(reason, maxReason)}
+	return &Blocker{Kind: kind, Reason: truncate(reason, maxReason)}
 }
 
-// cut is a text of at most so many bytes. Whatever character is cut in two at the
+// truncate returns a text of at most so many bytes. Whatever character is cut in two at the
 // end is dropped: a status is valid UTF-8.
-func cut(text string, limit int) string {
+func truncate(text string, limit int) string {
 	if len(text) <= limit {
 		return text
 	}
 	const more = "…"
 	return strings.ToValidUTF8(text[:limit-len(more)], "") + more
-}
-
-func same(a, b *Blocker) bool {
-	return a == b || (a != nil && b != nil && *a == *b)
 }

@@ -20,11 +20,11 @@ import (
 	"k8s.io/utils/ptr"
 )
 
-// callTimeout is how long an answer is waited for. The API server itself gives
+// callTimeout is how long a call waits for its answer. The API server itself gives
 // up after 10 s where it cannot write to a pod or a budget.
 const callTimeout = 12 * time.Second
 
-// NewClient is a client for pods as a PodWatcher and an Executor need it: it speaks
+// NewClient returns a client for pods as a PodWatcher and an Executor need it: it speaks
 // protobuf and sets no limit of its own to the rate of requests, which is for the
 // API server's priority and fairness to do. Nil shares no connection with others;
 // a manager's GetHTTPClient does.
@@ -62,14 +62,15 @@ func watchPods(ctx context.Context, client corev1client.PodsGetter, node string,
 	return changes, nil
 }
 
+// onNode returns the field selector for the pods of a node.
 func onNode(node string) string {
 	return fields.OneTermEqualSelector("spec.nodeName", node).String()
 }
 
-// send tells one pod to go and waits for the answer, without client-go's own
-// retries: it would sit on a request for as long as a budget's Retry-After says,
+// sendAction evicts or deletes one pod and waits for the answer, without client-go's own
+// retries: it would hold a request for as long as a budget's Retry-After says,
 // ten times over.
-func send(ctx context.Context, client rest.Interface, action *Action, now time.Time) error {
+func sendAction(ctx context.Context, client rest.Interface, action *Action, now time.Time) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	pod := &action.Pod

@@ -16,16 +16,16 @@ import (
 	"github.com/nodetermination/operator/hack/testcluster"
 )
 
-// tell sends one request and tells the answer.
-func tell(t *testing.T, client corev1Client, method Method, pod Pod) response {
+// send sends one request and returns the answer.
+func send(t *testing.T, client corev1Client, method Method, pod Pod) response {
 	t.Helper()
-	return newResponse(method, send(context.Background(), client.RESTClient(), &Action{Pod: pod, Method: method}, time.Now()))
+	return newResponse(method, sendAction(context.Background(), client.RESTClient(), &Action{Pod: pod, Method: method}, time.Now()))
 }
 
 type corev1Client interface{ RESTClient() rest.Interface }
 
 // What the API server really answers.
-func TestAnswers(t *testing.T) {
+func TestAnswersOfTheAPIServer(t *testing.T) {
 	node := cluster.Get(t).CreateNodes(t, 1)[0].Name
 	namespace := cluster.Get(t).CreateNamespace(t)
 	api, err := NewClient(cluster.Get(t).Config(), nil)
@@ -80,7 +80,7 @@ func TestAnswers(t *testing.T) {
 		{"no permission to delete", nobodysAPI, Delete, NewPod(web), refused, "cannot delete resource"},
 		{"past the budget", api, Delete, NewPod(web), deleted, ""},
 	} {
-		answer := tell(t, test.client, test.method, test.pod)
+		answer := send(t, test.client, test.method, test.pod)
 		if answer.outcome != test.want || !strings.Contains(answer.reason, test.reason) {
 			t.Errorf("%s: %+v", test.name, answer)
 		}

@@ -41,8 +41,8 @@ func TestDrain(t *testing.T) {
 	r.until("only one is left", node, func(plan Plan) bool {
 		return plan.Counts == Counts{Remaining: 1, Terminating: 1}
 	})
-	if told := r.traffic.told(); told != 4 {
-		t.Errorf("%d requests for 4 pods", told)
+	if sent := r.traffic.sent(); sent != 4 {
+		t.Errorf("%d requests for 4 pods", sent)
 	}
 
 	// A deadline: the hour that it was given is cut short.
@@ -56,8 +56,8 @@ func TestDrain(t *testing.T) {
 		}
 		return client.IgnoreNotFound(err)
 	})
-	if told := r.traffic.told(); told != 5 {
-		t.Errorf("%d requests, want one more", told)
+	if sent := r.traffic.sent(); sent != 5 {
+		t.Errorf("%d requests, want one more", sent)
 	}
 	r.untilDone(node)
 	for _, pod := range []*corev1.Pod{daemon, agent} {
@@ -77,8 +77,8 @@ func TestDrainKeptByAnnotation(t *testing.T) {
 	r := newFixture(t, cluster.Get(t).Config())
 	r.drain(node, soft())
 	r.untilBlocked(node, `kept by its annotation karpenter.sh/do-not-disrupt: "true"`)
-	if told := r.traffic.told(); told != 0 {
-		t.Errorf("told to go %d times", told)
+	if sent := r.traffic.sent(); sent != 0 {
+		t.Errorf("%d requests", sent)
 	}
 	patch := client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"annotations":null}}`))
 	if err := cluster.Get(t).Client().Patch(t.Context(), kept, patch); err != nil {
@@ -128,8 +128,8 @@ func TestDrainBlockedAndFreed(t *testing.T) {
 	r := newFixture(t, cluster.Get(t).Config())
 	r.drain(nodes[0].Name, soft())
 	r.untilBlocked(nodes[0].Name, "budget "+namespace+"/web: needs 6 healthy pods and has 6 currently")
-	if told := r.traffic.told(); told != 0 {
-		t.Errorf("asked %d times in vain", told)
+	if sent := r.traffic.sent(); sent != 0 {
+		t.Errorf("%d requests although the budget blocks", sent)
 	}
 	r.drain(nodes[1].Name, soft())
 	r.untilDone(nodes[1].Name)
@@ -139,8 +139,8 @@ func TestDrainBlockedAndFreed(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.untilDone(nodes[0].Name)
-	if told := r.traffic.told(); told > 12 {
-		t.Errorf("%d requests for 9 pods", told)
+	if sent := r.traffic.sent(); sent > 12 {
+		t.Errorf("%d requests for 9 pods", sent)
 	}
 }
 
@@ -190,10 +190,10 @@ func TestDrainWithoutControllers(t *testing.T) {
 	if err := c.Delete(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: ending}}); err != nil {
 		t.Fatal(err)
 	}
-	if answer := tell(t, r.client, Evict, NewPod(ended[0])); answer.outcome != namespaceTerminating {
+	if answer := send(t, r.client, Evict, NewPod(ended[0])); answer.outcome != namespaceTerminating {
 		t.Errorf("evicting in a terminating namespace: %+v", answer)
 	}
-	if answer := tell(t, r.client, Evict, NewPod(web[0])); answer.outcome != lagging || answer.retryAfter != 10*time.Second {
+	if answer := send(t, r.client, Evict, NewPod(web[0])); answer.outcome != lagging || answer.retryAfter != 10*time.Second {
 		t.Errorf("evicting under a budget that was not processed: %+v", answer)
 	}
 	r.drain(nodes[1].Name, soft())
@@ -221,7 +221,7 @@ func TestDrainWithoutPermission(t *testing.T) {
 }
 
 // A Deployment under a strict budget: pods go one by one, each as soon as the
-// one before has been replaced, with hardly a request in vain.
+// one before has been replaced, with hardly a request that is refused.
 func TestDrainDeployment(t *testing.T) {
 	nodes := cluster.Get(t).CreateNodes(t, 2)
 	namespace := cluster.Get(t).CreateNamespace(t)
@@ -262,8 +262,8 @@ func TestDrainDeployment(t *testing.T) {
 	r := newFixture(t, cluster.Get(t).Config())
 	r.drain(first.Name, soft())
 	r.untilDone(first.Name)
-	if told := r.traffic.told(); told > replicas*12/10+1 {
-		t.Errorf("%d requests for %d pods: %v", told, replicas, r.traffic.results)
+	if sent := r.traffic.sent(); sent > replicas*12/10+1 {
+		t.Errorf("%d requests for %d pods: %v", sent, replicas, r.traffic.results)
 	}
 }
 
@@ -284,19 +284,19 @@ func TestDrainNotHeldUp(t *testing.T) {
 	for _, node := range nodes[:5] {
 		r.untilBlocked(node.Name, "needs 25 healthy pods")
 	}
-	before := r.traffic.told()
+	before := r.traffic.sent()
 	began := time.Now()
 	r.drain(nodes[5].Name, Input{Deadline: time.Now().Add(20 * time.Minute)})
-	r.until("told to go", nodes[5].Name, func(plan Plan) bool {
+	r.until("evicted", nodes[5].Name, func(plan Plan) bool {
 		return plan.Done || plan.Counts.Terminating == plan.Counts.Remaining && plan.Counts.Remaining > 0
 	})
-	t.Logf("told after %s", time.Since(began))
-	if told := r.traffic.told() - before; told > each+1 {
-		t.Errorf("%d requests for %d pods", told, each)
+	t.Logf("evicted after %s", time.Since(began))
+	if sent := r.traffic.sent() - before; sent > each+1 {
+		t.Errorf("%d requests for %d pods", sent, each)
 	}
 }
 
-// Many nodes at once under all sorts of budgets: every pod is told once, a few
+// Many nodes at once under all sorts of budgets: every pod is evicted once, a few
 // at a time under a budget and not too many in all.
 func TestDrainManyNodes(t *testing.T) {
 	nodes := cluster.Get(t).CreateNodes(t, 8)
@@ -330,11 +330,11 @@ func TestDrainManyNodes(t *testing.T) {
 	if r.traffic.most["all"] > defaultConcurrency {
 		t.Errorf("%d in flight", r.traffic.most["all"])
 	}
-	told := 0
+	sent := 0
 	for _, n := range r.traffic.results {
-		told += n
+		sent += n
 	}
-	if told > pods*12/10 {
-		t.Errorf("%d requests for %d pods: %v", told, pods, r.traffic.results)
+	if sent > pods*12/10 {
+		t.Errorf("%d requests for %d pods: %v", sent, pods, r.traffic.results)
 	}
 }

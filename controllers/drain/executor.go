@@ -22,8 +22,8 @@ import (
 const (
 	// defaultConcurrency is how many requests are in flight at a time.
 	defaultConcurrency = 32
-	// refusalDelay is how long changes of refusals are collected before an owner is woken.
-	refusalDelay = 100 * time.Millisecond
+	// blockersDelay is how long changes of blockers are collected before an owner is notified.
+	blockersDelay = 100 * time.Millisecond
 	// budgetsTimeout is how long evictions wait for the budgets to be known. They
 	// save requests; without them the API server's answers have to do.
 	budgetsTimeout = 5 * time.Second
@@ -33,47 +33,47 @@ const (
 type ExecutorOptions struct {
 	// Client evicts and deletes. See NewClient.
 	Client corev1client.CoreV1Interface
-	// Budgets is where PodDisruptionBudgets are heard from: a manager's GetCache.
-	// Nil: no budgets are heard of; tests tell of them.
+	// Budgets is where PodDisruptionBudgets are watched: a manager's GetCache.
+	// Nil: they are not watched; tests call budgetChanged.
 	Budgets interface {
 		GetInformer(ctx context.Context, obj client.Object, opts ...cache.InformerGetOption) (cache.Informer, error)
 	}
-	// StillExists is asked right before a pod is told to go whether it, by its UID, is
+	// StillExists reports, right before a pod is evicted, whether it, by its UID, is
 	// still there: see PodWatcher.Has. A wrong precondition costs the budget an
 	// allowance. Nil: it is.
 	StillExists func(pod Pod) bool
-	// OnEvicted is called when a pod was told to go, from any goroutine; it must not block.
-	// Nil: nobody is.
+	// OnEvicted is called when a pod was evicted or deleted, from any goroutine; it must not
+	// block. Nil: nothing is called.
 	OnEvicted func(owner string, action Action)
 	// Notify is called when Blockers of an owner have changed, once for many
-	// changes, from one goroutine; it should not block.
+	// changes, from one goroutine; it should not block. Nil: nothing is called.
 	Notify func(owner string)
 	// Concurrency bounds the requests in flight. Zero: 32.
 	Concurrency int
 	// Clock is for tests. Nil: the real one.
-	Clock clock.Clock
+	Clock clock.WithTicker
 }
 
-// Executor tells pods to go. It is declarative: Set says all that is wanted for
+// Executor evicts and deletes pods. It is declarative: Set says all that is wanted for
 // an owner, and the Executor goes on trying until something else is wanted.
 //
 // Requests go out side by side, the nearest deadline of all owners first, but
-// only a few at a time under one disruption budget. A budget that blocks is not
-// asked again before it changes, or a long while has passed; so pods that are
+// only a few at a time under one disruption budget. Under a budget that blocks none
+// is sent before the budget changes, or a long while has passed; so pods that are
 // blocked for good cost next to nothing and hold up no others.
 type Executor struct {
 	client  corev1client.CoreV1Interface
 	options ExecutorOptions
-	clock   clock.Clock
-	wakeups *wakeups
+	clock   clock.WithTicker
+	changes changes // of owners
+	running sync.WaitGroup
 
-	mu       sync.Mutex
-	queue    *queue
-	wake     chan struct{}
-	requests sync.WaitGroup
+	mu    sync.Mutex
+	queue *queue
+	wake  chan struct{}
 }
 
-// NewExecutor is an Executor that sends nothing before it is started.
+// NewExecutor returns an Executor that sends nothing before it is started.
 func NewExecutor(options ExecutorOptions) *Executor {
 	if options.Concurrency == 0 {
 		options.Concurrency = defaultConcurrency
@@ -94,50 +94,49 @@ func NewExecutor(options ExecutorOptions) *Executor {
 		client:  options.Client,
 		options: options,
 		clock:   options.Clock,
-		wakeups: newWakeups(options.Notify, refusalDelay, options.Clock),
+		changes: newChanges(options.Clock),
 		queue:   newQueue(options.Concurrency),
 		wake:    make(chan struct{}, 1),
 	}
 }
 
 // Set replaces everything that is wanted for an owner, a NodeTermination's name.
-// Nil calls it off. Requests that were sent already cannot be taken back.
+// Nil cancels it. Requests that were sent already cannot be taken back.
 func (e *Executor) Set(owner string, actions []Action) {
 	e.update(func(q *queue, now time.Time) { q.set(owner, actions, now) })
 }
 
-// Blockers are the pods wanted gone by an owner that could not be told to go so
-// far, by UID.
+// Blockers returns why pods that an owner wants gone could not be evicted so far, by UID.
 func (e *Executor) Blockers(owner string) map[types.UID]Blocker {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.queue.refusals(owner)
+	return e.queue.blockers(owner)
 }
 
-// budgetChanged takes note of a disruption budget, new or changed.
+// budgetChanged records a disruption budget, new or changed.
 func (e *Executor) budgetChanged(budget *policyv1.PodDisruptionBudget) {
 	e.update(func(q *queue, now time.Time) { q.setBudget(budget, now) })
 }
 
-// budgetDeleted takes note of the end of a disruption budget.
+// budgetDeleted records the end of a disruption budget.
 func (e *Executor) budgetDeleted(namespace, name string) {
 	e.update(func(q *queue, _ time.Time) { q.removeBudget(namespace, name) })
 }
 
-// NeedLeaderElection is true: one replica tells pods to go.
+// NeedLeaderElection returns true: one replica evicts pods.
 func (e *Executor) NeedLeaderElection() bool {
 	return true
 }
 
-// Start tells pods to go until ctx is done, and returns once no request is in flight.
+// Start evicts pods until ctx is done, and returns once no request is in flight.
 func (e *Executor) Start(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
-	e.requests.Go(func() { e.wakeups.run(ctx) })
-	defer e.requests.Wait()
+	e.running.Go(func() { notifyOf(ctx, e.changes, e.options.Notify) })
+	defer e.running.Wait()
 	defer cancel()
 
 	if e.options.Budgets != nil {
-		if err := e.hearBudgets(ctx); err != nil {
+		if err := e.watchBudgets(ctx); err != nil {
 			return err
 		}
 	}
@@ -154,14 +153,14 @@ func (e *Executor) Start(ctx context.Context) error {
 	}
 }
 
-// sendAll sends what can be sent now. The timer says when to look again; nil:
+// sendAll sends what can be sent now. The timer says when to call it again; nil:
 // when something has changed.
 func (e *Executor) sendAll(ctx context.Context) clock.Timer {
 	for ctx.Err() == nil {
 		e.mu.Lock()
 		now := e.clock.Now()
 		it, next := e.queue.next(now)
-		e.passOn()
+		e.noteChanges()
 		e.mu.Unlock()
 		if it == nil {
 			if next.IsZero() {
@@ -169,7 +168,7 @@ func (e *Executor) sendAll(ctx context.Context) clock.Timer {
 			}
 			return e.clock.NewTimer(next.Sub(now))
 		}
-		e.requests.Go(func() { e.send(ctx, it) })
+		e.running.Go(func() { e.send(ctx, it) })
 	}
 	return nil
 }
@@ -180,17 +179,17 @@ func (e *Executor) send(ctx context.Context, it *item) {
 	answer := response{outcome: absent}
 	if e.options.StillExists(action.Pod) {
 		now := e.clock.Now()
-		err := send(ctx, e.client.RESTClient(), &action, now)
+		err := sendAction(ctx, e.client.RESTClient(), &action, now)
 		if ctx.Err() != nil {
-			return // stopped: nobody is to hear of it
+			return // stopped: what became of it does not matter any more
 		}
 		answer = newResponse(action.Method, err)
 		if answer.outcome == conflict && !e.options.StillExists(action.Pod) {
 			answer = response{outcome: gone}
 		}
 		count(&action, now, answer.outcome)
-		log.FromContext(ctx).V(1).Info("told a pod to go", "instance", it.owner, "node", action.Pod.Node, "pod", action.Pod.String(),
-			"verb", action.Method, "result", answer.outcome, "reason", answer.reason)
+		log.FromContext(ctx).V(1).Info("sent a request to evict or delete a pod", "instance", it.owner, "node", action.Pod.Node,
+			"pod", action.Pod.String(), "method", action.Method, "result", answer.outcome, "reason", answer.reason)
 		if answer.outcome == evicted || answer.outcome == deleted {
 			e.options.OnEvicted(it.owner, action)
 		}
@@ -202,7 +201,7 @@ func (e *Executor) send(ctx context.Context, it *item) {
 func (e *Executor) update(change func(q *queue, now time.Time)) {
 	e.mu.Lock()
 	change(e.queue, e.clock.Now())
-	e.passOn()
+	e.noteChanges()
 	e.mu.Unlock()
 	select {
 	case e.wake <- struct{}{}:
@@ -210,17 +209,17 @@ func (e *Executor) update(change func(q *queue, now time.Time)) {
 	}
 }
 
-// passOn has the owners woken whose refusals changed. The queue is locked.
-func (e *Executor) passOn() {
+// noteChanges has the owners notified whose blockers changed. The queue is locked.
+func (e *Executor) noteChanges() {
 	for owner := range e.queue.changed {
-		e.wakeups.add(owner)
+		e.changes.AddAfter(owner, blockersDelay)
 	}
 	clear(e.queue.changed)
 }
 
-// hearBudgets begins to listen for disruption budgets, and waits a while until
+// watchBudgets begins to watch disruption budgets, and waits a while until
 // all are known.
-func (e *Executor) hearBudgets(ctx context.Context) error {
+func (e *Executor) watchBudgets(ctx context.Context) error {
 	informer, err := e.options.Budgets.GetInformer(ctx, &policyv1.PodDisruptionBudget{}, cache.BlockUntilSynced(false))
 	if err != nil {
 		return fmt.Errorf("cannot watch PodDisruptionBudgets: %w", err)
@@ -259,12 +258,14 @@ func (e *Executor) hearBudgets(ctx context.Context) error {
 	return nil
 }
 
+// stop stops a timer, if there is one.
 func stop(timer clock.Timer) {
 	if timer != nil {
 		timer.Stop()
 	}
 }
 
+// expiry returns when a timer expires: never, if there is none.
 func expiry(timer clock.Timer) <-chan time.Time {
 	if timer == nil {
 		return nil

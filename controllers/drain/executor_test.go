@@ -11,6 +11,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -18,7 +19,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes/scheme"
-	realclock "k8s.io/utils/clock"
+	"k8s.io/utils/clock"
 	clocktesting "k8s.io/utils/clock/testing"
 	"k8s.io/utils/ptr"
 )
@@ -132,17 +133,17 @@ func TestExecutorClipsWhenSending(t *testing.T) {
 		return flowControl(), nil
 	})
 	e := NewExecutor(ExecutorOptions{Client: client, Clock: clock})
-	e.wakeups.clock = realclock.RealClock{} // so that who waits for the clock is the executor
 	runUntilDone(t, e.Start)
 	e.Set("owner", by(after(60), evict(newPod("a"))))
 	for _, want := range []int64{-1, -1, 18, 1} {
 		if got := <-seen; got != want {
 			t.Errorf("grace %d, want %d", got, want)
 		}
+		// One waiter is the ticker of changes, the other the executor's timer.
 		eventually(t, "the executor has the answer and waits", func() bool {
 			e.mu.Lock()
 			defer e.mu.Unlock()
-			return e.queue.inFlight == 0 && clock.HasWaiters()
+			return e.queue.inFlight == 0 && clock.Waiters() == 2
 		})
 		clock.Step(20 * time.Second)
 	}
@@ -150,22 +151,22 @@ func TestExecutorClipsWhenSending(t *testing.T) {
 
 func TestExecutorBounds(t *testing.T) {
 	var mu sync.Mutex
-	flying, most := map[string]int{}, map[string]int{}
-	told := map[string]int{}
+	inFlight, most := map[string]int{}, map[string]int{}
+	evicted := map[string]int{}
 	client := fakeClient(t, func(request *http.Request) (*http.Response, error) {
 		pod := podOf(request)
 		app, _, _ := strings.Cut(pod, "-")
 		mu.Lock()
 		for _, key := range []string{app, "all"} {
-			flying[key]++
-			most[key] = max(most[key], flying[key])
+			inFlight[key]++
+			most[key] = max(most[key], inFlight[key])
 		}
-		told[pod]++
+		evicted[pod]++
 		mu.Unlock()
 		time.Sleep(time.Millisecond) // for others to come meanwhile; nothing depends on it
 		mu.Lock()
-		flying[app]--
-		flying["all"]--
+		inFlight[app]--
+		inFlight["all"]--
 		mu.Unlock()
 		return success()
 	})
@@ -180,16 +181,16 @@ func TestExecutorBounds(t *testing.T) {
 		}
 		e.Set(fmt.Sprintf("node-%d", node), evict(pods...))
 	}
-	eventually(t, "all pods are told", func() bool {
+	eventually(t, "all pods are evicted", func() bool {
 		mu.Lock()
 		defer mu.Unlock()
-		return len(told) == 300
+		return len(evicted) == 300
 	})
 	mu.Lock()
 	defer mu.Unlock()
-	for pod, n := range told {
+	for pod, n := range evicted {
 		if n != 1 {
-			t.Errorf("%s was told %d times", pod, n)
+			t.Errorf("%s was evicted %d times", pod, n)
 		}
 	}
 	if most["all"] > 10 || most["web"] > perBudget || most["db"] > perBudget || most["free"] <= perBudget {
@@ -197,39 +198,37 @@ func TestExecutorBounds(t *testing.T) {
 	}
 }
 
-func TestExecutorWakesTheOwner(t *testing.T) {
-	woken := make(chan string, 100)
-	var requests atomic.Int64
-	clock := clocktesting.NewFakeClock(start)
-	client := fakeClient(t, func(*http.Request) (*http.Response, error) {
-		requests.Add(1)
-		return answer(metav1.Status{Code: 403, Reason: metav1.StatusReasonForbidden, Message: "no permission"}), nil
-	})
-	e := run(t, ExecutorOptions{Client: client, Clock: clock, Notify: func(owner string) { woken <- owner }})
-	e.Set("owner", evict(manyPods("pod", 20)...))
-	eventually(t, "all are refused", func() bool { return len(e.Blockers("owner")) == 20 })
-	if len(woken) > 0 {
-		t.Error("woken before all was said")
-	}
-	// One timer is the wakeups', the other the executor's.
-	eventually(t, "timers run", func() bool { return clock.Waiters() == 2 })
-	clock.Step(refusalDelay)
-	if owner := <-woken; owner != "owner" {
-		t.Errorf("woke %q", owner)
-	}
-	eventually(t, "they are tried again", func() bool {
-		clock.Step(time.Second)
-		return requests.Load() >= 60
-	})
-	if len(woken) > 0 {
-		t.Error("woken although nothing is new")
-	}
-	want := Blocker{Kind: BlockedByServer, Reason: "no permission"}
-	for uid, blocker := range e.Blockers("owner") {
-		if blocker != want {
-			t.Errorf("%s: %+v", uid, blocker)
+func TestExecutorNotifies(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		notified := make(chan string, 100)
+		var requests atomic.Int64
+		client := fakeClient(t, func(*http.Request) (*http.Response, error) {
+			requests.Add(1)
+			return answer(metav1.Status{Code: 403, Reason: metav1.StatusReasonForbidden, Message: "no permission"}), nil
+		})
+		e := run(t, ExecutorOptions{Client: client, Notify: func(owner string) { notified <- owner }})
+		e.Set("owner", evict(manyPods("pod", 20)...))
+		synctest.Wait()
+		if n := len(e.Blockers("owner")); n != 20 || len(notified) > 0 {
+			t.Errorf("%d are refused, %d notifications before all are", n, len(notified))
 		}
-	}
+		time.Sleep(blockersDelay)
+		if owner := <-notified; owner != "owner" {
+			t.Errorf("notified %q", owner)
+		}
+		for requests.Load() < 60 { // they are tried again
+			time.Sleep(time.Second)
+		}
+		if len(notified) > 0 {
+			t.Error("notified although nothing is new")
+		}
+		want := Blocker{Kind: BlockedByServer, Reason: "no permission"}
+		for uid, blocker := range e.Blockers("owner") {
+			if blocker != want {
+				t.Errorf("%s: %+v", uid, blocker)
+			}
+		}
+	})
 }
 
 // Requests without an answer do not keep the executor from stopping.
@@ -249,21 +248,30 @@ func TestExecutorStops(t *testing.T) {
 	stop()
 }
 
-func TestWakeupsJoin(t *testing.T) {
-	clock := clocktesting.NewFakeClock(start)
-	woken := make(chan string, 100)
-	w := newWakeups(func(owner string) { woken <- owner }, time.Second, clock)
-	runUntilDone(t, func(ctx context.Context) error { w.run(ctx); return nil })
-	for round := range 3 {
-		for range 10 {
-			w.add("owner")
+func TestChangesJoin(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		notified := make(chan string, 100)
+		changes := newChanges(clock.RealClock{})
+		runUntilDone(t, func(ctx context.Context) error {
+			notifyOf(ctx, changes, func(owner string) { notified <- owner })
+			return nil
+		})
+		for range 3 {
+			for range 10 {
+				changes.AddAfter("owner", time.Second)
+				time.Sleep(time.Second / 20)
+			}
+			synctest.Wait()
+			if len(notified) > 0 {
+				t.Error("notified before the delay is over")
+			}
+			time.Sleep(time.Second / 2)
+			if owner := <-notified; owner != "owner" {
+				t.Errorf("notified %q", owner)
+			}
+			if time.Sleep(10 * time.Second); len(notified) > 0 {
+				t.Errorf("notified %d times more", len(notified))
+			}
 		}
-		eventually(t, "the delay runs", clock.HasWaiters)
-		clock.Step(time.Second)
-		<-woken
-		// What was added meanwhile may cause one more; then there is silence.
-		if clock.Step(time.Second); len(woken) > 1 {
-			t.Errorf("round %d: woken %d times more", round, len(woken))
-		}
-	}
+	})
 }

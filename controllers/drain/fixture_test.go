@@ -42,7 +42,7 @@ type traffic struct {
 	mu       sync.Mutex
 	requests map[string]int // by pod for evictions and deletes, else by method and kind
 	results  map[int]int    // of evictions and deletes, by status code
-	flying   map[string]int // evictions, by the pod's name up to the first hyphen, and "all"
+	inFlight map[string]int // evictions, by the pod's name up to the first hyphen, and "all"
 	most     map[string]int
 }
 
@@ -54,8 +54,8 @@ func (t *traffic) RoundTrip(request *http.Request) (*http.Response, error) {
 	}
 	app, _, _ := strings.Cut(path[2], "-")
 	t.count(path[2])
-	t.fly(app, 1)
-	defer t.fly(app, -1)
+	t.addInFlight(app, 1)
+	defer t.addInFlight(app, -1)
 	response, err := t.next.RoundTrip(request)
 	if err == nil {
 		t.mu.Lock()
@@ -71,50 +71,49 @@ func (t *traffic) count(what string) {
 	t.requests[what]++
 }
 
-func (t *traffic) fly(app string, change int) {
+func (t *traffic) addInFlight(app string, change int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, key := range []string{app, "all"} {
-		t.flying[key] += change
-		t.most[key] = max(t.most[key], t.flying[key])
+		t.inFlight[key] += change
+		t.most[key] = max(t.most[key], t.inFlight[key])
 	}
 }
 
-// told is how many requests were sent to evict or delete pods.
-func (t *traffic) told() int {
+// sent returns how many requests were sent to evict or delete pods.
+func (t *traffic) sent() int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	told := 0
+	sent := 0
 	for pod, n := range t.requests {
 		if pod != "other" {
-			told += n
+			sent += n
 		}
 	}
-	return told
+	return sent
 }
 
-// fixture is a small operator: watches, executor, and a loop that does what a
+// fixture is a small operator: watcher, executor, and a loop that does what a
 // reconciler does for each node.
 type fixture struct {
 	*testing.T
 	traffic  *traffic
 	client   corev1client.CoreV1Interface
-	watches  *PodWatcher
+	watcher  *PodWatcher
 	executor *Executor
 	changes  chan string
 
 	mu    sync.Mutex
 	nodes map[string]Input // Pods, Blockers and Now are filled in
 	plans map[string]Plan
-	woken map[string]int
 }
 
 func newFixture(t *testing.T, config *rest.Config) *fixture {
 	t.Helper()
 	r := &fixture{
 		T: t, changes: make(chan string, 10_000),
-		traffic: &traffic{requests: map[string]int{}, results: map[int]int{}, flying: map[string]int{}, most: map[string]int{}},
-		nodes:   map[string]Input{}, plans: map[string]Plan{}, woken: map[string]int{},
+		traffic: &traffic{requests: map[string]int{}, results: map[int]int{}, inFlight: map[string]int{}, most: map[string]int{}},
+		nodes:   map[string]Input{}, plans: map[string]Plan{},
 	}
 	config.WrapTransport = func(next http.RoundTripper) http.RoundTripper {
 		r.traffic.next = next
@@ -129,15 +128,15 @@ func newFixture(t *testing.T, config *rest.Config) *fixture {
 		t.Fatal(err)
 	}
 	runUntilDone(t, budgets.Start)
-	r.watches = NewPodWatcher(r.client, r.wake)
-	r.executor = NewExecutor(ExecutorOptions{Client: r.client, Budgets: budgets, StillExists: r.watches.Has, Notify: r.wake})
-	runUntilDone(t, r.watches.Start)
+	r.watcher = NewPodWatcher(r.client, r.notify)
+	r.executor = NewExecutor(ExecutorOptions{Client: r.client, Budgets: budgets, StillExists: r.watcher.Has, Notify: r.notify})
+	runUntilDone(t, r.watcher.Start)
 	runUntilDone(t, r.executor.Start)
 	runUntilDone(t, r.reconcile)
 	return r
 }
 
-func (r *fixture) wake(node string) { r.changes <- node }
+func (r *fixture) notify(node string) { r.changes <- node }
 
 // drain begins to drain a node, or goes on with another deadline or policy.
 func (r *fixture) drain(node string, in Input) {
@@ -147,8 +146,8 @@ func (r *fixture) drain(node string, in Input) {
 	r.mu.Lock()
 	r.nodes[node] = in
 	r.mu.Unlock()
-	r.watches.Watch(node)
-	r.wake(node)
+	r.watcher.Watch(node)
+	r.notify(node)
 }
 
 func (r *fixture) reconcile(ctx context.Context) error {
@@ -165,9 +164,8 @@ func (r *fixture) reconcile(ctx context.Context) error {
 		case node := <-r.changes:
 			r.mu.Lock()
 			in := r.nodes[node]
-			r.woken[node]++
 			r.mu.Unlock()
-			pods, synced := r.watches.Pods(node)
+			pods, synced := r.watcher.Pods(node)
 			if !synced {
 				continue
 			}
@@ -204,7 +202,7 @@ func (r *fixture) until(what, node string, condition func(Plan) bool) Plan {
 	var plan Plan
 	testcluster.Eventually(r, time.Minute, func() error {
 		if plan = r.plan(node); !condition(plan) {
-			return fmt.Errorf("%s: node %s has %+v, watch error %w", what, node, plan, r.watches.Err(node))
+			return fmt.Errorf("%s: node %s has %+v, watch error %w", what, node, plan, r.watcher.Err(node))
 		}
 		return nil
 	})
@@ -224,7 +222,7 @@ func (r *fixture) untilBlocked(node, reason string) {
 	})
 }
 
-// named gives pods names that tell their app, and a label of it.
+// named gives pods names that begin with their app, and a label of it.
 func named(app string, change ...func(*corev1.Pod)) func(*corev1.Pod) {
 	return func(pod *corev1.Pod) {
 		pod.GenerateName = app + "-"

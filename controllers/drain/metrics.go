@@ -9,23 +9,23 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 )
 
-// requestsTotal counts what became of the requests that tell pods to go. Its
-// results are the values of outcome.
+// requestsTotal counts requests that evict or delete pods. Its results are the
+// values of outcome.
 var requestsTotal = prometheus.NewCounterVec(prometheus.CounterOpts{
 	Name: "node_termination_evictions_total",
 	Help: "Requests to evict or delete a pod, by result: evicted, deleted, gone, blocked, budget_lagging, namespace_terminating, throttled, unreachable, timeout, conflict, refused or error.",
 }, []string{"result"})
 
-// cutShortTotal counts the pods that a deadline has cost something. Its reasons
+// cutShortTotal counts the pods that a deadline has cut short. Its reasons
 // are cutByBudget and those after it.
 var cutShortTotal = prometheus.NewCounterVec(prometheus.CounterOpts{
 	Name: "node_termination_pods_cut_short_total",
-	Help: "Pods that were told to go with less than they are entitled to because of a deadline, by why: budget (deleted past a disruption budget), refused (deleted although the API server refused their eviction for another reason) or grace (a shorter grace period than their own or the policy's).",
+	Help: "Pods that were evicted or deleted with less than they are entitled to because of a deadline, by why: budget (deleted past a disruption budget), refused (deleted although the API server refused their eviction for another reason) or grace (a shorter grace period than their own or the policy's).",
 }, []string{"why"})
 
 func init() {
 	metrics.Registry.MustRegister(requestsTotal, cutShortTotal)
-	// All begin at zero, so that a rate sees the first one.
+	// All begin at zero, so that a rate includes the first one.
 	for _, result := range []outcome{
 		evicted, deleted, gone, blocked, lagging, namespaceTerminating, throttled, unreachable, timeout, conflict, refused, failed,
 	} {
@@ -42,28 +42,4 @@ func count(action *Action, sent time.Time, result outcome) {
 	if why := action.CutShort(sent); why != "" && (result == evicted || result == deleted) {
 		cutShortTotal.WithLabelValues(why).Inc()
 	}
-}
-
-// Why a pod is cut short.
-const (
-	cutByBudget  = "budget"
-	cutByRefusal = "refused"
-	cutByGrace   = "grace"
-)
-
-// CutShort is why the action, sent at a time, gives its pod less than it is
-// entitled to; empty: it does not, or the pod was cut short before.
-func (a *Action) CutShort(now time.Time) string {
-	grace := a.graceAt(now)
-	switch {
-	case a.Pod.Terminating() && a.Pod.DeletionGracePeriodSeconds < a.Entitled:
-		return ""
-	case a.Overrides.Kind == BlockedByBudget:
-		return cutByBudget
-	case a.Overrides.Kind != "":
-		return cutByRefusal
-	case grace != nil && *grace < a.Entitled:
-		return cutByGrace
-	}
-	return ""
 }

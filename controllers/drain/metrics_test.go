@@ -15,7 +15,7 @@ import (
 	"github.com/nodetermination/operator/api/v1alpha1"
 )
 
-// What a deadline costs a pod is counted by why, once for a pod, and only once it was told.
+// What a deadline costs a pod is counted by why, once for a pod, and only once it was evicted.
 func TestExecutorCountsWhatIsCutShort(t *testing.T) {
 	for name, test := range map[string]struct {
 		in   Input
@@ -27,9 +27,9 @@ func TestExecutorCountsWhatIsCutShort(t *testing.T) {
 		"clipped":                 {in: Input{Deadline: after(20)}, want: cutByGrace},
 		"clipped, but refused":    {in: Input{Deadline: after(20)}, code: 403},
 		"clipped, but gone":       {in: Input{Deadline: after(20)}, code: 404},
-		"past a budget":           {in: Input{Deadline: after(20), Blockers: refusedBy(BlockedByBudget, "a")}, want: cutByBudget},
-		"past the server":         {in: Input{Deadline: after(20), Blockers: refusedBy(BlockedByServer, "a")}, want: cutByRefusal},
-		"terminating namespace":   {in: Input{Blockers: refusedBy(BlockedByNamespace, "a")}},
+		"past a budget":           {in: Input{Deadline: after(20), Blockers: blockedBy(BlockedByBudget, "a")}, want: cutByBudget},
+		"past the server":         {in: Input{Deadline: after(20), Blockers: blockedBy(BlockedByServer, "a")}, want: cutByRefusal},
+		"terminating namespace":   {in: Input{Blockers: blockedBy(BlockedByNamespace, "a")}},
 		"shortened":               {in: Input{Deadline: after(20), Pods: []Pod{newPod("a", terminating(start, 30))}}, want: cutByGrace},
 		"shortened again":         {in: Input{Deadline: after(10), Pods: []Pod{newPod("a", terminating(start, 18))}}},
 		"less by the policy":      {in: Input{Deadline: after(20), Drain: &v1alpha1.DrainSpec{PodGracePeriodSeconds: ptr.To[int32](10)}}},
@@ -60,7 +60,7 @@ func TestExecutorCountsWhatIsCutShort(t *testing.T) {
 			})})
 			e.Set("owner", plan.Actions)
 			e.sendAll(t.Context())
-			e.requests.Wait()
+			e.running.Wait()
 			if diff := cmp.Diff(want, counts()); diff != "" {
 				t.Error(diff)
 			}

@@ -17,7 +17,7 @@ import (
 	"github.com/nodetermination/operator/api/v1alpha1"
 )
 
-// randomInput is a drain like no other.
+// randomInput returns a random drain.
 func randomInput(r *rand.Rand) Input {
 	in := Input{Now: start, Started: after(-r.IntN(200)), Blockers: map[types.UID]Blocker{}}
 	if r.IntN(2) == 0 {
@@ -39,8 +39,8 @@ func randomInput(r *rand.Rand) Input {
 		pod := newPod(fmt.Sprintf("pod-%d", i), priority(priorities[r.IntN(len(priorities))]),
 			chance(func(p *Pod) { p.Mirror = true }), chance(func(p *Pod) { p.DaemonSet = true }),
 			chance(func(p *Pod) { p.Finished = true }), chance(inNamespace("skipped")),
-			chance(labelled("app", "skipped")), chance(labelled("app", "own")), chance(asking(Asks(1<<r.IntN(7)-1))),
-			chance(asking(1<<r.IntN(6))), chance(terminating(after(-r.IntN(100)), int64(r.IntN(400)))))
+			chance(labelled("app", "skipped")), chance(labelled("app", "own")), chance(preferring(Preferences(1<<r.IntN(7)-1))),
+			chance(preferring(1<<r.IntN(6))), chance(terminating(after(-r.IntN(100)), int64(r.IntN(400)))))
 		pod.GracePeriodSeconds = int64(r.IntN(300))
 		if r.IntN(3) == 0 {
 			in.Blockers[pod.UID] = Blocker{Kind: kinds[r.IntN(len(kinds))], Reason: "says no"}
@@ -82,7 +82,7 @@ func randomInput(r *rand.Rand) Input {
 }
 
 // What holds for every drain.
-func TestMakeProperties(t *testing.T) {
+func TestNewPlanProperties(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	for i := range 3_000 {
 		in := randomInput(r)
@@ -105,38 +105,39 @@ func TestMakeProperties(t *testing.T) {
 	}
 }
 
-// asked is what a pod asks for, if the policy honours it.
-func asked(in Input, pod Pod) Asks {
+// preferences returns the preferences of a pod, if the policy honors them.
+func preferences(in Input, pod Pod) Preferences {
 	if !in.Drain.HonorsPodAnnotations() {
 		return 0
 	}
-	return pod.Asks
+	return pod.Preferences
 }
 
+// stays reports whether a pod is not to be evicted at all.
 func stays(in Input, pod Pod) bool {
 	skipped := in.Drain != nil && (pod.Namespace == "skipped" || pod.Labels["app"] == "skipped")
-	return pod.Mirror || pod.DaemonSet || pod.Finished || skipped || asked(in, pod)&AsksSkip != 0
+	return pod.Mirror || pod.DaemonSet || pod.Finished || skipped || preferences(in, pod)&PreferSkip != 0
 }
 
-// kept is whether a pod is to be left alone now, as its annotations ask.
+// kept reports whether a pod must not be evicted now, as its annotations ask.
 func kept(in Input, pod Pod) bool {
 	before, deletes := in.Drain.DeletesBlocked()
 	over := in.NodeDead || (deletes && !in.Deadline.IsZero() && !in.Now.Before(in.Deadline.Add(-before)))
-	return !over && asked(in, pod)&(AsksCompletion|AsksNoDisruption|AsksNoEviction) != 0
+	return !over && preferences(in, pod)&(PreferCompletion|PreferNoDisruption|PreferNoEviction) != 0
 }
 
-// rank orders pods: one of a higher rank never goes before one of a lower.
+// rank orders pods: one of a higher rank is never evicted before one of a lower.
 func rank(in Input, pod Pod) int64 {
 	switch {
 	case in.Own != nil && own(pod):
 		return 1 << 42
-	case asked(in, pod)&AsksLast != 0:
+	case preferences(in, pod)&PreferLast != 0:
 		return 1 << 41
 	}
 	return int64(pod.Priority)
 }
 
-// reserveHasCome is whether it is the time for the last wave and all after it.
+// reserveHasCome reports whether it is the time for the last wave and all after it.
 func reserveHasCome(in Input) bool {
 	waves := in.Drain.WaveList()
 	return in.NodeDead || (!in.Deadline.IsZero() && !in.Now.Before(in.Deadline.Add(-waves[len(waves)-1].Reserve())))
@@ -151,7 +152,7 @@ func violates(in Input, plan Plan) string {
 	for _, action := range plan.Actions {
 		pod := action.Pod
 		acted[pod.Name] = action
-		blocker, refused := in.Blockers[pod.UID]
+		blocker, blocked := in.Blockers[pod.UID]
 		grace := action.graceAt(in.Now)
 		switch {
 		case stays(in, pod):
@@ -162,8 +163,8 @@ func violates(in Input, plan Plan) string {
 			return "another deadline than the drain's"
 		case !hard && action.Method == Delete && blocker.Kind != BlockedByNamespace:
 			return "deletes past a budget without a hard deadline"
-		case action.Method == Delete && !pod.Terminating() && !refused:
-			return "deletes a pod that nobody refused"
+		case action.Method == Delete && !pod.Terminating() && !blocked:
+			return "deletes a pod that nothing blocks"
 		case pod.Terminating() && *grace >= pod.DeletionGracePeriodSeconds:
 			return "deletes a terminating pod again for nothing"
 		case hard && grace != nil && *grace > 1 && in.Now.Add(time.Duration(*grace)*time.Second).After(in.Deadline):
@@ -181,16 +182,16 @@ func violates(in Input, plan Plan) string {
 			continue
 		}
 		counts.Remaining++
-		_, told := acted[pod.Name]
-		_, refused := in.Blockers[pod.UID]
+		_, acts := acted[pod.Name]
+		_, blocked := in.Blockers[pod.UID]
 		was := in.wasBlocked(&pod) != nil
 		unblocked := slices.ContainsFunc(plan.Unblocked, func(b v1alpha1.BlockedPod) bool { return b.Namespace == pod.Namespace && b.Name == pod.Name })
 		if unblocked != (was && pod.Terminating()) {
-			return "a pod ceases to be blocked when it is told to go, and not before: " + pod.Name
+			return "a pod ceases to be blocked when it is evicted, and not before: " + pod.Name
 		}
 		for _, other := range acted {
 			if rank(in, other.Pod) >= 1<<41 && rank(in, other.Pod) > rank(in, pod) && !other.Pod.Terminating() && !reserveHasCome(in) {
-				return "goes after all others, and yet before one: " + other.Pod.Name
+				return "is last of all, and yet evicted before another: " + other.Pod.Name
 			}
 		}
 		switch {
@@ -203,15 +204,15 @@ func violates(in Input, plan Plan) string {
 			counts.Blocked, counts.Waiting = plan.Counts.Blocked, plan.Counts.Waiting
 		case kept(in, pod):
 			keptPods++
-		case told && (refused || was):
+		case acts && (blocked || was):
 			counts.Blocked++
-		case !told && reserveHasCome(in):
-			return "is not told to go although the time for all has come: " + pod.Name
-		case !told:
+		case !acts && reserveHasCome(in):
+			return "is not evicted although the time for all has come: " + pod.Name
+		case !acts:
 			counts.Waiting++
 			for _, other := range acted {
 				if !other.Pod.Terminating() && rank(in, other.Pod) > rank(in, pod) {
-					return "a later wave goes before an earlier one"
+					return "a later wave is evicted before an earlier one"
 				}
 			}
 		}
@@ -245,7 +246,7 @@ func violates(in Input, plan Plan) string {
 }
 
 // Whatever the plan does at NextLook, nothing changes by time alone before it.
-func TestMakeNextLook(t *testing.T) {
+func TestNewPlanNextLook(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 4))
 	shape := func(in Input, now time.Time) string {
 		in.Now = now

@@ -18,7 +18,7 @@ import (
 
 var start = time.Date(2026, 11, 22, 5, 8, 0, 0, time.UTC)
 
-// after is a time of the drain's, in seconds since its start.
+// after returns a time of the drain's, in seconds since its start.
 func after(seconds int) time.Time {
 	return start.Add(time.Duration(seconds) * time.Second)
 }
@@ -37,7 +37,7 @@ func labelled(key, value string) func(*Pod) {
 	return func(pod *Pod) { pod.Labels = map[string]string{key: value} }
 }
 
-// terminating: the pod was told to go at a time, with a grace period.
+// terminating: the pod was evicted at a time, with a grace period.
 func terminating(at time.Time, grace int64) func(*Pod) {
 	return func(pod *Pod) {
 		pod.DeletionTimestamp = at.Add(time.Duration(grace) * time.Second)
@@ -45,15 +45,15 @@ func terminating(at time.Time, grace int64) func(*Pod) {
 	}
 }
 
-func refusedBy(kind BlockerKind, names ...string) map[types.UID]Blocker {
-	refusals := map[types.UID]Blocker{}
+func blockedBy(kind BlockerKind, names ...string) map[types.UID]Blocker {
+	blockers := map[types.UID]Blocker{}
 	for _, name := range names {
-		refusals[types.UID("uid-"+name)] = Blocker{Kind: kind, Reason: "says no"}
+		blockers[types.UID("uid-"+name)] = Blocker{Kind: kind, Reason: "says no"}
 	}
-	return refusals
+	return blockers
 }
 
-// describe is a plan in short: "Evict a 30s" for an action sent now.
+// describe returns a plan in short: "Evict a 30s" for an action sent now.
 func describe(plan Plan, now time.Time) string {
 	var words []string
 	for _, action := range plan.Actions {
@@ -78,7 +78,7 @@ func describe(plan Plan, now time.Time) string {
 	return strings.Join(words, ", ")
 }
 
-func TestMake(t *testing.T) {
+func TestNewPlan(t *testing.T) {
 	const system = 2_000_000_000
 	waves := &v1alpha1.DrainSpec{Waves: []v1alpha1.Wave{
 		{PriorityBelow: ptr.To[int32](10), ReserveSeconds: nil},
@@ -94,11 +94,11 @@ func TestMake(t *testing.T) {
 		in   Input
 		want string
 	}{
-		"no pods":                 {Input{}, "done"},
-		"none that has to go":     {Input{Pods: []Pod{mirror, daemon, finished}}, "done"},
-		"soft":                    {Input{Pods: []Pod{newPod("a")}}, "Evict a, look at 120"},
-		"hard, time enough":       {Input{Pods: []Pod{newPod("a")}, Deadline: after(120)}, "Evict a, look at 90"},
-		"only those that have to": {Input{Pods: []Pod{mirror, newPod("b"), daemon, newPod("a"), finished}}, "Evict a, Evict b, look at 120"},
+		"no pods":             {Input{}, "done"},
+		"none to evict":       {Input{Pods: []Pod{mirror, daemon, finished}}, "done"},
+		"soft":                {Input{Pods: []Pod{newPod("a")}}, "Evict a, look at 120"},
+		"hard, time enough":   {Input{Pods: []Pod{newPod("a")}, Deadline: after(120)}, "Evict a, look at 90"},
+		"only those to evict": {Input{Pods: []Pod{mirror, newPod("b"), daemon, newPod("a"), finished}}, "Evict a, Evict b, look at 120"},
 
 		"grace clipped to the deadline": {Input{Pods: []Pod{newPod("a")}, Deadline: after(20)}, "Evict a 18s, look at 140"},
 		"a second is left at least":     {Input{Pods: []Pod{newPod("a")}, Deadline: after(1)}, "Evict a 1s, look at 121"},
@@ -135,25 +135,25 @@ func TestMake(t *testing.T) {
 		"waves: mirror pods hold up none": {Input{Pods: []Pod{mirror, daemon, finished, newPod("sys", priority(system))}},
 			"Evict sys, look at 120"},
 
-		"terminating in time":              {Input{Pods: []Pod{newPod("a", terminating(start, 30))}, Deadline: after(60)}, "look at 180"},
-		"terminating too late":             {Input{Pods: []Pod{newPod("a", terminating(start, 300))}, Deadline: after(60)}, "Delete a 58s, look at 180"},
-		"terminating, soft":                {Input{Pods: []Pod{newPod("a", terminating(start, 300))}}, "look at 120"},
-		"terminating, the clocks differ":   {Input{Pods: []Pod{newPod("a", terminating(after(4), 58))}, Deadline: after(60)}, "look at 180"},
-		"terminating, deadline past":       {Input{Pods: []Pod{newPod("a", terminating(start, 300))}, Deadline: after(-9)}, "Delete a 1s, look at 120"},
-		"terminating, cannot end sooner":   {Input{Pods: []Pod{newPod("a", terminating(start, 1))}, Deadline: after(-9)}, "look at 120"},
-		"terminating, told before we were": {Input{Pods: []Pod{newPod("a", terminating(after(-200), 300))}, Deadline: after(60)}, "Delete a 58s, look at 180"},
+		"terminating in time":            {Input{Pods: []Pod{newPod("a", terminating(start, 30))}, Deadline: after(60)}, "look at 180"},
+		"terminating too late":           {Input{Pods: []Pod{newPod("a", terminating(start, 300))}, Deadline: after(60)}, "Delete a 58s, look at 180"},
+		"terminating, soft":              {Input{Pods: []Pod{newPod("a", terminating(start, 300))}}, "look at 120"},
+		"terminating, the clocks differ": {Input{Pods: []Pod{newPod("a", terminating(after(4), 58))}, Deadline: after(60)}, "look at 180"},
+		"terminating, deadline past":     {Input{Pods: []Pod{newPod("a", terminating(start, 300))}, Deadline: after(-9)}, "Delete a 1s, look at 120"},
+		"terminating, cannot end sooner": {Input{Pods: []Pod{newPod("a", terminating(start, 1))}, Deadline: after(-9)}, "look at 120"},
+		"terminating, evicted before us": {Input{Pods: []Pod{newPod("a", terminating(after(-200), 300))}, Deadline: after(60)}, "Delete a 58s, look at 180"},
 
-		"blocked, soft":                   {Input{Pods: []Pod{newPod("a")}, Blockers: refusedBy(BlockedByBudget, "a")}, "Evict a, look at 120"},
-		"blocked, hard, there is time":    {Input{Pods: []Pod{newPod("a")}, Blockers: refusedBy(BlockedByBudget, "a"), Deadline: after(31)}, "Evict a 29s, look at 1"},
-		"blocked, hard, its time is over": {Input{Pods: []Pod{newPod("a"), newPod("b")}, Blockers: refusedBy(BlockedByBudget, "a"), Deadline: after(30)}, "Delete a 28s, Evict b 28s, look at 150"},
-		"blocked, hard, deadline past":    {Input{Pods: []Pod{newPod("a")}, Blockers: refusedBy(BlockedByBudget, "a"), Deadline: after(-5)}, "Delete a 1s, look at 120"},
-		"blocked, hard, wait": {Input{Pods: []Pod{newPod("a")}, Blockers: refusedBy(BlockedByBudget, "a"), Deadline: after(10),
+		"blocked, soft":                   {Input{Pods: []Pod{newPod("a")}, Blockers: blockedBy(BlockedByBudget, "a")}, "Evict a, look at 120"},
+		"blocked, hard, there is time":    {Input{Pods: []Pod{newPod("a")}, Blockers: blockedBy(BlockedByBudget, "a"), Deadline: after(31)}, "Evict a 29s, look at 1"},
+		"blocked, hard, its time is over": {Input{Pods: []Pod{newPod("a"), newPod("b")}, Blockers: blockedBy(BlockedByBudget, "a"), Deadline: after(30)}, "Delete a 28s, Evict b 28s, look at 150"},
+		"blocked, hard, deadline past":    {Input{Pods: []Pod{newPod("a")}, Blockers: blockedBy(BlockedByBudget, "a"), Deadline: after(-5)}, "Delete a 1s, look at 120"},
+		"blocked, hard, wait": {Input{Pods: []Pod{newPod("a")}, Blockers: blockedBy(BlockedByBudget, "a"), Deadline: after(10),
 			Drain: &v1alpha1.DrainSpec{BlockedPods: &v1alpha1.BlockedPods{Action: v1alpha1.BlockedWait}}}, "Evict a 8s, look at 130"},
-		"blocked, hard, longer before": {Input{Pods: []Pod{newPod("a")}, Blockers: refusedBy(BlockedByBudget, "a"), Deadline: after(100),
+		"blocked, hard, longer before": {Input{Pods: []Pod{newPod("a")}, Blockers: blockedBy(BlockedByBudget, "a"), Deadline: after(100),
 			Drain: &v1alpha1.DrainSpec{BlockedPods: &v1alpha1.BlockedPods{Action: v1alpha1.BlockedDelete, BeforeSeconds: ptr.To[int32](100)}}}, "Delete a, look at 220"},
-		"refused by the server": {Input{Pods: []Pod{newPod("a")}, Blockers: refusedBy(BlockedByServer, "a"), Deadline: after(30)}, "Delete a 28s, look at 150"},
-		"no answer in time":     {Input{Pods: []Pod{newPod("a")}, Blockers: refusedBy(BlockedByTimeout, "a"), Deadline: after(30)}, "Delete a 28s, look at 150"},
-		"terminating namespace": {Input{Pods: []Pod{newPod("a")}, Blockers: refusedBy(BlockedByNamespace, "a")}, "Delete a, look at 120"},
+		"refused by the server": {Input{Pods: []Pod{newPod("a")}, Blockers: blockedBy(BlockedByServer, "a"), Deadline: after(30)}, "Delete a 28s, look at 150"},
+		"no answer in time":     {Input{Pods: []Pod{newPod("a")}, Blockers: blockedBy(BlockedByTimeout, "a"), Deadline: after(30)}, "Delete a 28s, look at 150"},
+		"terminating namespace": {Input{Pods: []Pod{newPod("a")}, Blockers: blockedBy(BlockedByNamespace, "a")}, "Delete a, look at 120"},
 
 		"soft, timed out":          {Input{Pods: []Pod{newPod("a")}, Started: after(-120)}, "timed out"},
 		"soft, not yet timed out":  {Input{Pods: []Pod{newPod("a")}, Started: after(-119)}, "Evict a, look at 1"},
@@ -180,12 +180,12 @@ func selector(key, value string) *v1alpha1.LabelSelector {
 	return &v1alpha1.LabelSelector{MatchLabels: map[string]string{key: value}}
 }
 
-func TestMakeCountsAndNames(t *testing.T) {
+func TestNewPlanCountsAndNames(t *testing.T) {
 	pods := []Pod{
 		newPod("free"), newPod("held"), newPod("going", terminating(start, 30)),
 		newPod("later", priority(2_000_000_000)), newPod("mirror", func(p *Pod) { p.Mirror = true }),
 	}
-	in := Input{Pods: pods, Now: start, Blockers: refusedBy(BlockedByBudget, "held", "going")}
+	in := Input{Pods: pods, Now: start, Blockers: blockedBy(BlockedByBudget, "held", "going")}
 	plan, err := NewPlan(in)
 	if err != nil {
 		t.Fatal(err)
@@ -202,7 +202,7 @@ func TestMakeCountsAndNames(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []v1alpha1.BlockedPod{
-		blockedPod("free", "could not be told to go yet", 0),
+		blockedPod("free", "could not be evicted yet", 0),
 		blockedPod("going", "is still shutting down", 0),
 		blockedPod("held", "says no", -100),
 		blockedPod("later", "waits for the wave before it", 0),
@@ -212,14 +212,14 @@ func TestMakeCountsAndNames(t *testing.T) {
 	}
 }
 
-// blockedPod is blocked since so many seconds after start.
+// blockedPod returns the status of a pod that is blocked since so many seconds after start.
 func blockedPod(name, reason string, since int) v1alpha1.BlockedPod {
 	return v1alpha1.BlockedPod{Namespace: "default", Name: name, Reason: reason, StartTime: &metav1.Time{Time: after(since)}}
 }
 
 // A pod whose eviction is being tried again, or was accepted a moment ago, has no blocker, and is
-// not known to be told to go either.
-func TestMakeKeepsBlockedUntilToldToGo(t *testing.T) {
+// not known to be terminating either.
+func TestNewPlanKeepsBlockedUntilEvicted(t *testing.T) {
 	in := Input{Now: start, Pods: []Pod{newPod("free"), newPod("again"), newPod("going", terminating(start, 30)), newPod("skipped", labelled("app", "skipped"))},
 		Drain: &v1alpha1.DrainSpec{Skip: []v1alpha1.PodRule{{PodSelector: selector("app", "skipped")}}}}
 	for i, name := range []string{"again", "going", "gone", "skipped"} {
@@ -244,7 +244,7 @@ func TestMakeKeepsBlockedUntilToldToGo(t *testing.T) {
 	}
 }
 
-func TestMakeNamesTenAtMost(t *testing.T) {
+func TestNewPlanNamesTenAtMost(t *testing.T) {
 	in := Input{Now: start, Blockers: map[types.UID]Blocker{}}
 	for i := range 30 {
 		pod := newPod(fmt.Sprintf("pod-%02d", 29-i))
@@ -263,7 +263,7 @@ func TestMakeNamesTenAtMost(t *testing.T) {
 	}
 }
 
-func TestMakeRefusesABadSkipRule(t *testing.T) {
+func TestNewPlanRefusesABadSkipRule(t *testing.T) {
 	in := Input{Pods: []Pod{newPod("a")}, Now: start, Drain: &v1alpha1.DrainSpec{Skip: []v1alpha1.PodRule{
 		{Namespaces: []string{"fine"}}, {PodSelector: selector("no key", "x")},
 	}}}

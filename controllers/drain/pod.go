@@ -10,6 +10,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
+
+	"github.com/nodetermination/operator/controllers/node"
 )
 
 // Pod is what a drain has to know of a pod. It is kept instead of the whole
@@ -22,7 +24,7 @@ type Pod struct {
 	Priority        int32
 	// GracePeriodSeconds is the pod's own terminationGracePeriodSeconds.
 	GracePeriodSeconds int64
-	// DeletionTimestamp is when its shutdown has to be over. Zero: it was not told to go.
+	// DeletionTimestamp is when its shutdown has to be over. Zero: it was neither evicted nor deleted.
 	DeletionTimestamp time.Time
 	// DeletionGracePeriodSeconds is how long the shutdown may take from its beginning.
 	DeletionGracePeriodSeconds int64
@@ -36,8 +38,8 @@ type Pod struct {
 	Pending bool
 	// Ready: it counts as healthy for disruption budgets.
 	Ready bool
-	// Asks is what it asks for by annotations, whether the policy honours them or not.
-	Asks Asks
+	// Preferences are stated by its annotations, whether the policy honors them or not.
+	Preferences Preferences
 	// Claims are the names of its persistent volume claims.
 	Claims []string
 }
@@ -59,8 +61,8 @@ func NewPod(pod *corev1.Pod) Pod {
 		DaemonSet:                  controller != nil && controller.Kind == "DaemonSet",
 		Finished:                   pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed,
 		Pending:                    pod.Status.Phase == corev1.PodPending,
-		Ready:                      ready(pod),
-		Asks:                       newAsks(pod.Annotations),
+		Ready:                      node.PodReady(pod),
+		Preferences:                newPreferences(pod.Annotations),
 		Claims:                     claims(pod),
 	}
 	if pod.DeletionTimestamp != nil {
@@ -69,23 +71,30 @@ func NewPod(pod *corev1.Pod) Pod {
 	return small
 }
 
-// Terminating is whether the pod was told to go.
+// Terminating reports whether the pod was evicted or deleted and is still there.
 func (p *Pod) Terminating() bool {
 	return !p.DeletionTimestamp.IsZero()
 }
 
-// String is namespace/name.
+// String returns namespace/name.
 func (p *Pod) String() string {
 	return p.Namespace + "/" + p.Name
 }
 
-func ready(pod *corev1.Pod) bool {
-	for i := range pod.Status.Conditions {
-		if pod.Status.Conditions[i].Type == corev1.PodReady {
-			return pod.Status.Conditions[i].Status == corev1.ConditionTrue
+// claims returns the names of the claims that a pod uses. That of a generic ephemeral
+// volume is named after pod and volume.
+// https://kubernetes.io/docs/concepts/storage/ephemeral-volumes/#persistentvolumeclaim-naming
+func claims(pod *corev1.Pod) []string {
+	var names []string
+	for i := range pod.Spec.Volumes {
+		switch volume := &pod.Spec.Volumes[i]; {
+		case volume.PersistentVolumeClaim != nil:
+			names = append(names, volume.PersistentVolumeClaim.ClaimName)
+		case volume.Ephemeral != nil:
+			names = append(names, pod.Name+"-"+volume.Name)
 		}
 	}
-	return false
+	return names
 }
 
 // byName orders pods by namespace and name.

@@ -18,55 +18,55 @@ func TestQueueBlocked(t *testing.T) {
 	q.want("a", evict(manyPods("web", 9, labelled("app", "web"))...))
 	q.want("b", evict(newPod("web-of-b", labelled("app", "web"))))
 	four := q.expect("web-00", "web-01", "web-02", "web-03")
-	q.expectWoken()
+	q.expectChanged()
 
 	q.answer(four[:1], evicted, "")
 	q.answer(four[1:2], blocked, "The disruption budget web needs 2 healthy pods and has 2 currently")
-	q.expectWoken("a", "b")
-	q.expectRefusals("b", "web-of-b: Budget: budget default/web: needs 2 healthy pods and has 2 currently")
+	q.expectChanged("a", "b")
+	q.expectBlockers("b", "web-of-b: Budget: budget default/web: needs 2 healthy pods and has 2 currently")
 	q.expect()
 	q.answer(four[2:], blocked, "The disruption budget web needs 2 healthy pods and has 2 currently")
-	q.expectWoken()
+	q.expectChanged()
 
 	// New pods join, know why they wait, and hold up nobody.
 	q.want("c", append(evict(newPod("web-of-c", labelled("app", "web"))), evict(newPod("free"))...))
-	q.expectWoken("c")
+	q.expectChanged("c")
 	q.answer(q.expect("free"), evicted, "")
 
-	// One tries. What opens the gate is its success.
+	// One tries. What opens the group is its success.
 	q.passes()
 	probe := q.expect("web-01")
 	q.answer(probe, evicted, "")
-	q.expectWoken("a", "b", "c")
-	q.expectRefusals("b")
+	q.expectChanged("a", "b", "c")
+	q.expectBlockers("b")
 	q.answer(q.expect("web-02", "web-03", "web-04", "web-05"), evicted, "")
 }
 
-// As far as the budget's status tells, asking is of no use.
-func TestQueueDoesNotAskInVain(t *testing.T) {
+// A request is of no use while the budget's status forbids it.
+func TestQueueSendsNothingUnderAnExhaustedBudget(t *testing.T) {
 	q := newQueueTest(t)
 	q.budget("web", 0)
 	q.want("a", evict(manyPods("web", 3, labelled("app", "web"))...))
 	q.expect()
-	q.expectWoken("a")
+	q.expectChanged("a")
 	reason := "Budget: budget default/web: needs 2 healthy pods and has 2 currently"
-	q.expectRefusals("a", "web-00: "+reason, "web-01: "+reason, "web-02: "+reason)
+	q.expectBlockers("a", "web-00: "+reason, "web-01: "+reason, "web-02: "+reason)
 
 	q.budget("web", 0) // nothing new
 	q.expect()
-	q.expectWoken()
+	q.expectChanged()
 
 	q.budget("web", 3)
-	q.expectWoken() // not before one has passed
+	q.expectChanged() // not before one has passed
 	probe := q.expect("web-00")
 	q.budget("web", 2)
 	q.answer(probe, evicted, "")
-	q.expectWoken("a")
-	q.expectRefusals("a")
+	q.expectChanged("a")
+	q.expectBlockers("a")
 	two := q.expect("web-01", "web-02")
 	q.budget("web", 0)
 	q.answer(two, evicted, "")
-	q.expectWoken()
+	q.expectChanged()
 }
 
 // Blocked for good: an hour costs some hundred requests for a budget, however
@@ -91,8 +91,8 @@ func TestQueueBlockedForGood(t *testing.T) {
 				t.Errorf("%d requests in an hour", requests)
 			}
 			for i := range 20 {
-				if n := len(q.refusals(fmt.Sprintf("node-%d", i))); n != 30 {
-					t.Errorf("node %d: %d refusals", i, n)
+				if n := len(q.blockers(fmt.Sprintf("node-%d", i))); n != 30 {
+					t.Errorf("node %d: %d blockers", i, n)
 				}
 			}
 			q.answer(q.sent(), blocked, "says no")
@@ -110,15 +110,15 @@ func TestQueueLaggingBudget(t *testing.T) {
 	for range 4 {
 		q.answer(q.expect("web"), lagging, "is still being processed by the server")
 		if len(waited) < 3 {
-			q.expectRefusals("a")
+			q.expectBlockers("a")
 		}
 		waited = append(waited, q.passes())
 	}
 	if diff := cmp.Diff([]time.Duration{250 * time.Millisecond, 500 * time.Millisecond, time.Second, 2 * time.Second}, waited); diff != "" {
 		t.Error(diff)
 	}
-	q.expectWoken("a")
-	q.expectRefusals("a", "web: Budget: is still being processed by the server")
+	q.expectChanged("a")
+	q.expectBlockers("a", "web: Budget: is still being processed by the server")
 }
 
 // A spec that its controller has not seen is not worth more than one request.
@@ -143,18 +143,18 @@ func TestQueueSeveralBudgets(t *testing.T) {
 	q.want("a", pods)
 	q.answer(q.expect("other"), evicted, "")
 	reason := "web: Budget: budgets default/all, default/web: the eviction API refuses pods that more than one budget selects"
-	q.expectRefusals("a", reason)
-	q.expectWoken("a")
+	q.expectBlockers("a", reason)
+	q.expectChanged("a")
 
 	// It is tried now and then, should the budgets have changed unseen.
 	q.passes()
 	q.answer(q.expect("web"), failed, "the API server answered 500")
-	q.expectRefusals("a", reason)
-	q.expectWoken()
+	q.expectBlockers("a", reason)
+	q.expectChanged()
 
 	q.removeBudget("default", "all")
-	q.expectWoken("a")
-	q.expectRefusals("a")
+	q.expectChanged("a")
+	q.expectBlockers("a")
 	q.expect("web")
 }
 
@@ -198,7 +198,7 @@ func TestQueuePodsThatABudgetDoesNotKeep(t *testing.T) {
 	q.setBudget(budget, q.now)
 	q.want("a", evict(newPod("unready", web, unready)))
 	q.expect()
-	q.expectRefusals("a", "unready: Budget: budget default/web: needs 2 healthy pods and has 1 currently")
+	q.expectBlockers("a", "unready: Budget: budget default/web: needs 2 healthy pods and has 1 currently")
 
 	budget = budget.DeepCopy()
 	always := policyv1.AlwaysAllow
@@ -224,21 +224,21 @@ func TestQueueTheBudgetsStatusCannotBeComputed(t *testing.T) {
 	q.setBudget(budget, q.now)
 	q.want("a", evict(newPod("web", labelled("app", "web"))))
 	q.expect()
-	q.expectRefusals("a", "web: Budget: budget default/web: cannot be computed: found no controller ref")
+	q.expectBlockers("a", "web: Budget: budget default/web: cannot be computed: found no controller ref")
 }
 
-// A budget may be too new to be known when the first pod is refused for its sake.
+// A budget may be too new to be known when the first pod is refused because of it.
 func TestQueueUnknownBudget(t *testing.T) {
 	q := newQueueTest(t)
 	q.want("a", evict(newPod("web-1", labelled("app", "web")), newPod("web-2", labelled("app", "web"))))
 	two := q.expect("web-1", "web-2")
 	q.answer(two[:1], blocked, "The disruption budget web needs 2")
-	q.expectRefusals("a", "web-1: Budget: The disruption budget web needs 2")
+	q.expectBlockers("a", "web-1: Budget: The disruption budget web needs 2")
 	q.budget("web", 0)
 	q.answer(two[1:], blocked, "The disruption budget web needs 2")
 	q.expect()
 	reason := "Budget: budget default/web: needs 2 healthy pods and has 2 currently"
-	q.expectRefusals("a", "web-1: "+reason, "web-2: "+reason)
+	q.expectBlockers("a", "web-1: "+reason, "web-2: "+reason)
 	q.budget("web", 1)
 	q.expect("web-1")
 }

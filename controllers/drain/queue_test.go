@@ -119,31 +119,31 @@ func (q *queueTest) passes() time.Duration {
 	return waited
 }
 
-func (q *queueTest) expectRefusals(owner string, want ...string) {
+func (q *queueTest) expectBlockers(owner string, want ...string) {
 	q.Helper()
 	var got []string
-	for uid, blocker := range q.refusals(owner) {
+	for uid, blocker := range q.blockers(owner) {
 		got = append(got, fmt.Sprintf("%s: %s: %s", strings.TrimPrefix(string(uid), "uid-"), blocker.Kind, blocker.Reason))
 	}
 	slices.Sort(got)
 	if diff := cmp.Diff(want, got); diff != "" {
-		q.Errorf("refusals (-want +got):\n%s", diff)
+		q.Errorf("blockers (-want +got):\n%s", diff)
 	}
 }
 
-// expectWoken checks whose refusals have changed since the last time.
-func (q *queueTest) expectWoken(owners ...string) {
+// expectChanged checks whose blockers have changed since the last time.
+func (q *queueTest) expectChanged(owners ...string) {
 	q.Helper()
 	if diff := cmp.Diff(owners, slices.Sorted(maps.Keys(q.changed))); diff != "" {
-		q.Errorf("woken (-want +got):\n%s", diff)
+		q.Errorf("changed (-want +got):\n%s", diff)
 	}
 	clear(q.changed)
 }
 
 func (q *queueTest) expectNothingLeft() {
 	q.Helper()
-	if q.inFlight != 0 || len(q.gates) != 0 || len(q.items) != 0 {
-		q.Errorf("left over: %d in flight, %d gates, %d owners", q.inFlight, len(q.gates), len(q.items))
+	if q.inFlight != 0 || len(q.groups) != 0 || len(q.items) != 0 {
+		q.Errorf("left over: %d in flight, %d groups, %d owners", q.inFlight, len(q.groups), len(q.items))
 	}
 }
 
@@ -188,7 +188,7 @@ func TestQueueSlowsDown(t *testing.T) {
 			for _, it := range eight {
 				q.finish(it, response{outcome: outcome, retryAfter: 3 * time.Second}, q.now)
 			}
-			q.expectRefusals("a")
+			q.expectBlockers("a")
 			if waited := q.passes(); waited != 3*time.Second {
 				t.Errorf("waited %s", waited)
 			}
@@ -201,13 +201,13 @@ func TestQueueSlowsDown(t *testing.T) {
 			if waited := q.passes(); waited != longestPause {
 				t.Errorf("waited %s", waited)
 			}
-			for told := 3; told < 20; {
+			for done := 3; done < 20; {
 				now := q.sent()
 				if len(now) == 0 {
 					t.Fatal("nothing is sent any more")
 				}
 				q.answer(now, evicted, "")
-				told += len(now)
+				done += len(now)
 			}
 			if q.limit != q.max {
 				t.Errorf("at most %d in flight in the end", q.limit)
@@ -216,8 +216,8 @@ func TestQueueSlowsDown(t *testing.T) {
 	}
 }
 
-// A pod that is refused for its own sake is tried by itself, less and less often.
-func TestQueueSetApart(t *testing.T) {
+// A pod that is refused for a reason of its own is tried by itself, less and less often.
+func TestQueueIsolates(t *testing.T) {
 	for outcome, kind := range map[outcome]BlockerKind{
 		refused: BlockedByServer, failed: BlockedByServer, timeout: BlockedByTimeout, conflict: BlockedByTimeout,
 		namespaceTerminating: BlockedByNamespace,
@@ -230,7 +230,7 @@ func TestQueueSetApart(t *testing.T) {
 			three := q.expect("web-00", "web-01", "web-02")
 			q.answer(three[:1], outcome, "not this one")
 			q.answer(three[1:], evicted, "")
-			q.expectRefusals("a", fmt.Sprintf("web-00: %s: not this one", kind))
+			q.expectBlockers("a", fmt.Sprintf("web-00: %s: not this one", kind))
 			var waited time.Duration
 			for range 7 {
 				waited = q.passes()
@@ -239,10 +239,10 @@ func TestQueueSetApart(t *testing.T) {
 			if waited != lastBackoff {
 				t.Errorf("tried again after %s", waited)
 			}
-			q.expectWoken("a")
+			q.expectChanged("a")
 			q.passes()
 			q.answer(q.expect("web-00"), evicted, "")
-			q.expectRefusals("a")
+			q.expectBlockers("a")
 			q.want("a", nil)
 			q.expectNothingLeft()
 		})
@@ -263,12 +263,12 @@ func TestQueueHangingNamespace(t *testing.T) {
 	q.now = q.now.Add(callTimeout)
 	q.answer(hanging, timeout, "no answer")
 	for range 10 {
-		flying := q.sent()
-		hanging = slices.DeleteFunc(slices.Clone(flying), func(it *item) bool { return it.owner == "b" })
+		inFlight := q.sent()
+		hanging = slices.DeleteFunc(slices.Clone(inFlight), func(it *item) bool { return it.owner == "b" })
 		if len(hanging) > 5 {
 			t.Errorf("%d hang again", len(hanging))
 		}
-		for _, it := range flying {
+		for _, it := range inFlight {
 			if it.owner == "b" {
 				q.answer([]*item{it}, evicted, "")
 			}
@@ -276,24 +276,24 @@ func TestQueueHangingNamespace(t *testing.T) {
 		q.now = q.now.Add(callTimeout)
 		q.answer(hanging, timeout, "no answer")
 	}
-	if refusals := q.refusals("b"); len(refusals) > 0 || len(q.items["b"]) != 10 {
-		t.Error(refusals)
+	if blockers := q.blockers("b"); len(blockers) > 0 || len(q.items["b"]) != 10 {
+		t.Error(blockers)
 	}
 	for _, it := range q.items["b"] {
-		if it.state != stateTold {
+		if it.state != stateEvicted {
 			t.Errorf("%s was held up", it.action.Pod.Name)
 		}
 	}
 
 	// It recovers by itself.
-	for told := 0; told < 100; {
+	for done := 0; done < 100; {
 		now := q.sent()
 		q.answer(now, evicted, "")
-		if told += len(now); len(now) == 0 {
+		if done += len(now); len(now) == 0 {
 			q.passes()
 		}
 	}
-	if n := len(q.refusals("a")); n > 0 {
-		t.Errorf("%d are still refused", n)
+	if n := len(q.blockers("a")); n > 0 {
+		t.Errorf("%d are still blocked", n)
 	}
 }

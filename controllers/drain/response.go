@@ -36,9 +36,9 @@ const (
 	throttled outcome = "throttled"
 	// unreachable: no answer from the API server.
 	unreachable outcome = "unreachable"
-	// timeout: an answer was waited for in vain, here or inside the server.
+	// timeout: no answer came in time, here or inside the server.
 	timeout outcome = "timeout"
-	// conflict: the pod changed while the server was at it, again and again.
+	// conflict: the pod changed while the server was evicting it, again and again.
 	conflict outcome = "conflict"
 	// refused for another reason.
 	refused outcome = "refused"
@@ -55,7 +55,7 @@ type response struct {
 	retryAfter time.Duration
 }
 
-// newResponse tells the API server's answers apart. The many meanings of 429:
+// newResponse returns what the API server's answer means. The many meanings of 429:
 // a budget blocks (cause DisruptionBudget); the budget's controller is behind
 // (the same cause, with a Retry-After); priority and fairness (Retry-After, and
 // a body that is no Status); an admission webhook (none of these).
@@ -87,7 +87,7 @@ func newResponse(method Method, err error) response {
 	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
 		answer.outcome = namespaceTerminating
 	case code == http.StatusForbidden && isBudget(status.Status().Details):
-		answer.outcome = blocked // its status makes no sense, or too many evictions were not counted yet
+		answer.outcome = blocked // its status is invalid, or too many evictions were not counted yet
 	case code == http.StatusNotFound:
 		answer.outcome = gone
 	case code == http.StatusConflict:
@@ -104,12 +104,12 @@ func newResponse(method Method, err error) response {
 	return answer
 }
 
-// isBudget is whether an error is about a budget rather than about the pod.
+// isBudget reports whether an error is about a budget rather than about the pod.
 func isBudget(details *metav1.StatusDetails) bool {
 	return details != nil && details.Group == policyv1.GroupName && strings.HasPrefix(details.Kind, "poddisruptionbudget")
 }
 
-// message is what people should read of an error: the budget's own words where there are some.
+// message returns what people should read of an error: the budget's own message where there is one.
 func message(status metav1.Status) string {
 	if status.Details != nil {
 		for _, cause := range status.Details.Causes {

@@ -117,7 +117,7 @@ func TestResponses(t *testing.T) {
 				requests++
 				return test.answer, test.err
 			})
-			err := send(t.Context(), client.RESTClient(), &Action{Pod: newPod("web"), Method: Evict}, start)
+			err := sendAction(t.Context(), client.RESTClient(), &Action{Pod: newPod("web"), Method: Evict}, start)
 			got := newResponse(Evict, err)
 			if diff := cmp.Diff(test.want, got, cmp.AllowUnexported(response{})); diff != "" {
 				t.Errorf("(-want +got):\n%s\nfrom %v", diff, err)
@@ -129,7 +129,7 @@ func TestResponses(t *testing.T) {
 	}
 }
 
-func TestRefusalFitsAStatus(t *testing.T) {
+func TestBlockerFitsAStatus(t *testing.T) {
 	long := newBlocker(BlockedByServer, strings.Repeat("ä", 400))
 	if n := len(long.Reason); n > maxReason || n < maxReason-4 || !strings.HasSuffix(long.Reason, "ä…") {
 		t.Errorf("%d bytes: %s", n, long.Reason)

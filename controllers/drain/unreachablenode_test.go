@@ -10,7 +10,7 @@ import (
 	"github.com/nodetermination/operator/api/v1alpha1"
 )
 
-func TestMakeUnreachableNode(t *testing.T) {
+func TestNewPlanUnreachableNode(t *testing.T) {
 	const system = 2_000_000_000
 	gone := newPod("gone", terminating(after(-35), 30)) // its end is the tolerance ago
 	going := newPod("going", terminating(after(-20), 30))
@@ -19,19 +19,19 @@ func TestMakeUnreachableNode(t *testing.T) {
 		in   Input
 		want string
 	}{
-		"not told to go yet":            {Input{Pods: []Pod{newPod("a")}}, "Evict a, look at 120"},
-		"in one wave":                   {Input{Pods: []Pod{newPod("a"), newPod("sys", priority(system)), newPod("z", asking(AsksLast))}}, "Evict a, Evict sys, Evict z, look at 120"},
-		"nothing completes there":       {Input{Pods: []Pod{newPod("a", asking(AsksCompletion)), newPod("b", asking(AsksNoDisruption))}}, "Evict a, Evict b, look at 120"},
-		"what is skipped is skipped":    {Input{Pods: []Pod{newPod("a", asking(AsksSkip))}}, "done"},
-		"within its grace":              {Input{Pods: []Pod{going}}, "look at 15"},
-		"past its grace":                {Input{Pods: []Pod{gone}}, "lost, look at 120"},
-		"one past, one within":          {Input{Pods: []Pod{going, gone}}, "look at 15"},
-		"one past, one not told":        {Input{Pods: []Pod{newPod("a"), gone}}, "Evict a, look at 120"},
-		"the API server's clock":        {Input{Pods: []Pod{newPod("a", terminating(after(-30), 30))}}, "look at 5"},
-		"hard, is shortened first":      {Input{Pods: []Pod{newPod("a", terminating(start, 300))}, Deadline: after(-1)}, "Delete a 1s, look at 120"},
-		"hard, past its grace":          {Input{Pods: []Pod{gone}, Deadline: after(-100)}, "lost, look at 120"},
-		"lost until it times out":       {Input{Pods: []Pod{gone}, Started: after(-120)}, "timed out, lost"},
-		"only pods that have to go are": {Input{Pods: []Pod{newPod("d", terminating(after(-60), 30), func(p *Pod) { p.DaemonSet = true })}}, "done"},
+		"not evicted yet":            {Input{Pods: []Pod{newPod("a")}}, "Evict a, look at 120"},
+		"in one wave":                {Input{Pods: []Pod{newPod("a"), newPod("sys", priority(system)), newPod("z", preferring(PreferLast))}}, "Evict a, Evict sys, Evict z, look at 120"},
+		"nothing completes there":    {Input{Pods: []Pod{newPod("a", preferring(PreferCompletion)), newPod("b", preferring(PreferNoDisruption))}}, "Evict a, Evict b, look at 120"},
+		"what is skipped is skipped": {Input{Pods: []Pod{newPod("a", preferring(PreferSkip))}}, "done"},
+		"within its grace":           {Input{Pods: []Pod{going}}, "look at 15"},
+		"past its grace":             {Input{Pods: []Pod{gone}}, "lost, look at 120"},
+		"one past, one within":       {Input{Pods: []Pod{going, gone}}, "look at 15"},
+		"one past, one not evicted":  {Input{Pods: []Pod{newPod("a"), gone}}, "Evict a, look at 120"},
+		"the API server's clock":     {Input{Pods: []Pod{newPod("a", terminating(after(-30), 30))}}, "look at 5"},
+		"hard, is shortened first":   {Input{Pods: []Pod{newPod("a", terminating(start, 300))}, Deadline: after(-1)}, "Delete a 1s, look at 120"},
+		"hard, past its grace":       {Input{Pods: []Pod{gone}, Deadline: after(-100)}, "lost, look at 120"},
+		"lost until it times out":    {Input{Pods: []Pod{gone}, Started: after(-120)}, "timed out, lost"},
+		"only pods to evict are":     {Input{Pods: []Pod{newPod("d", terminating(after(-60), 30), func(p *Pod) { p.DaemonSet = true })}}, "done"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			test.in.Now, test.in.NodeDead = start, true
@@ -46,7 +46,7 @@ func TestMakeUnreachableNode(t *testing.T) {
 	}
 }
 
-func TestMakeCountsLostPods(t *testing.T) {
+func TestNewPlanCountsLostPods(t *testing.T) {
 	in := Input{Now: start, NodeDead: true, Pods: []Pod{newPod("a"), newPod("gone", terminating(after(-60), 30)), newPod("going", terminating(start, 30))}}
 	plan, err := NewPlan(in)
 	if err != nil {
@@ -59,7 +59,7 @@ func TestMakeCountsLostPods(t *testing.T) {
 	if plan, err = NewPlan(in); err != nil {
 		t.Fatal(err)
 	}
-	want := []v1alpha1.BlockedPod{blockedPod("gone", "was told to go, but its instance is not running any more", 0)}
+	want := []v1alpha1.BlockedPod{blockedPod("gone", "was evicted, but its instance is not running any more", 0)}
 	if diff := cmp.Diff(want, plan.Blocked); diff != "" || !plan.Lost || plan.Counts != (Counts{Remaining: 1, Terminating: 1, Lost: 1}) {
 		t.Error("all are lost:", diff, plan)
 	}

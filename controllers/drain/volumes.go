@@ -14,19 +14,19 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// volumesTimeout bounds a question for volumes. VolumeAttachments that cannot be
+// volumesTimeout bounds a call of Attached. VolumeAttachments that cannot be
 // listed would hold it up for as long as that lasts.
 const volumesTimeout = 2 * time.Second
 
-// Attached are the volumes attached to a node that no pod which stays there uses,
-// sorted: names of PersistentVolumes, or of VolumeAttachments where a pod names its
+// Attached returns the volumes attached to a node that no pod in keep, the pods that stay
+// there, uses, sorted: names of PersistentVolumes, or of VolumeAttachments where a pod names its
 // volume inline. They are detached once their pods are gone and unmounted.
 //
 // VolumeAttachments come from cached, a manager's client, which lists and watches
 // them from the first call on; see TrimVolumeAttachment. The claims of pods that
-// stay are asked for from live, which need not know them beforehand. It takes two
+// stay are read from live, which need not know them beforehand. It takes two
 // seconds at most, and fails if either cannot be read in that time.
-func Attached(ctx context.Context, cached, live client.Reader, node string, staying []Pod) ([]string, error) {
+func Attached(ctx context.Context, cached, live client.Reader, node string, keep []Pod) ([]string, error) {
 	ctx, cancel := context.WithTimeout(ctx, volumesTimeout)
 	defer cancel()
 	var attachments storagev1.VolumeAttachmentList
@@ -42,7 +42,7 @@ func Attached(ctx context.Context, cached, live client.Reader, node string, stay
 	if len(attached) == 0 {
 		return nil, nil
 	}
-	used, err := volumesOf(ctx, live, staying)
+	used, err := volumesOf(ctx, live, keep)
 	if err != nil {
 		return nil, err
 	}
@@ -51,7 +51,7 @@ func Attached(ctx context.Context, cached, live client.Reader, node string, stay
 	return attached, nil
 }
 
-// volumeName is what people know the volume of an attachment by.
+// volumeName returns the name by which people know the volume of an attachment.
 func volumeName(attachment *storagev1.VolumeAttachment) string {
 	if volume := attachment.Spec.Source.PersistentVolumeName; volume != nil {
 		return *volume
@@ -59,7 +59,7 @@ func volumeName(attachment *storagev1.VolumeAttachment) string {
 	return attachment.Name
 }
 
-// volumesOf are the PersistentVolumes that the pods' claims are bound to.
+// volumesOf returns the PersistentVolumes that the pods' claims are bound to.
 func volumesOf(ctx context.Context, live client.Reader, pods []Pod) ([]string, error) {
 	var volumes []string
 	for i := range pods {
@@ -77,24 +77,8 @@ func volumesOf(ctx context.Context, live client.Reader, pods []Pod) ([]string, e
 	return volumes, nil
 }
 
-// claims are the names of the claims that a pod uses. That of a generic ephemeral
-// volume is named after pod and volume.
-// https://kubernetes.io/docs/concepts/storage/ephemeral-volumes/#persistentvolumeclaim-naming
-func claims(pod *corev1.Pod) []string {
-	var names []string
-	for i := range pod.Spec.Volumes {
-		switch volume := &pod.Spec.Volumes[i]; {
-		case volume.PersistentVolumeClaim != nil:
-			names = append(names, volume.PersistentVolumeClaim.ClaimName)
-		case volume.Ephemeral != nil:
-			names = append(names, pod.Name+"-"+volume.Name)
-		}
-	}
-	return names
-}
-
-// TrimVolumeAttachment is the cache's transform for VolumeAttachments: it keeps
-// what Attached reads.
+// TrimVolumeAttachment keeps of a VolumeAttachment what Attached reads: it is the cache's
+// transform for them.
 func TrimVolumeAttachment(object any) (any, error) {
 	attachment, ok := object.(*storagev1.VolumeAttachment)
 	if !ok {

@@ -39,26 +39,26 @@ func TestClaims(t *testing.T) {
 	}
 }
 
-func TestStaying(t *testing.T) {
+func TestPodsToKeep(t *testing.T) {
 	pods := []Pod{
 		newPod("mirror", func(p *Pod) { p.Mirror = true }), newPod("daemon", func(p *Pod) { p.DaemonSet = true }),
-		newPod("rule", inNamespace("monitoring")), newPod("asks", asking(AsksSkip)),
-		newPod("web"), newPod("kept", asking(AsksNoDisruption)),
+		newPod("rule", inNamespace("monitoring")), newPod("annotated", preferring(PreferSkip)),
+		newPod("web"), newPod("kept", preferring(PreferNoDisruption)),
 		newPod("ended", func(p *Pod) { p.DaemonSet, p.Finished = true, true }), // has let go of its volumes
 	}
 	drain := &v1alpha1.DrainSpec{Skip: []v1alpha1.PodRule{{Namespaces: []string{"monitoring"}}}}
-	staying, err := PodsToKeep(pods, drain)
-	if diff := cmp.Diff([]string{"asks", "daemon", "mirror", "rule"}, names(staying)); diff != "" || err != nil {
+	keep, err := PodsToKeep(pods, drain)
+	if diff := cmp.Diff([]string{"annotated", "daemon", "mirror", "rule"}, names(keep)); diff != "" || err != nil {
 		t.Error(err, diff)
 	}
 	drain.PodAnnotations = v1alpha1.PodAnnotationsIgnore
-	staying, err = PodsToKeep(pods, drain)
-	if diff := cmp.Diff([]string{"daemon", "mirror", "rule"}, names(staying)); diff != "" || err != nil {
+	keep, err = PodsToKeep(pods, drain)
+	if diff := cmp.Diff([]string{"daemon", "mirror", "rule"}, names(keep)); diff != "" || err != nil {
 		t.Error("annotations ignored:", err, diff)
 	}
 	drain.Skip[0].PodSelector = selector("no key", "x")
-	if staying, err = PodsToKeep(pods, drain); err == nil {
-		t.Errorf("a bad rule: %v", staying)
+	if keep, err = PodsToKeep(pods, drain); err == nil {
+		t.Errorf("a bad rule: %v", keep)
 	}
 }
 
@@ -110,7 +110,7 @@ func TestAttached(t *testing.T) {
 	attach(t, volume("b"), node, volume("stays"))
 	attach(t, volume("c"), other, volume("elsewhere"))
 	inline := attach(t, volume("inline"), node, "")
-	staying := []Pod{
+	keep := []Pod{
 		claimed(t, namespace, "stays", volume("stays")), claimed(t, namespace, "unbound", ""),
 		newPod("claim-is-gone", inNamespace(namespace), func(p *Pod) { p.Claims = []string{"gone"} }),
 	}
@@ -123,7 +123,7 @@ func TestAttached(t *testing.T) {
 	}
 	runUntilDone(t, informers.Start)
 	attached := func(node string, want ...string) error {
-		got, err := Attached(t.Context(), informers, cluster.Get(t).Client(), node, staying)
+		got, err := Attached(t.Context(), informers, cluster.Get(t).Client(), node, keep)
 		if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); diff != "" {
 			err = errors.Join(err, fmt.Errorf("attached to %s: %s", node, diff))
 		}
@@ -139,17 +139,17 @@ func TestAttached(t *testing.T) {
 	}
 	testcluster.Eventually(t, time.Minute, func() error { return attached(node) })
 
-	// The API server says no: the caller hears of it, in bounded time.
+	// The API server refuses: the caller gets an error, in bounded time.
 	nobody := cluster.Get(t).Config()
 	nobody.Impersonate = rest.ImpersonationConfig{UserName: "nobody"}
 	refused, err := client.New(nobody, client.Options{Scheme: scheme.Scheme})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, err := Attached(t.Context(), refused, cluster.Get(t).Client(), node, staying); err == nil {
+	if got, err := Attached(t.Context(), refused, cluster.Get(t).Client(), node, keep); err == nil {
 		t.Errorf("without permission for VolumeAttachments: %v", got)
 	}
-	if got, err := Attached(t.Context(), informers, refused, node, staying); err == nil {
+	if got, err := Attached(t.Context(), informers, refused, node, keep); err == nil {
 		t.Errorf("without permission for claims: %v", got)
 	}
 	unknown, err := cache.New(nobody, cache.Options{Scheme: scheme.Scheme})
@@ -158,7 +158,7 @@ func TestAttached(t *testing.T) {
 	}
 	runUntilDone(t, unknown.Start)
 	testcluster.Eventually(t, time.Minute, func() error {
-		_, err := Attached(t.Context(), unknown, cluster.Get(t).Client(), node, staying)
+		_, err := Attached(t.Context(), unknown, cluster.Get(t).Client(), node, keep)
 		if notStarted := new(cache.ErrCacheNotStarted); err == nil || errors.As(err, &notStarted) {
 			return errors.Join(errors.New("a cache that cannot list answers"), err)
 		}

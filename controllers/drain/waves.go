@@ -8,8 +8,8 @@ import (
 	"github.com/nodetermination/operator/api/v1alpha1"
 )
 
-// waves are the turns in which pods are told to go: those of the policy, then
-// one of the pods that ask to go last, then one of the operator's own pods.
+// waves is the order in which pods are evicted: the waves of the policy, then
+// one of the pods that prefer to be last, then one of the operator's own pods.
 type waves struct {
 	policy []v1alpha1.Wave
 	own    func(Pod) bool
@@ -19,18 +19,18 @@ func (in *Input) waves() waves {
 	return waves{policy: in.Drain.WaveList(), own: in.Own}
 }
 
-// last is the number of the last wave; the first is 0.
+// last returns the number of the last wave; the first is 0.
 func (w *waves) last() int {
 	return len(w.policy) + 1
 }
 
-// of is the wave of a pod. Of the policy's it is the first that takes the pod,
+// of returns the wave of a pod. Of the policy's it is the first that takes the pod,
 // and the last takes every pod.
 func (w *waves) of(pod *Pod) int {
 	if w.own != nil && w.own(*pod) {
-		return len(w.policy) + 1
+		return w.last()
 	}
-	if pod.Asks.anyOf(AsksLast) {
+	if pod.Preferences.anyOf(PreferLast) {
 		return len(w.policy)
 	}
 	for i := range w.policy {
@@ -41,14 +41,14 @@ func (w *waves) of(pod *Pod) int {
 	return len(w.policy) - 1
 }
 
-// reserve is how long before a hard deadline a wave starts at the latest. Those
+// reserve returns how long before a deadline a wave starts at the latest. Those
 // after the policy's have that of its last.
 func (w *waves) reserve(wave int) time.Duration {
 	return w.policy[min(wave, len(w.policy)-1)].Reserve()
 }
 
-// started is the last wave whose pods are told to go: it is the wave's turn when
-// the waves before it are gone, or when its reserve of time before a hard deadline
+// started returns the last wave whose pods are evicted: a wave starts when the pods
+// of the waves before it are gone, or when its reserve of time before a deadline
 // has come. So a deadline that is past, or too near for more than one wave, makes
 // one wave of all; so does a dead node, where no pod needs another any more.
 func (w *waves) started(in *Input, pods []Pod) int {
@@ -59,18 +59,10 @@ func (w *waves) started(in *Input, pods []Pod) int {
 	for i := range pods {
 		started = min(started, w.of(&pods[i]))
 	}
-	for i := started + 1; i <= w.last() && in.hard(); i++ {
+	for i := started + 1; i <= w.last() && in.hasDeadline(); i++ {
 		if !in.Now.Before(in.Deadline.Add(-w.reserve(i))) {
 			started = i
 		}
 	}
 	return started
-}
-
-// lookAtReserves makes the plan be looked at when a waiting pod's wave starts at
-// the latest, be it that a later one takes it along.
-func (w *waves) lookAtReserves(in *Input, plan *Plan, wave int) {
-	for i := wave; i <= w.last() && in.hard(); i++ {
-		plan.lookAt(in.Now, in.Deadline.Add(-w.reserve(i)))
-	}
 }

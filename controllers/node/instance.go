@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package node reads what this operator needs to know of Nodes: the instance that one
-// runs on, whether it is Ready, and which policy governs it.
+// runs on, whether it and a pod are Ready, and which policy governs it.
 package node
 
 import (

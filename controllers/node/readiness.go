@@ -18,3 +18,13 @@ func ReadySince(node *corev1.Node) (time.Time, bool) {
 	}
 	return time.Time{}, false
 }
+
+// PodReady reports whether a pod is ready.
+func PodReady(pod *corev1.Pod) bool {
+	for i := range pod.Status.Conditions {
+		if condition := &pod.Status.Conditions[i]; condition.Type == corev1.PodReady {
+			return condition.Status == corev1.ConditionTrue
+		}
+	}
+	return false
+}

@@ -11,59 +11,59 @@ import (
 	"github.com/nodetermination/operator/api/v1alpha1"
 )
 
-// leaver tells pods that have to go from those that may stay.
-type leaver struct {
-	skip   skipRules
-	honors bool // what pods ask for
+// podFilter divides pods into those to evict and those to keep.
+type podFilter struct {
+	skip              skipRules
+	honorsAnnotations bool
 }
 
-// newLeaver fails if the policy's skip rules cannot be read.
-func newLeaver(drain *v1alpha1.DrainSpec) (leaver, error) {
+// newPodFilter returns the filter of a policy. It fails if the policy's skip rules cannot be read.
+func newPodFilter(drain *v1alpha1.DrainSpec) (podFilter, error) {
 	skip, err := newSkipRules(drain.SkipRules())
-	return leaver{skip: skip, honors: drain.HonorsPodAnnotations()}, err
+	return podFilter{skip: skip, honorsAnnotations: drain.HonorsPodAnnotations()}, err
 }
 
-// stays is whether a pod may stay although it is running.
-func (l *leaver) stays(pod *Pod) bool {
-	return pod.Mirror || pod.DaemonSet || (l.honors && pod.Asks.anyOf(AsksSkip)) || l.skip.match(*pod)
+// keeps reports whether a pod may stay although it is running.
+func (f *podFilter) keeps(pod *Pod) bool {
+	return pod.Mirror || pod.DaemonSet || (f.honorsAnnotations && pod.Preferences.anyOf(PreferSkip)) || f.skip.match(pod)
 }
 
-// PodsToEvict returns the pods that have to go, by name, and ask for nothing that the
-// policy does not honour. It fails if the policy's skip rules cannot be read.
+// PodsToEvict returns the pods that have to leave the node, by name, without the preferences
+// that the policy does not honor. It fails if the policy's skip rules cannot be read.
 func PodsToEvict(pods []Pod, drain *v1alpha1.DrainSpec) ([]Pod, error) {
-	l, err := newLeaver(drain)
+	filter, err := newPodFilter(drain)
 	if err != nil {
 		return nil, err
 	}
-	var left []Pod
+	var evict []Pod
 	for _, pod := range pods {
-		if pod.Finished || l.stays(&pod) {
+		if pod.Finished || filter.keeps(&pod) {
 			continue
 		}
-		if !l.honors {
-			pod.Asks = 0
+		if !filter.honorsAnnotations {
+			pod.Preferences = 0
 		}
-		left = append(left, pod)
+		evict = append(evict, pod)
 	}
-	slices.SortFunc(left, byName)
-	return left, nil
+	slices.SortFunc(evict, byName)
+	return evict, nil
 }
 
 // PodsToKeep returns the pods that go on running on a node that is drained: DaemonSet
 // and mirror pods, and those that the policy or their annotation skips. It fails
 // only if the policy's skip rules cannot be read.
 func PodsToKeep(pods []Pod, drain *v1alpha1.DrainSpec) ([]Pod, error) {
-	l, err := newLeaver(drain)
+	filter, err := newPodFilter(drain)
 	if err != nil {
 		return nil, err
 	}
-	var staying []Pod
+	var kept []Pod
 	for i := range pods {
-		if !pods[i].Finished && l.stays(&pods[i]) {
-			staying = append(staying, pods[i])
+		if !pods[i].Finished && filter.keeps(&pods[i]) {
+			kept = append(kept, pods[i])
 		}
 	}
-	return staying, nil
+	return kept, nil
 }
 
 // skipRule is a policy's rule for pods that stay on the node.
@@ -74,6 +74,7 @@ type skipRule struct {
 
 type skipRules []skipRule
 
+// newSkipRules parses the rules' selectors. It fails if one cannot be read.
 func newSkipRules(rules []v1alpha1.PodRule) (skipRules, error) {
 	skip := make(skipRules, len(rules))
 	for i, rule := range rules {
@@ -86,9 +87,9 @@ func newSkipRules(rules []v1alpha1.PodRule) (skipRules, error) {
 	return skip, nil
 }
 
-// match is whether one of the rules takes the pod. An empty rule takes none:
+// match reports whether one of the rules selects the pod. An empty rule selects none:
 // it is refused by the API server, and could only come from before it was.
-func (s skipRules) match(pod Pod) bool {
+func (s skipRules) match(pod *Pod) bool {
 	return slices.ContainsFunc(s, func(rule skipRule) bool {
 		if len(rule.namespaces) == 0 && rule.selector.Empty() {
 			return false

@@ -19,23 +19,23 @@ func TestQueueDeletesWhatIsBlocked(t *testing.T) {
 	web := newPod("web", labelled("app", "web"))
 	q.want("a", by(after(60), evict(web)))
 	q.expect()
-	refusals := q.refusals("a")
+	blockers := q.blockers("a")
 
 	q.want("a", by(after(60), []Action{{Pod: web, Method: Delete}}))
-	if diff := cmp.Diff(refusals, q.refusals("a")); diff != "" {
+	if diff := cmp.Diff(blockers, q.blockers("a")); diff != "" {
 		t.Error("the next plan would evict again:", diff)
 	}
 	try := q.expect("web")
-	if diff := cmp.Diff(refusals, q.refusals("a")); diff != "" {
+	if diff := cmp.Diff(blockers, q.blockers("a")); diff != "" {
 		t.Error("the next plan would evict again:", diff)
 	}
 	q.answer(try, refused, "forbidden")
-	q.expectRefusals("a", "web: Budget: forbidden")
+	q.expectBlockers("a", "web: Budget: forbidden")
 	q.passes()
 	q.answer(q.expect("web"), deleted, "")
-	q.expectRefusals("a")
+	q.expectBlockers("a")
 
-	// The pods are heard of later: plans made before still want it.
+	// The deletion is watched later: plans made before still want it.
 	q.want("a", by(after(60), []Action{{Pod: web, Method: Delete}}))
 	q.expect()
 	q.want("a", by(after(60), evict(web)))
@@ -60,7 +60,7 @@ func TestQueueDeletesWhatIsInFlight(t *testing.T) {
 	}
 }
 
-func TestQueueToldOnce(t *testing.T) {
+func TestQueueEvictsOnce(t *testing.T) {
 	q := newQueueTest(t)
 	pod := newPod("pod")
 	q.want("a", by(after(100), evict(pod)))
@@ -80,14 +80,14 @@ func TestQueueToldOnce(t *testing.T) {
 	q.want("a", by(after(10), evict(pod)))
 	q.expect()
 
-	// Said to be told, and yet it does not go: once more, after a while.
-	q.now = q.now.Add(askAgainAfter)
+	// Its eviction was accepted, and yet it is not terminating: once more, after a while.
+	q.now = q.now.Add(repeatAfter)
 	q.want("a", by(after(10), evict(pod)))
 	q.expect("pod")
 }
 
-// A plan may be made of what the watch has not heard of yet.
-func TestQueueNotThereYet(t *testing.T) {
+// A plan may be made before the watch has received the pod.
+func TestQueueAbsentPod(t *testing.T) {
 	q := newQueueTest(t)
 	pod := newPod("pod")
 	q.want("a", evict(pod))
@@ -97,14 +97,14 @@ func TestQueueNotThereYet(t *testing.T) {
 	q.expect("pod")
 }
 
-func TestQueueCallOff(t *testing.T) {
+func TestQueueCancel(t *testing.T) {
 	q := newQueueTest(t)
 	q.limit, q.max = 2, 2
 	pods := manyPods("pod", 4)
 	q.want("a", evict(pods...))
 	two := q.expect("pod-00", "pod-01")
 	q.want("a", nil)
-	q.expectRefusals("a")
+	q.expectBlockers("a")
 
 	// Wanted again while it is still being sent: not sent twice.
 	q.want("a", evict(pods[0]))
@@ -125,9 +125,9 @@ func TestQueueCallOff(t *testing.T) {
 	q.expect()
 }
 
-// However the answers come, every pod is told in the end, no bound is passed,
+// Whatever the answers are, every pod is evicted in the end, no bound is passed,
 // and nothing is left over.
-func TestQueueInTheLongRun(t *testing.T) {
+func TestQueueRandomAnswers(t *testing.T) {
 	q := newQueueTest(t)
 	q.limit, q.max = 10, 10
 	outcomes := []outcome{evicted, evicted, evicted, blocked, lagging, timeout, conflict, refused, failed, throttled, unreachable, gone}
@@ -143,47 +143,47 @@ func TestQueueInTheLongRun(t *testing.T) {
 	for name, n := range allowed {
 		q.budget(name, n)
 	}
-	told := map[types.UID]int{}
-	var flying []*item
-	for step := 0; len(told) < 160; step++ {
+	done := map[types.UID]int{}
+	var inFlight []*item
+	for step := 0; len(done) < 160; step++ {
 		if step > 100_000 {
-			t.Fatalf("only %d pods told", len(told))
+			t.Fatalf("only %d pods are evicted", len(done))
 		}
-		flying = append(flying, q.sent()...)
-		if len(flying) > 10 || len(flying) != q.inFlight {
-			t.Fatalf("%d in flight, counted %d", len(flying), q.inFlight)
+		inFlight = append(inFlight, q.sent()...)
+		if len(inFlight) > 10 || len(inFlight) != q.inFlight {
+			t.Fatalf("%d in flight, counted %d", len(inFlight), q.inFlight)
 		}
 		perApp := map[string]int{}
-		for _, it := range flying {
-			perApp[it.gate.key.budgets]++
+		for _, it := range inFlight {
+			perApp[it.group.key.budgets]++
 		}
 		for budgets, n := range perApp {
 			if limit := int(allowed[strings.TrimSuffix(budgets, ",")]); budgets != "" && n > min(limit, perBudget) {
 				t.Fatalf("%d in flight under %s", n, budgets)
 			}
 		}
-		if len(flying) == 0 {
+		if len(inFlight) == 0 {
 			q.passes()
 			continue
 		}
-		i := step * 7 % len(flying)
-		it := flying[i]
-		flying = slices.Delete(flying, i, i+1)
+		i := step * 7 % len(inFlight)
+		it := inFlight[i]
+		inFlight = slices.Delete(inFlight, i, i+1)
 		outcome := outcomes[(step/3+i)%len(outcomes)]
 		if outcome == evicted || outcome == gone {
-			if told[it.sent.Pod.UID]++; told[it.sent.Pod.UID] > 1 {
-				t.Fatalf("%s was told twice", it.sent.Pod.Name)
+			if done[it.sent.Pod.UID]++; done[it.sent.Pod.UID] > 1 {
+				t.Fatalf("%s was evicted twice", it.sent.Pod.Name)
 			}
 		}
 		q.answer([]*item{it}, outcome, "answer")
 		if step%17 == 0 {
 			owner := fmt.Sprintf("node-%d", step%8)
-			left := slices.DeleteFunc(slices.Clone(wanted[owner]), func(p Pod) bool { return told[p.UID] > 0 })
+			left := slices.DeleteFunc(slices.Clone(wanted[owner]), func(p Pod) bool { return done[p.UID] > 0 })
 			q.want(owner, by(after(100*(step%8)), evict(left...))) // as reconcilers do
 		}
 	}
 	for owner := range wanted {
-		q.expectRefusals(owner)
+		q.expectBlockers(owner)
 		q.want(owner, nil)
 	}
 	q.expectNothingLeft()

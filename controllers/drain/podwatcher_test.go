@@ -38,7 +38,7 @@ func TestNewPod(t *testing.T) {
 					Conditions: []corev1.PodCondition{{Type: corev1.PodScheduled}, {Type: corev1.PodReady, Status: corev1.ConditionTrue}}},
 			},
 			Pod{Namespace: "default", Name: "web", UID: "uid", Node: "node", Labels: map[string]string{"a": "b"}, Priority: 5,
-				GracePeriodSeconds: 60, DeletionTimestamp: start, DeletionGracePeriodSeconds: 7, Ready: true, Asks: AsksLast},
+				GracePeriodSeconds: 60, DeletionTimestamp: start, DeletionGracePeriodSeconds: 7, Ready: true, Preferences: PreferLast},
 		},
 		"daemon":    {corev1.Pod{ObjectMeta: metav1.ObjectMeta{OwnerReferences: owned("DaemonSet")}}, Pod{GracePeriodSeconds: 30, DaemonSet: true}},
 		"mirror":    {corev1.Pod{ObjectMeta: metav1.ObjectMeta{Annotations: map[string]string{"kubernetes.io/config.mirror": "x"}}}, Pod{GracePeriodSeconds: 30, Mirror: true}},
@@ -54,17 +54,17 @@ func TestNewPod(t *testing.T) {
 	}
 }
 
-// watched runs a PodWatcher and tells what they notify of.
+// watched runs a PodWatcher and returns what it notifies of.
 func watched(t *testing.T, config *rest.Config) (*PodWatcher, chan string) {
 	t.Helper()
 	client, err := NewClient(config, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	woken := make(chan string, 1000)
-	w := NewPodWatcher(client, func(node string) { woken <- node })
+	notified := make(chan string, 1000)
+	w := NewPodWatcher(client, func(node string) { notified <- node })
 	runUntilDone(t, w.Start)
-	return w, woken
+	return w, notified
 }
 
 func names(pods []Pod) []string {
@@ -85,24 +85,24 @@ func namesOf(pods []*corev1.Pod) []string {
 	return names
 }
 
-func wakesFor(t *testing.T, woken chan string, node string) {
+func expectNotified(t *testing.T, notified chan string, node string) {
 	t.Helper()
 	select {
-	case got := <-woken:
+	case got := <-notified:
 		if got != node {
-			t.Errorf("woken for %s instead of %s", got, node)
+			t.Errorf("notified of %s instead of %s", got, node)
 		}
 	case <-time.After(patience):
-		t.Fatal("nobody is woken")
+		t.Fatal("not notified")
 	}
 }
 
-func TestWatches(t *testing.T) {
+func TestPodWatcher(t *testing.T) {
 	nodes := cluster.Get(t).CreateNodes(t, 2)
 	namespace := cluster.Get(t).CreateNamespace(t)
 	pods := cluster.Get(t).CreatePods(t, namespace, nodes[0].Name, 3)
 	cluster.Get(t).CreatePods(t, namespace, nodes[1].Name, 2)
-	w, woken := watched(t, cluster.Get(t).Config())
+	w, notified := watched(t, cluster.Get(t).Config())
 	node := nodes[0].Name
 
 	if _, synced := w.Pods(node); synced {
@@ -110,14 +110,14 @@ func TestWatches(t *testing.T) {
 	}
 	w.Watch(node)
 	w.Watch(node)
-	wakesFor(t, woken, node)
+	expectNotified(t, notified, node)
 	got, synced := w.Pods(node)
 	if diff := cmp.Diff(namesOf(pods), names(got)); diff != "" || !synced {
 		t.Errorf("synced %t: %s", synced, diff)
 	}
-	looked, err := w.List(t.Context(), node)
-	if diff := cmp.Diff(namesOf(pods), names(looked)); diff != "" || err != nil {
-		t.Error("a second look:", err, diff)
+	listed, err := w.List(t.Context(), node)
+	if diff := cmp.Diff(namesOf(pods), names(listed)); diff != "" || err != nil {
+		t.Error("a list:", err, diff)
 	}
 	if !w.Has(got[0]) {
 		t.Error("a pod is not there that is")
@@ -128,12 +128,12 @@ func TestWatches(t *testing.T) {
 		t.Error("a pod of the same name is taken for this one")
 	}
 
-	// What is told to go, comes or goes is news.
+	// A pod that is evicted, created or gone is notified of.
 	if err := cluster.Get(t).Client().Delete(t.Context(), pods[0]); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "one is gone", func() bool { pods, _ := w.Pods(node); return len(pods) == 2 })
-	wakesFor(t, woken, node)
+	expectNotified(t, notified, node)
 	pods = append(pods[1:], cluster.Get(t).CreatePods(t, namespace, node, 1)...)
 	eventually(t, "another came", func() bool { got, _ := w.Pods(node); return cmp.Equal(namesOf(pods), names(got)) })
 	if w.Err(node) != nil {
@@ -147,61 +147,60 @@ func TestWatches(t *testing.T) {
 	w.Stop(node)
 }
 
-// Changes that a drain has no use for wake nobody.
-func TestWatchesWakeForNews(t *testing.T) {
-	clientOfNone := fakeClient(t, nil)
-	w := NewPodWatcher(clientOfNone, func(string) {})
-	n := &nodeWatch{name: "node", watches: w, pods: map[string]Pod{}}
+// Changes that a drain has no use for are not notified.
+func TestPodStoreNotifies(t *testing.T) {
+	synced, changes := 0, 0
+	s := &podStore{node: "node", pods: map[string]Pod{}, onSync: func() { synced++ }, onChange: func() { changes++ }}
 	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "web", UID: "uid"}}
-	pending := func() bool {
-		defer clear(w.wakeups.pending)
-		return len(w.wakeups.pending) > 0
+	changed := func() bool {
+		defer func() { changes = 0 }()
+		return changes > 0
 	}
 	must := func(err error) {
 		if err != nil {
 			t.Fatal(err)
 		}
 	}
-	must(n.Replace([]any{pod}, ""))
-	if pending() {
-		t.Error("the first list is not told at once")
+	must(s.Replace([]any{pod}, ""))
+	if changed() || synced != 1 {
+		t.Error("the first list is not notified at once")
 	}
-	must(n.Replace([]any{pod}, ""))
+	must(s.Replace([]any{pod}, ""))
 	pod = pod.DeepCopy()
 	pod.Status.PodIP, pod.Annotations = "10.0.0.1", map[string]string{"a": "b"}
-	must(n.Update(pod))
-	if pending() {
-		t.Error("woken for nothing")
+	must(s.Update(pod))
+	if changed() || synced != 1 {
+		t.Error("notified of nothing")
 	}
 	pod = pod.DeepCopy()
 	pod.Status.Phase = corev1.PodFailed
-	must(n.Update(pod))
-	if !pending() {
-		t.Error("not woken for a pod that is finished")
+	must(s.Update(pod))
+	if !changed() {
+		t.Error("not notified of a pod that is finished")
 	}
-	must(n.Delete(pod))
-	if !pending() {
-		t.Error("not woken for a pod that is gone")
+	must(s.Delete(pod))
+	if !changed() {
+		t.Error("not notified of a pod that is gone")
 	}
-	must(n.Add(pod))
-	if !pending() {
-		t.Error("not woken for a pod that came")
+	must(s.Add(pod))
+	if !changed() {
+		t.Error("not notified of a pod that came")
 	}
-	must(n.Replace(nil, ""))
-	if !pending() {
-		t.Error("not woken for a pod that was missed")
+	must(s.Replace(nil, ""))
+	if !changed() {
+		t.Error("not notified of a pod that was missed")
 	}
-	if n.Update("x") == nil || n.Delete("x") == nil {
+	if s.Update("x") == nil || s.Delete("x") == nil {
 		t.Error("took a string for a pod")
 	}
 }
 
-func TestWatchesWithoutPermission(t *testing.T) {
+func TestPodWatcherWithoutPermission(t *testing.T) {
 	config := cluster.Get(t).Config()
 	config.Impersonate = rest.ImpersonationConfig{UserName: "nobody"}
-	w, woken := watched(t, config)
+	w, notified := watched(t, config)
 	w.Watch("node")
-	wakesFor(t, woken, "node")
+	expectNotified(t, notified, "node")
 	err := w.Err("node")
 	if err == nil || !strings.Contains(err.Error(), "cannot list the pods of node node: pods is forbidden") {
 		t.Errorf("got %v", err)
@@ -210,17 +209,17 @@ func TestWatchesWithoutPermission(t *testing.T) {
 		t.Error("synced all the same")
 	}
 	if _, err := w.List(t.Context(), "node"); err == nil || !strings.Contains(err.Error(), "forbidden") {
-		t.Errorf("a look: %v", err)
+		t.Errorf("a list: %v", err)
 	}
 }
 
-func TestWatchesSurviveTheAPIServer(t *testing.T) {
+func TestPodWatcherSurvivesTheAPIServer(t *testing.T) {
 	node := cluster.Get(t).CreateNodes(t, 1)[0].Name
 	namespace := cluster.Get(t).CreateNamespace(t)
 	pods := cluster.Get(t).CreatePods(t, namespace, node, 2)
-	w, woken := watched(t, cluster.Get(t).Config())
+	w, notified := watched(t, cluster.Get(t).Config())
 	w.Watch(node)
-	wakesFor(t, woken, node)
+	expectNotified(t, notified, node)
 	cluster.Get(t).StopAPIServer(t)
 	eventually(t, "an error is shown", func() bool { return w.Err(node) != nil })
 	if got, synced := w.Pods(node); !synced || len(got) != 2 {
@@ -233,18 +232,18 @@ func TestWatchesSurviveTheAPIServer(t *testing.T) {
 }
 
 // The watches end with their context, also those begun before the start.
-func TestWatchesStop(t *testing.T) {
+func TestPodWatcherStops(t *testing.T) {
 	client, err := NewClient(cluster.Get(t).Config(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	woken := make(chan string, 100)
-	w := NewPodWatcher(client, func(node string) { woken <- node })
+	notified := make(chan string, 100)
+	w := NewPodWatcher(client, func(node string) { notified <- node })
 	w.Watch("early")
 	stop := runUntilDone(t, w.Start)
-	wakesFor(t, woken, "early")
+	expectNotified(t, notified, "early")
 	w.Watch("late")
-	wakesFor(t, woken, "late")
+	expectNotified(t, notified, "late")
 	stop()
 	w.Watch("too late")
 	if _, synced := w.Pods("too late"); synced {

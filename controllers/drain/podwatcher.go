@@ -13,9 +13,9 @@ import (
 )
 
 const (
-	// podsDelay is how long changes of a node's pods are collected before its owner is woken.
+	// podsDelay is how long changes of a node's pods are collected before its owner is notified.
 	podsDelay = 200 * time.Millisecond
-	// pageSize is how many pods are asked for at a time.
+	// pageSize is how many pods are listed at a time.
 	pageSize = 500
 )
 
@@ -24,13 +24,12 @@ const (
 type PodWatcher struct {
 	client  corev1client.CoreV1Interface
 	notify  func(node string)
-	clock   clock.Clock
-	wakeups *wakeups
+	changes changes // of nodes
 	running sync.WaitGroup
 
-	mu    sync.Mutex
-	ctx   context.Context // nil: not started
-	nodes map[string]*nodeWatch
+	mu     sync.Mutex
+	ctx    context.Context // nil: not started
+	stores map[string]*podStore
 }
 
 // NewPodWatcher returns a PodWatcher of no node, which begins once started. Notify is called
@@ -41,13 +40,12 @@ func NewPodWatcher(client corev1client.CoreV1Interface, notify func(node string)
 	return &PodWatcher{
 		client:  client,
 		notify:  notify,
-		clock:   clock.RealClock{},
-		wakeups: newWakeups(notify, podsDelay, clock.RealClock{}),
-		nodes:   map[string]*nodeWatch{},
+		changes: newChanges(clock.RealClock{}),
+		stores:  map[string]*podStore{},
 	}
 }
 
-// NeedLeaderElection is true: one replica drains.
+// NeedLeaderElection returns true: one replica drains.
 func (w *PodWatcher) NeedLeaderElection() bool {
 	return true
 }
@@ -56,12 +54,12 @@ func (w *PodWatcher) NeedLeaderElection() bool {
 func (w *PodWatcher) Start(ctx context.Context) error {
 	w.mu.Lock()
 	w.ctx = ctx
-	for _, node := range w.nodes {
-		w.begin(node)
+	for _, store := range w.stores {
+		w.run(store)
 	}
 	w.mu.Unlock()
 
-	w.wakeups.run(ctx)
+	notifyOf(ctx, w.changes, w.notify)
 	w.mu.Lock()
 	w.ctx = nil // Watch begins nothing from here on
 	w.mu.Unlock()
@@ -73,70 +71,74 @@ func (w *PodWatcher) Start(ctx context.Context) error {
 func (w *PodWatcher) Watch(node string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.nodes[node] != nil {
+	if w.stores[node] != nil {
 		return
 	}
-	w.nodes[node] = &nodeWatch{name: node, watches: w, pods: map[string]Pod{}}
+	w.stores[node] = &podStore{
+		node: node, client: w.client, pods: map[string]Pod{},
+		onSync:   func() { w.notify(node) },
+		onChange: func() { w.changes.AddAfter(node, podsDelay) },
+	}
 	if w.ctx != nil {
-		w.begin(w.nodes[node])
+		w.run(w.stores[node])
 	}
 }
 
-// Drop ends the watch of a node's pods and forgets them.
+// Stop ends the watch of a node's pods and forgets them.
 func (w *PodWatcher) Stop(node string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if watch := w.nodes[node]; watch != nil && watch.cancel != nil {
-		watch.cancel()
+	if store := w.stores[node]; store != nil && store.cancel != nil {
+		store.cancel()
 	}
-	delete(w.nodes, node)
+	delete(w.stores, node)
 }
 
-// Pods are the pods of a node as last heard, in no order. False: they are not
+// Pods returns the pods of a node as last received, in no order. False: they are not
 // known yet, or the node is not watched.
 func (w *PodWatcher) Pods(node string) ([]Pod, bool) {
-	watch := w.get(node)
-	if watch == nil {
+	store := w.get(node)
+	if store == nil {
 		return nil, false
 	}
-	return watch.list()
+	return store.list()
 }
 
-// Err says why a node's pods cannot be listed or watched now; nil if they can.
+// Err returns why a node's pods cannot be listed or watched now; nil if they can.
 // Attempts go on all the while.
 func (w *PodWatcher) Err(node string) error {
-	watch := w.get(node)
-	if watch == nil {
+	store := w.get(node)
+	if store == nil {
 		return nil
 	}
-	watch.mu.Lock()
-	defer watch.mu.Unlock()
-	return watch.err
+	store.mu.Lock()
+	defer store.mu.Unlock()
+	return store.err
 }
 
-// Has is whether this very pod, by its UID, is still on its node as far as is
+// Has reports whether this very pod, by its UID, is still on its node as far as is
 // known. While the node's pods are not known, it is.
 func (w *PodWatcher) Has(pod Pod) bool {
-	watch := w.get(pod.Node)
-	if watch == nil {
+	store := w.get(pod.Node)
+	if store == nil {
 		return true
 	}
-	watch.mu.Lock()
-	defer watch.mu.Unlock()
-	return !watch.synced || watch.pods[pod.String()].UID == pod.UID
+	store.mu.Lock()
+	defer store.mu.Unlock()
+	return !store.synced || store.pods[pod.String()].UID == pod.UID
 }
 
-// Left is whether a pod was seen to leave the node since it is watched. Changes
+// SawDeletion reports whether a pod was seen to leave the node since it is watched. Changes
 // arrive in order, so Pods then miss none that arrived before that one left; a
 // first list may be older than that.
 func (w *PodWatcher) SawDeletion(node string) bool {
-	watch := w.get(node)
-	if watch == nil {
+	store := w.get(node)
+	if store == nil {
 		return false
 	}
-	watch.mu.Lock()
-	defer watch.mu.Unlock()
-	return watch.left
+	store.mu.Lock()
+	defer store.mu.Unlock()
+	return store.sawDeletion
 }
 
 // List lists a node's pods anew. Unlike a watch, it misses nothing that was
@@ -159,21 +161,21 @@ func (w *PodWatcher) List(ctx context.Context, node string) ([]Pod, error) {
 	}
 }
 
-func (w *PodWatcher) get(node string) *nodeWatch {
+func (w *PodWatcher) get(node string) *podStore {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.nodes[node]
+	return w.stores[node]
 }
 
-// begin runs a node's watch. w is locked.
-func (w *PodWatcher) begin(node *nodeWatch) {
+// run runs a node's watch. w is locked.
+func (w *PodWatcher) run(store *podStore) {
 	if w.ctx.Err() != nil {
 		return
 	}
 	ctx, cancel := context.WithCancel(w.ctx)
-	node.cancel = cancel
+	store.cancel = cancel
 	w.running.Go(func() {
 		defer cancel()
-		node.run(ctx)
+		store.run(ctx)
 	})
 }

@@ -21,7 +21,7 @@ type budget struct {
 	uid             types.UID
 	generation      int64
 	selector        labels.Selector
-	alwaysUnready   bool // unhealthyPodEvictionPolicy is AlwaysAllow
+	evictUnready    bool // unhealthyPodEvictionPolicy is AlwaysAllow
 	status          policyv1.PodDisruptionBudgetStatus
 }
 
@@ -52,7 +52,7 @@ func (b budgets) set(pdb *policyv1.PodDisruptionBudget) (*budget, bool) {
 	}
 	known.uid, known.generation, known.selector = pdb.UID, pdb.Generation, selector
 	policy := pdb.Spec.UnhealthyPodEvictionPolicy
-	known.alwaysUnready = policy != nil && *policy == policyv1.AlwaysAllow
+	known.evictUnready = policy != nil && *policy == policyv1.AlwaysAllow
 	return known, true
 }
 
@@ -66,31 +66,31 @@ func (b budgets) remove(namespace, name string) *budget {
 	return known
 }
 
-// of are the budgets that select a pod, by name.
-func (b budgets) of(pod *Pod) []*budget {
-	var selecting []*budget
+// selecting returns the budgets that select a pod, by name.
+func (b budgets) selecting(pod *Pod) []*budget {
+	var budgets []*budget
 	for _, budget := range b[pod.Namespace] {
 		if budget.selector.Matches(labels.Set(pod.Labels)) {
-			selecting = append(selecting, budget)
+			budgets = append(budgets, budget)
 		}
 	}
-	slices.SortFunc(selecting, func(a, b *budget) int { return strings.Compare(a.name, b.name) })
-	return selecting
+	slices.SortFunc(budgets, func(a, b *budget) int { return strings.Compare(a.name, b.name) })
+	return budgets
 }
 
-// current is whether the status is about the spec; until then every eviction is refused.
-func (b *budget) current() bool {
+// observed reports whether the status is about the spec; until then every eviction is refused.
+func (b *budget) observed() bool {
 	return b.status.ObservedGeneration >= b.generation
 }
 
-// forbids says why the API server would refuse to evict a pod that is ready, or
+// blockReason returns why the API server would refuse to evict a pod that is ready, or
 // one that is not; empty if it might not.
-func (b *budget) forbids(ready bool) string {
+func (b *budget) blockReason(ready bool) string {
 	status := &b.status
 	switch {
-	case !b.current() || status.DisruptionsAllowed > 0:
+	case !b.observed() || status.DisruptionsAllowed > 0:
 		return ""
-	case !ready && (b.alwaysUnready || (status.CurrentHealthy >= status.DesiredHealthy && status.DesiredHealthy > 0)):
+	case !ready && (b.evictUnready || (status.CurrentHealthy >= status.DesiredHealthy && status.DesiredHealthy > 0)):
 		return ""
 	}
 	condition := meta.FindStatusCondition(status.Conditions, policyv1.DisruptionAllowedCondition)
@@ -100,7 +100,7 @@ func (b *budget) forbids(ready bool) string {
 	return fmt.Sprintf("%s: needs %d healthy pods and has %d currently", b, status.DesiredHealthy, status.CurrentHealthy)
 }
 
-// String is how reasons name the budget.
+// String returns how reasons name the budget.
 func (b *budget) String() string {
 	return "budget " + b.namespace + "/" + b.name
 }

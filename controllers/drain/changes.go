@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package drain
+
+import (
+	"context"
+
+	"k8s.io/client-go/util/workqueue"
+	"k8s.io/utils/clock"
+)
+
+// changes holds the names of what has changed for as long as each was added with
+// AddAfter: many changes of one name become one.
+type changes = workqueue.TypedDelayingInterface[string]
+
+func newChanges(clock clock.WithTicker) changes {
+	return workqueue.NewTypedDelayingQueueWithConfig(workqueue.TypedDelayingQueueConfig[string]{Clock: clock})
+}
+
+// notifyOf calls notify for each change that is due, one after the other, until ctx is done.
+func notifyOf(ctx context.Context, changes changes, notify func(name string)) {
+	context.AfterFunc(ctx, changes.ShutDown)
+	for {
+		name, shutdown := changes.Get()
+		if shutdown || ctx.Err() != nil {
+			return
+		}
+		notify(name)
+		changes.Done(name)
+	}
+}

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package drain
+
+import (
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/nodetermination/operator/api/v1alpha1"
+)
+
+// Input is everything a plan is made from.
+type Input struct {
+	// Pods are all pods of the node, whether they have to leave it or not.
+	Pods []Pod
+	// Drain is how the policy drains; nil is every default.
+	Drain *v1alpha1.DrainSpec
+	// Deadline is when the instance is taken away. Zero: the drain is soft, and
+	// budgets and grace periods are kept whatever happens.
+	Deadline time.Time
+	// Started is when the drain began. Zero: now.
+	Started time.Time
+	// Now is the time the plan is made for.
+	Now time.Time
+	// Blockers say why the Executor could not evict pods so far, by UID.
+	Blockers map[types.UID]Blocker
+	// Blocked are those of the plan before. A pod stays one of them until it is
+	// evicted: a moment without a blocker may be no more than another attempt.
+	Blocked []v1alpha1.BlockedPod
+	// Own reports whether a pod is one of the operator's own, which are evicted last of
+	// all: once evicted they cannot evict the others. Nil: none is.
+	Own func(Pod) bool
+	// NodeDead: the instance is stopped or terminated, so that no kubelet reports that
+	// a pod has ended. All pods are evicted at once, whatever their annotations
+	// ask for, and none is waited for past its grace period.
+	NodeDead bool
+}
+
+// hasDeadline reports whether the instance is taken away at a known time.
+func (in *Input) hasDeadline() bool {
+	return !in.Deadline.IsZero()
+}
+
+// timesOutAt returns when the drain is given up: with a deadline, not before it.
+func (in *Input) timesOutAt() time.Time {
+	from := in.Started
+	if in.Deadline.After(from) {
+		from = in.Deadline
+	}
+	return from.Add(in.Drain.Timeout())
+}
+
+// entitled returns the grace period in seconds that a pod has without a deadline.
+func (in *Input) entitled(pod *Pod) int64 {
+	if seconds := in.Drain.GracePeriodSeconds(); seconds != nil {
+		return int64(*seconds)
+	}
+	return pod.GracePeriodSeconds
+}

@@ -9,10 +9,11 @@ import (
 	"k8s.io/utils/clock"
 )
 
-// changes holds the names of what has changed for as long as each was added with
-// AddAfter: many changes of one name become one.
+// changes holds back the names of what has changed for the delay given to AddAfter, so
+// that many changes of one name in that time become one. Adding to it does not wait for notify.
 type changes = workqueue.TypedDelayingInterface[string]
 
+// newChanges returns no changes yet. They are held until notifyOf runs.
 func newChanges(clock clock.WithTicker) changes {
 	return workqueue.NewTypedDelayingQueueWithConfig(workqueue.TypedDelayingQueueConfig[string]{Clock: clock})
 }

@@ -42,33 +42,33 @@ func (l *fakeLock) Get(context.Context) (*resourcelock.LeaderElectionRecord, []b
 
 func (*fakeLock) Identity() string { return "self" }
 
-// elector believes what client-go's LeaderElector does of a lock, in short.
+// elector is client-go's LeaderElector in short: what it makes of a lock.
 type elector struct {
-	t        *testing.T
-	lock     *modestLock
-	lease    fakeLock
-	clock    *clocktesting.FakePassiveClock
-	doomed   bool
-	observed []byte
-	at       time.Time
-	said     []string
+	t           *testing.T
+	lock        *deferringLock
+	lease       fakeLock
+	clock       *clocktesting.FakePassiveClock
+	terminating bool
+	observed    []byte
+	at          time.Time
+	logged      []string
 }
 
 func newElector(t *testing.T) *elector {
-	e := &elector{t: t, clock: clocktesting.NewFakePassiveClock(time.Unix(1e9, 0)), doomed: true}
-	log := funcr.New(func(_, args string) { e.said = append(e.said, args) }, funcr.Options{})
-	e.lock = &modestLock{Interface: &e.lease, doomed: func(context.Context) bool { return e.doomed }, clock: e.clock, log: log}
+	e := &elector{t: t, clock: clocktesting.NewFakePassiveClock(time.Unix(1e9, 0)), terminating: true}
+	log := funcr.New(func(_, args string) { e.logged = append(e.logged, args) }, funcr.Options{})
+	e.lock = &deferringLock{Interface: &e.lease, nodeTerminating: func(context.Context) bool { return e.terminating }, clock: e.clock, log: log}
 	return e
 }
 
-// held has a replica hold the lease and renew it now.
+// held makes a replica hold the lease and renew it now.
 func (e *elector) held(by string) {
 	e.lease.record = &resourcelock.LeaderElectionRecord{
 		HolderIdentity: by, LeaseDurationSeconds: int(leaseDuration / time.Second), RenewTime: metav1.NewTime(e.clock.Now()),
 	}
 }
 
-// takes is whether the elector would take or renew the lease now.
+// takes reports whether the elector would take or renew the lease now.
 func (e *elector) takes() bool {
 	e.t.Helper()
 	record, raw, err := e.lock.Get(e.t.Context())
@@ -85,7 +85,7 @@ func (e *elector) takes() bool {
 	return record.HolderIdentity == "" || record.HolderIdentity == e.lock.Identity() || !valid
 }
 
-// takesAfter is how long it takes until the elector takes the lease, of which it looks every half second.
+// takesAfter returns how long it takes until the elector takes the lease, which it reads every half second.
 func (e *elector) takesAfter() time.Duration {
 	e.t.Helper()
 	for passed := time.Duration(0); passed < time.Minute; passed += time.Second / 2 {
@@ -100,18 +100,18 @@ func (e *elector) takesAfter() time.Duration {
 
 func TestCampaign(t *testing.T) {
 	for name, test := range map[string]struct {
-		lease        func(*elector)
-		stays, dooms time.Duration
+		lease             func(*elector)
+		stays, terminates time.Duration
 	}{
-		"no lease":         {func(*elector) {}, 0, standBack},
-		"released":         {func(e *elector) { e.held("") }, 0, standBack},
-		"the leader died":  {func(e *elector) { e.held("other") }, leaseDuration, leaseDuration + standBack},
+		"no lease":         {func(*elector) {}, 0, deferDuration},
+		"released":         {func(e *elector) { e.held("") }, 0, deferDuration},
+		"the leader died":  {func(e *elector) { e.held("other") }, leaseDuration, leaseDuration + deferDuration},
 		"its own, renewed": {func(e *elector) { e.held("self") }, 0, 0},
 	} {
-		for doomed, want := range map[bool]time.Duration{false: test.stays, true: test.dooms} {
-			t.Run(fmt.Sprintf("%s, doomed %v", name, doomed), func(t *testing.T) {
+		for terminating, want := range map[bool]time.Duration{false: test.stays, true: test.terminates} {
+			t.Run(fmt.Sprintf("%s, node terminating %v", name, terminating), func(t *testing.T) {
 				e := newElector(t)
-				e.doomed = doomed
+				e.terminating = terminating
 				test.lease(e)
 				if got := e.takesAfter(); got != want {
 					t.Errorf("it takes the lease after %s, want %s", got, want)
@@ -135,16 +135,16 @@ func TestLeaseInUseIsNoVacantOne(t *testing.T) {
 	e.held("") // and another one takes it late
 	for range 18 {
 		if e.takes() {
-			t.Fatal("it does not stand back")
+			t.Fatal("it does not defer")
 		}
 		e.clock.SetTime(e.clock.Now().Add(time.Second / 2))
 	}
 	e.held("another")
-	if got, want := e.takesAfter(), leaseDuration+standBack; got != want {
+	if got, want := e.takesAfter(), leaseDuration+deferDuration; got != want {
 		t.Errorf("it takes the lease after %s, want %s", got, want)
 	}
-	if len(e.said) != 2 {
-		t.Errorf("it said %q, want when it stood back and when it did not any more", e.said)
+	if len(e.logged) != 2 {
+		t.Errorf("it logged %q, want when it deferred and when it did not any more", e.logged)
 	}
 }
 
@@ -152,25 +152,25 @@ func TestNodeThatStaysAfterAll(t *testing.T) {
 	e := newElector(t)
 	e.held("")
 	if e.takes() {
-		t.Fatal("it does not stand back")
+		t.Fatal("it does not defer")
 	}
-	e.doomed = false
+	e.terminating = false
 	if !e.takes() {
-		t.Error("it stands back although its node stays")
+		t.Error("it defers although its node stays")
 	}
-	if len(e.said) != 2 {
-		t.Errorf("it said %q", e.said)
+	if len(e.logged) != 2 {
+		t.Errorf("it logged %q", e.logged)
 	}
 }
 
-func TestLeaderRenewsOnADoomedNode(t *testing.T) {
+func TestLeaderRenewsOnATerminatingNode(t *testing.T) {
 	e := newElector(t)
-	e.doomed = false
+	e.terminating = false
 	e.held("")
 	if !e.takes() {
 		t.Fatal("it does not take the lease")
 	}
-	e.doomed = true
+	e.terminating = true
 	for range 100 {
 		e.held("self")
 		if !e.takes() {
@@ -188,7 +188,7 @@ func TestLeaseThatCannotBeRead(t *testing.T) {
 	}
 }
 
-// The lock's short timeout is its own: on the configuration that everybody shares it would
+// The lock's short timeout is its own: on the configuration that all share it would
 // end every watch of the manager within seconds.
 func TestLockLeavesTheConfigurationAlone(t *testing.T) {
 	config := &rest.Config{Host: "https://127.0.0.1:1", UserAgent: "manager"}

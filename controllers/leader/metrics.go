@@ -18,12 +18,12 @@ func init() {
 	metrics.Registry.MustRegister(leading)
 }
 
-// NeedLeaderElection is true: Start is called once this replica leads.
+// NeedLeaderElection returns true: Start is called once this replica leads.
 func (r *Replica) NeedLeaderElection() bool {
 	return true
 }
 
-// Start tells in a metric that this replica leads, until ctx is done.
+// Start reports in a metric that this replica leads, until ctx is done.
 func (r *Replica) Start(ctx context.Context) error {
 	leading.Set(1)
 	<-ctx.Done()

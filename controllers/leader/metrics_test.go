@@ -10,7 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 )
 
-func TestLeaderIsTold(t *testing.T) {
+func TestLeaderMetric(t *testing.T) {
 	if is := testutil.ToFloat64(leading); is != 0 {
 		t.Fatalf("it is %v before it leads", is)
 	}

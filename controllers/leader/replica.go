@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package leader says which of the manager's replicas acts. Leader election
+// Package leader decides which of the manager's replicas acts. Leader election
 // itself is client-go's; what is added is that the manager, too, runs on nodes
-// that are taken away: a replica on such a node does not campaign, and a leader
-// whose own pod's turn has come hands over first, so that nothing is interrupted
-// at the worst moment.
+// that terminate: a replica on such a node does not campaign, and a leader hands
+// over before its own pod is evicted, so that nothing is interrupted at the worst
+// moment.
 //
-// A node is doomed while it carries the annotation nodetermination.dev/applied.
+// A node is terminating while it carries the annotation nodetermination.dev/applied.
 // Pods are listed with the right that drains have.
 package leader
 
@@ -22,6 +22,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/nodetermination/operator/api/v1alpha1"
+	"github.com/nodetermination/operator/controllers/node"
 )
 
 // podLabels are those of every manager's pod, as config/manager has them.
@@ -42,13 +43,13 @@ type Replica struct {
 	Nodes client.Reader
 	// Live lists pods from the API server.
 	Live client.Reader
-	// Stop has the process end as SIGTERM would: the lease is released. Nil without
+	// Stop ends the process as SIGTERM would: the lease is released. Nil without
 	// leader election, when there is nothing to hand over.
 	Stop func()
-	// Log says when leadership is left to others, and why.
+	// Log receives when leadership is left to others, and why.
 	Log logr.Logger
 
-	left atomic.Bool
+	handedOver atomic.Bool
 }
 
 // IsReplica reports whether a pod is one of the manager's replicas, this one included.
@@ -56,18 +57,18 @@ func (r *Replica) IsReplica(namespace string, podsLabels map[string]string) bool
 	return r.Pod.Namespace == namespace && labels.Set(podLabels).AsSelector().Matches(labels.Set(podsLabels))
 }
 
-// Own is whether a pod is the replica's own.
+// IsSelf reports whether a pod is the replica's own.
 func (r *Replica) IsSelf(namespace, name string) bool {
 	return name != "" && r.Pod == types.NamespacedName{Namespace: namespace, Name: name}
 }
 
-// HandOver has the process end if another replica can take over, which then goes
-// on with what this one leaves behind. False: there is none, so what is left has
+// HandOver ends the process if another replica can take over, which then goes
+// on with what this one leaves behind. False: there is none, so what remains has
 // to be done by this one. It may be called again and again, and costs one list of
-// the manager's own pods each time until it is true. The error says what could
+// the manager's own pods each time until it returns true. The error says what could
 // not be read; nothing has changed then.
 func (r *Replica) HandOver(ctx context.Context) (handedOver bool, err error) {
-	if r.left.Load() {
+	if r.handedOver.Load() {
 		return true, nil
 	}
 	if r.Stop == nil || r.Pod.Name == "" || r.NodeName == "" {
@@ -79,8 +80,8 @@ func (r *Replica) HandOver(ctx context.Context) (handedOver bool, err error) {
 	}
 	for i := range pods.Items {
 		if pod := &pods.Items[i]; r.canLead(ctx, pod) {
-			if r.left.CompareAndSwap(false, true) {
-				r.Log.Info("this replica's node is being taken away: it ends, for another replica to take over",
+			if r.handedOver.CompareAndSwap(false, true) {
+				r.Log.Info("this replica's node is terminating: it ends, for another replica to take over",
 					"node", r.NodeName, "pod", r.Pod.Name, "other", pod.Name, "otherNode", pod.Spec.NodeName)
 				r.Stop()
 			}
@@ -90,39 +91,32 @@ func (r *Replica) HandOver(ctx context.Context) (handedOver bool, err error) {
 	return false, nil
 }
 
-// canLead is whether a pod is another replica, well, and on a node that stays.
+// canLead reports whether a pod is another replica, ready, and on a node that is known not to be
+// terminating.
 func (r *Replica) canLead(ctx context.Context, pod *corev1.Pod) bool {
-	return !r.IsSelf(pod.Namespace, pod.Name) && pod.DeletionTimestamp == nil && ready(pod) &&
-		pod.Spec.NodeName != r.NodeName && r.stays(ctx, pod.Spec.NodeName)
+	return !r.IsSelf(pod.Namespace, pod.Name) && pod.DeletionTimestamp == nil && node.PodReady(pod) &&
+		pod.Spec.NodeName != r.NodeName && r.nodeStays(ctx, pod.Spec.NodeName)
 }
 
-func ready(pod *corev1.Pod) bool {
-	for _, condition := range pod.Status.Conditions {
-		if condition.Type == corev1.PodReady {
-			return condition.Status == corev1.ConditionTrue
-		}
-	}
-	return false
-}
-
-// doomed is whether the replica's own node is known to be being taken away.
-func (r *Replica) doomed(ctx context.Context) bool {
+// nodeTerminating reports whether the replica's own node is known to be terminating.
+func (r *Replica) nodeTerminating(ctx context.Context) bool {
 	if r.NodeName == "" {
 		return false
 	}
-	node := &corev1.Node{}
-	if r.Nodes.Get(ctx, types.NamespacedName{Name: r.NodeName}, node) != nil {
+	own := &corev1.Node{}
+	if r.Nodes.Get(ctx, types.NamespacedName{Name: r.NodeName}, own) != nil {
 		return false // not known: a replica too many is better than none
 	}
-	return applied(node)
+	return applied(own)
 }
 
-// stays is whether a node is known not to be being taken away.
-func (r *Replica) stays(ctx context.Context, name string) bool {
-	node := &corev1.Node{}
-	return r.Nodes.Get(ctx, types.NamespacedName{Name: name}, node) == nil && !applied(node)
+// nodeStays reports whether a node is known not to be terminating.
+func (r *Replica) nodeStays(ctx context.Context, name string) bool {
+	other := &corev1.Node{}
+	return r.Nodes.Get(ctx, types.NamespacedName{Name: name}, other) == nil && !applied(other)
 }
 
+// applied reports whether this operator has applied something to a node that it has not reverted.
 func applied(node *corev1.Node) bool {
 	_, found := node.Annotations[v1alpha1.AnnotationApplied]
 	return found

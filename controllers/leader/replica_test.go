@@ -23,9 +23,9 @@ import (
 
 const namespace = "node-termination-system"
 
-func newNode(name string, doomed bool) *corev1.Node {
+func newNode(name string, terminating bool) *corev1.Node {
 	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name}}
-	if doomed {
+	if terminating {
 		node.Annotations = map[string]string{v1alpha1.AnnotationApplied: "{}"}
 	}
 	return node
@@ -51,30 +51,30 @@ func TestHandOver(t *testing.T) {
 	}
 	elsewhere := func(pod *corev1.Pod) { pod.Namespace = "other" }
 	watcher := func(pod *corev1.Pod) { pod.Labels["app.kubernetes.io/component"] = "imds-watcher" }
-	whole := Replica{NodeName: "doomed", Pod: types.NamespacedName{Namespace: namespace, Name: "self"}}
+	whole := Replica{NodeName: "terminating", Pod: types.NamespacedName{Namespace: namespace, Name: "self"}}
 	for name, test := range map[string]struct {
 		replica *Replica
 		others  []client.Object
 		want    bool
 	}{
 		"another one is ready":            {&whole, []client.Object{newPod("b", "stays")}, true},
-		"one of several":                  {&whole, []client.Object{newPod("b", "doomed too"), newPod("c", "stays")}, true},
+		"one of several":                  {&whole, []client.Object{newPod("b", "terminating too"), newPod("c", "stays")}, true},
 		"the only one":                    {&whole, nil, false},
-		"on the same node":                {&whole, []client.Object{newPod("b", "doomed")}, false},
-		"on another node that goes":       {&whole, []client.Object{newPod("b", "doomed too")}, false},
+		"on the same node":                {&whole, []client.Object{newPod("b", "terminating")}, false},
+		"on another terminating node":     {&whole, []client.Object{newPod("b", "terminating too")}, false},
 		"on a node that is gone":          {&whole, []client.Object{newPod("b", "gone")}, false},
 		"on no node yet":                  {&whole, []client.Object{newPod("b", "", unready)}, false},
 		"not ready":                       {&whole, []client.Object{newPod("b", "stays", unready)}, false},
 		"not known to be ready":           {&whole, []client.Object{newPod("b", "stays", fresh)}, false},
-		"told to go":                      {&whole, []client.Object{newPod("b", "stays", ending)}, false},
+		"evicted":                         {&whole, []client.Object{newPod("b", "stays", ending)}, false},
 		"in another namespace":            {&whole, []client.Object{newPod("b", "stays", elsewhere)}, false},
 		"not a manager":                   {&whole, []client.Object{newPod("b", "stays", watcher)}, false},
-		"this one does not know its pod":  {&Replica{NodeName: "doomed"}, []client.Object{newPod("b", "stays")}, false},
+		"this one does not know its pod":  {&Replica{NodeName: "terminating"}, []client.Object{newPod("b", "stays")}, false},
 		"this one does not know its node": {&Replica{Pod: whole.Pod}, []client.Object{newPod("b", "stays")}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := fake.NewClientBuilder().WithObjects(test.others...).WithObjects(
-				newNode("doomed", true), newNode("doomed too", true), newNode("stays", false), newPod("self", "doomed"),
+				newNode("terminating", true), newNode("terminating too", true), newNode("stays", false), newPod("self", "terminating"),
 			).Build()
 			stopped := 0
 			r := &Replica{NodeName: test.replica.NodeName, Pod: test.replica.Pod, Nodes: c, Live: c, Stop: func() { stopped++ }, Log: logr.Discard()}
@@ -95,33 +95,33 @@ func TestHandOverOnce(t *testing.T) {
 	c := fake.NewClientBuilder().WithObjects(newNode("stays", false), newPod("b", "stays")).Build()
 	stopped := make(chan struct{}, 100)
 	r := &Replica{
-		NodeName: "doomed", Pod: types.NamespacedName{Namespace: namespace, Name: "self"}, Nodes: c, Live: c,
+		NodeName: "terminating", Pod: types.NamespacedName{Namespace: namespace, Name: "self"}, Nodes: c, Live: c,
 		Stop: func() { stopped <- struct{}{} }, Log: logr.Discard(),
 	}
-	var asking sync.WaitGroup
+	var calls sync.WaitGroup
 	for range 16 {
-		asking.Go(func() {
+		calls.Go(func() {
 			if handedOver, err := r.HandOver(t.Context()); err != nil || !handedOver {
 				t.Errorf("%v, %v", handedOver, err)
 			}
 		})
 	}
-	asking.Wait()
+	calls.Wait()
 	if len(stopped) != 1 {
 		t.Errorf("stopped %d times", len(stopped))
 	}
 }
 
 func TestHandOverNotNow(t *testing.T) {
-	trouble := errors.New("no answer")
+	failure := errors.New("no answer")
 	failing := interceptor.NewClient(fake.NewClientBuilder().Build(), interceptor.Funcs{
-		List: func(context.Context, client.WithWatch, client.ObjectList, ...client.ListOption) error { return trouble },
+		List: func(context.Context, client.WithWatch, client.ObjectList, ...client.ListOption) error { return failure },
 	})
 	r := &Replica{
-		NodeName: "doomed", Pod: types.NamespacedName{Namespace: namespace, Name: "self"}, Live: failing,
+		NodeName: "terminating", Pod: types.NamespacedName{Namespace: namespace, Name: "self"}, Live: failing,
 		Stop: func() { t.Error("stopped") }, Log: logr.Discard(),
 	}
-	if handedOver, err := r.HandOver(t.Context()); handedOver || !errors.Is(err, trouble) {
+	if handedOver, err := r.HandOver(t.Context()); handedOver || !errors.Is(err, failure) {
 		t.Errorf("%v, %v", handedOver, err)
 	}
 	r.Stop = nil // no leader election
@@ -130,7 +130,7 @@ func TestHandOverNotNow(t *testing.T) {
 	}
 }
 
-func TestOwn(t *testing.T) {
+func TestIsSelf(t *testing.T) {
 	r := &Replica{Pod: types.NamespacedName{Namespace: namespace, Name: "self"}}
 	if !r.IsSelf(namespace, "self") || r.IsSelf(namespace, "b") || r.IsSelf("other", "self") {
 		t.Error("it does not know its own pod")
@@ -140,10 +140,10 @@ func TestOwn(t *testing.T) {
 	}
 }
 
-func TestDoomed(t *testing.T) {
-	c := fake.NewClientBuilder().WithObjects(newNode("doomed", true), newNode("stays", false)).Build()
-	for name, want := range map[string]bool{"doomed": true, "stays": false, "gone": false, "": false} {
-		if got := (&Replica{NodeName: name, Nodes: c}).doomed(t.Context()); got != want {
+func TestNodeTerminating(t *testing.T) {
+	c := fake.NewClientBuilder().WithObjects(newNode("terminating", true), newNode("stays", false)).Build()
+	for name, want := range map[string]bool{"terminating": true, "stays": false, "gone": false, "": false} {
+		if got := (&Replica{NodeName: name, Nodes: c}).nodeTerminating(t.Context()); got != want {
 			t.Errorf("node %q: %v", name, got)
 		}
 	}

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// The manager of node-termination-operator: it hears that EC2 instances are about
+// The manager of node-termination-operator: it receives that EC2 instances are about
 // to go away and gets the pods off their nodes in time.
 package main
 
@@ -33,6 +33,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	ctrlmanager "sigs.k8s.io/controller-runtime/pkg/manager"
 	"sigs.k8s.io/controller-runtime/pkg/metrics/filters"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
@@ -169,35 +170,19 @@ func run() error {
 
 	ctx, stop := context.WithCancel(ctrl.SetupSignalHandler())
 	defer stop()
-	replica := &leader.Replica{NodeName: os.Getenv("NODE_NAME"), Pod: ownPod(), Log: log.WithName("leader")}
-	manager, err := newManager(config, o, replica)
+	var replica *leader.Replica // the lock of the manager asks for it once it is started
+	manager, err := newManager(config, o, log, func(ctx context.Context) bool { return replica.NodeTerminating(ctx) })
 	if err != nil {
 		return err
 	}
-	replica.Nodes, replica.Live = manager.GetClient(), manager.GetAPIReader()
+	replica = &leader.Replica{
+		NodeName: os.Getenv("NODE_NAME"), Pod: ownPod(), Nodes: manager.GetClient(), Live: manager.GetAPIReader(), Log: log.WithName("leader"),
+	}
 	if o.leaderElection {
 		replica.Stop = stop
 	}
-	if err := manager.Add(replica); err != nil {
-		return fmt.Errorf("cannot add what tells who leads: %w", err)
-	}
-	if err := manager.GetFieldIndexer().IndexField(ctx, &corev1.Node{}, ec2node.InstanceIDIndex, ec2node.IndexByInstanceID); err != nil {
-		return fmt.Errorf("cannot index nodes: %w", err)
-	}
-	reconciler := &termination.Reconciler{Client: manager.GetClient(), Live: manager.GetAPIReader(), Replica: replica, Clock: clock.RealClock{}}
-	reconciler.Cloud = awsapi.New(awsapi.Options{Log: log.WithName("aws"), Notify: reconciler.Wake})
-	reconciler.Webhooks = &webhook.Resolver{Reader: manager.GetClient(), Namespace: o.leaderElectionNamespace}
-	if err := addTermination(manager, reconciler); err != nil {
+	if err := addControllers(ctx, manager, o, log, replica); err != nil {
 		return err
-	}
-	if err := addPolicy(manager, reconciler, o, log); err != nil {
-		return err
-	}
-	annotations := manual.Reconciler{
-		Cache: manager.GetCache(), Live: manager.GetAPIReader(), Client: manager.GetClient(), Clock: clock.RealClock{},
-	}
-	if err := annotations.SetupWithManager(manager); err != nil {
-		return fmt.Errorf("cannot set up the controller of annotations: %w", err)
 	}
 	err = errors.Join(manager.AddHealthzCheck("ping", healthz.Ping), manager.AddReadyzCheck("ping", healthz.Ping))
 	if err != nil {
@@ -209,13 +194,13 @@ func run() error {
 	return nil
 }
 
-// ownPod is empty if the manager runs in none.
+// ownPod returns the pod that the manager runs in, empty if it runs in none.
 func ownPod() types.NamespacedName {
 	return types.NamespacedName{Namespace: os.Getenv("POD_NAMESPACE"), Name: os.Getenv("POD_NAME")}
 }
 
-func newManager(config *rest.Config, o options, replica *leader.Replica) (ctrl.Manager, error) {
-	lock, err := replica.Lock(config, o.leaderElectionNamespace, renewDeadline/2)
+func newManager(config *rest.Config, o options, log logr.Logger, nodeTerminating func(context.Context) bool) (ctrl.Manager, error) {
+	lock, err := leader.NewLock(config, o.leaderElectionNamespace, renewDeadline/2, log.WithName("leader"), nodeTerminating)
 	if err != nil {
 		return nil, err
 	}
@@ -259,49 +244,59 @@ func newManager(config *rest.Config, o options, replica *leader.Replica) (ctrl.M
 	return manager, nil
 }
 
-// addTermination sets up the road from a NodeTermination to a drained node.
-func addTermination(manager ctrl.Manager, reconciler *termination.Reconciler) error {
+// addControllers builds each part once and adds it to the manager: from policies to
+// NodeTerminations, and from these to drained nodes.
+func addControllers(ctx context.Context, manager ctrl.Manager, o options, log logr.Logger, replica *leader.Replica) error {
+	if err := manager.GetFieldIndexer().IndexField(ctx, &corev1.Node{}, ec2node.InstanceIDIndex, ec2node.IndexByInstanceID); err != nil {
+		return fmt.Errorf("cannot index nodes: %w", err)
+	}
 	pods, err := drain.NewClient(manager.GetConfig(), manager.GetHTTPClient())
 	if err != nil {
 		return fmt.Errorf("cannot set up the client for pods: %w", err)
 	}
-	reconciler.Dispatcher = webhook.NewDispatcher(reconciler.Wake)
-	reconciler.Sender = webhook.NewSender(clock.RealClock{})
-	reconciler.Announcer = termination.NewAnnouncer(manager.GetEventRecorder(v1alpha1.FieldManager))
-	reconciler.Watches = drain.NewPodWatcher(pods, reconciler.WakeNode)
-	reconciler.Executor = drain.NewExecutor(drain.ExecutorOptions{
-		Client: pods, Budgets: manager.GetCache(), StillExists: reconciler.Watches.Has, OnEvicted: reconciler.Told, Notify: reconciler.Wake,
+	local := &termination.LocalState{}
+	queue := termination.NewQueue(manager.GetCache(), local, log, clock.RealClock{})
+	events := termination.NewEventRecorder(manager.GetEventRecorder(v1alpha1.FieldManager), manager.GetCache(), local, clock.RealClock{})
+	aws := awsapi.New(awsapi.Options{Log: log.WithName("aws"), Notify: queue.Wake})
+	watcher := drain.NewPodWatcher(pods, queue.WakeNode)
+	executor := drain.NewExecutor(drain.ExecutorOptions{
+		Client: pods, Budgets: manager.GetCache(), StillExists: watcher.Has, OnEvicted: events.OnEvicted, Notify: queue.Wake,
 	})
-	if err := errors.Join(manager.Add(reconciler.Cloud), manager.Add(reconciler.Dispatcher), manager.Add(reconciler.Watches), manager.Add(reconciler.Executor)); err != nil {
-		return fmt.Errorf("cannot add the drain: %w", err)
+	dispatcher := webhook.NewDispatcher(queue.Wake)
+	webhooks := &webhook.Resolver{Reader: manager.GetClient(), Namespace: o.leaderElectionNamespace}
+	terminations, err := termination.New(termination.Options{
+		Client: manager.GetClient(), Live: manager.GetAPIReader(), Queue: queue, Local: local, Events: events, Executor: executor, Watcher: watcher,
+		AWS: aws, Dispatcher: dispatcher, Sender: webhook.NewSender(clock.RealClock{}), Webhooks: webhooks, Replica: replica,
+		Log: log, Clock: clock.RealClock{},
+	})
+	if err != nil {
+		return err
 	}
-	if err := reconciler.SetupWithManager(manager); err != nil {
-		return fmt.Errorf("cannot set up the termination controller: %w", err)
-	}
-	return nil
-}
-
-// addPolicy sets up the road from a policy to NodeTerminations.
-func addPolicy(manager ctrl.Manager, shared *termination.Reconciler, o options, log logr.Logger) error {
 	queues := sqs.NewConsumers(sqs.Options{
 		Cache: manager.GetCache(), Live: manager.GetAPIReader(), Client: manager.GetClient(), Log: log.WithName("sqs"), Clock: clock.RealClock{},
 		Nodes: manager.GetCache(),
 		NewAdopter: func(queue sqs.AdoptedQueue) sqs.Adopter {
 			return lifecyclehook.NewAdopter(lifecyclehook.AdopterOptions{
-				Queue: queue, AWS: shared.Cloud, Cache: manager.GetCache(), Log: queue.Log, Clock: clock.RealClock{},
+				Queue: queue, AWS: aws, Cache: manager.GetCache(), Log: queue.Log, Clock: clock.RealClock{},
 			})
 		},
 	})
-	if err := manager.Add(queues); err != nil {
-		return fmt.Errorf("cannot add the queue consumers: %w", err)
-	}
-	reconciler := &policy.Reconciler{
+	policies := &policy.Reconciler{
 		Client: manager.GetClient(), Live: manager.GetAPIReader(), Queues: queues, Clock: clock.RealClock{},
-		Webhooks: shared.Webhooks, WatcherImage: o.watcherImage,
-		Pod: ownPod(),
+		Webhooks: webhooks, WatcherImage: o.watcherImage, Pod: ownPod(),
 	}
-	if err := reconciler.SetupWithManager(manager); err != nil {
-		return fmt.Errorf("cannot set up the policy controller: %w", err)
+	annotations := &manual.Reconciler{
+		Cache: manager.GetCache(), Live: manager.GetAPIReader(), Client: manager.GetClient(), Clock: clock.RealClock{},
+	}
+	for _, part := range []ctrlmanager.Runnable{replica, aws, watcher, executor, dispatcher, queues} {
+		if err := manager.Add(part); err != nil {
+			return fmt.Errorf("cannot add the %T: %w", part, err)
+		}
+	}
+	for _, controller := range []interface{ SetupWithManager(ctrl.Manager) error }{terminations, policies, annotations} {
+		if err := controller.SetupWithManager(manager); err != nil {
+			return fmt.Errorf("cannot set up the controller %T: %w", controller, err)
+		}
 	}
 	return nil
 }

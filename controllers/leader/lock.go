@@ -25,10 +25,12 @@ import (
 // from the moment at which they could take it. They need a second or two.
 const deferDuration = 10 * time.Second
 
-// Lock returns the lease in a namespace, by which the replicas agree on the one that
-// acts. timeout bounds each of the calls for it. Unlike controller-runtime's own
-// it emits no Kubernetes events: the log says which replica leads, and the lease does.
-func (r *Replica) Lock(config *rest.Config, namespace string, timeout time.Duration) (resourcelock.Interface, error) {
+// NewLock returns the lease in a namespace, by which the replicas agree on the one that
+// acts. timeout bounds each of the calls for it. nodeTerminating is asked, once the lease
+// is, whether this replica's own node is being terminated: see Replica.NodeTerminating.
+// Unlike controller-runtime's own it emits no Kubernetes events: the log says who leads,
+// and the lease does.
+func NewLock(config *rest.Config, namespace string, timeout time.Duration, log logr.Logger, nodeTerminating func(context.Context) bool) (resourcelock.Interface, error) {
 	hostname, err := os.Hostname()
 	if err != nil {
 		return nil, fmt.Errorf("cannot name this replica: %w", err)
@@ -44,7 +46,7 @@ func (r *Replica) Lock(config *rest.Config, namespace string, timeout time.Durat
 		Client:     client,
 		LockConfig: resourcelock.ResourceLockConfig{Identity: hostname + "_" + string(uuid.NewUUID())},
 	}
-	return &deferringLock{Interface: lease, nodeTerminating: r.nodeTerminating, clock: clock.RealClock{}, log: r.Log}, nil
+	return &deferringLock{Interface: lease, nodeTerminating: nodeTerminating, clock: clock.RealClock{}, log: log}, nil
 }
 
 // deferringLock keeps a replica whose node is terminating from campaigning for

@@ -192,7 +192,7 @@ func TestLeaseThatCannotBeRead(t *testing.T) {
 // end every watch of the manager within seconds.
 func TestLockLeavesTheConfigurationAlone(t *testing.T) {
 	config := &rest.Config{Host: "https://127.0.0.1:1", UserAgent: "manager"}
-	if _, err := (&Replica{}).Lock(config, "default", time.Second); err != nil {
+	if _, err := NewLock(config, "default", time.Second, funcr.New(func(string, string) {}, funcr.Options{}), (&Replica{}).NodeTerminating); err != nil {
 		t.Fatal(err)
 	}
 	if config.Timeout != 0 || config.UserAgent != "manager" {

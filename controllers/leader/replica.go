@@ -98,8 +98,8 @@ func (r *Replica) canLead(ctx context.Context, pod *corev1.Pod) bool {
 		pod.Spec.NodeName != r.NodeName && r.nodeStays(ctx, pod.Spec.NodeName)
 }
 
-// nodeTerminating reports whether the replica's own node is known to be terminating.
-func (r *Replica) nodeTerminating(ctx context.Context) bool {
+// NodeTerminating reports whether the replica's own node is known to be terminating.
+func (r *Replica) NodeTerminating(ctx context.Context) bool {
 	if r.NodeName == "" {
 		return false
 	}

@@ -143,7 +143,7 @@ func TestIsSelf(t *testing.T) {
 func TestNodeTerminating(t *testing.T) {
 	c := fake.NewClientBuilder().WithObjects(newNode("terminating", true), newNode("stays", false)).Build()
 	for name, want := range map[string]bool{"terminating": true, "stays": false, "gone": false, "": false} {
-		if got := (&Replica{NodeName: name, Nodes: c}).nodeTerminating(t.Context()); got != want {
+		if got := (&Replica{NodeName: name, Nodes: c}).NodeTerminating(t.Context()); got != want {
 			t.Errorf("node %q: %v", name, got)
 		}
 	}

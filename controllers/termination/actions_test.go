@@ -37,7 +37,7 @@ func TestLoadBalancersAreToldBeforeThePods(t *testing.T) {
 		t.Errorf("waits, but the node is not excluded and cordoned: %v", node.Labels)
 	}
 	if left := s.left(0); len(left) != 2 {
-		t.Errorf("pods were told to go before load balancers had their time: %v are left", left)
+		t.Errorf("pods were evicted before load balancers had their time: %v are left", left)
 	}
 	nt = s.until(nt, v1alpha1.StateCompleted)
 	if took := nt.Status.DrainStartTime.Sub(nt.Status.StartTime.Time); took < 4*time.Second {
@@ -84,7 +84,7 @@ func TestDryRunChangesNothing(t *testing.T) {
 	cluster.Get(t).CreatePods(t, s.ns, s.nodes[0].Name, 3)
 	nt := s.until(s.terminate(0, notice("a", 2*time.Minute)), v1alpha1.StateDryRun)
 	ready := meta.FindStatusCondition(nt.Status.Conditions, v1alpha1.ConditionReady)
-	for _, part := range []string{"cordon the node", "nodetermination.dev/spot-interruption", "tell 3 pods to go"} {
+	for _, part := range []string{"cordon the node", "nodetermination.dev/spot-interruption", "evict 3 pods"} {
 		if !strings.Contains(ready.Message, part) {
 			t.Errorf("message %q does not say %q", ready.Message, part)
 		}

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package termination turns a NodeTermination into a drained node. A reconcile
-// is a list of phases over one scope with one status write at the end; what
-// takes time is left to the drain executor or to another look later, so a
-// restart continues where the last process stopped.
+// is a list of phases over one scope with one status write; what takes time is
+// left to the drain executor or to another look later, so a restart continues
+// where the last process stopped.
 //
 // +kubebuilder:rbac:groups=nodetermination.dev,resources=nodeterminations,verbs=list;watch;patch;delete
 // +kubebuilder:rbac:groups=nodetermination.dev,resources=nodeterminations/status,verbs=patch
@@ -18,62 +18,30 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/go-logr/logr"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/utils/clock"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/util/workqueue"
+	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/nodetermination/operator/api/v1alpha1"
-	"github.com/nodetermination/operator/controllers/awsapi"
-	"github.com/nodetermination/operator/controllers/drain"
-	"github.com/nodetermination/operator/controllers/leader"
-	"github.com/nodetermination/operator/controllers/webhook"
 )
 
-// conflictRetry is how soon a reconcile that lost a race of writes is tried again.
-const conflictRetry = 50 * time.Millisecond
-
-// Reconciler drains the nodes that NodeTerminations are about.
-type Reconciler struct {
-	// Client reads from the manager's cache, in which Nodes are indexed by
-	// ec2node.InstanceIDIndex, and writes.
-	Client client.Client
-	// Live reads from the API server.
-	Live client.Reader
-	// Executor tells pods to go.
-	Executor *drain.Executor
-	// Watches follow the pods of the nodes being drained.
-	Watches *drain.PodWatcher
-	// Cloud asks Auto Scaling and EC2.
-	Cloud *awsapi.Client
-	// Dispatcher notifies webhooks through Sender, Webhooks reads what they refer to.
-	Dispatcher *webhook.Dispatcher
-	Sender     *webhook.Sender
-	Webhooks   *webhook.Resolver
-	// Announcer emits events of Kubernetes.
-	Announcer *Announcer
-	// Replica is this process, whose pod goes last.
-	Replica *leader.Replica
-	// Clock tells the time.
-	Clock clock.PassiveClock
-
-	log    logr.Logger
-	wake   wake
-	memory memory
-	pace   pace
-}
-
-// phase is one step of a reconcile; it reports whether the reconcile ends here.
-type phase func(*Reconciler, context.Context, *scope) (done bool, err error)
-
-// phases in order: first what is true, then what is wanted, then what is done about it.
-var phases = []phase{
+// act lists what finds out what is true, decides, and changes the node and its pods. The
+// first phase that does not continue, or fails, ends the list.
+var act = []func(*Reconciler, context.Context, *scope) (verdict, error){
 	(*Reconciler).identify,
 	(*Reconciler).returnToService,
 	(*Reconciler).classify,
 	(*Reconciler).govern,
-	(*Reconciler).noticeHooks,
+	(*Reconciler).trackHooks,
 	(*Reconciler).decide,
 	(*Reconciler).requireTag,
 	(*Reconciler).dryRun,
@@ -85,92 +53,129 @@ var phases = []phase{
 	(*Reconciler).drain,
 }
 
+// report lists what follows from that, whatever came of it. The status is then written.
+var report = []func(*Reconciler, context.Context, *scope){
+	(*Reconciler).updateLocal,
+	(*Reconciler).callHooks,
+	(*Reconciler).complete,
+	(*Reconciler).notify,
+	(*Reconciler).stopIdleDrain,
+	(*Reconciler).releaseBudget,
+	(*Reconciler).summarize,
+}
+
+// cleanup lists what has to wait for the status to be written. The first phase that fails
+// ends the list.
+var cleanup = []func(*Reconciler, context.Context, *scope) error{
+	(*Reconciler).recordEvents,
+	(*Reconciler).measure,
+	(*Reconciler).prune,
+	(*Reconciler).expire,
+}
+
 // Reconcile brings one termination a step further.
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
-	result, err := r.step(ctx, req)
+	result, err := r.reconcile(ctx, req.NamespacedName)
 	if !errors.Is(ctx.Err(), context.Canceled) { // else the process ends
-		r.complain(req.Name, err)
+		r.logOnce(req.Name, err)
 	}
 	return result, err
 }
 
-func (r *Reconciler) step(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
-	before := &v1alpha1.NodeTermination{}
-	if err := r.Client.Get(ctx, req.NamespacedName, before); err != nil {
-		if apierrors.IsNotFound(err) {
-			return ctrl.Result{}, r.undo(ctx, req.Name)
+func (r *Reconciler) reconcile(ctx context.Context, key types.NamespacedName) (ctrl.Result, error) {
+	s, err := r.read(ctx, key)
+	switch {
+	case err != nil:
+		return ctrl.Result{}, err
+	case s == nil:
+		return ctrl.Result{}, r.undo(ctx, key.Name)
+	}
+	if r.act(ctx, s) == postponed {
+		return r.result(s, s.err)
+	}
+	for _, phase := range report {
+		phase(r, ctx, s)
+	}
+	err = r.writeStatus(ctx, s)
+	for _, phase := range cleanup {
+		if err == nil {
+			err = phase(r, ctx, s)
 		}
-		return ctrl.Result{}, fmt.Errorf("cannot read NodeTermination %s: %w", req.Name, err)
+	}
+	return r.result(s, errors.Join(s.err, client.IgnoreNotFound(err))) // its deletion brings us back
+}
+
+// read reads what a reconcile is about; nil if the NodeTermination was deleted.
+func (r *Reconciler) read(ctx context.Context, key types.NamespacedName) (*scope, error) {
+	nt := &v1alpha1.NodeTermination{}
+	if err := r.Client.Get(ctx, key, nt); apierrors.IsNotFound(err) {
+		return nil, nil
+	} else if err != nil {
+		return nil, fmt.Errorf("cannot read NodeTermination %s: %w", key.Name, err)
 	}
 	var policies v1alpha1.NodeTerminationPolicyList
 	if err := r.Client.List(ctx, &policies); err != nil {
-		return ctrl.Result{}, fmt.Errorf("cannot list policies: %w", err)
+		return nil, fmt.Errorf("cannot list policies: %w", err)
 	}
-	s := &scope{now: r.Clock.Now(), nt: before.DeepCopy(), policies: policies.Items}
+	s := &scope{now: r.Clock.Now(), before: nt, nt: nt.DeepCopy(), policies: policies.Items}
 	renameOldValues(&s.nt.Status)
-	err := r.run(ctx, s)
-	r.memory.change(s.nt.Name, func(known *remembered) {
-		known.subject = s.subject()
-		if s.policy != nil {
-			_, known.emits = s.policy.Spec.EmitsEvents()
+	return s, nil
+}
+
+// act goes through the phases of act.
+func (r *Reconciler) act(ctx context.Context, s *scope) (v verdict) {
+	for _, phase := range act {
+		if v, s.err = phase(r, ctx, s); v != proceed || s.err != nil {
+			return v
 		}
-	})
-	if !s.unsettled { // what it would find out could not be written down
-		r.attend(ctx, s)
 	}
-	s.conclude()
-	r.tell(s, before)
-	if err == nil && !s.draining {
-		r.stopDrain(s.nt.Name)
-	}
-	r.keepPace(s)
-	s.sumUp(err)
-	err = errors.Join(err, r.writeStatus(ctx, s, before))
-	if err == nil && !s.unsettled {
-		err = r.prune(ctx, s)
-	}
-	if err == nil && !s.unsettled {
-		err = r.expire(ctx, s)
-	}
+	return ended
+}
+
+// result returns when and with which priority to look again; after an error that is after
+// a back-off.
+func (r *Reconciler) result(s *scope, err error) (ctrl.Result, error) {
 	if apierrors.IsConflict(err) {
 		s.lookAgain(s.now.Add(conflictRetry))
 		err = nil
 	}
-	return r.result(s, err), err
+	result := ctrl.Result{Priority: ptr.To(priority(s.decision.deadline, s.now, s.nt.Status.StartTime != nil))}
+	if !s.next.IsZero() && err == nil {
+		result.RequeueAfter = max(s.next.Sub(s.now), time.Millisecond)
+	}
+	return result, err
 }
 
-// run goes through the phases until one of them ends the reconcile.
-func (r *Reconciler) run(ctx context.Context, s *scope) error {
-	for _, phase := range phases {
-		if done, err := phase(r, ctx, s); done || err != nil {
-			return err
-		}
-	}
-	return nil
-}
+const (
+	// workers bounds the reconciles under way. They only wait for the API
+	// server's answers; evictions and watches do not hold one.
+	workers = 16
+	// maxRetryDelay bounds the back-off after errors: a deadline is two minutes away.
+	maxRetryDelay = 5 * time.Second
+	minRetryDelay = 50 * time.Millisecond
+	// reconcileTimeout bounds one reconcile with all its calls.
+	reconcileTimeout = 30 * time.Second
+)
 
-// keepPace lets others drain once this one does not.
-func (r *Reconciler) keepPace(s *scope) {
-	switch {
-	case s.waits != "":
-	case s.begins && !s.finished() && !s.ending:
-	default:
-		r.wakeNext(r.pace.forget(s.nt.Name))
+// SetupWithManager makes the reconciler one of the manager's controllers, and the
+// terminations in the manager's cache metrics.
+func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
+	cache := mgr.GetCache()
+	if err := metrics.Registry.Register(&terminationCollector{client: cache, clock: r.Clock, elected: mgr.Elected()}); err != nil {
+		return fmt.Errorf("cannot register the metrics of terminations: %w", err)
 	}
-}
-
-// wakeNext wakes a drain that waited for a place, if there is one.
-func (r *Reconciler) wakeNext(name string) {
-	if name != "" {
-		r.Wake(name)
-	}
-}
-
-// suspend is the phase that stops a termination where it is.
-func (r *Reconciler) suspend(_ context.Context, s *scope) (bool, error) {
-	if s.finished() || !s.suspended() {
-		return false, nil
-	}
-	s.settle(v1alpha1.StateSuspended, "spec.suspend is true: nothing more is changed until it is false again")
-	return true, nil
+	return ctrl.NewControllerManagedBy(mgr).
+		Named("termination").
+		WatchesRawSource(source.Kind(cache, &v1alpha1.NodeTermination{}, byDeadline(r.Queue, r.Queue.ofTermination))).
+		WatchesRawSource(source.Kind(cache, &corev1.Node{}, byDeadline(r.Queue, r.Queue.ofNode), nodeChanges)).
+		WatchesRawSource(source.Kind(cache, &v1alpha1.NodeTerminationPolicy{}, byDeadline(r.Queue, r.Queue.ofPolicy), predicate.TypedGenerationChangedPredicate[*v1alpha1.NodeTerminationPolicy]{})).
+		WatchesRawSource(r.Queue).
+		WithOptions(controller.Options{
+			MaxConcurrentReconciles: workers,
+			ReconciliationTimeout:   reconcileTimeout,
+			EnableWarmup:            ptr.To(true), // a new leader knows the cluster already
+			LogConstructor:          r.controllerLog,
+			RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](minRetryDelay, maxRetryDelay),
+		}).
+		Complete(r)
 }

@@ -69,7 +69,7 @@ func TestWrongPairIsRefused(t *testing.T) {
 		}
 	}
 	if len(s.left(0)) != 1 {
-		t.Error("a pod was told to go")
+		t.Error("a pod was evicted")
 	}
 }
 
@@ -128,7 +128,7 @@ func TestMaintenanceDrainsBeforeItsTime(t *testing.T) {
 	s.until(nt, v1alpha1.StateCompleted)
 }
 
-func TestFinishedTerminationHearsOfANewEvent(t *testing.T) {
+func TestFinishedTerminationReceivesANewEvent(t *testing.T) {
 	t.Parallel()
 	s := newSetting(t, 1, nil)
 	cluster.Get(t).CreatePods(t, s.ns, s.nodes[0].Name, 2)

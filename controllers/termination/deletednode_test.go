@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
@@ -24,8 +25,8 @@ func (s *setting) dropPolicy(nt *v1alpha1.NodeTermination) {
 	s.until(nt, v1alpha1.StatePolicyGone)
 }
 
-// What AWS calls off is undone, whether or not the policy is still there.
-func TestCallingOffNeedsNoPolicy(t *testing.T) {
+// What AWS cancels is reverted, whether or not the policy is still there.
+func TestCancellationNeedsNoPolicy(t *testing.T) {
 	t.Parallel()
 	s := newSetting(t, 1, func(spec *v1alpha1.NodeTerminationPolicySpec) {
 		spec.Node = &v1alpha1.NodeActions{Taint: &v1alpha1.NodeTaint{Effect: "NoSchedule"}, LoadBalancers: v1alpha1.LoadBalancersExclude}
@@ -45,7 +46,7 @@ func TestCallingOffNeedsNoPolicy(t *testing.T) {
 		t.Errorf("pods %+v, want one that nothing blocks any more", pods)
 	}
 	if len(s.left(0)) != 1 {
-		t.Error("the pod was told to go")
+		t.Error("the pod was evicted")
 	}
 }
 
@@ -111,14 +112,14 @@ func TestReplacedNodeWhosePodsWereNeverCounted(t *testing.T) {
 		v1alpha1.StateFailed:    nil,
 		v1alpha1.StateCompleted: {Total: ptr.To[int32](3), Evicted: ptr.To[int32](3), Remaining: ptr.To[int32](0)},
 	} {
-		s := &scope{nt: &v1alpha1.NodeTermination{}, policy: &v1alpha1.NodeTerminationPolicy{}, replaced: true, now: t0}
+		s := &scope{nt: &v1alpha1.NodeTermination{}, policy: &v1alpha1.NodeTerminationPolicy{}, successor: &corev1.Node{}, now: t0}
 		s.nt.Spec.Events = []v1alpha1.Event{notice("a", 2*time.Minute)}
 		s.nt.Status = v1alpha1.NodeTerminationStatus{
 			Node:   &v1alpha1.NodeReference{},
 			Events: []v1alpha1.EventStatus{{ID: "a", State: v1alpha1.EventActive}}, DrainStartTime: ptr.To(now(0)), Pods: pods,
 		}
 		s.decision.action = v1alpha1.ActionCordonAndDrain
-		if gone, err := (&Reconciler{}).endWithNode(t.Context(), s); !gone || err != nil || s.state != state {
+		if gone, err := (&Reconciler{}).endWithNode(t.Context(), s); gone != ended || err != nil || s.state != state {
 			t.Errorf("with pods %+v it ended as %s, %v, want %s", pods, s.state, err, state)
 		}
 	}

@@ -8,12 +8,12 @@ import (
 	"slices"
 	"time"
 
-	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 
 	"github.com/nodetermination/operator/api/v1alpha1"
 	"github.com/nodetermination/operator/controllers/drain"
+	ec2node "github.com/nodetermination/operator/controllers/node"
 )
 
 // safetyLook is when a drain is looked at again though nothing is known to have
@@ -29,138 +29,123 @@ const arrivalTime = 2 * time.Second
 // known, which is usually a matter of milliseconds and saves a write for each node.
 const settleTime = time.Second
 
-// drain is the phase that makes the pods leave.
-func (r *Reconciler) drain(ctx context.Context, s *scope) (bool, error) {
+// drain is the phase that has the pods evicted.
+func (r *Reconciler) drain(ctx context.Context, s *scope) (verdict, error) {
 	switch {
 	case s.finished():
 	case s.decision.action == v1alpha1.ActionIgnore:
-		s.settle(v1alpha1.StateIgnored, s.decision.ignores)
+		s.setState(v1alpha1.StateIgnored, s.decision.ignores)
 	case s.decision.action == v1alpha1.ActionCordon:
 		s.condition(v1alpha1.ConditionDrained, false, v1alpha1.ReasonNotRequested, "no drain was asked for")
-		s.settle(v1alpha1.StateCordoned, fmt.Sprintf("policy %s cordons for %s; the pods are left alone", s.policy.Name, s.decision.cause))
+		s.setState(v1alpha1.StateCordoned, fmt.Sprintf("policy %s cordons for %s; the pods are left alone", s.policy.Name, s.decision.cause))
 	case s.now.Before(s.decision.drainAt):
-		message := "the drain begins at " + inClock(s.decision.drainAt)
+		message := "the drain begins at " + formatTime(s.decision.drainAt)
 		s.condition(v1alpha1.ConditionDrained, false, v1alpha1.ReasonScheduled, message)
-		s.settle(v1alpha1.StateScheduled, message)
+		s.setState(v1alpha1.StateScheduled, message)
 		s.lookAgain(s.decision.drainAt)
-	case !s.begins:
-		s.wait(s.waits)
-	case s.podsGone() && s.was(v1alpha1.StateCompleting):
-		s.finish(v1alpha1.StateCompleted, meta.FindStatusCondition(s.nt.Status.Conditions, v1alpha1.ConditionDrained).Message)
-	case s.podsGone():
-		return true, r.drainAgain(ctx, s)
-	case s.now.Before(s.balanced()):
-		s.wait("load balancers have until " + inClock(s.balanced()) + " to stop sending to the node")
-		s.lookAgain(s.balanced())
+	case !s.admission.admitted:
+		s.wait(s.admission.pending)
+	case s.drained() != nil && s.was(v1alpha1.StateCompleting):
+		s.finish(v1alpha1.StateCompleted, s.drained().Message)
+	case s.drained() != nil:
+		return r.verifyDrained(ctx, s)
+	case s.now.Before(s.excludedUntil()):
+		s.wait("load balancers have until " + formatTime(s.excludedUntil()) + " to stop sending to the node")
+		s.lookAgain(s.excludedUntil())
 	default:
-		return true, r.evict(ctx, s)
+		return r.evict(ctx, s)
 	}
-	return true, nil
+	return ended, nil
 }
 
 // wait says what a drain that could begin waits for.
-func (s *scope) wait(why string) {
-	s.condition(v1alpha1.ConditionDrained, false, v1alpha1.ReasonWaiting, why)
-	s.settle(v1alpha1.StateWaiting, why)
+func (s *scope) wait(reason string) {
+	s.condition(v1alpha1.ConditionDrained, false, v1alpha1.ReasonWaiting, reason)
+	s.setState(v1alpha1.StateWaiting, reason)
 }
 
-// balanced is when load balancers have had the time to pass the node over: the
-// policy's delay after we told them, and half of the time before a hard deadline at most.
-func (s *scope) balanced() time.Time {
+// excludedUntil returns until when load balancers have the time to exclude the node: the
+// policy's delay after they were told, and half of the time before a hard deadline at most.
+func (s *scope) excludedUntil() time.Time {
 	delay, _ := s.policy.Spec.ExcludesFromLoadBalancers()
-	m, _ := marksOn(s.node)
-	if m.ExcludedSince == 0 || s.was(v1alpha1.StateDraining) {
+	applied, _ := ec2node.AppliedOn(s.node)
+	if applied.ExcludedSince == 0 || s.was(v1alpha1.StateDraining) {
 		return time.Time{}
 	}
-	since := time.Unix(m.ExcludedSince, 0)
+	since := time.Unix(applied.ExcludedSince, 0)
 	if !s.decision.deadline.IsZero() {
 		delay = min(delay, s.decision.deadline.Sub(since)/2)
 	}
 	return since.Add(delay)
 }
 
-// inClock is a time for people.
-func inClock(at time.Time) string {
-	return at.UTC().Format(time.RFC3339)
-}
-
-// drainAgain is for a node that was drained before another event was heard. If it
+// verifyDrained is for a node that was drained before another event was received. If it
 // is still empty the record stays as it was.
-func (r *Reconciler) drainAgain(ctx context.Context, s *scope) error {
-	pods, err := r.Watches.List(ctx, s.node.Name)
+func (r *Reconciler) verifyDrained(ctx context.Context, s *scope) (verdict, error) {
+	pods, err := r.Watcher.List(ctx, s.node.Name)
 	if err != nil {
-		return err
+		return ended, err
 	}
-	plan, err := r.plan(s, pods)
+	plan, err := r.plan(s, pods, false)
 	if err != nil {
-		return err
+		return ended, err
 	}
 	if !plan.Done {
 		return r.evict(ctx, s)
 	}
-	drained := meta.FindStatusCondition(s.nt.Status.Conditions, v1alpha1.ConditionDrained)
-	s.endedAt = drained.LastTransitionTime.DeepCopy()
-	s.finish(v1alpha1.StateCompleted, drained.Message)
-	return nil
+	s.finish(v1alpha1.StateCompleted, s.drained().Message)
+	return ended, nil
 }
 
-// startDrain begins or goes on to drain, and is whether that is news to this process.
+// startDrain begins or goes on to drain, and reports whether that is news to this process.
 func (r *Reconciler) startDrain(s *scope) (news bool) {
-	s.draining = true
 	if s.nt.Status.DrainStartTime == nil || !s.was(v1alpha1.StateDraining) {
 		// Also after a suspension or another end: the time that a drain may take begins anew.
-		s.nt.Status.DrainStartTime = &metav1.Time{Time: s.now.Truncate(time.Second)} // as the API keeps it
+		s.nt.Status.DrainStartTime = s.drainStart()
 	}
-	s.settle(v1alpha1.StateDraining, "finding the pods of the node")
+	s.setState(v1alpha1.StateDraining, "finding the pods of the node")
 	s.condition(v1alpha1.ConditionDrained, false, v1alpha1.ReasonDraining, s.message)
-	news = r.memory.follow(s.nt.Name, s.node.Name)
-	r.Watches.Watch(s.node.Name)
+	news = r.Local.startDrain(s.nt.Name, s.node.Name)
+	r.Watcher.Watch(s.node.Name)
 	return news
 }
 
+// drainStart returns the time of a drain that begins now, as the API keeps it.
+func (s *scope) drainStart() *metav1.Time {
+	return &metav1.Time{Time: s.now.Truncate(time.Second)}
+}
+
 // evict plans what to do about the pods now and hands it to the executor.
-func (r *Reconciler) evict(ctx context.Context, s *scope) error {
+func (r *Reconciler) evict(ctx context.Context, s *scope) (verdict, error) {
 	news := r.startDrain(s)
-	pods, synced := r.Watches.Pods(s.node.Name)
+	pods, synced := r.Watcher.Pods(s.node.Name)
 	if !synced {
-		s.unsettled = news
 		s.lookAgain(s.now.Add(settleTime))
-		return r.Watches.Err(s.node.Name)
+		if news {
+			return postponed, r.Watcher.Err(s.node.Name)
+		}
+		return ended, r.Watcher.Err(s.node.Name)
 	}
-	if err := r.gather(s, pods); err != nil {
-		return err
+	if err := r.notePods(s, pods); err != nil {
+		return ended, err
 	}
-	plan, err := r.plan(s, pods)
+	dead := r.dead(s)
+	plan, err := r.planLatest(ctx, s, pods, dead)
 	if err != nil {
-		return err
+		return ended, err
 	}
-	arriving := plan.Done && s.now.Before(s.lastArrival())
-	if !arriving && (plan.TimedOut || plan.Lost || plan.Done && !r.Watches.SawDeletion(s.node.Name)) {
-		// What is known may be older than the cordon: a drain is over, well or not, only
-		// by pods that were seen to leave since, or a look at the API server itself.
-		if pods, err = r.Watches.List(ctx, s.node.Name); err != nil {
-			return err
-		}
-		if plan, err = r.plan(s, pods); err != nil {
-			return err
-		}
-	}
-	s.count(plan.Counts)
-	s.recordUnblocked(plan.Unblocked)
-	r.recordCutShort(s)
-	s.nt.Status.Blocked = plan.Blocked
+	r.recordPlan(s, &plan)
+	arriving := s.arriving(&plan)
 	switch {
 	case plan.Done && !arriving:
-		farewell := s.farewell()
-		s.condition(v1alpha1.ConditionDrained, true, v1alpha1.ReasonPodsGone, farewell)
-		s.finish(v1alpha1.StateCompleted, farewell)
-	case plan.TimedOut:
-		s.giveUp(plan)
-	case plan.Lost && !s.policy.Spec.DeclaresOutOfService(): // else Kubernetes will soon delete them by force
-		s.giveUp(plan)
+		message := s.drainedMessage()
+		s.condition(v1alpha1.ConditionDrained, true, v1alpha1.ReasonPodsGone, message)
+		s.finish(v1alpha1.StateCompleted, message)
+	case plan.TimedOut, plan.Lost && !s.policy.Spec.DeclaresOutOfService(): // else Kubernetes will soon delete the lost ones by force
+		s.failDrain(&plan, dead)
 	default:
 		if err := r.handOver(ctx, &plan); err != nil {
-			return err
+			return ended, err
 		}
 		r.Executor.Set(s.nt.Name, plan.Actions)
 		s.lookAgain(plan.NextLook)
@@ -168,18 +153,39 @@ func (r *Reconciler) evict(ctx context.Context, s *scope) error {
 		if arriving {
 			s.lookAgain(s.lastArrival())
 		}
-		s.progress(plan.Counts)
+		s.reportProgress(plan.Counts)
 	}
-	return nil
+	return ended, nil
 }
 
-// lastArrival is until when pods may arrive that the scheduler was binding when the
+// planLatest plans with the pods as they are known. If that would end the drain, they are
+// listed anew: what is known may be older than the cordon, and a drain is over, well or
+// not, only by pods that were seen to be deleted since, or a list of the API server itself.
+func (r *Reconciler) planLatest(ctx context.Context, s *scope, pods []drain.Pod, dead bool) (drain.Plan, error) {
+	plan, err := r.plan(s, pods, dead)
+	done := plan.Done && !r.Watcher.SawDeletion(s.node.Name)
+	if err != nil || s.arriving(&plan) || !plan.TimedOut && !plan.Lost && !done {
+		return plan, err
+	}
+	if pods, err = r.Watcher.List(ctx, s.node.Name); err != nil {
+		return plan, err
+	}
+	return r.plan(s, pods, dead)
+}
+
+// arriving reports whether no pod is left, but one may arrive yet that the scheduler was
+// binding when the node was cordoned.
+func (s *scope) arriving(plan *drain.Plan) bool {
+	return plan.Done && s.now.Before(s.lastArrival())
+}
+
+// lastArrival returns until when pods may arrive that the scheduler was binding when the
 // node was cordoned.
 func (s *scope) lastArrival() time.Time {
 	return s.nt.Status.DrainStartTime.Add(arrivalTime)
 }
 
-// handOver keeps the plan from telling this very process to go, if another replica
+// handOver keeps the plan from evicting this very process, if another replica
 // can take over and do that.
 func (r *Reconciler) handOver(ctx context.Context, plan *drain.Plan) error {
 	own := slices.IndexFunc(plan.Actions, func(action drain.Action) bool { return r.Replica.IsSelf(action.Pod.Namespace, action.Pod.Name) })
@@ -193,11 +199,12 @@ func (r *Reconciler) handOver(ctx context.Context, plan *drain.Plan) error {
 	return err
 }
 
-func (r *Reconciler) plan(s *scope, pods []drain.Pod) (drain.Plan, error) {
+// plan plans the drain of a node with these pods. dead: see Reconciler.dead.
+func (r *Reconciler) plan(s *scope, pods []drain.Pod, dead bool) (drain.Plan, error) {
 	plan, err := drain.NewPlan(drain.Input{
 		Pods: pods, Drain: s.rules(), Deadline: s.decision.deadline,
 		Started: ptr.Deref(s.nt.Status.DrainStartTime, metav1.Time{}).Time, Now: s.now, Blockers: r.Executor.Blockers(s.nt.Name), Blocked: s.nt.Status.Blocked,
-		Own: func(pod drain.Pod) bool { return r.Replica.IsReplica(pod.Namespace, pod.Labels) }, NodeDead: s.dead,
+		Own: func(pod drain.Pod) bool { return r.Replica.IsReplica(pod.Namespace, pod.Labels) }, NodeDead: dead,
 	})
 	if err != nil {
 		return plan, fmt.Errorf("policy %s: %w", s.policy.Name, err)
@@ -205,7 +212,7 @@ func (r *Reconciler) plan(s *scope, pods []drain.Pod) (drain.Plan, error) {
 	return plan, nil
 }
 
-// rules are the policy's way to drain; every default, should the policy be gone.
+// rules returns the policy's way to drain; every default, should the policy be gone.
 func (s *scope) rules() *v1alpha1.DrainSpec {
 	if s.policy == nil {
 		return nil
@@ -213,14 +220,48 @@ func (s *scope) rules() *v1alpha1.DrainSpec {
 	return s.policy.Spec.Drain
 }
 
-// stopDrain calls off what the executor was to do and stops following the pods.
+// notePods notes which pods are to be evicted, when they are first known, for webhooks,
+// and what to say in Kubernetes events on them.
+func (r *Reconciler) notePods(s *scope, pods []drain.Pod) error {
+	if r.podsKnown(s) {
+		return nil
+	}
+	var names []string
+	if len(s.policy.Spec.Webhooks) > 0 {
+		evict, err := drain.PodsToEvict(pods, s.policy.Spec.Drain)
+		if err != nil {
+			return fmt.Errorf("policy %s: %w", s.policy.Name, err)
+		}
+		for i := range evict {
+			names = append(names, evict[i].Name)
+		}
+	}
+	r.Local.update(s.nt.Name, func(known *localRecord) {
+		known.podsSince, known.pods, known.events = s.nt.Status.DrainStartTime.Time, names, s.eventPolicy()
+	})
+	return nil
+}
+
+// podsKnown reports whether it is known which pods this drain has to evict.
+func (r *Reconciler) podsKnown(s *scope) bool {
+	return r.Local.get(s.nt.Name).podsSince.Equal(s.nt.Status.DrainStartTime.Time)
+}
+
+// stopIdleDrain is the phase that stops a drain that does not go on.
+func (r *Reconciler) stopIdleDrain(_ context.Context, s *scope) {
+	if s.err == nil && s.state != v1alpha1.StateDraining {
+		r.stopDrain(s.nt.Name)
+	}
+}
+
+// stopDrain cancels what the executor was to do and stops following the pods.
 func (r *Reconciler) stopDrain(name string) {
-	node, was := r.memory.unfollow(name)
+	node, was := r.Local.stopDrain(name)
 	if was {
 		r.Executor.Set(name, nil)
 	}
 	if node != "" {
-		r.Watches.Stop(node)
+		r.Watcher.Stop(node)
 	}
 }
 
@@ -242,8 +283,8 @@ func (s *scope) count(now drain.Counts) {
 	}
 }
 
-// progress says how far the drain is.
-func (s *scope) progress(now drain.Counts) {
+// reportProgress says how far the drain is.
+func (s *scope) reportProgress(now drain.Counts) {
 	reason := v1alpha1.ReasonDraining
 	message := fmt.Sprintf("%s pods are gone, %d are shutting down", s.nt.Status.Pods.Summary, now.Terminating)
 	if now.Waiting > 0 {
@@ -259,19 +300,21 @@ func (s *scope) progress(now drain.Counts) {
 		}
 	}
 	s.condition(v1alpha1.ConditionDrained, false, reason, message)
-	s.settle(v1alpha1.StateDraining, message)
+	s.setState(v1alpha1.StateDraining, message)
 }
 
-// giveUp ends a drain that took too long.
-func (s *scope) giveUp(plan drain.Plan) {
+// failDrain ends a drain that took too long.
+func (s *scope) failDrain(plan *drain.Plan, dead bool) {
 	reason, why := v1alpha1.ReasonTimeout, "drain.timeoutSeconds passed"
 	switch {
-	case s.dead:
+	case dead:
 		reason, why = v1alpha1.ReasonInstanceStopped, "the instance has stopped before the drain was finished,"
 	case !s.decision.deadline.IsZero():
 		reason, why = v1alpha1.ReasonDeadlineExceeded, "the instance's deadline passed and it is still there"
 	}
-	s.recordLeft(plan.Blocked)
+	for _, pod := range plan.Blocked {
+		s.recordOutcome(pod.Namespace, pod.Name, v1alpha1.PodRemaining, pod.Reason)
+	}
 	message := fmt.Sprintf("%s with %d of %d pods not gone", why, plan.Counts.Remaining, *s.nt.Status.Pods.Total)
 	if len(plan.Blocked) > 0 {
 		message += fmt.Sprintf("; the first is %s/%s: %s", plan.Blocked[0].Namespace, plan.Blocked[0].Name, plan.Blocked[0].Reason)
@@ -280,8 +323,8 @@ func (s *scope) giveUp(plan drain.Plan) {
 	s.finish(v1alpha1.StateFailed, message)
 }
 
-// farewell says how the drain went.
-func (s *scope) farewell() string {
+// drainedMessage says how the drain went.
+func (s *scope) drainedMessage() string {
 	message := fmt.Sprintf("%d pods gone in %s", *s.nt.Status.Pods.Total, s.now.Sub(s.nt.Status.DrainStartTime.Time).Round(time.Second))
 	if s.decision.deadline.IsZero() {
 		return message

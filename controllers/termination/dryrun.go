@@ -8,27 +8,28 @@ import (
 	"strings"
 
 	"github.com/nodetermination/operator/api/v1alpha1"
+	"github.com/nodetermination/operator/controllers/lifecyclehook"
 )
 
 // dryRun is the phase of policies in mode DryRun: it says what would be done.
-func (r *Reconciler) dryRun(ctx context.Context, s *scope) (bool, error) {
+func (r *Reconciler) dryRun(ctx context.Context, s *scope) (verdict, error) {
 	if s.policy == nil || !s.policy.Spec.DryRun() || s.node == nil || len(s.active()) == 0 || s.finished() {
-		return false, nil
+		return proceed, nil
 	}
 	if s.nt.Status.StartTime != nil {
-		s.settle(v1alpha1.StatePolicyGone, fmt.Sprintf(
-			"policy %s was turned to mode DryRun: node, pods and lifecycle hooks are left as they are; turn it to Enforce to go on, or delete this NodeTermination to undo what was done to the node", s.policy.Name))
-		return true, nil
+		s.setState(v1alpha1.StatePolicyGone, fmt.Sprintf(
+			"policy %s was turned to mode DryRun: node, pods and lifecycle hooks are left as they are; turn it to Enforce to go on, or delete this NodeTermination to revert what was done to the node", s.policy.Name))
+		return ended, nil
 	}
 	message, err := r.preview(ctx, s)
 	if err != nil {
-		return true, err
+		return ended, err
 	}
-	s.settle(v1alpha1.StateDryRun, fmt.Sprintf("policy %s is in mode DryRun; it would %s", s.policy.Name, message))
-	return true, nil
+	s.setState(v1alpha1.StateDryRun, fmt.Sprintf("policy %s is in mode DryRun; it would %s", s.policy.Name, message))
+	return ended, nil
 }
 
-// preview is in words what would be done.
+// preview says what would be done.
 func (r *Reconciler) preview(ctx context.Context, s *scope) (string, error) {
 	if s.decision.action == v1alpha1.ActionIgnore {
 		return "do nothing: " + s.decision.ignores, nil
@@ -43,24 +44,24 @@ func (r *Reconciler) preview(ctx context.Context, s *scope) (string, error) {
 	if _, excludes := s.policy.Spec.ExcludesFromLoadBalancers(); excludes {
 		steps = append(steps, "take it out of load balancers")
 	}
-	pods, err := r.Watches.List(ctx, s.node.Name)
+	pods, err := r.Watcher.List(ctx, s.node.Name)
 	if err != nil {
 		return "", err
 	}
-	plan, err := r.plan(s, pods)
+	plan, err := r.plan(s, pods, false)
 	if err != nil {
 		return "", err
 	}
 	s.count(plan.Counts)
-	told := fmt.Sprintf("tell %d pods to go", plan.Counts.Remaining)
+	evict := fmt.Sprintf("evict %d pods", plan.Counts.Remaining)
 	if plan.Counts.Waiting > 0 {
-		told += fmt.Sprintf(", %d of them later than the others", plan.Counts.Waiting)
+		evict += fmt.Sprintf(", %d of them later than the others", plan.Counts.Waiting)
 	}
 	if s.now.Before(s.decision.drainAt) {
-		told += " from " + inClock(s.decision.drainAt)
+		evict += " from " + formatTime(s.decision.drainAt)
 	}
-	steps = append(steps, told)
-	for _, hook := range s.waitingHooks() {
+	steps = append(steps, evict)
+	for _, hook := range lifecyclehook.Waiting(s.nt.Status.LifecycleHooks) {
 		steps = append(steps, fmt.Sprintf("complete hook %s of group %s", hook.Name, hook.AutoScalingGroupName))
 	}
 	return strings.Join(steps, ", ") + " for " + string(s.decision.cause), nil

@@ -16,7 +16,7 @@ import (
 
 // classify is the phase that says which events still count. A state other than
 // Active is final: it is decided once and kept.
-func (r *Reconciler) classify(_ context.Context, s *scope) (bool, error) {
+func (r *Reconciler) classify(_ context.Context, s *scope) (verdict, error) {
 	before := eventStates(s.nt.Status.Events)
 	after := make([]v1alpha1.EventStatus, 0, len(s.nt.Spec.Events))
 	for _, e := range s.nt.Spec.Events {
@@ -27,18 +27,19 @@ func (r *Reconciler) classify(_ context.Context, s *scope) (bool, error) {
 		after = append(after, v1alpha1.EventStatus{ID: e.ID, State: state})
 	}
 	if s.begin(before, eventStates(after)) {
-		r.memory.forgetHooks(s.nt.Name) // a group may wait there once more
+		r.Local.update(s.nt.Name, func(known *localRecord) { known.completed = nil }) // a group may wait there once more
 	}
 	s.nt.Status.Events = after
 	if s.node != nil && s.nt.Status.Node != nil {
 		// A boot counts against the events that were due by then, once.
 		s.nt.Status.Node.BootID = s.node.Status.NodeInfo.BootID
 	}
-	return false, nil
+	return proceed, nil
 }
 
-// begin opens a finished termination again when it hears of a new active event.
-// While an older event still stands it is the same way out and its record is
+// begin opens a finished termination again when it receives a new active event, and
+// reports whether it starts afresh.
+// While an older event still stands it is the same termination and its record is
 // kept; otherwise the instance has come back in between, and it starts afresh.
 func (s *scope) begin(before, after map[string]v1alpha1.EventState) (afresh bool) {
 	if !s.finished() {
@@ -69,8 +70,8 @@ func (s *scope) begin(before, after map[string]v1alpha1.EventState) (afresh bool
 	return false
 }
 
-// stateOf decides whether an event counts. seen is whether it counted before: a
-// fact that was over when it was first heard is stale, later it is resolved.
+// stateOf decides whether an event counts. seen: it counted before. A
+// fact that was over when it was first received is stale, later it is resolved.
 func stateOf(e v1alpha1.Event, seen bool, s *scope) v1alpha1.EventState {
 	switch {
 	case cancelled(e, s.nt.Spec.Events):
@@ -88,8 +89,8 @@ func stateOf(e v1alpha1.Event, seen bool, s *scope) v1alpha1.EventState {
 	}
 }
 
-// cancelled is whether AWS has called the event off. A maintenance is heard from
-// several sources under several ids: calling it off under one closes all that
+// cancelled reports whether AWS has cancelled the event. A maintenance is received from
+// several sources under several ids: cancelling it under one closes all that
 // were planned for the same time.
 func cancelled(e v1alpha1.Event, all []v1alpha1.Event) bool {
 	if ptr.Deref(e.Cancelled, false) {
@@ -107,7 +108,7 @@ func cancelled(e v1alpha1.Event, all []v1alpha1.Event) bool {
 	return false
 }
 
-// resolvedByState is whether EC2 has said that the instance runs, after the
+// resolvedByState reports whether EC2 has said that the instance runs, after the
 // event had come to pass.
 func resolvedByState(e v1alpha1.Event, all []v1alpha1.Event) bool {
 	for _, other := range all {
@@ -118,7 +119,7 @@ func resolvedByState(e v1alpha1.Event, all []v1alpha1.Event) bool {
 	return false
 }
 
-// cameBack is whether the node is known to have started after the event had come
+// cameBack reports whether the node is known to have started after the event had come
 // to pass: it booted again, or became Ready later. An instance that its group
 // terminates may well become NotReady and Ready while it waits at a hook, so for
 // those only a boot counts.
@@ -134,26 +135,6 @@ func cameBack(e v1alpha1.Event, known *v1alpha1.NodeReference, node *corev1.Node
 	}
 	since, ready := ec2node.ReadySince(node)
 	return ready && since.After(over)
-}
-
-func eventStates(events []v1alpha1.EventStatus) map[string]v1alpha1.EventState {
-	states := make(map[string]v1alpha1.EventState, len(events))
-	for _, e := range events {
-		states[e.ID] = e.State
-	}
-	return states
-}
-
-// active are the events that count.
-func (s *scope) active() []v1alpha1.Event {
-	states := eventStates(s.nt.Status.Events)
-	var active []v1alpha1.Event
-	for _, e := range s.nt.Spec.Events {
-		if states[e.ID] == v1alpha1.EventActive {
-			active = append(active, e)
-		}
-	}
-	return active
 }
 
 // resolve marks an event as resolved.

@@ -15,6 +15,8 @@ import (
 	"github.com/nodetermination/operator/api/v1alpha1"
 )
 
+const instance = "i-0abc1234def567890"
+
 var t0 = time.Date(2026, 11, 22, 5, 8, 0, 0, time.UTC)
 
 func at(offset time.Duration) metav1.Time     { return metav1.Time{Time: t0.Add(offset)} }
@@ -56,13 +58,13 @@ func hook(id string) v1alpha1.Event {
 
 // A group waits once more for an instance that came back, maybe at a hook without a token.
 func TestHooksAreForgottenByATerminationThatBeginsAfresh(t *testing.T) {
-	r, key := &Reconciler{}, hookKey{group: "g", hook: "drain"}
+	r, key := &Reconciler{Options: Options{Local: &LocalState{}}}, hookKey{group: "g", hook: "drain"}
 	nt := &v1alpha1.NodeTermination{}
 	nt.Name = instance
 	nt.Spec.Events = []v1alpha1.Event{{ID: "old", Kind: v1alpha1.AutoScalingTermination, Time: at(-time.Hour)}}
 	nt.Status.CompletionTime = ptr.To(at(-time.Hour))
 	nt.Status.Events = []v1alpha1.EventStatus{{ID: "old", State: v1alpha1.EventResolved}}
-	r.memory.noteCompleted(nt.Name, key)
+	r.Local.complete(nt.Name, key)
 	for _, test := range []struct {
 		events    []v1alpha1.Event
 		completed bool
@@ -71,7 +73,7 @@ func TestHooksAreForgottenByATerminationThatBeginsAfresh(t *testing.T) {
 		if _, err := r.classify(t.Context(), &scope{now: t0, nt: nt}); err != nil {
 			t.Fatal(err)
 		}
-		if got := r.memory.hasCompleted(nt.Name, key); got != test.completed {
+		if got := r.Local.hasCompleted(nt.Name, key); got != test.completed {
 			t.Errorf("with %d new events the hook counts as completed: %t, want %t", len(test.events), got, test.completed)
 		}
 	}
@@ -96,7 +98,7 @@ func cancel(e v1alpha1.Event) v1alpha1.Event {
 
 func TestClassify(t *testing.T) {
 	const hour = time.Hour
-	active, resolved, calledOff, stale := v1alpha1.EventActive, v1alpha1.EventResolved, v1alpha1.EventCancelled, v1alpha1.EventStale
+	active, resolved, withdrawn, stale := v1alpha1.EventActive, v1alpha1.EventResolved, v1alpha1.EventCancelled, v1alpha1.EventStale
 	type states = map[string]v1alpha1.EventState
 	cases := map[string]struct {
 		events []v1alpha1.Event
@@ -148,7 +150,7 @@ func TestClassify(t *testing.T) {
 			events: []v1alpha1.Event{manual("m")}, node: nodeReady(time.Minute, "1"), now: 2 * time.Minute, want: states{"m": active},
 		},
 		"and ends when they take it back": {
-			events: []v1alpha1.Event{cancel(manual("m"))}, before: states{"m": active}, node: nodeReady(-hour, "1"), want: states{"m": calledOff},
+			events: []v1alpha1.Event{cancel(manual("m"))}, before: states{"m": active}, node: nodeReady(-hour, "1"), want: states{"m": withdrawn},
 		},
 		"a running instance resolves its stop": {
 			events: []v1alpha1.Event{stateChange("s", "stopping", 0), stateChange("r", "running", 5*time.Minute)},
@@ -166,7 +168,7 @@ func TestClassify(t *testing.T) {
 		"calling a maintenance off closes all of its time": {
 			events: []v1alpha1.Event{cancel(maintenance("imds", 48*hour)), maintenance("health", 48*hour), maintenance("other", 72*hour)},
 			before: states{"imds": active, "health": active, "other": active}, boot: "1", node: nodeReady(-hour, "1"),
-			want: states{"imds": calledOff, "health": calledOff, "other": active},
+			want: states{"imds": withdrawn, "health": withdrawn, "other": active},
 		},
 		"what was decided stays decided": {
 			events: []v1alpha1.Event{spot("a", 0)}, before: states{"a": stale}, boot: "1", node: nodeReady(-hour, "1"), want: states{"a": stale},
@@ -186,7 +188,7 @@ func TestClassify(t *testing.T) {
 				nt.Status.Node = &v1alpha1.NodeReference{UID: "node-uid", BootID: tc.boot}
 			}
 			s := &scope{now: t0.Add(tc.now), nt: nt, node: tc.node}
-			if _, err := (&Reconciler{}).classify(t.Context(), s); err != nil {
+			if _, err := (&Reconciler{Options: Options{Local: &LocalState{}}}).classify(t.Context(), s); err != nil {
 				t.Fatal(err)
 			}
 			if diff := cmp.Diff(tc.want, eventStates(nt.Status.Events)); diff != "" {
@@ -212,7 +214,7 @@ func TestAgain(t *testing.T) {
 	t.Run("nothing new stays finished", func(t *testing.T) {
 		s := &scope{now: t0.Add(time.Hour), nt: finished(a), node: nodeReady(-time.Hour, "1")}
 		s.nt.Spec.Events = []v1alpha1.Event{spot("a", 0)}
-		_, _ = (&Reconciler{}).classify(t.Context(), s)
+		_, _ = (&Reconciler{Options: Options{Local: &LocalState{}}}).classify(t.Context(), s)
 		if !s.finished() {
 			t.Error("opened again without news")
 		}
@@ -220,7 +222,7 @@ func TestAgain(t *testing.T) {
 	t.Run("a second event of the same way out keeps the record", func(t *testing.T) {
 		s := &scope{now: t0.Add(2 * time.Minute), nt: finished(a), node: nodeReady(-time.Hour, "1")}
 		s.nt.Spec.Events = []v1alpha1.Event{spot("a", 0), stateChange("b", "shutting-down", 2*time.Minute)}
-		_, _ = (&Reconciler{}).classify(t.Context(), s)
+		_, _ = (&Reconciler{Options: Options{Local: &LocalState{}}}).classify(t.Context(), s)
 		if s.finished() || s.nt.Status.Pods == nil || s.nt.Status.StartTime == nil || s.nt.Status.PolicyRef == nil {
 			t.Errorf("want it open with its record kept, got %+v", s.nt.Status)
 		}
@@ -228,7 +230,7 @@ func TestAgain(t *testing.T) {
 	t.Run("an event after the instance came back starts afresh", func(t *testing.T) {
 		s := &scope{now: t0.Add(time.Hour), nt: finished(a), node: nodeReady(30*time.Minute, "2")}
 		s.nt.Spec.Events = []v1alpha1.Event{spot("a", 0), spot("b", time.Hour)}
-		_, _ = (&Reconciler{}).classify(t.Context(), s)
+		_, _ = (&Reconciler{Options: Options{Local: &LocalState{}}}).classify(t.Context(), s)
 		if s.finished() || s.nt.Status.Pods != nil || s.nt.Status.StartTime != nil || s.nt.Status.PolicyRef != nil {
 			t.Errorf("want a fresh status, got %+v", s.nt.Status)
 		}

@@ -35,19 +35,20 @@ func TestConditionsFollowKstatus(t *testing.T) {
 		v1alpha1.StateFailed: "Failed", v1alpha1.StateSuspended: "Failed", v1alpha1.StateNoPolicy: "Failed",
 		v1alpha1.StatePolicyGone: "Failed", v1alpha1.StateRefused: "Failed",
 	}
-	if len(want) != len(outlooks) {
-		t.Errorf("%d states, want %d", len(outlooks), len(want))
+	if len(want) != len(readinessOf) {
+		t.Errorf("%d states, want %d", len(readinessOf), len(want))
 	}
-	for state := range outlooks {
+	for state := range readinessOf {
 		t.Run(state, func(t *testing.T) {
 			s := &scope{now: t0, nt: &v1alpha1.NodeTermination{}}
 			s.nt.Generation = 3
-			s.settle(state, "a sentence")
-			s.sumUp(nil)
+			s.setState(state, "a sentence")
+			(&Reconciler{}).summarize(t.Context(), s)
 			if got := kstatus(s.nt); got != want[state] {
 				t.Errorf("%s, want %s", got, want[state])
 			}
-			s.sumUp(errors.New("the API server is away"))
+			s.err = errors.New("the API server is away")
+			(&Reconciler{}).summarize(t.Context(), s)
 			if got := kstatus(s.nt); got != "InProgress" {
 				t.Errorf("%s with an error, want InProgress", got)
 			}

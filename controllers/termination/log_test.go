@@ -16,12 +16,12 @@ import (
 // TestErrorsAreLoggedOnce: however often an attempt fails, the log has a line for each change.
 func TestErrorsAreLoggedOnce(t *testing.T) {
 	var got []string
-	r := &Reconciler{log: funcr.New(func(_, line string) { got = append(got, line) }, funcr.Options{})}
+	r := &Reconciler{Options: Options{Local: &LocalState{}, Log: funcr.New(func(_, line string) { got = append(got, line) }, funcr.Options{})}}
 	nt := &v1alpha1.NodeTermination{}
 	nt.Name, nt.Spec.NodeName, nt.Spec.Events = "i-1", "node-1", []v1alpha1.Event{{ID: "a"}, {ID: "b"}}
 	policy := &v1alpha1.NodeTerminationPolicy{}
 	policy.Name = "spot"
-	r.memory.change("i-1", func(r *remembered) { r.subject = (&scope{nt: nt, policy: policy}).subject() })
+	r.updateLocal(t.Context(), &scope{nt: nt, policy: policy})
 	for _, attempt := range []struct{ name, err string }{
 		{"i-1", ""}, {"i-1", "down"}, {"i-2", "down"}, {"i-1", "down"}, {"i-1", "forbidden"}, {"i-1", "forbidden"}, {"i-2", "down"},
 		{"i-1", ""}, {"i-1", ""}, {"i-1", "down"},
@@ -30,7 +30,7 @@ func TestErrorsAreLoggedOnce(t *testing.T) {
 		if attempt.err != "" {
 			err = errors.New(attempt.err)
 		}
-		r.complain(attempt.name, err)
+		r.logOnce(attempt.name, err)
 	}
 	about := `"instance"="i-1" "node"="node-1" "policy"="spot" "event"="a,b"`
 	want := [][]string{

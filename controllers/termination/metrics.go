@@ -3,17 +3,22 @@
 package termination
 
 import (
+	"cmp"
+	"context"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/utils/clock"
 	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"github.com/nodetermination/operator/api/v1alpha1"
+	"github.com/nodetermination/operator/controllers/lifecyclehook"
 )
 
-// kinds are all kinds of events, and sources where each can be heard from.
+// kinds are all kinds of events, and sources where each can be received from.
 var (
 	kinds = []v1alpha1.EventKind{
 		v1alpha1.SpotInterruption, v1alpha1.RebalanceRecommendation, v1alpha1.ScheduledMaintenance,
@@ -27,7 +32,7 @@ var (
 var (
 	eventsTotal = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "node_termination_events_total",
-		Help: "Events that were heard of nodes, each once, by kind and source.",
+		Help: "Events received, each once, by kind and source.",
 	}, []string{"kind", "source"})
 
 	endedTotal = prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -85,21 +90,20 @@ func init() {
 	}
 }
 
-// measure counts what a status says that was written now and the one before did not.
-func (s *scope) measure(before *v1alpha1.NodeTermination, now time.Time) {
-	s.countEvents(&before.Status)
-	s.countWebhooks(&before.Status)
-	after, kind := &s.nt.Status, string(s.nt.Status.Cause)
-	if after.CompletionTime != nil && before.Status.CompletionTime == nil {
+// measure is the phase that counts what the status says now and the one before did not.
+func (r *Reconciler) measure(_ context.Context, s *scope) error {
+	s.countEvents(&s.before.Status)
+	s.countWebhooks(&s.before.Status)
+	before, after, kind := &s.before.Status, &s.nt.Status, string(s.nt.Status.Cause)
+	if after.CompletionTime != nil && before.CompletionTime == nil {
 		endedTotal.WithLabelValues(s.state).Inc()
 	}
-	if became(&before.Status, after, v1alpha1.ConditionCordoned) && s.node != nil && kind != "" {
-		cordonSeconds.WithLabelValues(kind).Observe(now.Sub(s.heard()).Seconds())
+	if became(before, after, v1alpha1.ConditionCordoned) && s.node != nil && kind != "" {
+		cordonSeconds.WithLabelValues(kind).Observe(r.Clock.Now().Sub(s.received()).Seconds())
 	}
-	drained := meta.FindStatusCondition(after.Conditions, v1alpha1.ConditionDrained)
 	// When the pods of a node that is gone had ended nobody knows.
-	if became(&before.Status, after, v1alpha1.ConditionDrained) && drained.Reason == v1alpha1.ReasonPodsGone {
-		due := s.heard()
+	if became(before, after, v1alpha1.ConditionDrained) && s.drained().Reason == v1alpha1.ReasonPodsGone {
+		due := s.received()
 		if s.decision.drainAt.After(due) {
 			due = s.decision.drainAt
 		}
@@ -108,6 +112,7 @@ func (s *scope) measure(before *v1alpha1.NodeTermination, now time.Time) {
 			marginSeconds.WithLabelValues(kind).Observe(deadline.Sub(s.now).Seconds())
 		}
 	}
+	return nil
 }
 
 // countEvents counts the events that the status did not know before.
@@ -125,16 +130,16 @@ func (s *scope) countEvents(before *v1alpha1.NodeTerminationStatus) {
 func (s *scope) countWebhooks(before *v1alpha1.NodeTerminationStatus) {
 	for i := range s.nt.Status.Webhooks {
 		now := &s.nt.Status.Webhooks[i]
-		was := told(before.Webhooks, now.Name, now.Step)
+		was := deliveryOf(before.Webhooks, now.Name, now.Step)
 		if was == nil || was.State != now.State || ptr.Deref(was.Attempts, 0) != ptr.Deref(now.Attempts, 0) {
 			webhooksTotal.WithLabelValues(webhookResults[now.State]).Inc()
 		}
 	}
 }
 
-// heard is when the first of the events that count was stored, or when AWS said
-// so where the NodeTermination is older than that.
-func (s *scope) heard() time.Time {
+// received returns when the first of the events that count was stored, or when AWS sent
+// it where the NodeTermination is older than that.
+func (s *scope) received() time.Time {
 	var first time.Time
 	for _, e := range s.active() {
 		if first.IsZero() || e.Time.Time.Before(first) {
@@ -150,9 +155,73 @@ func (s *scope) heard() time.Time {
 	return first
 }
 
-// became is whether a condition holds that did not, or anew.
+// became reports whether a condition holds that did not, or anew.
 func became(before, after *v1alpha1.NodeTerminationStatus, kind string) bool {
 	was, is := meta.FindStatusCondition(before.Conditions, kind), meta.FindStatusCondition(after.Conditions, kind)
 	return meta.IsStatusConditionTrue(after.Conditions, kind) &&
 		(!meta.IsStatusConditionTrue(before.Conditions, kind) || !was.LastTransitionTime.Equal(&is.LastTransitionTime))
+}
+
+// terminationCollector counts the NodeTerminations that there are, each time that it is
+// asked, in the cache of the replica that leads: nothing is requested and nothing drifts.
+type terminationCollector struct {
+	client client.Reader
+	clock  clock.PassiveClock
+	// elected is closed once this replica leads.
+	elected <-chan struct{}
+}
+
+var (
+	statesDesc = prometheus.NewDesc("node_termination_terminations",
+		"NodeTerminations that there are, by state. Those that have ended are kept for a while. Only the leader tells.", []string{"state"}, nil)
+	overdueDesc = prometheus.NewDesc("node_termination_drains_overdue",
+		"NodeTerminations that have not ended although their deadline has passed and pods are still there. Only the leader tells.", nil, nil)
+	blockedDesc = prometheus.NewDesc("node_termination_blocked_pods",
+		"Pods that have to go and that cannot be evicted now, because of a disruption budget or an annotation. Only the leader tells.", nil, nil)
+	failingDesc = prometheus.NewDesc("node_termination_lifecycle_hooks_failing",
+		"Lifecycle hooks that wait, and whose last call to Auto Scaling failed, or that could not be found. Only the leader tells.", nil, nil)
+)
+
+// Describe implements prometheus.Collector.
+func (*terminationCollector) Describe(descs chan<- *prometheus.Desc) {
+	for _, desc := range []*prometheus.Desc{statesDesc, overdueDesc, blockedDesc, failingDesc} {
+		descs <- desc
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (c *terminationCollector) Collect(to chan<- prometheus.Metric) {
+	select {
+	case <-c.elected:
+	default:
+		return
+	}
+	var list v1alpha1.NodeTerminationList
+	if err := c.client.List(context.Background(), &list, client.UnsafeDisableDeepCopy); err != nil {
+		to <- prometheus.NewInvalidMetric(statesDesc, err)
+		return
+	}
+	states := map[string]int{}
+	var overdue, blocked, failing int
+	for i := range list.Items {
+		status := &list.Items[i].Status
+		states[cmp.Or(stateIn(status), v1alpha1.StateReceived)]++
+		if status.CompletionTime == nil && status.Deadline != nil && status.Pods != nil &&
+			ptr.Deref(status.Pods.Remaining, 0) > 0 && c.clock.Now().After(status.Deadline.Time) {
+			overdue++
+		}
+		if status.CompletionTime == nil && status.Pods != nil {
+			blocked += int(ptr.Deref(status.Pods.Blocked, 0))
+		}
+		failing += lifecyclehook.Failing(status, c.clock.Now())
+	}
+	gauge := func(desc *prometheus.Desc, value int, labels ...string) {
+		to <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, float64(value), labels...)
+	}
+	for state := range readinessOf {
+		gauge(statesDesc, states[state], state)
+	}
+	gauge(overdueDesc, overdue)
+	gauge(blockedDesc, blocked)
+	gauge(failingDesc, failing)
 }

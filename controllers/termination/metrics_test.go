@@ -117,7 +117,7 @@ func TestMetricsTellOfADrain(t *testing.T) {
 	}
 }
 
-func TestCensus(t *testing.T) {
+func TestTerminationCollector(t *testing.T) {
 	scheme := runtime.NewScheme()
 	utilruntime.Must(v1alpha1.AddToScheme(scheme))
 	made := 0
@@ -152,12 +152,8 @@ func TestCensus(t *testing.T) {
 		termination(v1alpha1.StateCompleted, ended),
 	).Build()
 	elected := make(chan struct{})
-	var c census
-	if n := testutil.CollectAndCount(&c); n != 0 {
-		t.Errorf("%d metrics before there is anything to count", n)
-	}
-	c.of(reader, clocktesting.NewFakePassiveClock(t0), elected)
-	if n := testutil.CollectAndCount(&c); n != 0 {
+	c := &terminationCollector{client: reader, clock: clocktesting.NewFakePassiveClock(t0), elected: elected}
+	if n := testutil.CollectAndCount(c); n != 0 {
 		t.Errorf("%d metrics of a replica that does not lead", n)
 	}
 	close(elected)
@@ -167,11 +163,11 @@ func TestCensus(t *testing.T) {
 		"node_termination_terminations{state=Completed}": 1, "node_termination_drains_overdue{}": 1,
 		"node_termination_blocked_pods{}": 2, "node_termination_lifecycle_hooks_failing{}": 1,
 	}
-	for state := range outlooks {
+	for state := range readinessOf {
 		want["node_termination_terminations{state="+state+"}"] += 0
 	}
 	registry := prometheus.NewPedanticRegistry()
-	registry.MustRegister(&c)
+	registry.MustRegister(c)
 	if diff := cmp.Diff(want, scraped(t, registry)); diff != "" {
 		t.Error(diff)
 	}

@@ -72,7 +72,7 @@ func TestNodeOfAnInstanceThatIsGoneIsOutOfService(t *testing.T) {
 	s.dead(2)
 	nt := s.terminate(0, notice("a", 2*time.Second))
 	s.untilNode(0, func(node *corev1.Node) error {
-		if !hasTaint(node, outOfService) {
+		if !ec2node.HasTaint(node, &ec2node.OutOfServiceTaint) {
 			return fmt.Errorf("taints %v", node.Spec.Taints)
 		}
 		return nil
@@ -84,7 +84,7 @@ func TestNodeOfAnInstanceThatIsGoneIsOutOfService(t *testing.T) {
 		})
 	})
 	s.untilNode(0, func(node *corev1.Node) error {
-		if hasTaint(node, outOfService) {
+		if ec2node.HasTaint(node, &ec2node.OutOfServiceTaint) {
 			return fmt.Errorf("the node is in service again and has %v", node.Spec.Taints)
 		}
 		return untouched(node)
@@ -101,7 +101,7 @@ func TestNodeThatAnswersAgainIsInService(t *testing.T) {
 	s.dead(0)
 	nt := s.terminate(0, v1alpha1.Event{ID: "m", Kind: v1alpha1.Manual, Source: v1alpha1.SourceManual, Time: now(0)})
 	s.untilNode(0, func(node *corev1.Node) error {
-		if !hasTaint(node, outOfService) {
+		if !ec2node.HasTaint(node, &ec2node.OutOfServiceTaint) {
 			return fmt.Errorf("taints %v", node.Spec.Taints)
 		}
 		return nil
@@ -111,7 +111,7 @@ func TestNodeThatAnswersAgainIsInService(t *testing.T) {
 		node.Status.Conditions[0].Status, node.Status.Conditions[0].LastTransitionTime = corev1.ConditionTrue, now(0)
 	})
 	s.untilNode(0, func(node *corev1.Node) error {
-		if hasTaint(node, outOfService) {
+		if ec2node.HasTaint(node, &ec2node.OutOfServiceTaint) {
 			return fmt.Errorf("taints %v", node.Spec.Taints)
 		}
 		return cordoned(node)
@@ -135,11 +135,11 @@ func TestNodeOfAnInstanceThatRunsIsNotOutOfService(t *testing.T) {
 	})
 	s.untilHolds(nt, func(nt *v1alpha1.NodeTermination) error {
 		if nt.Status.Pods == nil || *nt.Status.Pods.Terminating != 1 {
-			return fmt.Errorf("pods %+v, want one that was told to go", nt.Status.Pods)
+			return fmt.Errorf("pods %+v, want one that was evicted", nt.Status.Pods)
 		}
 		return nil
 	})
-	if hasTaint(s.node(0), outOfService) {
+	if ec2node.HasTaint(s.node(0), &ec2node.OutOfServiceTaint) {
 		t.Error("EC2 says that the instance runs, and its node is out of service")
 	}
 }

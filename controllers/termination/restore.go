@@ -16,29 +16,32 @@ import (
 	"github.com/nodetermination/operator/controllers/webhook"
 )
 
-// restore is the phase that undoes what was done to the node once no event that
+// restore is the phase that reverts what was done to the node once no event that
 // counts asks for anything any more.
-func (r *Reconciler) restore(ctx context.Context, s *scope) (bool, error) {
+func (r *Reconciler) restore(ctx context.Context, s *scope) (verdict, error) {
 	over := len(s.active()) == 0
 	if !over && s.decision.action != v1alpha1.ActionIgnore {
-		return false, nil
+		return proceed, nil
 	}
 	r.stopDrain(s.nt.Name) // before the node, which may refuse to be changed
 	if s.node != nil {
-		if err := r.unmarkNode(ctx, s.node, s.nt.Spec.InstanceID); err != nil {
-			return true, err
+		if err := r.revert(ctx, s.node, s.nt.Spec.InstanceID); err != nil {
+			return ended, err
 		}
 		s.uncordoned()
 	}
-	if !over || s.finished() {
-		return s.finished(), nil
+	switch {
+	case s.finished():
+		return ended, nil
+	case !over:
+		return proceed, nil
 	}
 	s.nt.Status.Blocked = nil
 	if s.nt.Status.Pods != nil {
-		s.nt.Status.Pods.Blocked = ptr.To[int32](0) // nobody asks them to go any more
+		s.nt.Status.Pods.Blocked = ptr.To[int32](0) // nobody evicts them any more
 	}
-	s.finish(v1alpha1.StateCancelled, "no event counts any more: "+fate(s.nt.Status.Events))
-	return true, nil
+	s.finish(v1alpha1.StateCancelled, "no event counts any more: "+eventSummary(s.nt.Status.Events))
+	return ended, nil
 }
 
 // uncordoned says that nothing of ours is on the node any more.
@@ -46,57 +49,61 @@ func (s *scope) uncordoned() {
 	switch {
 	case s.nt.Status.StartTime == nil: // and nothing ever was
 	case s.node.Spec.Unschedulable:
-		s.condition(v1alpha1.ConditionCordoned, true, v1alpha1.ReasonCordonedBefore, "what was done to the node is undone; somebody else keeps it unschedulable")
+		s.condition(v1alpha1.ConditionCordoned, true, v1alpha1.ReasonCordonedBefore, "what was done to the node is reverted; somebody else keeps it unschedulable")
 	default:
-		s.condition(v1alpha1.ConditionCordoned, false, v1alpha1.ReasonUncordoned, "what was done to the node is undone")
+		s.condition(v1alpha1.ConditionCordoned, false, v1alpha1.ReasonUncordoned, "what was done to the node is reverted")
 	}
 }
 
-// fate says in words what became of the events.
-func fate(events []v1alpha1.EventStatus) string {
+// eventSummary says in words what became of the events.
+func eventSummary(events []v1alpha1.EventStatus) string {
 	counts := map[v1alpha1.EventState]int{}
 	for _, e := range events {
 		counts[e.State]++
 	}
-	var fates []string
+	var counted []string
 	for _, state := range []v1alpha1.EventState{v1alpha1.EventCancelled, v1alpha1.EventResolved, v1alpha1.EventStale} {
 		if counts[state] > 0 {
-			fates = append(fates, fmt.Sprintf("%d %s", counts[state], strings.ToLower(string(state))))
+			counted = append(counted, fmt.Sprintf("%d %s", counts[state], strings.ToLower(string(state))))
 		}
 	}
-	return strings.Join(fates, ", ")
+	return strings.Join(counted, ", ")
 }
 
-// undo restores the node of a NodeTermination that was deleted.
+// undo restores the node of a NodeTermination that was deleted, and forgets the termination.
 func (r *Reconciler) undo(ctx context.Context, instanceID string) error {
 	r.stopDrain(instanceID)
 	r.Dispatcher.Forget(instanceID, func(webhook.Attempt) bool { return false })
-	r.wakeNext(r.pace.deleted(instanceID))
+	if next := r.budget.forget(instanceID); next != "" {
+		r.Queue.Wake(next)
+	}
 	var nodes corev1.NodeList
 	if err := r.Client.List(ctx, &nodes, client.MatchingFields{ec2node.InstanceIDIndex: instanceID}); err != nil {
 		return fmt.Errorf("cannot find the node of instance %s: %w", instanceID, err)
 	}
 	for i := range nodes.Items {
-		m, _ := marksOn(&nodes.Items[i])
-		if err := r.unmarkNode(ctx, &nodes.Items[i], instanceID); err != nil {
+		node := &nodes.Items[i]
+		applied, _ := ec2node.AppliedOn(node)
+		if err := r.revert(ctx, node, instanceID); err != nil {
 			return err
 		}
-		if m.InstanceID == instanceID {
-			r.announceUndone(instanceID, &nodes.Items[i])
+		if applied.InstanceID == instanceID {
+			r.Events.recordReverted(instanceID, node)
 		}
 	}
-	r.memory.forget(instanceID)
+	r.Local.forget(instanceID)
 	return nil
 }
 
-func (r *Reconciler) unmarkNode(ctx context.Context, node *corev1.Node, instanceID string) error {
-	if m, marked := marksOn(node); !marked || m.InstanceID != instanceID {
+// revert takes off a node what was applied for an instance.
+func (r *Reconciler) revert(ctx context.Context, node *corev1.Node, instanceID string) error {
+	if applied, _ := ec2node.AppliedOn(node); applied.InstanceID != instanceID {
 		return nil
 	}
-	err := r.changeNode(ctx, node, func(node *corev1.Node) bool { return unmark(node, instanceID) })
+	err := r.changeNode(ctx, node, func(node *corev1.Node) bool { return ec2node.Revert(node, instanceID) })
 	if client.IgnoreNotFound(err) != nil {
-		return fmt.Errorf("cannot undo what was done to node %s: %w", node.Name, err)
+		return fmt.Errorf("cannot revert what was done to node %s: %w", node.Name, err)
 	}
-	r.logAbout(instanceID, node.Name).Info("Undid what was done to the node")
+	r.logAbout(instanceID, node.Name).Info("Reverted what was done to the node")
 	return nil
 }

@@ -16,7 +16,7 @@ import (
 	"github.com/nodetermination/operator/hack/testcluster"
 )
 
-func TestDeletedTerminationUndoesOnlyOurs(t *testing.T) {
+func TestDeletedTerminationRevertsOnlyOurs(t *testing.T) {
 	t.Parallel()
 	s := newSetting(t, 2, func(spec *v1alpha1.NodeTerminationPolicySpec) {
 		spec.Node = &v1alpha1.NodeActions{Taint: &v1alpha1.NodeTaint{Effect: "NoSchedule"}}
@@ -47,7 +47,7 @@ func TestDeletedTerminationUndoesOnlyOurs(t *testing.T) {
 	}
 	for i := range s.nodes {
 		if len(s.left(i)) != 1 {
-			t.Errorf("the pod of node %d was told to go after its termination was deleted", i)
+			t.Errorf("the pod of node %d was evicted after its termination was deleted", i)
 		}
 	}
 }
@@ -65,7 +65,7 @@ func TestRebalanceCordonsAndIsLifted(t *testing.T) {
 	s.until(nt, v1alpha1.StateCancelled)
 	s.untilNode(0, untouched)
 	if len(s.left(0)) != 1 {
-		t.Error("a pod was told to go")
+		t.Error("a pod was evicted")
 	}
 }
 

@@ -3,6 +3,7 @@
 package termination
 
 import (
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -13,47 +14,60 @@ import (
 	"github.com/nodetermination/operator/api/v1alpha1"
 )
 
-// scope is what the phases of one reconcile share: what was read at its start,
-// what they decided, and the status that is written at its end.
+// scope is what the phases of one reconcile share: the objects that were read, what was
+// decided, and what is to be said.
 type scope struct {
 	now time.Time
-	// nt is a copy: phases write its status only.
-	nt *v1alpha1.NodeTermination
-	// node is nil once the node this is about is gone.
-	node *corev1.Node
-	// replaced is whether another node has the name of the one that is gone.
-	replaced bool
-	policies []v1alpha1.NodeTerminationPolicy
+	// before is the NodeTermination as it was read; nt is a copy of which phases write
+	// the status.
+	before, nt *v1alpha1.NodeTermination
+	policies   []v1alpha1.NodeTerminationPolicy
+	// node is nil once the node this is about is gone; successor is then the one that
+	// has its name now, nil if none has.
+	node, successor *corev1.Node
 	// policy governs the node; nil before one is chosen.
-	policy   *v1alpha1.NodeTerminationPolicy
-	decision decision
-	// forbids is why nothing may be done about the instance, lifecycle hooks included.
-	forbids string
+	policy *v1alpha1.NodeTerminationPolicy
 
-	// state, and message in a sentence, become the Ready condition.
+	// decision is what decide and requireTag come to.
+	decision decision
+	// admission is what schedule comes to.
+	admission admission
+	// err is why act could not go on, nil if it could.
+	err error
+
+	// state, and message in a sentence, become the Ready condition. Empty: it stays as it is.
 	state, message string
-	// dead is whether the instance has stopped and its kubelet does not answer.
-	dead bool
-	// begins is whether the drain may begin, or go on.
-	begins bool
-	// waits is what keeps the drain from beginning, where it is somebody else's.
-	waits string
-	// ending is whether the pods are gone, so that the termination ends as soon as no
-	// lifecycle hook waits any more.
-	ending bool
-	// endedAt is when the pods had gone, if that was before another event was heard.
-	endedAt *metav1.Time
-	// draining is whether the drain goes on after this reconcile.
-	draining bool
-	// unsettled is whether more will be known in a moment, so that the status is
-	// not worth a write yet.
-	unsettled bool
 	// next is when to look again; zero leaves it to changes.
 	next time.Time
 }
 
-// settle says how this reconcile leaves the termination.
-func (s *scope) settle(state, message string) {
+// decision is what the active events and the policy come to.
+type decision struct {
+	action v1alpha1.EventAction
+	// cause is the kind of event that decides: the strongest action, then the
+	// nearest deadline.
+	cause v1alpha1.EventKind
+	// deadline is when AWS takes the instance; zero if no active event says.
+	deadline time.Time
+	// drainAt is when the eviction of the pods begins; zero is at once.
+	drainAt time.Time
+	// ignores is why nothing is done, where the action is Ignore.
+	ignores string
+	// forbidden is why nothing may be done about the instance, lifecycle hooks included;
+	// empty if it may.
+	forbidden string
+}
+
+// admission says whether a drain may begin, or go on. The zero value is one whose time
+// has not come.
+type admission struct {
+	admitted bool
+	// pending is what it waits for, where that is other drains.
+	pending string
+}
+
+// setState says how this reconcile leaves the termination.
+func (s *scope) setState(state, message string) {
 	s.state, s.message = state, message
 }
 
@@ -64,17 +78,51 @@ func (s *scope) lookAgain(at time.Time) {
 	}
 }
 
-// suspended is whether nothing is to be changed for now.
+// condition sets one condition of the status.
+func (s *scope) condition(kind string, holds bool, reason, message string) {
+	status := metav1.ConditionFalse
+	if holds {
+		status = metav1.ConditionTrue
+	}
+	meta.SetStatusCondition(&s.nt.Status.Conditions, metav1.Condition{
+		Type: kind, Status: status, Reason: reason, Message: message,
+		ObservedGeneration: s.nt.Generation, LastTransitionTime: metav1.Time{Time: s.now},
+	})
+}
+
+// finish ends the termination. One that went well ends only when no lifecycle hook waits
+// any more: see complete.
+func (s *scope) finish(state, message string) {
+	s.setState(state, message)
+	if state != v1alpha1.StateCompleted {
+		s.nt.Status.CompletionTime = &metav1.Time{Time: s.now}
+	}
+}
+
+// finished reports whether the termination has ended, well or not.
+func (s *scope) finished() bool {
+	return s.nt.Status.CompletionTime != nil
+}
+
+// suspended reports whether nothing is to be changed for now.
 func (s *scope) suspended() bool {
 	return ptr.Deref(s.nt.Spec.Suspend, false)
 }
 
-// was is whether the last reconcile left the termination in this state.
+// drained returns the condition Drained if it holds: the pods are gone. Nil if it does not.
+func (s *scope) drained() *metav1.Condition {
+	if condition := meta.FindStatusCondition(s.nt.Status.Conditions, v1alpha1.ConditionDrained); condition != nil && condition.Status == metav1.ConditionTrue {
+		return condition
+	}
+	return nil
+}
+
+// was reports whether the last reconcile left the termination in this state.
 func (s *scope) was(state string) bool {
 	return stateIn(&s.nt.Status) == state
 }
 
-// stateIn is the state that a status tells; empty before the first.
+// stateIn returns the state that a status tells; empty before the first.
 func stateIn(status *v1alpha1.NodeTerminationStatus) string {
 	if ready := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionReady); ready != nil {
 		return ready.Reason
@@ -82,7 +130,48 @@ func stateIn(status *v1alpha1.NodeTerminationStatus) string {
 	return ""
 }
 
-// finished is whether the termination has ended, well or not.
-func (s *scope) finished() bool {
-	return s.nt.Status.CompletionTime != nil
+// active returns the events that count.
+func (s *scope) active() []v1alpha1.Event {
+	states := eventStates(s.nt.Status.Events)
+	var active []v1alpha1.Event
+	for _, e := range s.nt.Spec.Events {
+		if states[e.ID] == v1alpha1.EventActive {
+			active = append(active, e)
+		}
+	}
+	return active
+}
+
+// eventStates returns the states of events by ID.
+func eventStates(events []v1alpha1.EventStatus) map[string]v1alpha1.EventState {
+	states := make(map[string]v1alpha1.EventState, len(events))
+	for _, e := range events {
+		states[e.ID] = e.State
+	}
+	return states
+}
+
+// nearer reports whether a deadline comes before another; zero is no deadline.
+func nearer(a, b time.Time) bool {
+	return !a.IsZero() && (b.IsZero() || a.Before(b))
+}
+
+// formatTime returns a time for people.
+func formatTime(at time.Time) string {
+	return at.UTC().Format(time.RFC3339)
+}
+
+const (
+	// maxReason is how much of a reason a status holds, in bytes.
+	maxReason = 500
+	// maxOutcomes is how many pods a status tells of that were not evicted the ordinary way.
+	maxOutcomes = 20
+)
+
+// truncate returns the beginning of a text, most bytes and a sign that there was more.
+func truncate(text string, most int) string {
+	if len(text) <= most {
+		return text
+	}
+	return strings.ToValidUTF8(text[:most], "") + "…"
 }

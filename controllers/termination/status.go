@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/equality"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -31,10 +30,11 @@ const (
 	blockedInterval = time.Second
 )
 
-// outlook is what a state means for Ready, Reconciling and Stalled.
-type outlook struct{ ready, reconciling, stalled bool }
+// readiness is what a state means for the conditions Ready, Reconciling and Stalled.
+type readiness struct{ ready, reconciling, stalled bool }
 
-var outlooks = map[string]outlook{
+// readinessOf holds every state.
+var readinessOf = map[string]readiness{
 	v1alpha1.StateReceived:   {reconciling: true},
 	v1alpha1.StateScheduled:  {reconciling: true},
 	v1alpha1.StateWaiting:    {reconciling: true},
@@ -52,113 +52,58 @@ var outlooks = map[string]outlook{
 	v1alpha1.StateRefused:    {stalled: true},
 }
 
-// condition sets one condition of the status.
-func (s *scope) condition(kind string, holds bool, reason, message string) {
-	status := metav1.ConditionFalse
-	if holds {
-		status = metav1.ConditionTrue
-	}
-	meta.SetStatusCondition(&s.nt.Status.Conditions, metav1.Condition{
-		Type: kind, Status: status, Reason: reason, Message: message,
-		ObservedGeneration: s.nt.Generation, LastTransitionTime: metav1.Time{Time: s.now},
-	})
-}
-
-// finish ends the termination, but one that went well only when no lifecycle hook
-// waits any more.
-func (s *scope) finish(state, message string) {
-	s.draining = false
-	s.settle(state, message)
-	if state == v1alpha1.StateCompleted {
-		s.ending = true
-		return
-	}
-	s.nt.Status.CompletionTime = &metav1.Time{Time: s.now}
-}
-
-// conclude ends a termination that went well if no hook waits any more.
-func (s *scope) conclude() {
-	if !s.ending {
-		return
-	}
-	if waiting := s.waitingHooks(); s.attends() && len(waiting) > 0 {
-		hook := waiting[0]
-		message := fmt.Sprintf("%s; then hook %s of group %s is completed", s.message, hook.Name, hook.AutoScalingGroupName)
-		if hook.Message != "" {
-			message += ": " + hook.Message
-		}
-		s.settle(v1alpha1.StateCompleting, message)
-		return
-	}
-	s.nt.Status.CompletionTime = s.endedAt
-	if s.endedAt == nil {
-		s.nt.Status.CompletionTime = &metav1.Time{Time: s.now}
-	}
-}
-
-// sumUp turns the state into the conditions that everybody reads. An error
-// keeps the state and takes the message's place, so that it shows in kubectl.
-func (s *scope) sumUp(err error) {
-	ready := meta.FindStatusCondition(s.nt.Status.Conditions, v1alpha1.ConditionReady)
-	if s.state == "" {
-		s.settle(v1alpha1.StateReceived, "events were heard")
-		if ready != nil {
-			s.settle(ready.Reason, ready.Message)
-		}
+// summarize is the phase that turns the state into the conditions that everybody reads. An
+// error keeps the state and takes the message's place, so that it shows in kubectl.
+func (r *Reconciler) summarize(_ context.Context, s *scope) {
+	if ready := meta.FindStatusCondition(s.nt.Status.Conditions, v1alpha1.ConditionReady); s.state == "" && ready != nil {
+		s.setState(ready.Reason, ready.Message)
+	} else if s.state == "" {
+		s.setState(v1alpha1.StateReceived, "events were received")
 	}
 	var trouble string
 	switch {
-	case err == nil:
+	case s.err == nil:
 	case s.finished():
-		trouble = err.Error() // the record of how it ended stays
+		trouble = s.err.Error() // the record of how it ended stays
 	default:
-		s.message = err.Error()
+		s.message = s.err.Error()
 	}
-	o := outlooks[s.state]
-	s.condition(v1alpha1.ConditionReady, o.ready && err == nil, s.state, s.message)
-	s.condition(v1alpha1.ConditionReconciling, o.reconciling || err != nil, s.state, trouble)
-	s.condition(v1alpha1.ConditionStalled, o.stalled && err == nil, s.state, "")
+	is := readinessOf[s.state]
+	s.condition(v1alpha1.ConditionReady, is.ready && s.err == nil, s.state, s.message)
+	s.condition(v1alpha1.ConditionReconciling, is.reconciling || s.err != nil, s.state, trouble)
+	s.condition(v1alpha1.ConditionStalled, is.stalled && s.err == nil, s.state, "")
 	slices.SortStableFunc(s.nt.Status.Conditions, func(a, b metav1.Condition) int {
-		return slices.Index(story, a.Type) - slices.Index(story, b.Type)
+		return slices.Index(conditionOrder, a.Type) - slices.Index(conditionOrder, b.Type)
 	})
 	s.nt.Status.ObservedGeneration = s.nt.Generation
 }
 
-// story is the order of the conditions: what happened, one after the other, and
+// conditionOrder is the order of the conditions: what happened, one after the other, and
 // then what it comes to.
-var story = []string{
+var conditionOrder = []string{
 	v1alpha1.ConditionCordoned, v1alpha1.ConditionDrained, v1alpha1.ConditionLifecycleHookCompleted, v1alpha1.ConditionNotified,
 	v1alpha1.ConditionReady, v1alpha1.ConditionReconciling, v1alpha1.ConditionStalled,
 }
 
-// writeStatus is the one write at the end of a reconcile. It is left out if
-// nothing changed, and put off if more will be known in a moment, or if only
-// counts changed and the last write is fresh.
-func (r *Reconciler) writeStatus(ctx context.Context, s *scope, before *v1alpha1.NodeTermination) error {
-	if s.unsettled || equality.Semantic.DeepEqual(before.Status, s.nt.Status) {
+// writeStatus is the one write of a reconcile. It is left out if nothing changed, and put
+// off if only counts changed and the last write is fresh.
+func (r *Reconciler) writeStatus(ctx context.Context, s *scope) error {
+	if equality.Semantic.DeepEqual(s.before.Status, s.nt.Status) {
 		return nil
 	}
-	if due := r.memory.recall(s.nt.Name).written.Add(writeInterval(&before.Status, &s.nt.Status, r.memory.drainCount())); s.now.Before(due) {
+	if due := r.Local.get(s.nt.Name).written.Add(writeInterval(&s.before.Status, &s.nt.Status, r.Local.drainCount())); s.now.Before(due) {
 		s.lookAgain(due)
 		return nil
 	}
-	patch := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
+	patch := client.MergeFromWithOptions(s.before, client.MergeFromWithOptimisticLock{})
 	if err := r.Client.Status().Patch(ctx, s.nt, patch); err != nil {
-		if apierrors.IsNotFound(err) {
-			return nil // deleted meanwhile, which brings us back
-		}
 		return fmt.Errorf("cannot write the status of NodeTermination %s: %w", s.nt.Name, err)
 	}
-	r.memory.wrote(s.nt.Name, s.now, s.finished())
-	r.announce(s, before)
-	s.measure(before, r.Clock.Now())
-	if stateIn(&before.Status) != s.state {
-		r.logAbout(s.nt.Name, s.nt.Spec.NodeName).Info("NodeTermination is "+s.state, "message", s.message)
-	}
+	r.Local.wrote(s.nt.Name, s.now, s.finished())
 	return nil
 }
 
-// writeInterval is how long after the last write a changed status may be written.
+// writeInterval returns how long after the last write a changed status may be written.
 // Where more has changed than the counts of pods and the sentences that repeat
 // them, that is at once. A new total is more: later counts go on from it.
 func writeInterval(before, after *v1alpha1.NodeTerminationStatus, drains int) time.Duration {
@@ -180,4 +125,13 @@ func writeInterval(before, after *v1alpha1.NodeTerminationStatus, drains int) ti
 	default:
 		return min(max(progressInterval, time.Duration(drains)*progressShare), crowdInterval)
 	}
+}
+
+// suspend is the phase that stops a termination where it is.
+func (r *Reconciler) suspend(_ context.Context, s *scope) (verdict, error) {
+	if s.finished() || !s.suspended() {
+		return proceed, nil
+	}
+	s.setState(v1alpha1.StateSuspended, "spec.suspend is true: nothing more is changed until it is false again")
+	return ended, nil
 }

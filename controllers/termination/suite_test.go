@@ -113,22 +113,30 @@ func newManager(config *rest.Config, scheme *runtime.Scheme) (ctrl.Manager, erro
 	if err := manager.GetFieldIndexer().IndexField(context.Background(), &corev1.Node{}, ec2node.InstanceIDIndex, ec2node.IndexByInstanceID); err != nil {
 		return nil, err
 	}
-	r := &Reconciler{Client: manager.GetClient(), Live: manager.GetAPIReader(), Replica: &leader.Replica{}, Clock: testClock}
-	r.Cloud = awsapi.New(awsapi.Options{LoadAWSConfig: simulated, Notify: r.Wake})
+	local := &LocalState{}
+	queue := NewQueue(manager.GetCache(), local, ctrl.Log, testClock)
+	events := NewEventRecorder(manager.GetEventRecorder(v1alpha1.FieldManager), manager.GetCache(), local, testClock)
+	events.states.SetLimit(rate.Inf) // or tests would take events from each other
+	events.pods.SetLimit(rate.Inf)
+	cloud := awsapi.New(awsapi.Options{LoadAWSConfig: simulated, Notify: queue.Wake})
 	pods, err := drain.NewClient(config, nil)
 	if err != nil {
 		return nil, err
 	}
-	r.Watches = drain.NewPodWatcher(pods, r.WakeNode)
-	r.Executor = drain.NewExecutor(drain.ExecutorOptions{
-		Client: pods, Budgets: manager.GetCache(), StillExists: r.Watches.Has, OnEvicted: r.Told, Notify: r.Wake,
+	watcher := drain.NewPodWatcher(pods, queue.WakeNode)
+	executor := drain.NewExecutor(drain.ExecutorOptions{
+		Client: pods, Budgets: manager.GetCache(), StillExists: watcher.Has, OnEvicted: events.OnEvicted, Notify: queue.Wake,
 	})
-	r.Dispatcher, r.Sender = webhook.NewDispatcher(r.Wake), webhook.NewSender(testClock)
-	r.Webhooks = &webhook.Resolver{Reader: manager.GetClient(), Namespace: metav1.NamespaceDefault}
-	r.Announcer = NewAnnouncer(manager.GetEventRecorder(v1alpha1.FieldManager))
-	r.Announcer.states.SetLimit(rate.Inf) // or tests would take events from each other
-	r.Announcer.pods.SetLimit(rate.Inf)
-	return manager, errors.Join(manager.Add(r.Dispatcher), manager.Add(r.Cloud), manager.Add(r.Watches), manager.Add(r.Executor), r.SetupWithManager(manager))
+	dispatcher := webhook.NewDispatcher(queue.Wake)
+	r, err := New(Options{
+		Client: manager.GetClient(), Live: manager.GetAPIReader(), Queue: queue, Local: local, Events: events, Executor: executor, Watcher: watcher,
+		AWS: cloud, Dispatcher: dispatcher, Sender: webhook.NewSender(testClock),
+		Webhooks: &webhook.Resolver{Reader: manager.GetClient(), Namespace: metav1.NamespaceDefault}, Replica: &leader.Replica{}, Log: ctrl.Log, Clock: testClock,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return manager, errors.Join(manager.Add(dispatcher), manager.Add(cloud), manager.Add(watcher), manager.Add(executor), r.SetupWithManager(manager))
 }
 
 // simulated is the SDK's configuration for sim.
@@ -282,7 +290,7 @@ func cordoned(node *corev1.Node) error {
 	return nil
 }
 
-// left are the names of the pods that are still on a node and were not told to go.
+// left are the names of the pods that are still on a node and were not evicted.
 func (s *setting) left(i int) []string {
 	s.t.Helper()
 	var pods corev1.PodList

@@ -6,24 +6,18 @@ import (
 	"context"
 	"fmt"
 	"strings"
-	"time"
 
 	"github.com/nodetermination/operator/api/v1alpha1"
 	"github.com/nodetermination/operator/controllers/drain"
 )
 
-const (
-	// volumesLook is how often volumes are looked at that are still attached: in the
-	// manager's cache, beside one list of the node's pods.
-	volumesLook = 2 * time.Second
-	// maxVolumes is how many of them a message names.
-	maxVolumes = 5
-)
+// maxVolumes is how many attached volumes a message names.
+const maxVolumes = 5
 
-// volumesKeep says which volumes of the pods that left are still attached to the
+// volumesAttached says which volumes of the pods that are gone are still attached to the
 // node, which has these pods now, so that the hook is not to be completed yet; empty
 // if it is.
-func (r *Reconciler) volumesKeep(ctx context.Context, s *scope, hook *v1alpha1.HookStatus, pods []drain.Pod) string {
+func (r *Reconciler) volumesAttached(ctx context.Context, s *scope, hook *v1alpha1.HookStatus, pods []drain.Pod) string {
 	if !s.policy.Spec.Drain.WaitsForVolumes() || !s.now.Before(hook.Deadline.Time) {
 		return ""
 	}
@@ -41,6 +35,7 @@ func (r *Reconciler) volumesKeep(ctx context.Context, s *scope, hook *v1alpha1.H
 	return message
 }
 
+// attached returns the volumes attached to the node that no pod which stays there uses.
 func (r *Reconciler) attached(ctx context.Context, s *scope, pods []drain.Pod) ([]string, error) {
 	staying, err := drain.PodsToKeep(pods, s.policy.Spec.Drain)
 	if err != nil {

@@ -41,7 +41,7 @@ func TestWavesWithAReserve(t *testing.T) {
 	})
 	begins := notice.Deadline.Truncate(time.Second).Add(-reserve) // the API keeps whole seconds
 	if early := time.Until(begins); early > 0 {
-		t.Errorf("pod %s was told to go %s before the reserve begins", last, early)
+		t.Errorf("pod %s was evicted %s before the reserve begins", last, early)
 	}
 	left := s.left(0)
 	slices.Sort(left)

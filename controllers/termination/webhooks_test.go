@@ -313,7 +313,7 @@ func TestWhatIsLongOverIsNotTold(t *testing.T) {
 			if test.known {
 				s.nt.Status.Webhooks = []v1alpha1.WebhookStatus{{Name: hook.Name, Step: test.step}}
 			}
-			if got := s.tells(hook, test.step); got != test.want {
+			if got := s.subscribes(hook, test.step); got != test.want {
 				t.Errorf("told: %t, want %t", got, test.want)
 			}
 		})
@@ -341,7 +341,7 @@ func TestWhoIsStillToBeTold(t *testing.T) {
 			if test.reason != "" {
 				s.condition(v1alpha1.ConditionNotified, false, test.reason, "")
 			}
-			if got := s.telling(); got != test.want {
+			if got := s.notifying(); got != test.want {
 				t.Errorf("to be told: %t, want %t", got, test.want)
 			}
 		})
@@ -353,11 +353,11 @@ func TestDeliveriesFitTheStatus(t *testing.T) {
 	s := &scope{nt: &v1alpha1.NodeTermination{}, policy: &v1alpha1.NodeTerminationPolicy{}}
 	s.policy.Spec.Webhooks = []v1alpha1.Webhook{{Name: "new"}}
 	for i := range maxWebhooks {
-		s.note(v1alpha1.WebhookStatus{Name: fmt.Sprintf("old-%d", i), Step: v1alpha1.StepReceived, State: v1alpha1.WebhookDelivered})
+		s.setDelivery(v1alpha1.WebhookStatus{Name: fmt.Sprintf("old-%d", i), Step: v1alpha1.StepReceived, State: v1alpha1.WebhookDelivered})
 	}
-	s.note(v1alpha1.WebhookStatus{Name: "new", Step: v1alpha1.StepReceived, State: v1alpha1.WebhookDelivered})
-	s.note(v1alpha1.WebhookStatus{Name: "new", Step: v1alpha1.StepFailed, State: v1alpha1.WebhookPending})
-	if n := len(s.nt.Status.Webhooks); n > maxWebhooks || told(s.nt.Status.Webhooks, "new", v1alpha1.StepReceived) == nil || told(s.nt.Status.Webhooks, "new", v1alpha1.StepFailed) == nil {
+	s.setDelivery(v1alpha1.WebhookStatus{Name: "new", Step: v1alpha1.StepReceived, State: v1alpha1.WebhookDelivered})
+	s.setDelivery(v1alpha1.WebhookStatus{Name: "new", Step: v1alpha1.StepFailed, State: v1alpha1.WebhookPending})
+	if n := len(s.nt.Status.Webhooks); n > maxWebhooks || deliveryOf(s.nt.Status.Webhooks, "new", v1alpha1.StepReceived) == nil || deliveryOf(s.nt.Status.Webhooks, "new", v1alpha1.StepFailed) == nil {
 		t.Errorf("%d deliveries: %+v", n, s.nt.Status.Webhooks)
 	}
 }

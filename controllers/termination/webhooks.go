@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
-	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -15,22 +14,23 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/nodetermination/operator/api/v1alpha1"
-	"github.com/nodetermination/operator/controllers/drain"
 	"github.com/nodetermination/operator/controllers/webhook"
 )
 
-// tell has the policy's webhooks told of the steps that were reached, and writes
-// down how that goes. Nothing waits for it.
-func (r *Reconciler) tell(s *scope, before *v1alpha1.NodeTermination) {
-	// A beginning that is not written yet may become another one.
-	if s.policy == nil || s.nt.Status.StartTime == nil || !s.nt.Status.StartTime.Equal(before.Status.StartTime) || !r.podsKnown(s) {
+// notify is the phase that has the policy's webhooks notified of the steps that were
+// reached, and writes down how that goes. Nothing waits for it.
+func (r *Reconciler) notify(_ context.Context, s *scope) {
+	// A beginning that is not written yet may become another one, and a drain whose pods are
+	// not known yet has nothing to say.
+	if s.policy == nil || s.nt.Status.StartTime == nil || !s.nt.Status.StartTime.Equal(s.before.Status.StartTime) ||
+		s.state == v1alpha1.StateDraining && !r.podsKnown(s) {
 		return
 	}
 	for i := range s.policy.Spec.Webhooks {
 		hook := &s.policy.Spec.Webhooks[i]
 		for _, step := range s.reached() {
-			if s.tells(hook, step) {
-				r.tellStep(s, hook, step)
+			if s.subscribes(hook, step) {
+				r.notifyStep(s, hook, step)
 			}
 		}
 	}
@@ -38,34 +38,29 @@ func (r *Reconciler) tell(s *scope, before *v1alpha1.NodeTermination) {
 		return
 	}
 	s.abandonWebhooks()
-	s.sumUpWebhooks()
+	s.summarizeWebhooks()
 	if s.finished() && !meta.IsStatusConditionFalse(s.nt.Status.Conditions, v1alpha1.ConditionNotified) {
-		r.memory.change(s.nt.Name, func(r *remembered) { r.audience = audience{} }) // nobody is left to be told
+		r.Local.update(s.nt.Name, func(known *localRecord) { known.pods, known.podsSince = nil, time.Time{} }) // nobody is left to be notified
 	}
 	// What is in the API server by now need not be remembered.
 	r.Dispatcher.Forget(s.nt.Name, func(a webhook.Attempt) bool {
-		written := told(before.Status.Webhooks, a.Webhook, a.Step)
+		written := deliveryOf(s.before.Status.Webhooks, a.Webhook, a.Step)
 		return a.Started == s.nt.Status.StartTime.Unix() && (written == nil || ptr.Deref(written.Attempts, 0) < a.Number)
 	})
 }
 
-// podsKnown is whether it is known which pods have to go, if any have to by now.
-func (r *Reconciler) podsKnown(s *scope) bool {
-	return !s.draining || r.memory.recall(s.nt.Name).audience.since.Equal(s.nt.Status.DrainStartTime.Time)
-}
-
-// tells is whether a webhook is to be told of a step that was reached. One that the
-// policy has got since is not told of what is long over.
-func (s *scope) tells(hook *v1alpha1.Webhook, step v1alpha1.WebhookStep) bool {
+// subscribes reports whether a webhook is to be notified of a step that was reached. One
+// that the policy has got since is not notified of what is long over.
+func (s *scope) subscribes(hook *v1alpha1.Webhook, step v1alpha1.WebhookStep) bool {
 	if !slices.Contains(hook.StepList(), step) {
 		return false
 	}
 	return !s.finished() || webhook.InTime(s.now, s.nt.Status.CompletionTime.Time) ||
-		told(s.nt.Status.Webhooks, hook.Name, step) != nil
+		deliveryOf(s.nt.Status.Webhooks, hook.Name, step) != nil
 }
 
-// telling is whether a webhook is still to be told of a termination that has ended.
-func (s *scope) telling() bool {
+// notifying reports whether a webhook is still to be notified of a termination that has ended.
+func (s *scope) notifying() bool {
 	if s.policy == nil || !webhook.InTime(s.now, s.nt.Status.CompletionTime.Time) {
 		return false
 	}
@@ -74,7 +69,7 @@ func (s *scope) telling() bool {
 		slices.ContainsFunc(s.nt.Status.Webhooks, func(known v1alpha1.WebhookStatus) bool { return known.State == v1alpha1.WebhookPending })
 }
 
-// reached are the steps that the termination has reached, in order.
+// reached returns the steps that the termination has reached, in order.
 func (s *scope) reached() []v1alpha1.WebhookStep {
 	steps := []v1alpha1.WebhookStep{v1alpha1.StepReceived}
 	if s.nt.Status.DrainStartTime != nil {
@@ -91,6 +86,9 @@ func (s *scope) reached() []v1alpha1.WebhookStep {
 	return steps
 }
 
+// maxWebhooks is how many deliveries a status holds: each of eight webhooks of each step.
+const maxWebhooks = 40
+
 // endSteps are the steps that end a termination, by its state.
 var endSteps = map[string]v1alpha1.WebhookStep{
 	v1alpha1.StateCompleted: v1alpha1.StepCompleted,
@@ -98,10 +96,10 @@ var endSteps = map[string]v1alpha1.WebhookStep{
 	v1alpha1.StateCancelled: v1alpha1.StepCancelled,
 }
 
-// tellStep brings what one webhook is told of one step an attempt further.
-func (r *Reconciler) tellStep(s *scope, hook *v1alpha1.Webhook, step v1alpha1.WebhookStep) {
+// notifyStep brings the notification of one webhook of one step an attempt further.
+func (r *Reconciler) notifyStep(s *scope, hook *v1alpha1.Webhook, step v1alpha1.WebhookStep) {
 	status := v1alpha1.WebhookStatus{Name: hook.Name, Step: step, State: v1alpha1.WebhookPending}
-	if known := told(s.nt.Status.Webhooks, hook.Name, step); known != nil {
+	if known := deliveryOf(s.nt.Status.Webhooks, hook.Name, step); known != nil {
 		status = *known
 	}
 	switch {
@@ -115,7 +113,7 @@ func (r *Reconciler) tellStep(s *scope, hook *v1alpha1.Webhook, step v1alpha1.We
 	outcome, done := r.Dispatcher.Deliver(webhook.Attempt{
 		Termination: s.nt.Name, Started: s.nt.Status.StartTime.Unix(),
 		Policy: s.policy.UID, Webhook: hook.Name, Step: step, Number: number,
-	}, r.sending(s, hook, step))
+	}, r.deliver(s, hook, step))
 	if !done {
 		return
 	}
@@ -136,13 +134,13 @@ func (r *Reconciler) tellStep(s *scope, hook *v1alpha1.Webhook, step v1alpha1.We
 		status.RetryTime = &metav1.Time{Time: at}
 		s.lookAgain(at)
 	}
-	s.note(status)
+	s.setDelivery(status)
 }
 
-// sending makes one attempt. What is told is as it is now; what the webhook refers
-// to, as it is when it is sent.
-func (r *Reconciler) sending(s *scope, hook *v1alpha1.Webhook, step v1alpha1.WebhookStep) func(context.Context) webhook.Outcome {
-	nt, node, pods := s.nt.DeepCopy(), s.node, r.memory.recall(s.nt.Name).audience.pods
+// deliver returns what makes one attempt. What is delivered is as it is now; what the
+// webhook refers to, as it is when it is sent.
+func (r *Reconciler) deliver(s *scope, hook *v1alpha1.Webhook, step v1alpha1.WebhookStep) func(context.Context) webhook.Outcome {
+	nt, node, pods := s.nt.DeepCopy(), s.node, r.Local.get(s.nt.Name).pods
 	message := s.message
 	if ready := meta.FindStatusCondition(nt.Status.Conditions, v1alpha1.ConditionReady); s.state == "" && ready != nil {
 		message = ready.Message // it is left as it is
@@ -160,28 +158,9 @@ func (r *Reconciler) sending(s *scope, hook *v1alpha1.Webhook, step v1alpha1.Web
 	}
 }
 
-// gather notes who is to be told of a drain, when its pods are first known.
-func (r *Reconciler) gather(s *scope, pods []drain.Pod) error {
-	who := audience{since: s.nt.Status.DrainStartTime.Time, cause: s.decision.cause}
-	if r.memory.recall(s.nt.Name).audience.since.Equal(who.since) {
-		return nil
-	}
-	who.annotations, who.emits = s.emits()
-	if len(s.policy.Spec.Webhooks) > 0 {
-		leaving, err := drain.PodsToEvict(pods, s.policy.Spec.Drain)
-		if err != nil {
-			return fmt.Errorf("policy %s: %w", s.policy.Name, err)
-		}
-		for i := range leaving {
-			who.pods = append(who.pods, leaving[i].Name)
-		}
-	}
-	r.memory.change(s.nt.Name, func(r *remembered) { r.audience = who })
-	return nil
-}
-
-// told is how it stands with what a webhook is told of a step; nil if it was not tried.
-func told(webhooks []v1alpha1.WebhookStatus, name string, step v1alpha1.WebhookStep) *v1alpha1.WebhookStatus {
+// deliveryOf returns how it stands with the delivery of a step to a webhook; nil if it was
+// not tried.
+func deliveryOf(webhooks []v1alpha1.WebhookStatus, name string, step v1alpha1.WebhookStep) *v1alpha1.WebhookStatus {
 	for i := range webhooks {
 		if known := &webhooks[i]; known.Name == name && known.Step == step {
 			return known
@@ -190,10 +169,10 @@ func told(webhooks []v1alpha1.WebhookStatus, name string, step v1alpha1.WebhookS
 	return nil
 }
 
-// note writes down how a delivery stands. Where the list is full, what the policy
+// setDelivery writes down how a delivery stands. Where the list is full, what the policy
 // does not ask for any more makes room.
-func (s *scope) note(status v1alpha1.WebhookStatus) {
-	if known := told(s.nt.Status.Webhooks, status.Name, status.Step); known != nil {
+func (s *scope) setDelivery(status v1alpha1.WebhookStatus) {
+	if known := deliveryOf(s.nt.Status.Webhooks, status.Name, status.Step); known != nil {
 		*known = status
 		return
 	}
@@ -203,7 +182,7 @@ func (s *scope) note(status v1alpha1.WebhookStatus) {
 	s.nt.Status.Webhooks = append(s.nt.Status.Webhooks, status)
 }
 
-// asks is whether the policy still asks for a delivery.
+// asks reports whether the policy still asks for a delivery.
 func (s *scope) asks(known *v1alpha1.WebhookStatus) bool {
 	return slices.ContainsFunc(s.policy.Spec.Webhooks, func(hook v1alpha1.Webhook) bool {
 		return hook.Name == known.Name && slices.Contains(hook.StepList(), known.Step)
@@ -221,17 +200,17 @@ func (s *scope) abandonWebhooks() {
 	}
 }
 
-// sumUpWebhooks says in a condition whether everybody was told.
-func (s *scope) sumUpWebhooks() {
+// summarizeWebhooks says in a condition whether everybody was notified.
+func (s *scope) summarizeWebhooks() {
 	var pending, delivered int
 	var failed *v1alpha1.WebhookStatus
 	for i := range s.policy.Spec.Webhooks {
 		hook := &s.policy.Spec.Webhooks[i]
 		for _, step := range s.reached() {
-			if !s.tells(hook, step) {
+			if !s.subscribes(hook, step) {
 				continue
 			}
-			switch known := told(s.nt.Status.Webhooks, hook.Name, step); {
+			switch known := deliveryOf(s.nt.Status.Webhooks, hook.Name, step); {
 			case known == nil:
 				pending++
 			case known.State == v1alpha1.WebhookDelivered:
@@ -244,25 +223,10 @@ func (s *scope) sumUpWebhooks() {
 	switch {
 	case failed != nil:
 		s.condition(v1alpha1.ConditionNotified, false, v1alpha1.ReasonNotificationFailed,
-			fmt.Sprintf("webhook %s was not told of %s: %s", failed.Name, failed.Step, failed.LastError))
+			fmt.Sprintf("webhook %s was not notified of %s: %s", failed.Name, failed.Step, failed.LastError))
 	case pending > 0:
 		s.condition(v1alpha1.ConditionNotified, false, v1alpha1.ReasonNotifying, fmt.Sprintf("%d deliveries are under way", pending))
 	case delivered > 0:
 		s.condition(v1alpha1.ConditionNotified, true, v1alpha1.ReasonNotified, fmt.Sprintf("%d deliveries", delivered))
 	}
-}
-
-const (
-	// maxReason is how much of a reason a status holds, in bytes.
-	maxReason = 500
-	// maxWebhooks is how many deliveries a status holds: each of eight webhooks of each step.
-	maxWebhooks = 40
-)
-
-// truncate keeps the beginning of a text, most bytes and a sign that there was more.
-func truncate(text string, most int) string {
-	if len(text) <= most {
-		return text
-	}
-	return strings.ToValidUTF8(text[:most], "") + "…"
 }

@@ -17,7 +17,7 @@ import (
 	"github.com/nodetermination/operator/hack/testcluster"
 )
 
-// Each step is told on the Node and the NodeTermination, and each pod that is told to go has one
+// Each step is told on the Node and the NodeTermination, and each pod that is evicted has one
 // event, which says why and by when.
 func TestKubernetesEventsTellTheStory(t *testing.T) { // not in parallel: while many drain, pods have no events
 	s := newSetting(t, 1, func(spec *v1alpha1.NodeTerminationPolicySpec) {
@@ -28,11 +28,11 @@ func TestKubernetesEventsTellTheStory(t *testing.T) { // not in parallel: while 
 	nt := s.until(s.terminate(0, notice("a", 2*time.Minute)), v1alpha1.StateCompleted)
 	want := map[string]string{} // the notes' beginnings
 	for _, about := range []string{"Node/" + node, "NodeTermination/" + nt.Name} {
-		want[about+"/Received"] = "SpotInterruption of instance " + nt.Name + " was heard, which goes away at " + inClock(nt.Status.Deadline.Time)
+		want[about+"/Received"] = "SpotInterruption of instance " + nt.Name + " was received, which goes away at " + formatTime(nt.Status.Deadline.Time)
 		want[about+"/Draining"], want[about+"/Completed"] = "SpotInterruption: ", "SpotInterruption: "+meta.FindStatusCondition(nt.Status.Conditions, v1alpha1.ConditionReady).Message
 	}
 	for _, pod := range pods {
-		want["Pod/"+pod.Name+"/Evicted"] = "SpotInterruption: its node " + node + " is about to go away, at " + inClock(nt.Status.Deadline.Time)
+		want["Pod/"+pod.Name+"/Evicted"] = "SpotInterruption: its node " + node + " is about to go away, at " + formatTime(nt.Status.Deadline.Time)
 	}
 	testcluster.Eventually(t, patience, func() error {
 		var list eventsv1.EventList
@@ -102,7 +102,7 @@ func untilOthersTell(t *testing.T, s *setting) {
 	})
 }
 
-// A drain that is called off by deleting its NodeTermination ends on the Node, too.
+// A drain that is cancelled by deleting its NodeTermination ends on the Node, too.
 func TestNodeTellsThatItsTerminationWasDeleted(t *testing.T) {
 	t.Parallel()
 	s := newSetting(t, 1, nil)
@@ -129,7 +129,7 @@ func TestNodeTellsThatItsTerminationWasDeleted(t *testing.T) {
 // A crowd does not flood the API server, and what is wrong is always told.
 func TestEventsAreLimited(t *testing.T) {
 	recorder := &countingRecorder{kinds: map[string]int{}}
-	a := NewAnnouncer(recorder)
+	a := NewEventRecorder(recorder, nil, &LocalState{}, testClock)
 	node := &corev1.ObjectReference{Kind: "Node", Name: "n"}
 	for range 500 {
 		a.emit(a.states, nil, node, nil, corev1.EventTypeNormal, v1alpha1.StateDraining, "drains")

@@ -10,72 +10,59 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/nodetermination/operator/api/v1alpha1"
+	"github.com/nodetermination/operator/controllers/lifecyclehook"
 	ec2node "github.com/nodetermination/operator/controllers/node"
 )
 
-// decision is what the active events and the policy come to.
-type decision struct {
-	action v1alpha1.EventAction
-	// cause is the kind of event that decides: the strongest action, then the
-	// nearest deadline.
-	cause v1alpha1.EventKind
-	// deadline is when AWS takes the instance; zero if no active event says.
-	deadline time.Time
-	// drainAt is when the pods begin to be told to go; zero is at once.
-	drainAt time.Time
-	// ignores is why nothing is done, where the action is Ignore.
-	ignores string
-}
-
 // govern is the phase that finds the policy: chosen once, then kept, so that
 // neither labels nor new policies move a termination under way.
-func (r *Reconciler) govern(_ context.Context, s *scope) (bool, error) {
+func (r *Reconciler) govern(_ context.Context, s *scope) (verdict, error) {
 	ref := s.nt.Status.PolicyRef
 	if ref == nil {
 		if s.node == nil {
-			return false, nil
+			return proceed, nil
 		}
 		s.policy = ec2node.Governing(s.policies, s.node)
 		if s.policy == nil && len(s.active()) > 0 {
-			s.settle(v1alpha1.StateNoPolicy, "no NodeTerminationPolicy selects node "+s.nt.Spec.NodeName+": nothing is done")
-			return true, nil
+			s.setState(v1alpha1.StateNoPolicy, "no NodeTerminationPolicy selects node "+s.nt.Spec.NodeName+": nothing is done")
+			return ended, nil
 		}
-		return false, nil
+		return proceed, nil
 	}
 	for i := range s.policies {
 		if s.policies[i].UID == ref.UID && s.policies[i].DeletionTimestamp == nil {
 			s.policy = &s.policies[i]
 			ref.Generation = s.policy.Generation
-			return false, nil
+			return proceed, nil
 		}
 	}
-	if s.finished() || s.node == nil || len(s.active()) == 0 { // what was called off is undone all the same
-		return false, nil
+	if s.finished() || s.node == nil || len(s.active()) == 0 { // what was cancelled is reverted all the same
+		return proceed, nil
 	}
-	s.settle(v1alpha1.StatePolicyGone, fmt.Sprintf(
-		"policy %s was deleted: node, pods and lifecycle hooks are left as they are; delete this NodeTermination to undo what was done to the node", ref.Name))
-	return true, nil
+	s.setState(v1alpha1.StatePolicyGone, fmt.Sprintf(
+		"policy %s was deleted: node, pods and lifecycle hooks are left as they are; delete this NodeTermination to revert what was done to the node", ref.Name))
+	return ended, nil
 }
 
 // decide is the phase that turns the active events into one decision.
-func (r *Reconciler) decide(_ context.Context, s *scope) (bool, error) {
+func (r *Reconciler) decide(_ context.Context, s *scope) (verdict, error) {
 	if s.policy == nil {
-		return false, nil
+		return proceed, nil
 	}
 	s.liftCordons()
 	s.decision = decisionFor(s.active(), s.nt.Status.LifecycleHooks, s.policy)
 	if len(s.active()) == 0 {
-		return false, nil // cause and deadline stay as a record
+		return proceed, nil // cause and deadline stay as a record
 	}
 	s.nt.Status.Cause = s.decision.cause
 	s.nt.Status.Deadline = nil
 	if !s.decision.deadline.IsZero() {
 		s.nt.Status.Deadline = &metav1.Time{Time: s.decision.deadline}
 	}
-	return false, nil
+	return proceed, nil
 }
 
-// decisionFor is what a policy makes of a set of events and the hooks that wait.
+// decisionFor returns what a policy makes of a set of events and the hooks that wait.
 func decisionFor(events []v1alpha1.Event, hooks []v1alpha1.HookStatus, policy *v1alpha1.NodeTerminationPolicy) decision {
 	d := decision{action: v1alpha1.ActionIgnore}
 	var causeDeadline time.Time
@@ -88,7 +75,7 @@ func decisionFor(events []v1alpha1.Event, hooks []v1alpha1.HookStatus, policy *v
 			}
 			continue
 		}
-		deadline := deadlineOf(e, hooks)
+		deadline := lifecyclehook.EventDeadline(e, hooks)
 		if strength(action) > strength(d.action) || strength(action) == strength(d.action) && nearer(deadline, causeDeadline) {
 			d.action, d.cause, causeDeadline = action, e.Kind, deadline
 		}
@@ -125,7 +112,7 @@ func (s *scope) liftCordons() {
 	}
 }
 
-// drainTime is when the drain for an event begins: at once (zero, and not the
+// drainTime returns when the drain for an event begins: at once (zero, and not the
 // event's time, which a clock that is behind AWS's takes for the future), but for a
 // maintenance some time before it.
 func drainTime(e v1alpha1.Event, policy *v1alpha1.NodeTerminationPolicy) time.Time {
@@ -135,6 +122,7 @@ func drainTime(e v1alpha1.Event, policy *v1alpha1.NodeTerminationPolicy) time.Ti
 	return time.Time{}
 }
 
+// strength orders actions.
 func strength(action v1alpha1.EventAction) int {
 	switch action {
 	case v1alpha1.ActionCordonAndDrain:
@@ -144,9 +132,4 @@ func strength(action v1alpha1.EventAction) int {
 	default:
 		return 0
 	}
-}
-
-// nearer is whether a deadline comes before another; zero is no deadline.
-func nearer(a, b time.Time) bool {
-	return !a.IsZero() && (b.IsZero() || a.Before(b))
 }

@@ -18,8 +18,8 @@ import (
 	"github.com/nodetermination/operator/hack/testcluster"
 )
 
-// paced is a policy that drains for recommendations, so many nodes at one time.
-func paced(maxNodes intstr.IntOrString, topologyKey string) func(*v1alpha1.NodeTerminationPolicySpec) {
+// budgeted is a policy that drains for recommendations, so many nodes at one time.
+func budgeted(maxNodes intstr.IntOrString, topologyKey string) func(*v1alpha1.NodeTerminationPolicySpec) {
 	return func(spec *v1alpha1.NodeTerminationPolicySpec) {
 		spec.Events = []v1alpha1.EventRule{{Kind: v1alpha1.RebalanceRecommendation, Action: v1alpha1.ActionCordonAndDrain}}
 		spec.Drain = &v1alpha1.DrainSpec{
@@ -67,7 +67,7 @@ func (s *setting) untilStates(nts []*v1alpha1.NodeTermination, want map[string]i
 func TestBudgetLimitsHowManyNodesAreDrained(t *testing.T) {
 	t.Parallel()
 	const nodes = 6
-	s := newSetting(t, nodes, paced(intstr.FromString("34%"), "")) // two of six
+	s := newSetting(t, nodes, budgeted(intstr.FromString("34%"), "")) // two of six
 	s.budget()
 	var nts []*v1alpha1.NodeTermination
 	for i := range nodes {
@@ -113,7 +113,7 @@ func TestBudgetLimitsHowManyNodesAreDrained(t *testing.T) {
 func TestBudgetCountsByTopology(t *testing.T) {
 	t.Parallel()
 	const key = "topology.kubernetes.io/zone"
-	s := newSetting(t, 4, paced(intstr.FromInt32(1), key))
+	s := newSetting(t, 4, budgeted(intstr.FromInt32(1), key))
 	s.budget()
 	var nts []*v1alpha1.NodeTermination
 	for i, zone := range []string{"a", "a", "b", "b"} {
@@ -137,7 +137,7 @@ func TestBudgetCountsByTopology(t *testing.T) {
 // A suspended drain does not keep others waiting.
 func TestBudgetIsNotUsedUpBySuspension(t *testing.T) {
 	t.Parallel()
-	s := newSetting(t, 2, paced(intstr.FromInt32(1), ""))
+	s := newSetting(t, 2, budgeted(intstr.FromInt32(1), ""))
 	s.budget()
 	for i := range 2 {
 		cluster.Get(t).CreatePods(t, s.ns, s.nodes[i].Name, 1, app("web"))
@@ -155,7 +155,6 @@ func TestBudgetIsNotUsedUpBySuspension(t *testing.T) {
 func TestUrgency(t *testing.T) {
 	s := &scope{nt: &v1alpha1.NodeTermination{}, policy: &v1alpha1.NodeTerminationPolicy{}}
 	s.policy.Spec.Drain = &v1alpha1.DrainSpec{TimeoutSeconds: ptr.To[int32](600)}
-	r := &Reconciler{}
 	for name, test := range map[string]struct {
 		deadline time.Time
 		urgent   bool
@@ -169,7 +168,7 @@ func TestUrgency(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s.now, s.next, s.decision.deadline = t0, time.Time{}, test.deadline
-			if got := r.isUrgent(s); got != test.urgent || !s.next.Equal(test.next) {
+			if got := s.urgent(); got != test.urgent || !s.next.Equal(test.next) {
 				t.Errorf("urgent %t, next look %v, want %t, %v", got, s.next, test.urgent, test.next)
 			}
 		})
@@ -179,7 +178,7 @@ func TestUrgency(t *testing.T) {
 // A drain that does not wait takes the place of one that would.
 func TestUrgentDrainsCountAgainstTheBudget(t *testing.T) {
 	t.Parallel()
-	s := newSetting(t, 3, paced(intstr.FromInt32(2), ""))
+	s := newSetting(t, 3, budgeted(intstr.FromInt32(2), ""))
 	s.budget()
 	for i := range 3 {
 		cluster.Get(t).CreatePods(t, s.ns, s.nodes[i].Name, 1, app("web"))
@@ -190,11 +189,11 @@ func TestUrgentDrainsCountAgainstTheBudget(t *testing.T) {
 	s.until(urgent, v1alpha1.StateDraining)
 }
 
-// Five minutes before a hard deadline nothing is waited for any more.
+// Five minutes before a hard deadline a drain does not wait any more.
 func TestWaitingEndsInTimeForAHardDeadline(t *testing.T) {
 	t.Parallel()
 	s := newSetting(t, 2, func(spec *v1alpha1.NodeTerminationPolicySpec) {
-		paced(intstr.FromInt32(1), "")(spec)
+		budgeted(intstr.FromInt32(1), "")(spec)
 		spec.Drain.TimeoutSeconds = ptr.To[int32](120)
 	})
 	s.budget()

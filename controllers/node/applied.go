@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package node
+
+import (
+	"encoding/json"
+	"slices"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/nodetermination/operator/api/v1alpha1"
+)
+
+// Applied is what this operator has set on a Node. It is written on the Node
+// itself, in the same request as the change, so that any replica can revert it,
+// also after the NodeTermination was deleted.
+type Applied struct {
+	// InstanceID is the NodeTermination it was set for.
+	InstanceID string `json:"instanceID"`
+	// Unschedulable: the cordon is ours. False on a node that somebody else had
+	// cordoned before.
+	Unschedulable bool `json:"unschedulable,omitempty"`
+	// Taint is the key of our taint, empty for none.
+	Taint string `json:"taint,omitempty"`
+	// ExcludedSince is when we labelled the node for load balancers to exclude it,
+	// in Unix seconds; zero if we did not.
+	ExcludedSince int64 `json:"excludedSince,omitempty"`
+	// OutOfService: the out-of-service taint is ours.
+	OutOfService bool `json:"outOfService,omitempty"`
+}
+
+// Desired is what is to be set on a Node besides the cordon.
+type Desired struct {
+	// Taint is nil for none.
+	Taint *corev1.Taint
+	// Excluded: load balancers are to exclude the node from now on.
+	Excluded bool
+	// OutOfService: Kubernetes is to give up what runs on the node.
+	OutOfService bool
+}
+
+// OutOfServiceTaint lets Kubernetes delete the pods of a node by force and detach their volumes.
+// https://kubernetes.io/docs/reference/labels-annotations-taints/#node-kubernetes-io-out-of-service
+var OutOfServiceTaint = corev1.Taint{Key: corev1.TaintNodeOutOfService, Value: "nodeshutdown", Effect: corev1.TaintEffectNoExecute}
+
+// AppliedOn reads what is set on a node; false if nothing is. An annotation that
+// cannot be read counts as nothing: what is not known to be ours is not reverted.
+func AppliedOn(node *corev1.Node) (Applied, bool) {
+	var applied Applied
+	text, found := node.Annotations[v1alpha1.AnnotationApplied]
+	if !found || json.Unmarshal([]byte(text), &applied) != nil || applied.InstanceID == "" {
+		return Applied{}, false
+	}
+	return applied, true
+}
+
+// Apply makes the node unschedulable and sets what is desired, in memory; it reports
+// whether anything changed. A taint that was set for another kind of event is
+// replaced; what load balancers or Kubernetes were told stands until it is reverted.
+func Apply(node *corev1.Node, instanceID string, desired Desired, now time.Time) bool {
+	before, found := AppliedOn(node)
+	after := Applied{
+		InstanceID: instanceID, Unschedulable: before.Unschedulable || !node.Spec.Unschedulable,
+		ExcludedSince: before.ExcludedSince, OutOfService: before.OutOfService,
+	}
+	if desired.Taint != nil {
+		after.Taint = desired.Taint.Key
+	}
+	if _, labelled := node.Labels[corev1.LabelNodeExcludeBalancers]; desired.Excluded && !labelled && after.ExcludedSince == 0 {
+		after.ExcludedSince = now.Unix()
+	}
+	after.OutOfService = after.OutOfService || desired.OutOfService && !HasTaint(node, &OutOfServiceTaint)
+	if found && before == after && node.Spec.Unschedulable && (desired.Taint == nil || HasTaint(node, desired.Taint)) {
+		return false
+	}
+	node.Spec.Unschedulable = true
+	removeTaint(node, before.Taint)
+	if desired.Taint != nil {
+		removeTaint(node, desired.Taint.Key)
+		node.Spec.Taints = append(node.Spec.Taints, *desired.Taint)
+	}
+	if after.ExcludedSince != 0 {
+		metav1.SetMetaDataLabel(&node.ObjectMeta, corev1.LabelNodeExcludeBalancers, v1alpha1.FieldManager)
+	}
+	if after.OutOfService && !HasTaint(node, &OutOfServiceTaint) {
+		node.Spec.Taints = append(node.Spec.Taints, OutOfServiceTaint)
+	}
+	return after.writeTo(node)
+}
+
+// writeTo writes down on the node what is set on it; false if that cannot be done.
+func (a Applied) writeTo(node *corev1.Node) bool {
+	text, err := json.Marshal(a)
+	if err != nil {
+		return false // cannot happen: it holds only strings, booleans and a number
+	}
+	metav1.SetMetaDataAnnotation(&node.ObjectMeta, v1alpha1.AnnotationApplied, string(text))
+	return true
+}
+
+// ReturnToService reverts that Apply declared the node out of service, in memory; it
+// reports whether anything changed.
+func ReturnToService(node *corev1.Node, instanceID string) bool {
+	applied, found := AppliedOn(node)
+	if !found || applied.InstanceID != instanceID || !applied.OutOfService {
+		return false
+	}
+	applied.OutOfService = false
+	removeTaint(node, OutOfServiceTaint.Key)
+	return applied.writeTo(node)
+}
+
+// Revert reverts what Apply did for this instance, in memory; it reports whether
+// anything changed. What others did to the node stays.
+func Revert(node *corev1.Node, instanceID string) bool {
+	applied, found := AppliedOn(node)
+	if !found || applied.InstanceID != instanceID {
+		return false
+	}
+	if applied.Unschedulable {
+		node.Spec.Unschedulable = false
+	}
+	removeTaint(node, applied.Taint)
+	if applied.ExcludedSince != 0 && node.Labels[corev1.LabelNodeExcludeBalancers] == v1alpha1.FieldManager {
+		delete(node.Labels, corev1.LabelNodeExcludeBalancers)
+	}
+	if applied.OutOfService {
+		removeTaint(node, OutOfServiceTaint.Key)
+	}
+	delete(node.Annotations, v1alpha1.AnnotationApplied)
+	return true
+}
+
+// HasTaint reports whether a node has a taint, whatever its value.
+func HasTaint(node *corev1.Node, taint *corev1.Taint) bool {
+	return slices.ContainsFunc(node.Spec.Taints, func(other corev1.Taint) bool { return other.MatchTaint(taint) })
+}
+
+// removeTaint removes the taints with a key, empty for none.
+func removeTaint(node *corev1.Node, key string) {
+	if key == "" {
+		return
+	}
+	node.Spec.Taints = slices.DeleteFunc(node.Spec.Taints, func(taint corev1.Taint) bool { return taint.Key == key })
+}

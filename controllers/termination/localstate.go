@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package termination
+
+import (
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/nodetermination/operator/api/v1alpha1"
+)
+
+// LocalState is what this process knows of terminations and the API server does not, or
+// not yet. To lose it costs a few requests and nothing else. The zero value is empty. Its
+// methods may be called from any goroutine.
+type LocalState struct {
+	mu sync.Mutex
+	of map[string]*localRecord // by the termination's name
+}
+
+// localRecord is what is known of one termination.
+type localRecord struct {
+	// begun: its node was cordoned, which its status may not say yet.
+	begun bool
+	// drains is the node whose pods are followed; empty for none.
+	drains string
+	// written is when its status was last written.
+	written time.Time
+	// asked is when Auto Scaling last had no answer about it.
+	asked time.Time
+	// completed are the hooks that were completed.
+	completed map[hookKey]bool
+	// shortened are the pods whose grace was shortened, until that is in the status.
+	shortened []shortenedPod
+	// podsSince is the beginning of the drain that pods are about: the names of those to
+	// evict; none if there is no webhook to notify.
+	podsSince time.Time
+	pods      []string
+	// events is what to say in Kubernetes events.
+	events eventPolicy
+	// logValues are on every line of the log about it; nil before the first reconcile.
+	logValues []any
+	// lastError is what the log said last of what keeps it from getting on; empty for nothing.
+	lastError string
+}
+
+// hookKey is one wait at a lifecycle hook.
+type hookKey struct{ group, hook, token string }
+
+// eventPolicy is what the policy and the decision have to do with the events of one termination.
+type eventPolicy struct {
+	// emits: there are any, with these annotations of the policy's own.
+	emits       bool
+	annotations map[string]string
+	// cause is the kind of the event that decides.
+	cause v1alpha1.EventKind
+}
+
+// shortenedPod is a pod whose grace was shortened, and how.
+type shortenedPod struct{ namespace, name, message string }
+
+// update changes what is known of a termination.
+func (l *LocalState) update(name string, change func(*localRecord)) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.of == nil {
+		l.of = map[string]*localRecord{}
+	}
+	if l.of[name] == nil {
+		l.of[name] = &localRecord{}
+	}
+	change(l.of[name])
+}
+
+// get returns what is known of a termination; zero if nothing. What it refers to is
+// replaced and never changed, but for completed: see hasCompleted.
+func (l *LocalState) get(name string) localRecord {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if known := l.of[name]; known != nil {
+		return *known
+	}
+	return localRecord{}
+}
+
+// forget forgets a termination that is deleted.
+func (l *LocalState) forget(name string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.of, name)
+}
+
+// begin notes that a termination's node was cordoned, and reports whether that is news.
+func (l *LocalState) begin(name string) (news bool) {
+	l.update(name, func(s *localRecord) { news, s.begun = !s.begun, true })
+	return news
+}
+
+// startDrain notes that the pods of a termination's node are followed, and reports
+// whether that is news.
+func (l *LocalState) startDrain(name, node string) (news bool) {
+	l.update(name, func(s *localRecord) { news, s.drains = s.drains != node, node })
+	return news
+}
+
+// stopDrain forgets what startDrain noted, and reports whether it had. The node is empty
+// if another termination follows its pods too: a node's name comes back.
+func (l *LocalState) stopDrain(name string) (node string, was bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	known := l.of[name]
+	if known == nil || known.drains == "" {
+		return "", false
+	}
+	node, known.drains = known.drains, ""
+	for _, other := range l.of {
+		if other.drains == node {
+			return "", true
+		}
+	}
+	return node, true
+}
+
+// drainCount returns of how many terminations the pods are followed.
+func (l *LocalState) drainCount() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	count := 0
+	for _, known := range l.of {
+		if known.drains != "" {
+			count++
+		}
+	}
+	return count
+}
+
+// wrote notes when a termination's status was written. One that has ended may begin
+// once more.
+func (l *LocalState) wrote(name string, at time.Time, ended bool) {
+	l.update(name, func(s *localRecord) {
+		s.written = at
+		if ended {
+			s.begun = false
+		}
+		if s.drains == "" {
+			s.shortened = nil // the last status of the drain has them
+		}
+	})
+}
+
+// complete notes that a hook was completed.
+func (l *LocalState) complete(name string, hook hookKey) {
+	l.update(name, func(s *localRecord) {
+		if s.completed == nil {
+			s.completed = map[hookKey]bool{}
+		}
+		s.completed[hook] = true
+	})
+}
+
+// hasCompleted reports what complete noted.
+func (l *LocalState) hasCompleted(name string, hook hookKey) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	known := l.of[name]
+	return known != nil && known.completed[hook]
+}
+
+// shorten notes that a pod's grace was shortened.
+func (l *LocalState) shorten(name string, pod shortenedPod) {
+	l.update(name, func(s *localRecord) {
+		if len(s.shortened) < maxOutcomes {
+			s.shortened = append(slices.Clone(s.shortened), pod)
+		}
+	})
+}
+
+// changed notes what keeps a termination from getting on, empty for nothing, and reports
+// whether that is news.
+func (l *LocalState) changed(name, lastError string) (news bool) {
+	if l.get(name).lastError == lastError {
+		return false // also of one that was just deleted, of which nothing is to be known
+	}
+	l.update(name, func(s *localRecord) { s.lastError = lastError })
+	return true
+}

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package termination
+
+import (
+	"errors"
+	"time"
+
+	"github.com/go-logr/logr"
+	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/nodetermination/operator/controllers/awsapi"
+	"github.com/nodetermination/operator/controllers/drain"
+	"github.com/nodetermination/operator/controllers/leader"
+	"github.com/nodetermination/operator/controllers/webhook"
+)
+
+// conflictRetry is how soon a reconcile that lost a race of writes is tried again.
+const conflictRetry = 50 * time.Millisecond
+
+// Options are what a Reconciler works with. All are required.
+type Options struct {
+	// Client reads from the manager's cache, in which Nodes are indexed by
+	// ec2node.InstanceIDIndex, and writes.
+	Client client.Client
+	// Live reads from the API server.
+	Live client.Reader
+	// Queue wakes terminations. Its Wake and WakeNode are what the other parts notify.
+	Queue *Queue
+	// Local is what this process knows, the same as the Queue's and the Events'.
+	Local *LocalState
+	// Events emits Kubernetes events. Its OnEvicted is what the Executor calls.
+	Events *EventRecorder
+	// Executor evicts and deletes pods.
+	Executor *drain.Executor
+	// Watcher follows the pods of the nodes being drained.
+	Watcher *drain.PodWatcher
+	// AWS asks Auto Scaling and EC2.
+	AWS *awsapi.Client
+	// Dispatcher notifies webhooks through Sender, Webhooks reads what they refer to.
+	Dispatcher *webhook.Dispatcher
+	Sender     *webhook.Sender
+	Webhooks   *webhook.Resolver
+	// Replica is this process, whose pod goes last.
+	Replica *leader.Replica
+	// Log gets a line for each state, and for each error once.
+	Log logr.Logger
+	// Clock tells the time.
+	Clock clock.PassiveClock
+}
+
+// Reconciler drains the nodes that NodeTerminations are about.
+type Reconciler struct {
+	Options
+	budget budget
+}
+
+// verdict says how a reconcile goes on after a phase.
+type verdict int
+
+const (
+	// proceed: with the next phase.
+	proceed verdict = iota
+	// ended: nothing more is done about the node; now the status says so.
+	ended
+	// postponed: more will be known in a moment, so that the status is not worth a write yet.
+	postponed
+)
+
+// New returns a Reconciler. The error says that an option is missing.
+func New(o Options) (*Reconciler, error) {
+	for _, missing := range []bool{
+		o.Client == nil, o.Live == nil, o.Queue == nil, o.Local == nil, o.Events == nil, o.Executor == nil, o.Watcher == nil, o.AWS == nil,
+		o.Dispatcher == nil, o.Sender == nil, o.Webhooks == nil, o.Replica == nil, o.Clock == nil,
+	} {
+		if missing {
+			return nil, errors.New("an option of the termination controller is missing: all are required")
+		}
+	}
+	return &Reconciler{Options: o}, nil
+}

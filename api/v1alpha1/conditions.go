@@ -2,6 +2,8 @@
 
 package v1alpha1
 
+import "strings"
+
 // Conditions of both kinds. Ready, Reconciling and Stalled follow kstatus, which Flux
 // and other tools built on cli-utils read; kubectl wait waits for any of them by name.
 // Argo CD does not use kstatus: it has health checks of its own, written in Lua, and
@@ -187,3 +189,12 @@ const (
 	// too.
 	ReasonOtherManagers = "OtherManagers"
 )
+
+// TruncateMessage returns a message that fits into a status: of a longer one the first
+// maxBytes bytes, without a character that is cut in two, and "…".
+func TruncateMessage(message string, maxBytes int) string {
+	if len(message) <= maxBytes {
+		return message
+	}
+	return strings.ToValidUTF8(message[:maxBytes], "") + "…"
+}

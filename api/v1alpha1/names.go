@@ -3,6 +3,7 @@
 package v1alpha1
 
 import (
+	"regexp"
 	"strings"
 	"unicode"
 )
@@ -28,6 +29,13 @@ const (
 
 	taintKeyPrefix = "nodetermination.dev/"
 )
+
+// instanceID is the rule for NodeTerminationSpec.InstanceID, once more.
+var instanceID = regexp.MustCompile(`^i-[0-9a-f]{8,17}$`)
+
+// IsInstanceID reports whether id has the form of an EC2 instance's ID, such as
+// i-0abc1234def567890, which is the name of its NodeTermination.
+func IsInstanceID(id string) bool { return instanceID.MatchString(id) }
 
 // EventFieldManager returns the field manager that an event is applied with. Each event
 // has its own: with one for several, applying one event would remove the others.

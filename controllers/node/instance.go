@@ -8,6 +8,8 @@ import (
 	"regexp"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/nodetermination/operator/api/v1alpha1"
 )
 
 // ComputeTypeLabel is auto on nodes that EKS Auto Mode runs and drains by itself,
@@ -15,26 +17,33 @@ import (
 // https://docs.aws.amazon.com/eks/latest/userguide/automode-learn-instances.html
 const ComputeTypeLabel = "eks.amazonaws.com/compute-type"
 
-// ec2ProviderID is the cloud provider's name for an EC2 node. Fargate's and
-// hybrid nodes' names have another form.
+// ec2ProviderID is the cloud provider's name for an EC2 node: its zone and the ID of its
+// instance. Fargate's and hybrid nodes' names have another form.
 // https://github.com/kubernetes/cloud-provider-aws
-var ec2ProviderID = regexp.MustCompile(`^aws:///([a-z0-9-]+)/(i-[0-9a-f]{8,17})$`)
+var ec2ProviderID = regexp.MustCompile(`^aws:///([a-z0-9-]+)/([^/]+)$`)
 
 // InstanceID returns the ID of the EC2 instance that a node runs on, such as
 // i-0abc1234def567890. It returns false for Fargate, hybrid and Auto Mode nodes, which are
 // not this operator's.
 func InstanceID(node *corev1.Node) (string, bool) {
-	match := ec2ProviderID.FindStringSubmatch(node.Spec.ProviderID)
-	if match == nil || node.Labels[ComputeTypeLabel] == "auto" {
+	_, instanceID := parseProviderID(node)
+	if instanceID == "" || node.Labels[ComputeTypeLabel] == "auto" {
 		return "", false
 	}
-	return match[2], true
+	return instanceID, true
 }
 
 // Zone returns the availability zone that a node's providerID names, empty if it names none.
 func Zone(node *corev1.Node) string {
-	if match := ec2ProviderID.FindStringSubmatch(node.Spec.ProviderID); match != nil {
-		return match[1]
+	zone, _ := parseProviderID(node)
+	return zone
+}
+
+// parseProviderID returns the zone and the instance of an EC2 node, empty for others.
+func parseProviderID(node *corev1.Node) (zone, instanceID string) {
+	match := ec2ProviderID.FindStringSubmatch(node.Spec.ProviderID)
+	if match == nil || !v1alpha1.IsInstanceID(match[2]) {
+		return "", ""
 	}
-	return ""
+	return match[1], match[2]
 }

@@ -140,11 +140,7 @@ func lastWords(ended *corev1.ContainerStateTerminated) string {
 	return cmp.Or(short(ended.Message), fmt.Sprintf("%s with exit code %d", cmp.Or(ended.Reason, "ended"), ended.ExitCode))
 }
 
-// short is a message in one line of bounded length.
+// short returns a message in one line of bounded length.
 func short(message string) string {
-	message = strings.Join(strings.Fields(message), " ")
-	if len(message) > maxWords {
-		return strings.ToValidUTF8(message[:maxWords], "") + "…"
-	}
-	return message
+	return v1alpha1.TruncateMessage(strings.Join(strings.Fields(message), " "), maxWords)
 }

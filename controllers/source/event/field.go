@@ -11,6 +11,8 @@ import (
 	"unicode/utf8"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/nodetermination/operator/api/v1alpha1"
 )
 
 // The lengths that the API allows, in characters: see v1alpha1.Event and v1alpha1.LifecycleHook.
@@ -23,10 +25,7 @@ const (
 	maxDestination = 32
 )
 
-var (
-	instanceIDs = regexp.MustCompile(`^i-[0-9a-f]{8,17}$`)
-	plainIDs    = regexp.MustCompile(`^[0-9A-Za-z._-]{1,64}$`)
-)
+var plainIDs = regexp.MustCompile(`^[0-9A-Za-z._-]{1,64}$`)
 
 const instanceIDExpected = "an EC2 instance ID such as i-0abc1234def567890"
 
@@ -35,7 +34,7 @@ func checkInstanceID(field, id string) error {
 	if err := required(field, id, instanceIDExpected); err != nil {
 		return err
 	}
-	if !instanceIDs.MatchString(id) {
+	if !v1alpha1.IsInstanceID(id) {
 		return unexpected(field, quote(id), instanceIDExpected)
 	}
 	return nil

@@ -63,7 +63,7 @@ func (d *document) parse(body []byte, machine event.Machine) {
 	}
 	if err != nil {
 		d.body = nil
-		d.fail("The document cannot be read: " + cut(err.Error(), maxCause) + ".")
+		d.fail("The document cannot be read: " + v1alpha1.TruncateMessage(err.Error(), maxCause) + ".")
 		return
 	}
 	if parsed.Passed != "" {

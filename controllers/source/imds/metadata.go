@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"net/url"
 	"os"
-	"regexp"
 	"strings"
 	"time"
 
@@ -138,12 +137,10 @@ func (m *metadata) identify(ctx context.Context) (identity, error) {
 	return identityOf(document.InstanceIdentityDocument, strings.TrimSpace(string(lifeCycle)))
 }
 
-var instanceIDs = regexp.MustCompile(`^i-[0-9a-f]{8,17}$`)
-
 // identityOf leaves out what the API would not take.
 func identityOf(document imds.InstanceIdentityDocument, lifeCycle string) (identity, error) {
-	if !instanceIDs.MatchString(document.InstanceID) {
-		return identity{}, problem(fmt.Sprintf("The instance identity document names the instance %q: this is not EC2.", cut(document.InstanceID, 64)))
+	if !v1alpha1.IsInstanceID(document.InstanceID) {
+		return identity{}, problem(fmt.Sprintf("The instance identity document names the instance %q: this is not EC2.", v1alpha1.TruncateMessage(document.InstanceID, 64)))
 	}
 	instance := v1alpha1.Instance{
 		Type:             unlessLonger(document.InstanceType, 64),

@@ -10,6 +10,8 @@ import (
 	"net/http"
 	"strings"
 	"syscall"
+
+	"github.com/nodetermination/operator/api/v1alpha1"
 )
 
 // maxCause cuts what others say, in bytes.
@@ -71,13 +73,5 @@ func cause(err error) string {
 	for inner := errors.Unwrap(err); inner != nil; inner = errors.Unwrap(err) {
 		err = inner
 	}
-	return cut(strings.TrimRight(err.Error(), "."), maxCause)
-}
-
-// cut keeps the beginning of a long text.
-func cut(text string, most int) string {
-	if len(text) <= most {
-		return text
-	}
-	return strings.ToValidUTF8(text[:most], "") + "…"
+	return v1alpha1.TruncateMessage(strings.TrimRight(err.Error(), "."), maxCause)
 }

@@ -4,13 +4,28 @@ package awsapi
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/autoscaling"
+	"github.com/aws/smithy-go"
+)
+
+// ErrNoAction is that the group does not wait at the hook: the action was completed
+// or timed out, or there is no such hook or group any more.
+var ErrNoAction = errors.New("the Auto Scaling group does not wait at the hook")
+
+// https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonec2autoscaling.html
+const (
+	describeLifecycleHooks         Operation = "autoscaling:DescribeLifecycleHooks"
+	describeAutoScalingInstances   Operation = "autoscaling:DescribeAutoScalingInstances"
+	recordLifecycleActionHeartbeat Operation = "autoscaling:RecordLifecycleActionHeartbeat"
+	completeLifecycleAction        Operation = "autoscaling:CompleteLifecycleAction"
 )
 
 // hooksAge is for how long the hooks of a group are remembered.
@@ -50,26 +65,22 @@ type Hook struct {
 	HeartbeatTimeout, GlobalTimeout time.Duration
 }
 
-type hookKey struct{ region, group string }
+type groupKey struct{ region, name string }
 
-// knownHooks are the hooks of a group, as they were at a time.
-type knownHooks struct {
-	hooks     []Hook
-	at, asked time.Time
-}
-
-// Hooks are the group's hooks, as they were at most five minutes ago. Its error
+// Hooks returns the group's hooks, as they were at most five minutes ago. Its error
 // is ErrNoAction if there is no such group, ErrBusy, or says what to do.
 func (c *Client) Hooks(ctx context.Context, region, group string) ([]Hook, error) {
-	key, now := hookKey{region, group}, c.opts.Clock.Now()
-	if hooks, ok := c.remembered(key, now); ok {
-		return hooks, nil
+	key := groupKey{region, group}
+	if known, ok := c.hooks.Get(key); ok {
+		hooks, _ := known.([]Hook)
+		return slices.Clone(hooks), nil
 	}
+	asked := c.opts.Clock.Now()
 	var hooks []Hook
-	err := c.call(ctx, region, describingHooks, func(ctx context.Context, to *connection) error {
+	err := c.call(ctx, region, describeLifecycleHooks, func(ctx context.Context, to *connection) error {
 		out, err := to.autoScaling.DescribeLifecycleHooks(ctx, &autoscaling.DescribeLifecycleHooksInput{AutoScalingGroupName: &group})
 		if err != nil {
-			return err
+			return noAction(err)
 		}
 		for _, hook := range out.LifecycleHooks {
 			hooks = append(hooks, Hook{
@@ -84,33 +95,20 @@ func (c *Client) Hooks(ctx context.Context, region, group string) ([]Hook, error
 	if err != nil {
 		return nil, err
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.hooks[key] = &knownHooks{hooks: hooks, at: now, asked: now}
+	c.hooks.Set(key, hooks, hooksAge-c.opts.Clock.Since(asked))
 	return slices.Clone(hooks), nil
 }
 
-func (c *Client) remembered(key hookKey, now time.Time) (hooks []Hook, ok bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.forget(now)
-	known := c.hooks[key]
-	if known == nil || now.Sub(known.at) >= hooksAge {
-		return nil, false
-	}
-	known.asked = now
-	return slices.Clone(known.hooks), true
-}
-
+// seconds returns the duration of so many seconds, zero if AWS did not say.
 func seconds(n *int32) time.Duration {
 	return time.Duration(aws.ToInt32(n)) * time.Second
 }
 
-// TerminatingIn is the name of the group in which the instance waits at a
+// TerminatingIn returns the name of the group in which the instance waits at a
 // termination hook; empty if it waits at none. Its error is ErrBusy or says what to do.
 // https://docs.aws.amazon.com/autoscaling/ec2/userguide/ec2-auto-scaling-lifecycle.html
 func (c *Client) TerminatingIn(ctx context.Context, region, instanceID string) (group string, err error) {
-	err = c.call(ctx, region, describingMembers, func(ctx context.Context, to *connection) error {
+	err = c.call(ctx, region, describeAutoScalingInstances, func(ctx context.Context, to *connection) error {
 		out, err := to.autoScaling.DescribeAutoScalingInstances(ctx, &autoscaling.DescribeAutoScalingInstancesInput{InstanceIds: []string{instanceID}})
 		if err != nil {
 			return err
@@ -133,12 +131,12 @@ func (c *Client) Heartbeat(ctx context.Context, action Action) error {
 	if err := action.validate(); err != nil {
 		return err
 	}
-	err := c.call(ctx, action.Region, sendingHeartbeat, func(ctx context.Context, to *connection) error {
+	err := c.call(ctx, action.Region, recordLifecycleActionHeartbeat, func(ctx context.Context, to *connection) error {
 		_, err := to.autoScaling.RecordLifecycleActionHeartbeat(ctx, &autoscaling.RecordLifecycleActionHeartbeatInput{
 			AutoScalingGroupName: &action.Group, LifecycleHookName: &action.Hook,
 			LifecycleActionToken: unlessEmpty(action.Token), InstanceId: unlessEmpty(action.InstanceID),
 		})
-		return err
+		return noAction(err)
 	})
 	countCall(heartbeatCall, err)
 	return err
@@ -151,17 +149,30 @@ func (c *Client) Complete(ctx context.Context, action Action, result Result) err
 	if err := action.validate(); err != nil {
 		return err
 	}
-	err := c.call(ctx, action.Region, completing, func(ctx context.Context, to *connection) error {
+	err := c.call(ctx, action.Region, completeLifecycleAction, func(ctx context.Context, to *connection) error {
 		_, err := to.autoScaling.CompleteLifecycleAction(ctx, &autoscaling.CompleteLifecycleActionInput{
 			AutoScalingGroupName: &action.Group, LifecycleHookName: &action.Hook, LifecycleActionResult: aws.String(string(result)),
 			LifecycleActionToken: unlessEmpty(action.Token), InstanceId: unlessEmpty(action.InstanceID),
 		})
-		return err
+		return noAction(err)
 	})
 	countCall(completions[result], err)
 	return err
 }
 
+// noActionMessage is how Auto Scaling says ErrNoAction, under the code of every invalid parameter.
+var noActionMessage = regexp.MustCompile(`(?i)no active lifecycle action|no lifecycle hook found|autoscalinggroup name not found`)
+
+// noAction returns ErrNoAction with its details if err means that, else err itself.
+func noAction(err error) error {
+	answer, ok := errors.AsType[smithy.APIError](err)
+	if ok && answer.ErrorCode() == "ValidationError" && noActionMessage.MatchString(answer.ErrorMessage()) {
+		return fmt.Errorf("%w any more: %s", ErrNoAction, detailOf(Refused, err))
+	}
+	return err
+}
+
+// validate returns an error unless the action can be named to AWS.
 func (a Action) validate() error {
 	if a.Group == "" || a.Hook == "" || a.Token == "" && a.InstanceID == "" {
 		return fmt.Errorf("group %q, hook %q, token %q, instance %q name no lifecycle action: give the group, the hook, and the token or the instance",
@@ -170,6 +181,7 @@ func (a Action) validate() error {
 	return nil
 }
 
+// unlessEmpty returns nil for an empty parameter, which is not sent.
 func unlessEmpty(s string) *string {
 	if s == "" {
 		return nil

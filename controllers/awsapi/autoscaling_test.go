@@ -47,6 +47,28 @@ func TestHooksAreRememberedForFiveMinutes(t *testing.T) {
 	}
 }
 
+func TestHooksNobodyAsksForAreForgotten(t *testing.T) {
+	f := newFixture(t)
+	for _, name := range []string{group, "others"} {
+		if err := f.sim.PutLifecycleHook(awssim.LifecycleHook{Group: name, Name: "drain", HeartbeatTimeout: time.Minute}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, test := range []struct {
+		group string
+		after time.Duration
+		want  int
+	}{{group, 0, 1}, {"others", hooksAge - 1, 2}, {group, 1, 2}, {"others", hooksAge, 1}} {
+		f.clock.Step(test.after)
+		if _, err := f.Hooks(t.Context(), region, test.group); err != nil {
+			t.Fatal(err)
+		}
+		if n := f.hooks.Len(); n != test.want {
+			t.Errorf("hooks of %d groups are remembered, want %d", n, test.want)
+		}
+	}
+}
+
 func TestHooksOfAGroupThatIsGone(t *testing.T) {
 	f := newFixture(t)
 	for range 2 { // not remembered

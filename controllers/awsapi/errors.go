@@ -16,47 +16,118 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/aws/smithy-go"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
+
+	"github.com/nodetermination/operator/api/v1alpha1"
 )
 
-var (
-	// ErrNoAction is that the group does not wait at the hook: the action was completed
-	// or timed out, or there is no such hook or group any more.
-	ErrNoAction = errors.New("the Auto Scaling group does not wait at the hook")
-	// ErrBusy is that too many calls to AWS are under way. Nothing was sent; try again soon.
-	ErrBusy = errors.New("too many calls to AWS are under way; this one is tried again soon")
+// Operation is a permission of IAM, which has the name of the call that needs it.
+// https://docs.aws.amazon.com/service-authorization/latest/reference/reference_policies_actions-resources-contextkeys.html
+type Operation string
 
-	errNoRegion = errors.New("no AWS region is known: set AWS_REGION in the manager's environment")
-)
+// AssumeRole is the call that ConfigOptions.RoleARN needs.
+// https://docs.aws.amazon.com/service-authorization/latest/reference/list_awssecuritytokenservice.html
+const AssumeRole Operation = "sts:AssumeRole"
 
-// operation is a permission of IAM, which has the name of the call that needs it.
-// https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonec2autoscaling.html
-// https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonec2.html
-type operation string
-
-const (
-	describingHooks     operation = "autoscaling:DescribeLifecycleHooks"
-	describingMembers   operation = "autoscaling:DescribeAutoScalingInstances"
-	sendingHeartbeat    operation = "autoscaling:RecordLifecycleActionHeartbeat"
-	completing          operation = "autoscaling:CompleteLifecycleAction"
-	describingInstances operation = "ec2:DescribeInstances"
-)
-
-// service is how people call the service that the operation is of.
-func (op operation) service() string {
-	if op == describingInstances {
-		return "EC2"
+// service returns how people call the service that the operation is of.
+func (op Operation) service() string {
+	prefix, _, _ := strings.Cut(string(op), ":")
+	if prefix == "autoscaling" {
+		return "Auto Scaling"
 	}
-	return "Auto Scaling"
+	return strings.ToUpper(prefix)
 }
 
-// maxCause cuts what others say, in bytes: a status takes 1024 characters.
-const maxCause = 400
+// Cause is what went wrong with a call, by what a person has to do about it.
+type Cause int
 
-// credentialsError is why there are no credentials to call with.
-type credentialsError struct{ err error }
+// Causes of errors.
+const (
+	// Unknown: none of the others.
+	Unknown Cause = iota
+	// Canceled: the caller no longer wants the answer.
+	Canceled
+	// NoRegion: nothing says which region to call.
+	NoRegion
+	// Misconfigured: the SDK does not take the configuration.
+	Misconfigured
+	// NoCredentials: there are no credentials to call with.
+	NoCredentials
+	// CredentialsNotAccepted: AWS does not accept the credentials.
+	CredentialsNotAccepted
+	// AccessDenied: the credentials do not allow the call.
+	AccessDenied
+	// RegionNotEnabled: the region is not enabled for the account.
+	RegionNotEnabled
+	// Throttled: AWS asks to slow down.
+	Throttled
+	// Refused: AWS refuses the call for another reason.
+	Refused
+	// ServerError: AWS, or a proxy before it, answered that it cannot.
+	ServerError
+	// HostNotFound: DNS does not know the service's host.
+	HostNotFound
+	// Unreachable: there was no answer at all.
+	Unreachable
+)
 
-func (e *credentialsError) Error() string { return "no AWS credentials: " + e.err.Error() }
-func (e *credentialsError) Unwrap() error { return e.err }
+// reasons are the reasons of sources' statuses. All other causes are a SourceError.
+var reasons = map[Cause]string{
+	NoRegion:               v1alpha1.ReasonNoRegion,
+	NoCredentials:          v1alpha1.ReasonNoCredentials,
+	CredentialsNotAccepted: v1alpha1.ReasonNoCredentials,
+	AccessDenied:           v1alpha1.ReasonAccessDenied,
+	Throttled:              v1alpha1.ReasonThrottled,
+	HostNotFound:           v1alpha1.ReasonUnreachable,
+	Unreachable:            v1alpha1.ReasonUnreachable,
+}
+
+// Error is an error of AWS in words that say what to do. The same cause always reads
+// the same, so that a status is not written for every attempt.
+type Error struct {
+	// Operation is the call that failed. AssumeRole, whichever call needed the role,
+	// if that cannot be assumed.
+	Operation Operation
+	// Cause is what went wrong.
+	Cause Cause
+	// Detail is what AWS, the SDK or the network said, without what differs from one
+	// attempt to the next, at most some 400 bytes. Of HostNotFound it is the host, of Throttled the code.
+	Detail string
+
+	message string
+	err     error
+}
+
+// Error returns what to do, without a capital letter at the beginning or a full stop.
+func (e *Error) Error() string { return e.message }
+
+// Unwrap returns the error that is explained.
+func (e *Error) Unwrap() error { return e.err }
+
+// Reason returns the reason of a source's status, one of v1alpha1's.
+func (e *Error) Reason() string {
+	if reason, ok := reasons[e.Cause]; ok {
+		return reason
+	}
+	return v1alpha1.ReasonSourceError
+}
+
+// Explain explains the error of a call that was made with the manager's identity, or with
+// a role that this identity assumes. An empty region is the one of the SDK's own chain. What
+// is an Error already is returned as it is.
+func Explain(op Operation, region string, err error) *Error {
+	if explained, ok := errors.AsType[*Error](err); ok {
+		return explained
+	}
+	if _, ok := errors.AsType[*roleError](err); ok {
+		op = AssumeRole
+	}
+	e := &Error{Operation: op, Cause: causeOf(err), err: err}
+	e.Detail = detailOf(e.Cause, err)
+	e.message = e.explanation(region)
+	return e
+}
+
+var errNoRegion = errors.New("no AWS region is known")
 
 // configError is why the SDK cannot be configured.
 type configError struct{ err error }
@@ -64,118 +135,128 @@ type configError struct{ err error }
 func (e *configError) Error() string { return "AWS configuration: " + e.err.Error() }
 func (e *configError) Unwrap() error { return e.err }
 
-// problem is an error in words that say what to do. The same cause always reads
-// the same, so that a status is not written for every attempt.
-type problem struct {
-	text string
-	err  error
-}
+// credentialsError is why there are no credentials to call with.
+type credentialsError struct{ err error }
 
-func (p *problem) Error() string { return p.text }
-func (p *problem) Unwrap() error { return p.err }
+func (e *credentialsError) Error() string { return "no AWS credentials: " + e.err.Error() }
+func (e *credentialsError) Unwrap() error { return e.err }
 
-// notAccepted are the codes with which AWS refuses credentials themselves.
-// https://docs.aws.amazon.com/autoscaling/ec2/APIReference/CommonErrors.html
-// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html
-var notAccepted = map[string]bool{
-	"ExpiredToken": true, "ExpiredTokenException": true, "RequestExpired": true,
-	"IncompleteSignature": true, "InvalidSignatureException": true, "SignatureDoesNotMatch": true,
-	"InvalidClientTokenId": true, "UnrecognizedClientException": true, "InvalidAccessKeyId": true,
-	"MissingAuthenticationToken": true, "MissingAuthenticationTokenException": true, "AuthFailure": true,
-}
+// roleError is why a role cannot be assumed.
+type roleError struct{ err error }
 
-// noAction is how Auto Scaling says ErrNoAction, under the code of every invalid parameter.
-var noAction = regexp.MustCompile(`(?i)no active lifecycle action|no lifecycle hook found|autoscalinggroup name not found`)
+func (e *roleError) Error() string { return "the role cannot be assumed: " + e.err.Error() }
+func (e *roleError) Unwrap() error { return e.err }
 
-// explain tells errors apart by what a person has to do about them.
-func explain(op operation, region string, err error) error {
-	if answer, ok := errors.AsType[smithy.APIError](err); ok && answer.ErrorCode() == "ValidationError" && noAction.MatchString(answer.ErrorMessage()) {
-		return fmt.Errorf("%w any more: %s", ErrNoAction, cause(err))
-	}
-	return &problem{text: textOf(op, region, err), err: err}
-}
-
-func textOf(op operation, region string, err error) string {
-	var missing *aws.MissingRegionError
-	if errors.Is(err, errNoRegion) || errors.As(err, &missing) {
-		return errNoRegion.Error()
+// causeOf tells errors apart. What comes first wins: the SDK wraps one in another.
+func causeOf(err error) Cause {
+	if _, ok := errors.AsType[*aws.MissingRegionError](err); ok || errors.Is(err, errNoRegion) {
+		return NoRegion
 	}
 	if errors.Is(err, context.Canceled) {
-		return fmt.Sprintf("%s was given up", op)
+		return Canceled
 	}
-	if lookup, ok := errors.AsType[*net.DNSError](err); ok {
-		return fmt.Sprintf("cannot find the address of %s: mend the cluster's DNS, or correct the region", lookup.Name)
+	if _, ok := errors.AsType[*net.DNSError](err); ok {
+		return HostNotFound
 	}
 	if _, ok := errors.AsType[*configError](err); ok {
-		return "correct the AWS configuration in the manager's environment: " + cause(err)
+		return Misconfigured
 	}
 	if _, ok := errors.AsType[*credentialsError](err); ok {
-		return "give the manager's service account an AWS identity (EKS Pod Identity or an IAM role for service accounts): " + cause(err)
+		return NoCredentials
 	}
-	if answer, ok := errors.AsType[smithy.APIError](err); ok && !failed(err) {
-		return answered(op, region, answer)
-	}
-	if failed(err) {
-		return fmt.Sprintf("%s fails on the side of AWS and is tried again: %s", op, cause(err))
-	}
-	if unreachable(err) {
-		return fmt.Sprintf("no connection to %s (%s): check network policies, the way to AWS (NAT gateway or VPC endpoint) and the proxy", hostOf(op, err), cause(err))
-	}
-	return fmt.Sprintf("%s does not work and is tried again: %s", op, cause(err))
-}
-
-// answered is about what AWS itself refused.
-func answered(op operation, region string, answer smithy.APIError) string {
-	code := answer.ErrorCode()
+	answer, answered := errors.AsType[smithy.APIError](err)
+	_, unsent := errors.AsType[*smithyhttp.RequestSendError](err)
 	switch {
-	case throttled(code):
-		return fmt.Sprintf("%s asks to slow down (%s), and %s is tried again more slowly; if it lasts, see what else calls it in this account", op.service(), code, op)
-	case notAccepted[code]:
-		return "AWS does not accept the manager's credentials: renew them, or correct the role that the manager's service account has: " + cause(answer)
-	case strings.HasPrefix(code, "AccessDenied"), code == "UnauthorizedOperation":
-		return fmt.Sprintf("allow %s in the manager's IAM policy (config/aws/iam-policy.json): %s", op, cause(answer))
-	case code == "OptInRequired":
-		return fmt.Sprintf("the region %s is not enabled for this AWS account, or the credentials are another account's: %s", region, cause(answer))
+	case answered && throttles(answer):
+		return Throttled
+	case httpStatus(err) >= 500:
+		return ServerError
+	case answered:
+		return causeOfCode(answer.ErrorCode())
+	case unsent, errors.Is(err, context.DeadlineExceeded):
+		return Unreachable
 	}
-	return fmt.Sprintf("%s refuses %s, which is tried again: %s", op.service(), op, cause(answer))
+	return Unknown
 }
 
-func throttled(code string) bool {
-	_, ok := retry.DefaultThrottleErrorCodes[code]
+// causeOfCode returns why AWS refuses a call.
+// https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/CommonErrors.html
+// https://docs.aws.amazon.com/autoscaling/ec2/APIReference/CommonErrors.html
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html
+func causeOfCode(code string) Cause {
+	switch code {
+	case "ExpiredToken", "ExpiredTokenException", "RequestExpired",
+		"IncompleteSignature", "InvalidSignatureException", "SignatureDoesNotMatch",
+		"InvalidClientTokenId", "UnrecognizedClientException", "InvalidAccessKeyId",
+		"MissingAuthenticationToken", "MissingAuthenticationTokenException", "AuthFailure":
+		return CredentialsNotAccepted
+	case "UnauthorizedOperation":
+		return AccessDenied
+	case "OptInRequired":
+		return RegionNotEnabled
+	}
+	if strings.HasPrefix(code, "AccessDenied") {
+		return AccessDenied
+	}
+	return Refused
+}
+
+func throttles(answer smithy.APIError) bool {
+	_, ok := retry.DefaultThrottleErrorCodes[answer.ErrorCode()]
 	return ok
 }
 
-// failed is whether AWS, or a proxy before it, answered that it cannot.
-func failed(err error) bool {
-	if answer, ok := errors.AsType[smithy.APIError](err); ok && throttled(answer.ErrorCode()) {
-		return false
-	}
-	return statusOf(err) >= 500
-}
-
-// statusOf is the HTTP status of the answer, zero if there was none.
-func statusOf(err error) int {
+// httpStatus returns the HTTP status of the answer, zero if there was none.
+func httpStatus(err error) int {
 	if response, ok := errors.AsType[*smithyhttp.ResponseError](err); ok {
 		return response.HTTPStatusCode()
 	}
 	return 0
 }
 
-// unreachable is whether there was no answer at all.
-func unreachable(err error) bool {
-	_, unsent := errors.AsType[*smithyhttp.RequestSendError](err)
-	return unsent || errors.Is(err, context.DeadlineExceeded)
+// explanation returns what went wrong and what to do about it.
+func (e *Error) explanation(region string) string {
+	switch e.Cause {
+	case Canceled:
+		return fmt.Sprintf("%s was canceled", e.Operation)
+	case NoRegion:
+		return errNoRegion.Error() + ": set AWS_REGION in the manager's environment"
+	case Misconfigured:
+		return "correct the AWS configuration in the manager's environment: " + e.Detail
+	case NoCredentials:
+		return "give the manager's service account an AWS identity (EKS Pod Identity or an IAM role for service accounts): " + e.Detail
+	case CredentialsNotAccepted:
+		return "AWS does not accept the manager's credentials: renew them, or correct the role that the manager's service account has: " + e.Detail
+	case AccessDenied:
+		return fmt.Sprintf("allow %s in the manager's IAM policy (config/aws/iam-policy.json): %s", e.Operation, e.Detail)
+	case RegionNotEnabled:
+		return fmt.Sprintf("%s is not enabled for this AWS account, or the credentials are another account's: %s", strings.TrimSpace("the region "+region), e.Detail)
+	case Throttled:
+		return fmt.Sprintf("%s asks to slow down (%s), and %s is tried again more slowly; if it lasts, see what else calls it in this account", e.Operation.service(), e.Detail, e.Operation)
+	case Refused:
+		return fmt.Sprintf("%s refuses %s, which is tried again: %s", e.Operation.service(), e.Operation, e.Detail)
+	case ServerError:
+		return fmt.Sprintf("%s fails on the side of AWS and is tried again: %s", e.Operation, e.Detail)
+	case HostNotFound:
+		return fmt.Sprintf("cannot find the address of %s: mend the cluster's DNS, or correct the region", e.Detail)
+	case Unreachable:
+		return fmt.Sprintf("no connection to %s (%s): check network policies, the way to AWS (NAT gateway or VPC endpoint) and the proxy", e.host(), e.Detail)
+	}
+	return fmt.Sprintf("%s does not work and is tried again: %s", e.Operation, e.Detail)
 }
 
-// hostOf is the host that was called, or the service if that is not known.
-func hostOf(op operation, err error) string {
-	if failure, ok := errors.AsType[*url.Error](err); ok {
+// host returns the host that was called, or the service if that is not known.
+func (e *Error) host() string {
+	if failure, ok := errors.AsType[*url.Error](e.err); ok {
 		if target, err := url.Parse(failure.URL); err == nil && target.Host != "" {
 			return target.Host
 		}
 	}
-	return op.service()
+	return e.Operation.service()
 }
+
+// maxDetail bounds what others say, in bytes: a status takes 1024 characters.
+const maxDetail = 400
 
 // What differs from one call to the next though the cause is the same.
 var (
@@ -185,18 +266,24 @@ var (
 	session = regexp.MustCompile(`(:assumed-role/[^/\s]+)/[^\s:]+`)
 )
 
-// cause is what went wrong without what differs from one attempt to the next,
+// detailOf returns what went wrong without what differs from one attempt to the next,
 // such as request IDs, addresses and port numbers.
-func cause(err error) string {
+func detailOf(cause Cause, err error) string {
+	if lookup, ok := errors.AsType[*net.DNSError](err); ok && cause == HostNotFound {
+		return lookup.Name
+	}
 	if errors.Is(err, context.DeadlineExceeded) {
 		return "no answer in time"
 	}
 	if answer, ok := errors.AsType[smithy.APIError](err); ok {
+		if cause == Throttled {
+			return answer.ErrorCode()
+		}
 		text := encoded.ReplaceAllString(answer.ErrorMessage(), "")
 		text = session.ReplaceAllString(text, "$1")
-		return short(answer.ErrorCode() + ": " + strings.TrimSpace(text))
+		return oneLine(answer.ErrorCode() + ": " + text)
 	}
-	if status := statusOf(err); status > 0 {
+	if status := httpStatus(err); status > 0 {
 		return fmt.Sprintf("HTTP %d", status)
 	}
 	if number, ok := errors.AsType[syscall.Errno](err); ok {
@@ -205,14 +292,10 @@ func cause(err error) string {
 	for inner := errors.Unwrap(err); inner != nil; inner = errors.Unwrap(err) {
 		err = inner
 	}
-	return short(err.Error())
+	return oneLine(err.Error())
 }
 
-// short is one line without its full stop, cut if it is long.
-func short(text string) string {
-	text = strings.TrimRight(strings.Join(strings.Fields(text), " "), ".: ")
-	if len(text) <= maxCause {
-		return text
-	}
-	return strings.ToValidUTF8(text[:maxCause], "") + "…"
+// oneLine returns a text as one line without its full stop, cut if it is long.
+func oneLine(text string) string {
+	return v1alpha1.TruncateMessage(strings.TrimRight(strings.Join(strings.Fields(text), " "), ".: "), maxDetail)
 }

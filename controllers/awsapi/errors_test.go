@@ -9,34 +9,39 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/smithy-go"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
 
+	"github.com/nodetermination/operator/api/v1alpha1"
 	"github.com/nodetermination/operator/hack/awssim"
 )
 
 // operations are all calls, as their callers make them.
-func (f *fixture) operations() map[operation]func(context.Context) error {
+func (f *fixture) operations() map[Operation]func(context.Context) error {
 	action := Action{Region: region, Group: group, Hook: "drain", InstanceID: instance}
-	return map[operation]func(context.Context) error{
-		describingHooks: func(ctx context.Context) error {
+	return map[Operation]func(context.Context) error{
+		describeLifecycleHooks: func(ctx context.Context) error {
 			_, err := f.Hooks(ctx, region, group)
 			return err
 		},
-		describingMembers: func(ctx context.Context) error {
+		describeAutoScalingInstances: func(ctx context.Context) error {
 			_, err := f.TerminatingIn(ctx, region, instance)
 			return err
 		},
-		sendingHeartbeat: func(ctx context.Context) error { return f.Heartbeat(ctx, action) },
-		completing:       func(ctx context.Context) error { return f.Complete(ctx, action, Continue) },
-		describingInstances: func(ctx context.Context) error {
-			return f.call(ctx, region, describingInstances, func(ctx context.Context, to *connection) error {
-				return describe(ctx, to.ec2, []string{instance}, map[string]Instance{})
+		recordLifecycleActionHeartbeat: func(ctx context.Context) error { return f.Heartbeat(ctx, action) },
+		completeLifecycleAction:        func(ctx context.Context) error { return f.Complete(ctx, action, Continue) },
+		describeInstances: func(ctx context.Context) error {
+			return f.call(ctx, region, describeInstances, func(ctx context.Context, to *connection) error {
+				return describeAll(ctx, to.ec2, []string{instance}, map[string]Instance{})
 			})
 		},
 	}
@@ -63,7 +68,7 @@ func (f *fixture) says(text string) {
 	calls.Wait()
 }
 
-func TestProblemsSayWhatToDo(t *testing.T) {
+func TestErrorsSayWhatToDo(t *testing.T) {
 	for _, test := range []struct {
 		name  string
 		fault awssim.Fault
@@ -95,7 +100,7 @@ func TestProblemsSayWhatToDo(t *testing.T) {
 			"%s fails on the side of AWS and is tried again: InternalFailure: We had a problem",
 		},
 		{
-			"refused", awssim.Fault{Code: "InvalidParameterValue", Message: strings.Repeat("x", 2*maxCause)},
+			"refused", awssim.Fault{Code: "InvalidParameterValue", Message: strings.Repeat("x", 2*maxDetail)},
 			"", // below
 		},
 	} {
@@ -120,7 +125,7 @@ func TestThrottlingSaysWhose(t *testing.T) {
 	f.fault(awssim.Fault{Code: awssim.Throttle})
 	for op, do := range f.operations() {
 		want := "Auto Scaling asks to slow down (Throttling)"
-		if op == describingInstances {
+		if op == describeInstances {
 			want = "EC2 asks to slow down (RequestLimitExceeded)"
 		}
 		if err := do(t.Context()); err == nil || !strings.HasPrefix(err.Error(), want) {
@@ -206,8 +211,9 @@ func TestNoRegion(t *testing.T) {
 	t.Setenv("AWS_EC2_METADATA_DISABLED", "true")
 	f := newFixture(t)
 	f.hook("drain")
-	if _, err := f.Hooks(t.Context(), "", group); !errors.Is(err, errNoRegion) || err.Error() != errNoRegion.Error() {
-		t.Errorf("%v, want %v", err, errNoRegion)
+	const want = "no AWS region is known: set AWS_REGION in the manager's environment"
+	if _, err := f.Hooks(t.Context(), "", group); !errors.Is(err, errNoRegion) || err.Error() != want {
+		t.Errorf("%v, want %s", err, want)
 	}
 	t.Setenv("AWS_REGION", "eu-west-1")
 	if _, err := f.Hooks(t.Context(), "", group); err != nil { // not remembered that there was none
@@ -223,10 +229,161 @@ func TestConfigurationThatIsWrong(t *testing.T) {
 	f.says("correct the AWS configuration in the manager's environment: failed to get shared config profile, staging")
 }
 
-func TestNoAddress(t *testing.T) {
-	err := explain(completing, "us-east-7", fmt.Errorf("dial: %w", &net.DNSError{Name: "autoscaling.us-east-7.amazonaws.com", IsNotFound: true}))
-	const want = "cannot find the address of autoscaling.us-east-7.amazonaws.com: mend the cluster's DNS, or correct the region"
-	if err.Error() != want {
-		t.Errorf("%q, want %q", err, want)
+// One table for all callers: what an error is, and what it says.
+func TestExplain(t *testing.T) {
+	api := func(code, message string) error {
+		return &smithy.OperationError{ServiceID: "X", Err: &smithy.GenericAPIError{Code: code, Message: message}}
+	}
+	answered := func(status int, err error) error {
+		return &smithyhttp.ResponseError{Response: &smithyhttp.Response{Response: &http.Response{StatusCode: status}}, Err: err}
+	}
+	sent := func(err error) error {
+		return &smithyhttp.RequestSendError{Err: &url.Error{Op: "Post", URL: "https://sqs.us-east-1.amazonaws.com/", Err: err}}
+	}
+	dns := &net.DNSError{Name: "autoscaling.us-east-7.amazonaws.com", IsNotFound: true}
+	const receive, region = Operation("sqs:ReceiveMessage"), "eu-south-2"
+	const check = ": check network policies, the way to AWS (NAT gateway or VPC endpoint) and the proxy"
+	for name, test := range map[string]struct {
+		op      Operation
+		err     error
+		cause   Cause
+		reason  string
+		message string
+	}{
+		"no region":          {receive, errNoRegion, NoRegion, v1alpha1.ReasonNoRegion, "no AWS region is known: set AWS_REGION in the manager's environment"},
+		"no region, the SDK": {receive, &aws.MissingRegionError{}, NoRegion, v1alpha1.ReasonNoRegion, "no AWS region is known: set AWS_REGION in the manager's environment"},
+		"canceled":           {receive, &aws.RequestCanceledError{Err: context.Canceled}, Canceled, v1alpha1.ReasonSourceError, "sqs:ReceiveMessage was canceled"},
+		"no address": {
+			completeLifecycleAction, fmt.Errorf("dial: %w", dns), HostNotFound, v1alpha1.ReasonUnreachable,
+			"cannot find the address of autoscaling.us-east-7.amazonaws.com: mend the cluster's DNS, or correct the region",
+		},
+		"no address, while credentials are looked for": {
+			receive, &credentialsError{dns}, HostNotFound, v1alpha1.ReasonUnreachable,
+			"cannot find the address of autoscaling.us-east-7.amazonaws.com: mend the cluster's DNS, or correct the region",
+		},
+		"configuration": {
+			receive, &configError{fmt.Errorf("load: %w", errors.New("no profile, staging"))}, Misconfigured, v1alpha1.ReasonSourceError,
+			"correct the AWS configuration in the manager's environment: no profile, staging",
+		},
+		"no credentials": {
+			receive, fmt.Errorf("get identity: %w", &credentialsError{errors.New("no EC2 IMDS role found")}), NoCredentials, v1alpha1.ReasonNoCredentials,
+			"give the manager's service account an AWS identity (EKS Pod Identity or an IAM role for service accounts): no EC2 IMDS role found",
+		},
+		"no credentials to assume the role with": {
+			receive, &roleError{&credentialsError{api("AccessDenied", "Not authorized to perform sts:AssumeRoleWithWebIdentity")}}, NoCredentials, v1alpha1.ReasonNoCredentials,
+			"give the manager's service account an AWS identity (EKS Pod Identity or an IAM role for service accounts): AccessDenied: Not authorized to perform sts:AssumeRoleWithWebIdentity",
+		},
+		"no credentials, throttled": {
+			receive, &credentialsError{api("Throttling", "Rate exceeded")}, NoCredentials, v1alpha1.ReasonNoCredentials,
+			"give the manager's service account an AWS identity (EKS Pod Identity or an IAM role for service accounts): Throttling: Rate exceeded",
+		},
+		"expired": {
+			receive, api("ExpiredToken", "The security token is expired."), CredentialsNotAccepted, v1alpha1.ReasonNoCredentials,
+			"AWS does not accept the manager's credentials: renew them, or correct the role that the manager's service account has: ExpiredToken: The security token is expired",
+		},
+		"EC2's own": {
+			describeInstances, api("AuthFailure", ""), CredentialsNotAccepted, v1alpha1.ReasonNoCredentials,
+			"AWS does not accept the manager's credentials: renew them, or correct the role that the manager's service account has: AuthFailure",
+		},
+		"denied": {
+			receive, api("AccessDeniedException", "User: arn:aws:sts::123456789012:assumed-role/manager/1763790000 is not authorized."), AccessDenied, v1alpha1.ReasonAccessDenied,
+			"allow sqs:ReceiveMessage in the manager's IAM policy (config/aws/iam-policy.json): AccessDeniedException: User: arn:aws:sts::123456789012:assumed-role/manager is not authorized",
+		},
+		"denied, EC2": {
+			describeInstances, answered(403, api("UnauthorizedOperation", "Not authorized. Encoded authorization failure message: kDGs5aV4b2e")), AccessDenied, v1alpha1.ReasonAccessDenied,
+			"allow ec2:DescribeInstances in the manager's IAM policy (config/aws/iam-policy.json): UnauthorizedOperation: Not authorized",
+		},
+		"role denied": {
+			receive, &roleError{api("AccessDenied", "")}, AccessDenied, v1alpha1.ReasonAccessDenied,
+			"allow sts:AssumeRole in the manager's IAM policy (config/aws/iam-policy.json): AccessDenied",
+		},
+		"region not enabled": {
+			describeInstances, api("OptInRequired", "Subscribe first."), RegionNotEnabled, v1alpha1.ReasonSourceError,
+			"the region eu-south-2 is not enabled for this AWS account, or the credentials are another account's: OptInRequired: Subscribe first",
+		},
+		"throttled": {
+			completeLifecycleAction, api("Throttling", "Rate exceeded"), Throttled, v1alpha1.ReasonThrottled,
+			"Auto Scaling asks to slow down (Throttling), and autoscaling:CompleteLifecycleAction is tried again more slowly; if it lasts, see what else calls it in this account",
+		},
+		"throttled by 503": {
+			describeInstances, answered(503, api("RequestLimitExceeded", "")), Throttled, v1alpha1.ReasonThrottled,
+			"EC2 asks to slow down (RequestLimitExceeded), and ec2:DescribeInstances is tried again more slowly; if it lasts, see what else calls it in this account",
+		},
+		"role throttled": {
+			receive, &roleError{api("Throttling", "")}, Throttled, v1alpha1.ReasonThrottled,
+			"STS asks to slow down (Throttling), and sts:AssumeRole is tried again more slowly; if it lasts, see what else calls it in this account",
+		},
+		"refused": {
+			receive, answered(400, api("InvalidAddress", "The address is not valid.")), Refused, v1alpha1.ReasonSourceError,
+			"SQS refuses sqs:ReceiveMessage, which is tried again: InvalidAddress: The address is not valid",
+		},
+		"server error": {
+			receive, answered(500, api("InternalFailure", "We had a\n problem.")), ServerError, v1alpha1.ReasonSourceError,
+			"sqs:ReceiveMessage fails on the side of AWS and is tried again: InternalFailure: We had a problem",
+		},
+		"a proxy's": {
+			receive, answered(502, fmt.Errorf("request %d", 42)), ServerError, v1alpha1.ReasonSourceError,
+			"sqs:ReceiveMessage fails on the side of AWS and is tried again: HTTP 502",
+		},
+		"refused connection": {
+			receive, sent(&net.OpError{Op: "dial", Net: "tcp", Addr: &net.TCPAddr{IP: net.IPv4(10, 0, 0, 1), Port: 443}, Err: syscall.ECONNREFUSED}), Unreachable, v1alpha1.ReasonUnreachable,
+			"no connection to sqs.us-east-1.amazonaws.com (connection refused)" + check,
+		},
+		"no answer in time":           {receive, sent(context.DeadlineExceeded), Unreachable, v1alpha1.ReasonUnreachable, "no connection to sqs.us-east-1.amazonaws.com (no answer in time)" + check},
+		"no answer from who knows":    {completeLifecycleAction, context.DeadlineExceeded, Unreachable, v1alpha1.ReasonUnreachable, "no connection to Auto Scaling (no answer in time)" + check},
+		"no answer about credentials": {receive, &credentialsError{context.DeadlineExceeded}, NoCredentials, v1alpha1.ReasonNoCredentials, "give the manager's service account an AWS identity (EKS Pod Identity or an IAM role for service accounts): no answer in time"},
+		"anything else":               {receive, fmt.Errorf("outer: %w", errors.New("inner")), Unknown, v1alpha1.ReasonSourceError, "sqs:ReceiveMessage does not work and is tried again: inner"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := Explain(test.op, region, test.err)
+			if got.Cause != test.cause || got.Reason() != test.reason || got.Error() != test.message {
+				t.Errorf("cause %d, reason %s, message\n%s\nwant cause %d, reason %s, message\n%s", got.Cause, got.Reason(), got, test.cause, test.reason, test.message)
+			}
+			if again := Explain(describeInstances, "us-east-1", fmt.Errorf("wrapped: %w", got)); again != got {
+				t.Errorf("explained again: %v", again)
+			}
+			if !errors.Is(got, test.err) {
+				t.Errorf("%v is not in its explanation", test.err)
+			}
+		})
+	}
+}
+
+func TestDetail(t *testing.T) {
+	reset := &net.OpError{Op: "read", Net: "tcp", Source: &net.TCPAddr{Port: 43210}, Addr: &net.TCPAddr{IP: net.IPv4(10, 0, 0, 1), Port: 443}, Err: errors.New("broken")}
+	for _, test := range []struct {
+		err  error
+		want string
+	}{
+		{fmt.Errorf("outer: %w", errors.New("inner")), "inner"},
+		{&url.Error{Op: "Post", URL: "https://x", Err: context.DeadlineExceeded}, "no answer in time"},
+		{reset, "broken"},
+		{&credentialsError{fmt.Errorf("outer: %w", errors.New("no role"))}, "no role"},
+		{errors.New(strings.Repeat("ä", 300)), strings.Repeat("ä", maxDetail/2) + "…"},
+	} {
+		if got := detailOf(Unknown, test.err); got != test.want {
+			t.Errorf("%v: %q, want %q", test.err, got, test.want)
+		}
+	}
+}
+
+// Who provides the credentials tries again by itself, so a call is not tried again for want of them.
+func TestCredentialsAreAskedForOnce(t *testing.T) {
+	f := newFixture(t)
+	asked := 0
+	load := f.opts.LoadAWSConfig
+	f.opts.LoadAWSConfig = func(ctx context.Context, options ...func(*config.LoadOptions) error) (aws.Config, error) {
+		cfg, err := load(ctx, options...)
+		cfg.Credentials = aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
+			asked++
+			return aws.Credentials{}, &smithy.GenericAPIError{Code: "Throttling", Message: "Rate exceeded"}
+		})
+		return cfg, err
+	}
+	if _, err := f.Hooks(t.Context(), region, group); err == nil || !strings.HasSuffix(err.Error(), "service accounts): Throttling: Rate exceeded") {
+		t.Errorf("%v, want that there are no credentials", err)
+	}
+	if asked != 1 {
+		t.Errorf("asked for credentials %d times, want once", asked)
 	}
 }

@@ -5,7 +5,7 @@ package awsapi
 import (
 	"context"
 	"fmt"
-	"regexp"
+	"math"
 	"slices"
 	"sync"
 	"time"
@@ -13,7 +13,13 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+	"k8s.io/apimachinery/pkg/util/wait"
+
+	"github.com/nodetermination/operator/api/v1alpha1"
 )
+
+// https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonec2.html
+const describeInstances Operation = "ec2:DescribeInstances"
 
 const (
 	// gatherFor is how long instances are gathered for one call.
@@ -26,14 +32,15 @@ const (
 	// minAge is how old an answer may always be: who asks again when notified
 	// must find it.
 	minAge = 5 * time.Second
-	// minBackoff is how long EC2 is left alone about an instance after it did not
-	// answer; it doubles every time, up to maxBackoff.
-	minBackoff, maxBackoff = time.Second, time.Minute
 )
+
+// instanceBackoff is how long EC2 is not asked again about an instance that it did not
+// answer about: a second, twice as long every time, up to a minute.
+var instanceBackoff = wait.Backoff{Duration: time.Second, Factor: 2, Steps: math.MaxInt32, Cap: time.Minute}
 
 // Instance is what EC2 says of an instance.
 type Instance struct {
-	// Found is whether EC2 knows it. It forgets an instance about an hour after
+	// Found: EC2 knows it. It forgets an instance about an hour after
 	// its termination, and may not know one yet that was launched seconds ago.
 	Found bool
 	// State: pending, running, stopping, stopped, shutting-down or terminated.
@@ -52,30 +59,28 @@ type knownInstance struct {
 	asked    time.Time // when somebody last asked for it
 	pending  bool      // EC2 is being asked
 
-	err      error     // why EC2 last did not answer
-	failures int       // how often in a row
-	retry    time.Time // not before this is EC2 asked again
+	err     error        // why EC2 last did not answer
+	backoff wait.Backoff // when it does not answer once more
+	retry   time.Time    // not before this is EC2 asked again
 }
 
-var instanceID = regexp.MustCompile(`^i-[0-9a-f]+$`)
-
-// Instance is what EC2 said of the instance at most maxAge ago, or five seconds
+// Instance returns what EC2 said of the instance at most maxAge ago, or five seconds
 // if that is longer. It answers at once: what is not known is asked for in the
 // background, and Options.Notify is called when it makes sense to look again. err
 // is why EC2 last did not answer; it is asked again when Instance is called
 // again, at first after a second and at last every minute. An ID that is none is an
 // error at once.
 func (c *Client) Instance(region, id string, maxAge time.Duration) (in Instance, known bool, err error) {
-	if !instanceID.MatchString(id) {
+	if !v1alpha1.IsInstanceID(id) {
 		return Instance{}, false, fmt.Errorf("%q is no ID of an EC2 instance, such as i-0abc1234def567890", id)
 	}
 	key, now := instanceKey{region, id}, c.opts.Clock.Now()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.forget(now)
+	c.dropInstances(now)
 	entry := c.instances[key]
 	if entry == nil {
-		entry = &knownInstance{}
+		entry = &knownInstance{backoff: instanceBackoff}
 		c.instances[key] = entry
 	}
 	entry.asked = now
@@ -145,8 +150,8 @@ func (c *Client) askAbout(ctx context.Context, region string, ids []string) {
 		return
 	}
 	found := map[string]Instance{}
-	err := c.send(ctx, region, describingInstances, func(ctx context.Context, to *connection) error {
-		return describe(ctx, to.ec2, ids, found)
+	err := c.send(ctx, region, describeInstances, func(ctx context.Context, to *connection) error {
+		return describeAll(ctx, to.ec2, ids, found)
 	})
 	<-c.slots
 	if ctx.Err() != nil {
@@ -162,9 +167,9 @@ func (c *Client) askAbout(ctx context.Context, region string, ids []string) {
 	}
 }
 
-// describe fills found with the instances that EC2 knows. They are a filter: an
+// describeAll fills found with the instances that EC2 knows. They are a filter: an
 // ID that EC2 does not know would fail the call for all of them otherwise.
-func describe(ctx context.Context, api *ec2.Client, ids []string, found map[string]Instance) error {
+func describeAll(ctx context.Context, api *ec2.Client, ids []string, found map[string]Instance) error {
 	pages := ec2.NewDescribeInstancesPaginator(api, &ec2.DescribeInstancesInput{
 		Filters:    []types.Filter{{Name: aws.String("instance-id"), Values: ids}},
 		MaxResults: aws.Int32(pageSize),
@@ -183,6 +188,7 @@ func describe(ctx context.Context, api *ec2.Client, ids []string, found map[stri
 	return nil
 }
 
+// instanceOf returns what EC2 says of an instance.
 func instanceOf(instance types.Instance) Instance {
 	in := Instance{Found: true}
 	if instance.State != nil {
@@ -205,11 +211,10 @@ func (c *Client) learn(region string, ids []string, found map[string]Instance, e
 		entry.pending = false
 		if err == nil {
 			entry.instance, entry.at = found[id], now
-			entry.err, entry.failures, entry.retry = nil, 0, time.Time{}
+			entry.err, entry.backoff, entry.retry = nil, instanceBackoff, time.Time{}
 			continue
 		}
 		entry.err = err
-		entry.retry = now.Add(min(minBackoff<<min(entry.failures, 6), maxBackoff))
-		entry.failures++
+		entry.retry = now.Add(entry.backoff.Step())
 	}
 }

@@ -160,38 +160,34 @@ func TestInstancesThatEC2DoesNotAnswerAbout(t *testing.T) {
 		t.Errorf("asked again after an answer: %v", err)
 	}
 	f.gathered(1)
-	f.clock.Step(minBackoff)
+	f.clock.Step(instanceBackoff.Duration)
 	f.unknown(instance, time.Minute)
 	f.gathered(1) // the backoff began anew
 }
 
-func TestWhatNobodyAsksForIsForgotten(t *testing.T) {
+func TestInstancesNobodyAsksForAreForgotten(t *testing.T) {
 	f := newFixture(t)
-	f.hook("drain")
 	f.start()
 	const other = "i-0abc1234def567891"
 	f.unknown(instance, time.Minute)
 	f.unknown(other, time.Minute)
 	f.gathered(2)
-	if _, err := f.Hooks(t.Context(), region, group); err != nil {
-		t.Fatal(err)
-	}
-	remembered := func() (instances, hooks int) {
+	remembered := func() int {
 		f.mu.Lock()
 		defer f.mu.Unlock()
-		return len(f.instances), len(f.hooks)
+		return len(f.instances)
 	}
 	for range 5 {
 		f.clock.Step(forgetEvery)
 		f.known(instance, 3*time.Hour)
 	}
-	if instances, hooks := remembered(); instances != 2 || hooks != 1 {
-		t.Errorf("%d instances and %d groups are remembered, want 2 and 1", instances, hooks)
+	if n := remembered(); n != 2 {
+		t.Errorf("%d instances are remembered, want 2", n)
 	}
 	f.clock.Step(2 * forgetEvery)
 	f.known(instance, 3*time.Hour)
-	if instances, hooks := remembered(); instances != 1 || hooks != 0 {
-		t.Errorf("%d instances and %d groups are remembered, want 1 and 0", instances, hooks)
+	if n := remembered(); n != 1 {
+		t.Errorf("%d instances are remembered, want 1", n)
 	}
 }
 

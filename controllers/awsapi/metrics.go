@@ -30,14 +30,14 @@ func init() {
 	}
 }
 
-// countCall counts a call by how it went. One that was not sent is none.
+// countCall counts a call by its result. One that was not sent does not count.
 func countCall(call string, err error) {
 	if !errors.Is(err, ErrBusy) {
 		hookCallsTotal.WithLabelValues(call, resultOf(err)).Inc()
 	}
 }
 
-// resultOf is a call's result, as a label.
+// resultOf returns a call's result, as a label.
 func resultOf(err error) string {
 	switch {
 	case err == nil:

@@ -10,7 +10,7 @@ import "regexp"
 // https://docs.aws.amazon.com/wavelength/latest/developerguide/available-wavelength-zones.html
 var zone = regexp.MustCompile(`^([a-z]{2,}(?:-[a-z]+)+-[0-9]+)(?:[a-z]|(?:-[a-z0-9]+)+)$`)
 
-// RegionOf is the region of a zone, as in a node's provider ID: us-east-1 of
+// RegionOf returns the region of a zone, as in a node's provider ID: us-east-1 of
 // us-east-1a, us-west-2 of the local zone us-west-2-lax-1a, us-east-1 of the wavelength
 // zone us-east-1-wl1-bos-wlz-1. Empty if it is no zone of AWS.
 func RegionOf(name string) string {

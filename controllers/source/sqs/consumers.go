@@ -8,7 +8,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 	toolscache "k8s.io/client-go/tools/cache"
@@ -17,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	crevent "sigs.k8s.io/controller-runtime/pkg/event"
 
+	"github.com/nodetermination/operator/controllers/awsapi"
 	ec2node "github.com/nodetermination/operator/controllers/node"
 )
 
@@ -41,7 +41,7 @@ type Options struct {
 	// Clock decides about ages, and about when to try again.
 	Clock clock.Clock
 	// LoadAWSConfig loads the AWS configuration. Default config.LoadDefaultConfig.
-	LoadAWSConfig LoadAWSConfig
+	LoadAWSConfig awsapi.LoadFunc
 }
 
 // Consumers keeps one consumer running per queue that a policy names.
@@ -58,9 +58,6 @@ type Consumers struct {
 
 // NewConsumers returns Consumers without any queue yet.
 func NewConsumers(opts Options) *Consumers {
-	if opts.LoadAWSConfig == nil {
-		opts.LoadAWSConfig = config.LoadDefaultConfig
-	}
 	return &Consumers{
 		opts:      opts,
 		changed:   make(chan crevent.GenericEvent, 1),

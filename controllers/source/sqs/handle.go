@@ -14,6 +14,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/nodetermination/operator/api/v1alpha1"
+	"github.com/nodetermination/operator/controllers/awsapi"
 	ec2node "github.com/nodetermination/operator/controllers/node"
 	"github.com/nodetermination/operator/controllers/source/event"
 )
@@ -262,7 +263,7 @@ func (c *consumer) finish(ctx context.Context, messages []message) {
 }
 
 // finished takes note of how a call went. Messages it failed for come back and are handled again.
-func (c *consumer) finished(ctx context.Context, op operation, lost int, err error) {
+func (c *consumer) finished(ctx context.Context, op awsapi.Operation, lost int, err error) {
 	if ctx.Err() == nil {
 		c.health.worked(op, err)
 	}

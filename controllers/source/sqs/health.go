@@ -12,6 +12,7 @@ import (
 	"k8s.io/utils/clock"
 
 	"github.com/nodetermination/operator/api/v1alpha1"
+	"github.com/nodetermination/operator/controllers/awsapi"
 )
 
 const (
@@ -49,7 +50,7 @@ type health struct {
 
 	mu         sync.Mutex
 	up         bool // the last receive went well
-	problems   map[operation]noticed
+	problems   map[awsapi.Operation]noticed
 	retention  time.Duration // zero: not known
 	lastEvent  time.Time
 	unreadable recentSet
@@ -59,14 +60,14 @@ type health struct {
 	notifiedAt time.Time
 }
 
-// noticed is a problem and when it was last met.
+// noticed is what keeps an operation from working, and when it was last met.
 type noticed struct {
-	problem
+	explanation
 	at time.Time
 }
 
 func newHealth(queue Queue, clock clock.PassiveClock, log logr.Logger, changed func()) *health {
-	return &health{queue: queue, clock: clock, log: log, changed: changed, problems: map[operation]noticed{}, notified: starting()}
+	return &health{queue: queue, clock: clock, log: log, changed: changed, problems: map[awsapi.Operation]noticed{}, notified: starting()}
 }
 
 // starting returns the Health of a queue that was not asked yet.
@@ -75,7 +76,7 @@ func starting() Health {
 }
 
 // worked takes note of a call that went well, or failed with err.
-func (h *health) worked(op operation, err error) {
+func (h *health) worked(op awsapi.Operation, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if op == receiving {
@@ -84,7 +85,7 @@ func (h *health) worked(op operation, err error) {
 	if err == nil {
 		delete(h.problems, op)
 	} else {
-		h.problems[op] = noticed{problemOf(op, h.queue, err), h.clock.Now()}
+		h.problems[op] = noticed{explain(op, h.queue, err), h.clock.Now()}
 	}
 	h.notify()
 }
@@ -117,7 +118,7 @@ func (h *health) unread(messageID string, err error) (first bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if first = h.unreadable.add(messageID, h.clock.Now()); first {
-		h.unreadText = cut(err.Error(), maxCause)
+		h.unreadText = v1alpha1.TruncateMessage(err.Error(), maxDetail)
 	}
 	return first
 }
@@ -141,7 +142,7 @@ func (h *health) now() Health {
 	at := h.clock.Now()
 	state := Health{Ready: true, Reason: v1alpha1.ReasonReady, LastEventTime: h.lastEvent}
 	var messages []string
-	for _, op := range []operation{receiving, removing, hiding, completing} {
+	for _, op := range []awsapi.Operation{receiving, removing, hiding, completing} {
 		met, ok := h.problems[op]
 		if !ok || op != receiving && at.Sub(met.at) > problemLife {
 			continue
@@ -166,7 +167,7 @@ func (h *health) now() Health {
 			"%s of the last hour cannot be read and %s left in the queue, see the log; the latest: %s.",
 			amount(n, "message"), isOrAre(n), h.unreadText))
 	}
-	state.Message = cut(strings.Join(messages, " "), maxMessage)
+	state.Message = v1alpha1.TruncateMessage(strings.Join(messages, " "), maxMessage)
 	return state
 }
 

@@ -5,10 +5,8 @@ package sqs
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"net/http"
-	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -20,6 +18,7 @@ import (
 	clocktesting "k8s.io/utils/clock/testing"
 
 	"github.com/nodetermination/operator/api/v1alpha1"
+	"github.com/nodetermination/operator/controllers/awsapi"
 	"github.com/nodetermination/operator/hack/awssim"
 )
 
@@ -243,7 +242,7 @@ func TestConnectionRefused(t *testing.T) {
 	f := newFixture(t)
 	f.queue.URL = strings.Replace(f.url, f.sim.URL(), "http://127.0.0.1:1", 1)
 	f.run()
-	if message := f.waitForHealth(v1alpha1.ReasonUnreachable); !strings.Contains(message, "dial 127.0.0.1:1: connection refused") {
+	if message := f.waitForHealth(v1alpha1.ReasonUnreachable); !strings.Contains(message, "No connection to 127.0.0.1:1 (connection refused)") {
 		t.Errorf("message %q", message)
 	}
 }
@@ -271,24 +270,6 @@ func TestHostNotFound(t *testing.T) {
 	}
 }
 
-func TestCause(t *testing.T) {
-	reset := &net.OpError{Op: "read", Net: "tcp", Source: &net.TCPAddr{Port: 43210}, Addr: &net.TCPAddr{IP: net.IPv4(10, 0, 0, 1), Port: 443}, Err: errors.New("broken")}
-	for _, test := range []struct {
-		err  error
-		want string
-	}{
-		{fmt.Errorf("outer: %w", errors.New("inner")), "inner"},
-		{&url.Error{Op: "Post", URL: "https://x", Err: context.DeadlineExceeded}, "no answer in time"},
-		{reset, "broken"},
-		{&credentialsError{fmt.Errorf("outer: %w", errors.New("no role"))}, "no role"},
-		{errors.New(strings.Repeat("ä", 300)), strings.Repeat("ä", maxCause/2) + "…"},
-	} {
-		if got := cause(test.err); got != test.want {
-			t.Errorf("%v: %q, want %q", test.err, got, test.want)
-		}
-	}
-}
-
 // changed is called at once for what matters, and now and then for the rest.
 func TestChangesAreNotified(t *testing.T) {
 	clock := clocktesting.NewFakeClock(epoch)
@@ -300,6 +281,7 @@ func TestChangesAreNotified(t *testing.T) {
 			t.Errorf("%s: notified %d times, want %d", what, notified, want)
 		}
 	}
+	noRegion := &awsapi.Error{Cause: awsapi.NoRegion}
 	h.worked(receiving, nil)
 	check("ready", 1)
 	h.worked(receiving, nil)
@@ -310,9 +292,9 @@ func TestChangesAreNotified(t *testing.T) {
 	clock.Step(notifyInterval)
 	h.handled()
 	check("an event a while ago", 2)
-	h.worked(receiving, errNoRegion)
+	h.worked(receiving, noRegion)
 	check("a problem", 3)
-	h.worked(receiving, errNoRegion)
+	h.worked(receiving, noRegion)
 	check("still a problem", 3)
 	h.worked(receiving, context.DeadlineExceeded)
 	check("another problem", 4)
@@ -332,7 +314,7 @@ func TestHealthMessageIsBounded(t *testing.T) {
 	clock := clocktesting.NewFakeClock(epoch)
 	h := newHealth(Queue{URL: "https://" + strings.Repeat("q", 500)}, clock, logr.Discard(), func() {})
 	long := errors.New(strings.Repeat("long ", 1000))
-	for _, op := range []operation{receiving, removing, hiding} {
+	for _, op := range []awsapi.Operation{receiving, removing, hiding} {
 		h.worked(op, long)
 	}
 	h.setRetention(time.Minute)

@@ -80,7 +80,7 @@ func TestRoleProblems(t *testing.T) {
 		{"throttled", awssim.Fault{Service: "sts", Code: awssim.Throttle}, v1alpha1.ReasonThrottled, "slow down"},
 		{"own credentials expired", awssim.Fault{Service: "sts", Code: "ExpiredToken"}, v1alpha1.ReasonNoCredentials, "AWS does not accept the manager's credentials"},
 		{"region", awssim.Fault{Service: "sts", Code: "RegionDisabledException"}, v1alpha1.ReasonSourceError, "STS refuses sts:AssumeRole, which is tried again: RegionDisabledException"},
-		{"unreachable", awssim.Fault{Service: "sts", Drop: awssim.DropBefore}, v1alpha1.ReasonUnreachable, "No connection to STS"},
+		{"unreachable", awssim.Fault{Service: "sts", Drop: awssim.DropBefore}, v1alpha1.ReasonUnreachable, "No connection to {STS} (EOF): check network policies"},
 		{
 			"the role may not read", awssim.Fault{Service: "sqs", Action: "ReceiveMessage", Code: "AccessDenied"},
 			v1alpha1.ReasonAccessDenied, "Allow sqs:ReceiveMessage on the queue to role " + role,
@@ -97,8 +97,9 @@ func TestRoleProblems(t *testing.T) {
 			}
 			f.run()
 			message := f.waitForHealth(test.reason)
-			if !strings.Contains(message, test.says) || !strings.HasSuffix(message, ".") {
-				t.Errorf("message %q, want %q in it", message, test.says)
+			says := strings.ReplaceAll(test.says, "{STS}", strings.TrimPrefix(f.sim.URL(), "http://"))
+			if !strings.Contains(message, says) || !strings.HasSuffix(message, ".") {
+				t.Errorf("message %q, want %q in it", message, says)
 			}
 			f.asleep()
 			f.sim.ClearFaults()

@@ -15,9 +15,6 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
-	"github.com/go-logr/zapr"
-	"go.uber.org/zap"
-	"go.uber.org/zap/zapcore"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
@@ -42,6 +39,7 @@ import (
 	"github.com/nodetermination/operator/controllers/drain"
 	"github.com/nodetermination/operator/controllers/leader"
 	"github.com/nodetermination/operator/controllers/lifecyclehook"
+	"github.com/nodetermination/operator/controllers/logging"
 	ec2node "github.com/nodetermination/operator/controllers/node"
 	"github.com/nodetermination/operator/controllers/policy"
 	"github.com/nodetermination/operator/controllers/source/manual"
@@ -77,7 +75,7 @@ type options struct {
 	metricsAddress          string
 	probeAddress            string
 	watcherImage            string
-	logFormat, logLevel     string
+	log                     logging.Options
 }
 
 // parseFlags reads the command line. The error is flag.ErrHelp if help was asked for, and given.
@@ -88,8 +86,7 @@ func parseFlags() (options, error) {
 	flag.StringVar(&o.metricsAddress, "metrics-bind-address", ":8443", "address of the metrics endpoint (https, with authentication and authorization), or 0 for none")
 	flag.StringVar(&o.probeAddress, "health-probe-bind-address", ":8081", "address of /healthz and /readyz, or 0 for none")
 	flag.StringVar(&o.watcherImage, "watcher-image", "", "image of the watchers of the instance metadata service; if empty that of the manager's own pod, which POD_NAME and POD_NAMESPACE name")
-	flag.StringVar(&o.logFormat, "log-format", "json", "json, or console for people")
-	flag.StringVar(&o.logLevel, "log-level", "info", "debug, info or error")
+	o.log.BindFlags(flag.CommandLine)
 	flag.CommandLine.Init("manager", flag.ContinueOnError)
 	flag.CommandLine.SetOutput(io.Discard) // an error is one line, without all flags after it
 	err := flag.CommandLine.Parse(os.Args[1:])
@@ -106,39 +103,6 @@ func parseFlags() (options, error) {
 	return o, err
 }
 
-func newLogger(format, level string) (logr.Logger, error) {
-	config := zap.NewProductionConfig()
-	// Nothing may be lost: a line dropped by sampling is the one somebody looks for.
-	config.Sampling = nil
-	config.EncoderConfig.EncodeTime = zapcore.RFC3339NanoTimeEncoder
-	// A stack trace tells an operator of clusters nothing that the message does not.
-	config.DisableStacktrace = true
-	switch format {
-	case "json":
-	case "console":
-		config.Encoding = "console"
-		config.EncoderConfig.EncodeTime = zapcore.TimeEncoderOfLayout("15:04:05.000")
-		config.DisableCaller = true
-	default:
-		return logr.Logger{}, fmt.Errorf("--log-format %q: write json or console", format)
-	}
-	switch level {
-	case "debug", "info", "error":
-	default:
-		return logr.Logger{}, fmt.Errorf("--log-level %q: write debug, info or error", level)
-	}
-	parsed, err := zap.ParseAtomicLevel(level)
-	if err != nil {
-		return logr.Logger{}, fmt.Errorf("--log-level %q: %w", level, err)
-	}
-	config.Level = parsed
-	logger, err := config.Build()
-	if err != nil {
-		return logr.Logger{}, fmt.Errorf("cannot set up logging: %w", err)
-	}
-	return zapr.NewLogger(logger), nil
-}
-
 func run() error {
 	o, err := parseFlags()
 	if errors.Is(err, flag.ErrHelp) {
@@ -147,7 +111,7 @@ func run() error {
 	if err != nil {
 		return err
 	}
-	log, err := newLogger(o.logFormat, o.logLevel)
+	log, err := o.log.New()
 	if err != nil {
 		return err
 	}

@@ -22,14 +22,11 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/go-logr/logr"
-	"github.com/go-logr/zapr"
-	"go.uber.org/zap"
-	"go.uber.org/zap/zapcore"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/utils/clock"
 
+	"github.com/nodetermination/operator/controllers/logging"
 	"github.com/nodetermination/operator/controllers/source/imds"
 )
 
@@ -43,13 +40,13 @@ const (
 )
 
 type options struct {
-	policy, source      string
-	pollInterval        time.Duration
-	endpoint            string
-	heartbeat           string
-	metricsPort         int
-	terminationMessage  string
-	logFormat, logLevel string
+	policy, source     string
+	pollInterval       time.Duration
+	endpoint           string
+	heartbeat          string
+	metricsPort        int
+	terminationMessage string
+	log                logging.Options
 }
 
 func main() {
@@ -98,8 +95,7 @@ func parseFlags(args []string, stdout io.Writer) (options, error) {
 	flags.StringVar(&o.heartbeat, "heartbeat-file", "/run/imds-watcher/heartbeat", "`file` that the probe looks at, or empty for none")
 	flags.IntVar(&o.metricsPort, "metrics-port", 0, "`port` at which metrics are served, without authentication, or 0 for none")
 	flags.StringVar(&o.terminationMessage, "termination-message-path", "/dev/termination-log", "existing `file` for the reason why it ends with an error")
-	flags.StringVar(&o.logFormat, "log-format", "json", "json, or console for people")
-	flags.StringVar(&o.logLevel, "log-level", "info", "debug, info or error")
+	o.log.BindFlags(flags)
 	err := flags.Parse(args)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
@@ -124,7 +120,7 @@ func watch(ctx context.Context, o options) error {
 	if nodeName == "" {
 		return fmt.Errorf("%s is not set: give the container the node's name by the downward API (fieldRef: spec.nodeName)", nodeNameEnv)
 	}
-	log, err := newLogger(o.logFormat, o.logLevel)
+	log, err := o.log.New()
 	if err != nil {
 		return err
 	}
@@ -178,38 +174,6 @@ func clusterConfig() (*rest.Config, error) {
 		return clientcmd.BuildConfigFromFlags("", file)
 	}
 	return rest.InClusterConfig()
-}
-
-// newLogger logs as the manager does.
-func newLogger(format, level string) (logr.Logger, error) {
-	config := zap.NewProductionConfig()
-	config.Sampling = nil
-	config.EncoderConfig.EncodeTime = zapcore.RFC3339NanoTimeEncoder
-	config.DisableStacktrace = true
-	switch format {
-	case "json":
-	case "console":
-		config.Encoding = "console"
-		config.EncoderConfig.EncodeTime = zapcore.TimeEncoderOfLayout("15:04:05.000")
-		config.DisableCaller = true
-	default:
-		return logr.Logger{}, fmt.Errorf("--log-format %q: write json or console", format)
-	}
-	switch level {
-	case "debug", "info", "error":
-	default:
-		return logr.Logger{}, fmt.Errorf("--log-level %q: write debug, info or error", level)
-	}
-	parsed, err := zap.ParseAtomicLevel(level)
-	if err != nil {
-		return logr.Logger{}, fmt.Errorf("--log-level %q: %w", level, err)
-	}
-	config.Level = parsed
-	logger, err := config.Build()
-	if err != nil {
-		return logr.Logger{}, fmt.Errorf("cannot set up logging: %w", err)
-	}
-	return zapr.NewLogger(logger), nil
 }
 
 // leaveMessage tells the kubelet, and through the pod's status the policy, why

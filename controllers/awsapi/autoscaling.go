@@ -67,9 +67,9 @@ type Hook struct {
 
 type groupKey struct{ region, name string }
 
-// Hooks returns the group's hooks, as they were at most five minutes ago. Its error
+// DescribeHooks returns the group's hooks, as they were at most five minutes ago. Its error
 // is ErrNoAction if there is no such group, ErrBusy, or says what to do.
-func (c *Client) Hooks(ctx context.Context, region, group string) ([]Hook, error) {
+func (c *Client) DescribeHooks(ctx context.Context, region, group string) ([]Hook, error) {
 	key := groupKey{region, group}
 	if known, ok := c.hooks.Get(key); ok {
 		hooks, _ := known.([]Hook)
@@ -104,10 +104,10 @@ func seconds(n *int32) time.Duration {
 	return time.Duration(aws.ToInt32(n)) * time.Second
 }
 
-// TerminatingIn returns the name of the group in which the instance waits at a
+// TerminatingGroup returns the name of the group in which the instance waits at a
 // termination hook; empty if it waits at none. Its error is ErrBusy or says what to do.
 // https://docs.aws.amazon.com/autoscaling/ec2/userguide/ec2-auto-scaling-lifecycle.html
-func (c *Client) TerminatingIn(ctx context.Context, region, instanceID string) (group string, err error) {
+func (c *Client) TerminatingGroup(ctx context.Context, region, instanceID string) (group string, err error) {
 	err = c.call(ctx, region, describeAutoScalingInstances, func(ctx context.Context, to *connection) error {
 		out, err := to.autoScaling.DescribeAutoScalingInstances(ctx, &autoscaling.DescribeAutoScalingInstancesInput{InstanceIds: []string{instanceID}})
 		if err != nil {

@@ -27,7 +27,7 @@ func TestHooksAreRememberedForFiveMinutes(t *testing.T) {
 	}
 	ask := func(want []Hook) {
 		t.Helper()
-		got, err := f.Hooks(t.Context(), region, group)
+		got, err := f.DescribeHooks(t.Context(), region, group)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -60,7 +60,7 @@ func TestHooksNobodyAsksForAreForgotten(t *testing.T) {
 		want  int
 	}{{group, 0, 1}, {"others", hooksAge - 1, 2}, {group, 1, 2}, {"others", hooksAge, 1}} {
 		f.clock.Step(test.after)
-		if _, err := f.Hooks(t.Context(), region, test.group); err != nil {
+		if _, err := f.DescribeHooks(t.Context(), region, test.group); err != nil {
 			t.Fatal(err)
 		}
 		if n := f.hooks.Len(); n != test.want {
@@ -72,21 +72,21 @@ func TestHooksNobodyAsksForAreForgotten(t *testing.T) {
 func TestHooksOfAGroupThatIsGone(t *testing.T) {
 	f := newFixture(t)
 	for range 2 { // not remembered
-		if hooks, err := f.Hooks(t.Context(), region, group); !errors.Is(err, ErrNoAction) {
+		if hooks, err := f.DescribeHooks(t.Context(), region, group); !errors.Is(err, ErrNoAction) {
 			t.Errorf("hooks %v, error %v, want ErrNoAction", hooks, err)
 		}
 	}
 	f.hook("drain")
-	if hooks, err := f.Hooks(t.Context(), region, group); err != nil || len(hooks) != 1 {
+	if hooks, err := f.DescribeHooks(t.Context(), region, group); err != nil || len(hooks) != 1 {
 		t.Errorf("hooks %v, error %v, want one hook", hooks, err)
 	}
 }
 
-func TestTerminatingIn(t *testing.T) {
+func TestTerminatingGroup(t *testing.T) {
 	f := newFixture(t)
 	ask := func(want string) {
 		t.Helper()
-		if got, err := f.TerminatingIn(t.Context(), region, instance); got != want || err != nil {
+		if got, err := f.TerminatingGroup(t.Context(), region, instance); got != want || err != nil {
 			t.Errorf("group %q, error %v, want group %q", got, err, want)
 		}
 	}
@@ -265,7 +265,7 @@ func TestTooManyCalls(t *testing.T) {
 	if err := f.Heartbeat(t.Context(), action); !errors.Is(err, ErrBusy) {
 		t.Errorf("%v, want ErrBusy", err)
 	}
-	if _, err := f.Hooks(t.Context(), region, group); !errors.Is(err, ErrBusy) {
+	if _, err := f.DescribeHooks(t.Context(), region, group); !errors.Is(err, ErrBusy) {
 		t.Errorf("%v, want ErrBusy", err)
 	}
 	if sent := len(f.sim.Calls("", "")); sent != maxCalls {

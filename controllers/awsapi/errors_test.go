@@ -30,11 +30,11 @@ func (f *fixture) operations() map[Operation]func(context.Context) error {
 	action := Action{Region: region, Group: group, Hook: "drain", InstanceID: instance}
 	return map[Operation]func(context.Context) error{
 		describeLifecycleHooks: func(ctx context.Context) error {
-			_, err := f.Hooks(ctx, region, group)
+			_, err := f.DescribeHooks(ctx, region, group)
 			return err
 		},
 		describeAutoScalingInstances: func(ctx context.Context) error {
-			_, err := f.TerminatingIn(ctx, region, instance)
+			_, err := f.TerminatingGroup(ctx, region, instance)
 			return err
 		},
 		recordLifecycleActionHeartbeat: func(ctx context.Context) error { return f.Heartbeat(ctx, action) },
@@ -136,7 +136,7 @@ func TestThrottlingSaysWhose(t *testing.T) {
 
 func TestServersThatStall(t *testing.T) {
 	f := newFixture(t)
-	if _, err := f.TerminatingIn(t.Context(), region, instance); err != nil { // there are credentials now
+	if _, err := f.TerminatingGroup(t.Context(), region, instance); err != nil { // there are credentials now
 		t.Fatal(err)
 	}
 	f.fault(awssim.Fault{Delay: time.Hour})
@@ -199,7 +199,7 @@ func TestNoCredentials(t *testing.T) {
 	}
 	missing = false
 	f.hook("drain")
-	if _, err := f.Hooks(t.Context(), region, group); err != nil {
+	if _, err := f.DescribeHooks(t.Context(), region, group); err != nil {
 		t.Errorf("with credentials: %v", err)
 	}
 }
@@ -212,11 +212,11 @@ func TestNoRegion(t *testing.T) {
 	f := newFixture(t)
 	f.hook("drain")
 	const want = "no AWS region is known: set AWS_REGION in the manager's environment"
-	if _, err := f.Hooks(t.Context(), "", group); !errors.Is(err, errNoRegion) || err.Error() != want {
+	if _, err := f.DescribeHooks(t.Context(), "", group); !errors.Is(err, errNoRegion) || err.Error() != want {
 		t.Errorf("%v, want %s", err, want)
 	}
 	t.Setenv("AWS_REGION", "eu-west-1")
-	if _, err := f.Hooks(t.Context(), "", group); err != nil { // not remembered that there was none
+	if _, err := f.DescribeHooks(t.Context(), "", group); err != nil { // not remembered that there was none
 		t.Errorf("with AWS_REGION: %v", err)
 	}
 }
@@ -380,7 +380,7 @@ func TestCredentialsAreAskedForOnce(t *testing.T) {
 		})
 		return cfg, err
 	}
-	if _, err := f.Hooks(t.Context(), region, group); err == nil || !strings.HasSuffix(err.Error(), "service accounts): Throttling: Rate exceeded") {
+	if _, err := f.DescribeHooks(t.Context(), region, group); err == nil || !strings.HasSuffix(err.Error(), "service accounts): Throttling: Rate exceeded") {
 		t.Errorf("%v, want that there are no credentials", err)
 	}
 	if asked != 1 {

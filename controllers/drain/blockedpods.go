@@ -88,7 +88,7 @@ func (in *Input) reason(pod *Pod, waitsForWave bool) string {
 		reason = strings.TrimSuffix(was.Reason, misspelt)
 	}
 	if pod.Preferences.anyOf(PreferUnknown) {
-		return truncate(reason, maxReason-len(misspelt)) + misspelt
+		return v1alpha1.TruncateMessage(reason, maxReason-len(misspelt)-len("…")) + misspelt
 	}
 	return reason
 }

@@ -2,7 +2,7 @@
 
 package drain
 
-import "strings"
+import "github.com/nodetermination/operator/api/v1alpha1"
 
 // BlockerKind says what keeps a pod from being evicted.
 type BlockerKind string
@@ -31,15 +31,5 @@ type Blocker struct {
 
 // newBlocker returns a Blocker whose reason is short enough for a status.
 func newBlocker(kind BlockerKind, reason string) *Blocker {
-	return &Blocker{Kind: kind, Reason: truncate(reason, maxReason)}
-}
-
-// truncate returns a text of at most so many bytes. Whatever character is cut in two at the
-// end is dropped: a status is valid UTF-8.
-func truncate(text string, limit int) string {
-	if len(text) <= limit {
-		return text
-	}
-	const more = "…"
-	return strings.ToValidUTF8(text[:limit-len(more)], "") + more
+	return &Blocker{Kind: kind, Reason: v1alpha1.TruncateMessage(reason, maxReason-len("…"))}
 }

@@ -58,7 +58,7 @@ func (p *Plan) Record(answer Answer) {
 // status then says. The group is kept waiting meanwhile, with heartbeats until the deadline.
 func (p *Plan) Hold(reason string) {
 	p.current, p.step = p.Calls[0].Hook, held
-	p.Hooks[p.current].Message = truncate(reason)
+	p.Hooks[p.current].Message = v1alpha1.TruncateMessage(reason, maxMessage)
 	p.lookAgain(p.in.Now.Add(holdInterval))
 	p.planCalls()
 }
@@ -99,7 +99,7 @@ func (p *Plan) recordFound(answer Answer) {
 func (p *Plan) recordDescribed(hook *v1alpha1.HookStatus, answer Answer) {
 	if p.unanswered(answer.Err) {
 		if !errors.Is(answer.Err, awsapi.ErrBusy) {
-			hook.Message = truncate(fmt.Sprintf("its timeout is not known, an hour is assumed: %v", answer.Err))
+			hook.Message = v1alpha1.TruncateMessage(fmt.Sprintf("its timeout is not known, an hour is assumed: %v", answer.Err), maxMessage)
 		}
 		return
 	}
@@ -149,7 +149,7 @@ func (p *Plan) succeeded(hook *v1alpha1.HookStatus, err error) bool {
 		return false
 	case err != nil:
 		failures := ptr.Deref(hook.Failures, 0) + 1
-		hook.Failures, hook.Message = &failures, truncate(err.Error())
+		hook.Failures, hook.Message = &failures, v1alpha1.TruncateMessage(err.Error(), maxMessage)
 		hook.RetryTime = &metav1.Time{Time: p.in.Now.Add(retryDelay(failures))}
 		p.lookAgain(hook.RetryTime.Time)
 		return false

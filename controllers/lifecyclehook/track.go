@@ -5,7 +5,6 @@ package lifecyclehook
 import (
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -92,7 +91,7 @@ func (p *Plan) update(hook *v1alpha1.HookStatus) {
 	hook.Deadline = metav1.Time{Time: p.deadline(hook)}
 	switch reason := p.ignoreReason(hook); {
 	case hook.State == v1alpha1.HookWaiting && hook.Failures != nil && p.timedOut(hook):
-		p.end(hook, truncate("it could not be completed before its own timeout: "+hook.Message))
+		p.end(hook, v1alpha1.TruncateMessage("it could not be completed before its own timeout: "+hook.Message, maxMessage))
 	case reason != "":
 		ignore(hook, reason)
 	case hook.State == v1alpha1.HookIgnored:
@@ -139,12 +138,4 @@ func (p *Plan) end(hook *v1alpha1.HookStatus, message string) {
 		hook.Deadline = metav1.Time{Time: p.in.Now}
 		p.lookAgain(p.in.Now) // the drain's deadline is another
 	}
-}
-
-// truncate returns the beginning of a text, maxMessage bytes and a sign that there was more.
-func truncate(text string) string {
-	if len(text) <= maxMessage {
-		return text
-	}
-	return strings.ToValidUTF8(text[:maxMessage], "") + "…"
 }

@@ -181,6 +181,6 @@ func (e *EventRecorder) emit(limit *rate.Limiter, annotations map[string]string,
 	if kind == corev1.EventTypeNormal && !limit.Allow() {
 		return
 	}
-	note = truncate(note, maxNote-len("…"))
+	note = v1alpha1.TruncateMessage(note, maxNote-len("…"))
 	e.recorder.AnnotatedEventf(regarding, related, annotations, kind, reason, actionTerminate, "%s", note)
 }

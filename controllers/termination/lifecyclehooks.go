@@ -91,9 +91,9 @@ func (r *Reconciler) hookInput(s *scope) lifecyclehook.Input {
 // complete the hook again.
 func (r *Reconciler) call(ctx context.Context, s *scope, plan *lifecyclehook.Plan, call lifecyclehook.Call) (answer lifecyclehook.Answer) {
 	if call.Method == lifecyclehook.Find {
-		answer.Group, answer.Err = r.AWS.TerminatingIn(ctx, s.region(), s.nt.Spec.InstanceID)
+		answer.Group, answer.Err = r.AWS.TerminatingGroup(ctx, s.region(), s.nt.Spec.InstanceID)
 		if answer.Err == nil && answer.Group != "" {
-			answer.Hooks, answer.Err = r.AWS.Hooks(ctx, s.region(), answer.Group)
+			answer.Hooks, answer.Err = r.AWS.DescribeHooks(ctx, s.region(), answer.Group)
 		}
 		return answer
 	}
@@ -105,7 +105,7 @@ func (r *Reconciler) call(ctx context.Context, s *scope, plan *lifecyclehook.Pla
 	key := hookKey{hook.AutoScalingGroupName, hook.Name, hook.Token}
 	switch call.Method {
 	case lifecyclehook.Describe:
-		answer.Hooks, answer.Err = r.AWS.Hooks(ctx, s.region(), hook.AutoScalingGroupName)
+		answer.Hooks, answer.Err = r.AWS.DescribeHooks(ctx, s.region(), hook.AutoScalingGroupName)
 	case lifecyclehook.Heartbeat:
 		answer.Err = r.AWS.Heartbeat(ctx, action)
 	case lifecyclehook.Complete:

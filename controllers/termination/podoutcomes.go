@@ -39,7 +39,7 @@ func (r *Reconciler) recordPlan(s *scope, plan *drain.Plan) {
 // recordOutcome notes how the shutdown of a pod went, unless something more severe is known of it.
 func (s *scope) recordOutcome(namespace, name string, outcome v1alpha1.PodOutcomeType, message string) {
 	s.nt.Status.PodOutcomes = withOutcome(s.nt.Status.PodOutcomes, v1alpha1.PodOutcome{
-		Namespace: namespace, Name: name, Outcome: outcome, Message: truncate(message, maxReason), Time: metav1.Time{Time: s.now.Truncate(time.Second)},
+		Namespace: namespace, Name: name, Outcome: outcome, Message: v1alpha1.TruncateMessage(message, maxReason), Time: metav1.Time{Time: s.now.Truncate(time.Second)},
 	})
 }
 

@@ -3,7 +3,6 @@
 package termination
 
 import (
-	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -167,11 +166,3 @@ const (
 	// maxOutcomes is how many pods a status tells of that were not evicted the ordinary way.
 	maxOutcomes = 20
 )
-
-// truncate returns the beginning of a text, most bytes and a sign that there was more.
-func truncate(text string, most int) string {
-	if len(text) <= most {
-		return text
-	}
-	return strings.ToValidUTF8(text[:most], "") + "…"
-}

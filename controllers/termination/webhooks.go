@@ -117,7 +117,7 @@ func (r *Reconciler) notifyStep(s *scope, hook *v1alpha1.Webhook, step v1alpha1.
 	if !done {
 		return
 	}
-	status.Attempts, status.RetryTime, status.LastError = &number, nil, truncate(outcome.Reason, maxReason)
+	status.Attempts, status.RetryTime, status.LastError = &number, nil, v1alpha1.TruncateMessage(outcome.Reason, maxReason)
 	switch outcome.Result {
 	case webhook.Delivered:
 		status.State = v1alpha1.WebhookDelivered
@@ -195,7 +195,7 @@ func (s *scope) abandonWebhooks() {
 		known := &s.nt.Status.Webhooks[i]
 		if known.State == v1alpha1.WebhookPending && !s.asks(known) {
 			known.State, known.RetryTime = v1alpha1.WebhookGivenUp, nil
-			known.LastError = truncate("policy "+s.policy.Name+" does not ask for it any more: "+known.LastError, maxReason)
+			known.LastError = v1alpha1.TruncateMessage("policy "+s.policy.Name+" does not ask for it any more: "+known.LastError, maxReason)
 		}
 	}
 }

@@ -32,7 +32,7 @@ func (r *Reconciler) checkWebhooks(ctx context.Context, policy *v1alpha1.NodeTer
 		if err == nil {
 			known, found := before[hook.Name]
 			if !found || !reflect.DeepEqual(known.webhook, resolved) {
-				known = checked{resolved, resolved.Check()}
+				known = checked{resolved, resolved.Check(ctx)}
 			}
 			after[hook.Name], err = known, known.err
 		}

@@ -16,7 +16,7 @@ import (
 
 	"github.com/nodetermination/operator/api/v1alpha1"
 	"github.com/nodetermination/operator/controllers/drain"
-	"github.com/nodetermination/operator/controllers/webhook"
+	"github.com/nodetermination/operator/controllers/webhook/template"
 )
 
 // Events of Kubernetes are for people who look at one node or one pod. When many
@@ -164,7 +164,7 @@ func (e *EventRecorder) OnEvicted(termination string, action drain.Action) {
 // and the policy's own. node is nil if it is gone.
 // https://github.com/aws/aws-node-termination-handler/blob/main/pkg/observability/k8s-events.go
 func eventAnnotations(known eventPolicy, nt *v1alpha1.NodeTermination, node *corev1.Node) map[string]string {
-	data := webhook.NewData("", "", nt, node, nil)
+	data := template.NewData("", "", nt, node, nil)
 	annotations := map[string]string{
 		"account-id": data.AccountId, "availability-zone": data.AvailabilityZone, "region": data.Region,
 		"instance-id": data.InstanceID, "instance-type": data.InstanceType, "instance-life-cycle": data.InstanceLifeCycle,

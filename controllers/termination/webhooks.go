@@ -15,6 +15,7 @@ import (
 
 	"github.com/nodetermination/operator/api/v1alpha1"
 	"github.com/nodetermination/operator/controllers/webhook"
+	"github.com/nodetermination/operator/controllers/webhook/template"
 )
 
 // notify is the phase that has the policy's webhooks notified of the steps that were
@@ -150,7 +151,7 @@ func (r *Reconciler) deliver(s *scope, hook *v1alpha1.Webhook, step v1alpha1.Web
 		if err != nil {
 			return webhook.Outcome{Result: webhook.Retry, Reason: err.Error()} // it may be created yet
 		}
-		sent, err := resolved.Delivery(webhook.NewData(step, message, nt, node, pods))
+		sent, err := resolved.Delivery(ctx, template.NewData(step, message, nt, node, pods))
 		if err != nil {
 			return webhook.Outcome{Result: webhook.GivenUp, Reason: err.Error()}
 		}

@@ -1,5 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
+// Package webhook notifies webhooks of a termination: it reads what a webhook refers to, has
+// the body rendered, sends it beside the reconciles, and says when to send again. What was
+// delivered, and how often that was tried, is in the status of the NodeTermination.
+//
+// +kubebuilder:rbac:groups="",resources=secrets;configmaps,namespace=node-termination-system,verbs=list;watch
 package webhook
 
 import (

@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/nodetermination/operator/api/v1alpha1"
+	"github.com/nodetermination/operator/controllers/webhook/template"
 )
 
 // Resolver reads what webhooks refer to. It knows one namespace, the manager's.
@@ -72,25 +73,26 @@ func (r *Resolver) Resolve(ctx context.Context, webhook *v1alpha1.Webhook) (*Res
 		resolved.template = value
 	}
 	if resolved.template == "" {
-		resolved.template = defaultTemplate
+		resolved.template = template.Default
 	}
 	return resolved, nil
 }
 
-// Check says what is wrong with a webhook that could be resolved.
-func (r *Resolved) Check() error {
-	if _, err := (&Delivery{URL: r.url, AllowPlainHTTP: r.webhook.AllowsPlainHTTP()}).request(context.Background()); err != nil {
+// Check returns an error that says what is wrong with a webhook that could be resolved.
+func (r *Resolved) Check(ctx context.Context) error {
+	if _, err := (&Delivery{URL: r.url, AllowPlainHTTP: r.webhook.AllowsPlainHTTP()}).request(ctx); err != nil {
 		return err
 	}
 	if _, err := newClient(r.webhook.ProxyURL, r.ca); err != nil {
 		return err
 	}
-	return Check(r.template, ContentType(r.header))
+	return template.Check(ctx, r.template, contentType(r.header))
 }
 
-// Delivery is what is sent with this data. The error says what is wrong with the template.
-func (r *Resolved) Delivery(data Data) (Delivery, error) {
-	body, err := render(r.template, ContentType(r.header), data)
+// Delivery returns what is sent with this data. The error says what is wrong with the
+// template, or is that of ctx.
+func (r *Resolved) Delivery(ctx context.Context, data template.Data) (Delivery, error) {
+	body, err := template.Render(ctx, r.template, contentType(r.header), data)
 	if err != nil {
 		return Delivery{}, err
 	}

@@ -15,6 +15,8 @@ import (
 
 	"golang.org/x/net/http/httpguts"
 	"k8s.io/utils/clock"
+
+	"github.com/nodetermination/operator/controllers/webhook/template"
 )
 
 const (
@@ -34,19 +36,19 @@ const (
 type Delivery struct {
 	// URL to post to. White space around it is cut off.
 	URL string
-	// AllowPlainHTTP is whether an http URL may be sent to.
+	// AllowPlainHTTP permits an http URL.
 	AllowPlainHTTP bool
-	// Header is as headersOf made it. Without a Content-Type there it is defaultContentType.
+	// Header is as headersOf made it. Without a Content-Type there it is template.DefaultContentType.
 	Header http.Header
 	// ProxyURL to send through. Empty: what the environment says.
 	ProxyURL string
 	// CA is certificates in PEM that the receiver's must be signed by. Empty: the system's.
 	CA []byte
-	// Body is what render made.
+	// Body is what the template was rendered to.
 	Body []byte
 }
 
-// Result says what became of an attempt.
+// Result is what became of an attempt, in a word.
 type Result string
 
 // The results of an attempt.
@@ -59,7 +61,7 @@ const (
 	GivenUp Result = "GivenUp"
 )
 
-// Outcome tells of an attempt.
+// Outcome is what became of an attempt.
 type Outcome struct {
 	// Result is Delivered, Retry or GivenUp.
 	Result Result
@@ -77,7 +79,7 @@ type Sender struct {
 	clients clients
 }
 
-// NewSender makes a Sender. The clock is for receivers that say until when to wait.
+// NewSender returns a Sender. The clock is for receivers that say until when to wait.
 func NewSender(c clock.PassiveClock) *Sender {
 	return &Sender{clock: c}
 }
@@ -105,7 +107,7 @@ func (s *Sender) Send(ctx context.Context, d Delivery) Outcome {
 	return s.outcome(response)
 }
 
-// outcome is what the head of an answer says.
+// outcome returns what the head of an answer says.
 func (s *Sender) outcome(response *http.Response) Outcome {
 	code := response.StatusCode
 	answered := strings.TrimSpace("the receiver answered " + strconv.Itoa(code) + " " + http.StatusText(code))
@@ -120,7 +122,7 @@ func (s *Sender) outcome(response *http.Response) Outcome {
 	return Outcome{Result: GivenUp, Reason: answered}
 }
 
-// request is the delivery in HTTP. The error says what of it is wrong, without its value.
+// request returns the delivery as an HTTP request. The error says what of it is wrong, without its value.
 func (d *Delivery) request(ctx context.Context) (*http.Request, error) {
 	address, err := url.Parse(strings.TrimSpace(d.URL))
 	switch {
@@ -140,7 +142,7 @@ func (d *Delivery) request(ctx context.Context) (*http.Request, error) {
 	if request.Header == nil {
 		request.Header = http.Header{}
 	}
-	for name, value := range map[string]string{"Content-Type": defaultContentType, "User-Agent": userAgent} {
+	for name, value := range map[string]string{"Content-Type": template.DefaultContentType, "User-Agent": userAgent} {
 		if request.Header.Get(name) == "" {
 			request.Header.Set(name, value)
 		}
@@ -148,7 +150,7 @@ func (d *Delivery) request(ctx context.Context) (*http.Request, error) {
 	return request, nil
 }
 
-// headersOf are those of a secret: its keys are names, its values the headers'. White space around
+// headersOf returns those of a secret: its keys are names, its values the headers'. White space around
 // a value is cut off. The error names the key.
 func headersOf(secret map[string][]byte) (http.Header, error) {
 	header := http.Header{}
@@ -170,10 +172,10 @@ func headersOf(secret map[string][]byte) (http.Header, error) {
 	return header, nil
 }
 
-// ContentType is what a delivery with these headers has.
-func ContentType(header http.Header) string {
+// contentType returns that of a delivery with these headers.
+func contentType(header http.Header) string {
 	if value := header.Get("Content-Type"); value != "" {
 		return value
 	}
-	return defaultContentType
+	return template.DefaultContentType
 }

@@ -212,11 +212,11 @@ func TestWhatCannotBeSent(t *testing.T) {
 
 func TestHeaders(t *testing.T) {
 	header, err := headersOf(map[string][]byte{"authorization": []byte("Bearer a\n"), "X-Empty": nil, "content-type": []byte("text/plain")})
-	if err != nil || header.Get("Authorization") != "Bearer a" || ContentType(header) != "text/plain" {
+	if err != nil || header.Get("Authorization") != "Bearer a" || contentType(header) != "text/plain" {
 		t.Errorf("%v, %v", header, err)
 	}
-	if ContentType(nil) != "application/json" {
-		t.Error(ContentType(nil))
+	if contentType(nil) != "application/json" {
+		t.Error(contentType(nil))
 	}
 	for _, test := range []struct {
 		secret map[string][]byte

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package webhook
+package template
 
 import (
 	"cmp"
@@ -32,7 +32,7 @@ type Data struct {
 	// Kind is SPOT_ITN, REBALANCE_RECOMMENDATION, SCHEDULED_EVENT, ASG_LIFECYCLE or
 	// STATE_CHANGE, and in the same manner CAPACITY_RESERVATION_INTERRUPTION and MANUAL.
 	Kind string
-	// Monitor is SQS_MONITOR, or for what a watcher heard the kind and _MONITOR.
+	// Monitor is SQS_MONITOR, or for what a watcher received the kind and _MONITOR.
 	Monitor string
 	// Description is a sentence, in one line.
 	Description string
@@ -42,15 +42,15 @@ type Data struct {
 	AutoScalingGroupName string
 	NodeName             string
 	NodeLabels           map[string]string
-	// Pods are the names of the pods that had to go.
+	// Pods are the names of the pods to evict.
 	Pods         []string
 	InstanceID   string
 	InstanceType string
 	ProviderID   string
-	// IsManaged is true: nothing is done about, nor told of, an instance that is not.
+	// IsManaged is true: no webhook is notified of an instance that is not.
 	IsManaged bool
 	// StartTime is when it begins: the start of a scheduled event, the deadline of a
-	// spot interruption that the instance itself heard of, and else the event's time.
+	// spot interruption that the instance itself received, and else the event's time.
 	StartTime time.Time
 	// EndTime is not known to this operator: zero.
 	EndTime time.Time
@@ -65,7 +65,7 @@ type Data struct {
 	PublicHostname    string
 	PublicIP          string
 
-	// Step is the step that is told of: Received, Draining, Completed, Failed or Cancelled.
+	// Step is the step that was reached: Received, Draining, Completed, Failed or Cancelled.
 	Step string
 	// Cause is the kind as kubectl shows it, such as SpotInterruption.
 	Cause string
@@ -73,9 +73,9 @@ type Data struct {
 	Deadline time.Time
 	// Message says how it stands, or how it ended, as kubectl shows it.
 	Message string
-	// Evicted is how many pods have been told to go.
+	// Evicted is how many pods were evicted.
 	Evicted int
-	// Remaining is how many pods that have to go are still there.
+	// Remaining is how many of the pods to evict are still there.
 	Remaining int
 	// Blocked are the pods that cannot be evicted, at most ten, each as namespace/name: reason.
 	Blocked []string
@@ -96,9 +96,9 @@ var nthKinds = map[v1alpha1.EventKind]string{
 	v1alpha1.Manual:                          "MANUAL",
 }
 
-// NewData is what a template is told of one step of a termination. message says how it
+// NewData returns what a template sees of one step of a termination. message says how it
 // stands. node is nil if it is gone. pods are the names, without namespaces, of the pods
-// that had to go.
+// to evict.
 func NewData(step v1alpha1.WebhookStep, message string, nt *v1alpha1.NodeTermination, node *corev1.Node, pods []string) Data {
 	if node == nil {
 		node = &corev1.Node{}
@@ -150,7 +150,7 @@ func NewData(step v1alpha1.WebhookStep, message string, nt *v1alpha1.NodeTermina
 	return data
 }
 
-// deciding is the event that a termination is told by: of the kind that decides what is
+// deciding returns the event that stands for a termination: of the kind that decides what is
 // done, one that still counts before others, then the nearest, then the latest.
 func deciding(nt *v1alpha1.NodeTermination) v1alpha1.Event {
 	active := map[string]bool{}
@@ -181,7 +181,7 @@ func deciding(nt *v1alpha1.NodeTermination) v1alpha1.Event {
 	})
 }
 
-// due is when the event comes to pass: in the far future if AWS does not say.
+// due returns when the event comes to pass: in the far future if AWS does not say.
 func due(e *v1alpha1.Event) time.Time {
 	switch {
 	case e.Deadline != nil:
@@ -199,8 +199,8 @@ func monitor(e *v1alpha1.Event) string {
 	return nthKinds[e.Kind] + "_MONITOR"
 }
 
-// start is the time that NTH calls the start. It drains for scheduled events when it hears
-// of them and calls that their start; here it is the time that AWS gives.
+// start returns the time that NTH calls the start. It drains for scheduled events when it
+// receives them and calls that their start; here it is the time that AWS gives.
 func start(e *v1alpha1.Event) time.Time {
 	switch {
 	case e.NotBefore != nil:
@@ -221,25 +221,25 @@ func maintenanceState(e *v1alpha1.Event) string {
 	return "active"
 }
 
-// description is AWS's own text if there is one, or a sentence such as NTH's.
+// description returns AWS's own text if there is one, or a sentence such as NTH's.
 func description(nt *v1alpha1.NodeTermination, e *v1alpha1.Event) string {
 	id, at := nt.Spec.InstanceID, start(e)
-	heard := e.Source == v1alpha1.SourceIMDS
+	fromWatcher := e.Source == v1alpha1.SourceIMDS
 	var text string
 	switch e.Kind {
 	case v1alpha1.SpotInterruption:
 		text = fmt.Sprintf("Spot Interruption notice for instance %s was sent at %s", id, at)
-		if heard {
+		if fromWatcher {
 			text = "Spot ITN received. Instance will be interrupted at " + at.Format(time.RFC3339)
 		}
 	case v1alpha1.RebalanceRecommendation:
 		text = fmt.Sprintf("Rebalance recommendation event received. Instance %s will be cordoned at %s", id, at)
-		if heard {
+		if fromWatcher {
 			text = "Rebalance recommendation received. Instance will be cordoned at " + at.Format(time.RFC3339)
 		}
 	case v1alpha1.ScheduledMaintenance:
 		text = fmt.Sprintf("AWS Health scheduled change event received. Instance %s will be interrupted at %s", id, at)
-		if heard || e.Description != "" {
+		if fromWatcher || e.Description != "" {
 			text = fmt.Sprintf("%s will occur after %s", cmp.Or(e.InstanceAction, "maintenance"), at.Format(time.RFC3339))
 		}
 		if e.Description != "" {
@@ -247,7 +247,7 @@ func description(nt *v1alpha1.NodeTermination, e *v1alpha1.Event) string {
 		}
 	case v1alpha1.AutoScalingTermination:
 		text = fmt.Sprintf("ASG Lifecycle Termination event received. Instance will be interrupted at %s", at)
-		if heard {
+		if fromWatcher {
 			text = "ASG target lifecycle state received. Instance will be terminated"
 		}
 	case v1alpha1.InstanceStateChange:
@@ -272,7 +272,7 @@ func group(nt *v1alpha1.NodeTermination) string {
 	return ""
 }
 
-// lifeCycle is what EKS or Karpenter says on the node.
+// lifeCycle returns what EKS or Karpenter says on the node, in the words of EC2.
 // https://docs.aws.amazon.com/eks/latest/userguide/managed-node-groups.html#managed-node-group-capacity-types
 // https://karpenter.sh/docs/concepts/nodepools/#capacity-type
 func lifeCycle(node *corev1.Node) string {
@@ -291,7 +291,7 @@ func address(node *corev1.Node, types ...corev1.NodeAddressType) string {
 	return ""
 }
 
-// utc is a time as NTH prints it: 2026-11-22 05:10:00 +0000 UTC.
+// utc returns a time as NTH prints it: 2026-11-22 05:10:00 +0000 UTC.
 func utc(t *metav1.Time) time.Time {
 	if t == nil {
 		return time.Time{}
@@ -299,7 +299,7 @@ func utc(t *metav1.Time) time.Time {
 	return t.UTC()
 }
 
-// escaped is the data with every text in it as it is written within quotes in JSON.
+// escaped returns the data with every text in it as it is written within quotes in JSON.
 func (d Data) escaped() Data {
 	for _, field := range reflect.ValueOf(&d).Elem().Fields() {
 		if field.Kind() == reflect.String {

@@ -1,22 +1,54 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package webhook
+package template
 
 import (
+	"context"
+	"crypto/sha256"
 	"fmt"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/lru"
 	"k8s.io/utils/ptr"
 
 	"github.com/nodetermination/operator/api/v1alpha1"
 )
 
+// maxChecked is how many templates are known whose check need not be repeated.
+const maxChecked = 64
+
+// checked holds what check returned, by template and content type: it renders some
+// seventy times, and the answer is needed at each delivery.
+var checked = lru.New(maxChecked)
+
 // Check renders a template for samples of every kind of event at every step, with the node
-// there and gone. The error says for which of them, and what to write instead.
-func Check(text, contentType string) error {
-	if _, err := parseTemplate(text); err != nil {
+// there and gone. The error says for which of them it failed, and what to write instead.
+func Check(ctx context.Context, text, contentType string) error {
+	if err := takeTurn(ctx); err != nil {
+		return err
+	}
+	defer endTurn()
+	return checkOnce(text, contentType)
+}
+
+// checkOnce checks a template, or returns what is known of it.
+func checkOnce(text, contentType string) error {
+	key := sha256.Sum256([]byte(contentType + "\x00" + text))
+	known, found := checked.Get(key)
+	if !found {
+		known = check(text, contentType)
+		checked.Add(key, known)
+	}
+	err, _ := known.(error) // nil if it is right
+	return err
+}
+
+// check checks a template that is not known yet.
+func check(text, contentType string) error {
+	parsed, err := parseTemplate(text)
+	if err != nil {
 		return err
 	}
 	for _, kind := range []v1alpha1.EventKind{
@@ -28,7 +60,7 @@ func Check(text, contentType string) error {
 			v1alpha1.StepReceived, v1alpha1.StepDraining, v1alpha1.StepCompleted, v1alpha1.StepFailed, v1alpha1.StepCancelled,
 		} {
 			for _, data := range samples(kind, step) {
-				if _, err := render(text, contentType, data); err != nil {
+				if _, err := render(parsed, contentType, data); err != nil {
 					return fmt.Errorf("%w (tried with a %s at step %s)", err, kind, step)
 				}
 			}
@@ -37,10 +69,10 @@ func Check(text, contentType string) error {
 	return nil
 }
 
-// samples are a termination in full and the least that may be known of one.
+// samples returns a termination in full, and the least that may be known of one.
 func samples(kind v1alpha1.EventKind, step v1alpha1.WebhookStep) []Data {
-	heard := metav1.Date(2026, time.November, 22, 5, 8, 0, 0, time.UTC)
-	deadline := metav1.NewTime(heard.Add(2 * time.Minute))
+	received := metav1.Date(2026, time.November, 22, 5, 8, 0, 0, time.UTC)
+	deadline := metav1.NewTime(received.Add(2 * time.Minute))
 	full := &v1alpha1.NodeTermination{
 		Spec: v1alpha1.NodeTerminationSpec{
 			InstanceID: "i-0abc1234def567890",
@@ -49,7 +81,7 @@ func samples(kind v1alpha1.EventKind, step v1alpha1.WebhookStep) []Data {
 				Type: "m6i.large", LifeCycle: "spot", AvailabilityZone: "us-east-1a", Region: "us-east-1", AccountID: "123456789012",
 			},
 			Events: []v1alpha1.Event{{
-				ID: "1e5527d7-bb36-4607-3370-4164db56a40e", Kind: kind, Source: v1alpha1.SourceIMDS, Time: heard, Deadline: &deadline,
+				ID: "1e5527d7-bb36-4607-3370-4164db56a40e", Kind: kind, Source: v1alpha1.SourceIMDS, Time: received, Deadline: &deadline,
 				InstanceAction: "terminate", LifecycleHook: &v1alpha1.LifecycleHook{AutoScalingGroupName: "workers", Name: "drain"},
 			}},
 		},
@@ -72,7 +104,7 @@ func samples(kind v1alpha1.EventKind, step v1alpha1.WebhookStep) []Data {
 	}
 	least := &v1alpha1.NodeTermination{Spec: v1alpha1.NodeTerminationSpec{
 		InstanceID: full.Spec.InstanceID, NodeName: full.Spec.NodeName,
-		Events: []v1alpha1.Event{{ID: "a", Kind: kind, Source: v1alpha1.SourceSQS, Time: heard}},
+		Events: []v1alpha1.Event{{ID: "a", Kind: kind, Source: v1alpha1.SourceSQS, Time: received}},
 	}}
 	return []Data{
 		NewData(step, "1/3 pods are gone, 1 are shutting down", full, node, []string{"web-0", "web-1"}),

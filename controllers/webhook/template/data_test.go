@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package webhook
+package template
 
 import (
 	"strings"
@@ -16,6 +16,8 @@ import (
 )
 
 const instanceID = "i-0abc1234def567890"
+
+var now = time.Date(2026, 11, 22, 5, 8, 0, 0, time.UTC)
 
 func at(minutes int) metav1.Time {
 	return metav1.NewTime(now.Add(time.Duration(minutes) * time.Minute))
@@ -41,7 +43,7 @@ func TestNewData(t *testing.T) {
 	}
 }
 
-// TestWhatTheNodeSays is about instances that no watcher has heard of.
+// TestWhatTheNodeSays is about instances that no watcher knows.
 func TestWhatTheNodeSays(t *testing.T) {
 	for _, test := range []struct {
 		name                             string

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package webhook
+package template
 
 import (
 	"encoding/json"
@@ -142,7 +142,7 @@ var readyMade = map[string]func(t *testing.T, o object, data *Data){
 }
 
 func TestReadyMadeTemplates(t *testing.T) {
-	const folder = "../../docs/webhooks"
+	const folder = "../../../docs/webhooks"
 	files, err := filepath.Glob(folder + "/*")
 	if err != nil || len(files) != len(readyMade) {
 		t.Errorf("%d templates, %d tested: %v", len(files), len(readyMade), err)
@@ -156,7 +156,7 @@ func TestReadyMadeTemplates(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := Check(string(template), defaultContentType); err != nil {
+			if err := Check(t.Context(), string(template), DefaultContentType); err != nil {
 				t.Fatal(err)
 			}
 			var all []Data
@@ -187,7 +187,7 @@ func TestReadyMadeTemplates(t *testing.T) {
 
 // TestDocsNameEveryName keeps the table of names whole.
 func TestDocsNameEveryName(t *testing.T) {
-	page, err := os.ReadFile("../../docs/webhooks.md")
+	page, err := os.ReadFile("../../../docs/webhooks.md")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -21,7 +21,7 @@ import (
 // maxClients is how many clients are kept, each with connections of its own.
 const maxClients = 16
 
-// clients are the HTTP clients in use: one for each proxy and set of certificates, the
+// clients holds the HTTP clients in use: one for each proxy and set of certificates, the
 // last one used first.
 type clients struct {
 	mu   sync.Mutex
@@ -34,7 +34,7 @@ type keyedClient struct {
 	client *http.Client
 }
 
-// get is the client for a proxy and certificates, either of which may be empty.
+// get returns the client for a proxy and certificates, either of which may be empty.
 func (c *clients) get(proxy string, ca []byte) (*http.Client, error) {
 	sum := sha256.Sum256(ca)
 	c.mu.Lock()
@@ -107,12 +107,12 @@ func followWithinHost(request *http.Request, via []*http.Request) error {
 // proxyError is the status that a proxy refuses a connection with.
 type proxyError int
 
-// Error is the status in words.
+// Error returns the status in words.
 func (e proxyError) Error() string {
 	return "the proxy answered " + strconv.Itoa(int(e)) + " " + http.StatusText(int(e))
 }
 
-// reason says in words of its own what kept a request from being answered: errors of net/http
+// reason returns in words of its own what kept a request from being answered: errors of net/http
 // have the URL in them.
 func reason(err error) string {
 	if proxy, ok := errors.AsType[proxyError](err); ok {

@@ -14,12 +14,12 @@ const (
 	// takes twice as long each time, up to lastRetry.
 	firstRetry = 2 * time.Second
 	lastRetry  = 5 * time.Minute
-	// giveUpAfter is how long after the end of a termination it is still told of.
+	// giveUpAfter is how long after the end of a termination webhooks are still notified of it.
 	giveUpAfter = time.Hour
 )
 
-// NextAttempt is when a delivery is tried again that has failed so many times, counting the
-// last; false: never, as that would be more than an hour after the end.
+// NextAttempt returns when a delivery is tried again that has failed so many times, counting
+// the last; false: never, as that would be more than an hour after the end.
 //
 // after is the last Outcome's RetryAfter. end is when the termination ended, zero
 // if it has not. jitter, of 0 to 1, draws the wait out of 80 to 120 percent, so that
@@ -33,12 +33,12 @@ func NextAttempt(attempts int32, after time.Duration, now, end time.Time, jitter
 	return next, end.IsZero() || !next.After(end.Add(giveUpAfter))
 }
 
-// InTime is whether a termination that ended so long ago is still told of: for an hour.
+// InTime reports whether webhooks are still notified of a termination that ended then: for an hour.
 func InTime(now, end time.Time) bool {
 	return now.Before(end.Add(giveUpAfter))
 }
 
-// retryAfter reads the header of that name, in seconds or as a date. Zero: there is nothing in
+// retryAfter returns what the header of that name says, in seconds or as a date. Zero: there is nothing in
 // it to go by. It is never longer than a delivery may take in all.
 // https://www.rfc-editor.org/rfc/rfc9110#name-retry-after
 func retryAfter(value string, now time.Time) time.Duration {

@@ -29,8 +29,8 @@ import (
 	ec2node "github.com/nodetermination/operator/controllers/node"
 )
 
-// watcherClient is what a watcher's pod can do with its token, or what the service
-// account can do with a token that is bound to no pod.
+// watcherClient returns a client with a watcher's pod's token, or one with a token of the service
+// account that is bound to no pod.
 func watcherClient(t *testing.T, pod *corev1.Pod) client.Client {
 	t.Helper()
 	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: WatcherNamespace, Name: watcher}}
@@ -53,8 +53,8 @@ func watcherClient(t *testing.T, pod *corev1.Pod) client.Client {
 // applied is an object for server-side apply.
 type applied map[string]any
 
-// heard is what a source applies for one event of an instance of a node.
-func heard(node *corev1.Node, event applied) applied {
+// factOf returns what a source applies for one event of an instance of a node.
+func factOf(node *corev1.Node, event applied) applied {
 	id, _ := ec2node.InstanceID(node)
 	return applied{
 		"apiVersion": v1alpha1.GroupVersion.String(), "kind": "NodeTermination",
@@ -63,7 +63,7 @@ func heard(node *corev1.Node, event applied) applied {
 	}
 }
 
-// with is the object with more in its spec or metadata.
+// with returns the object with more in its spec or metadata.
 func (a applied) with(part string, more applied) applied {
 	changed, inner := maps.Clone(a), applied{}
 	if existing, ok := a[part].(applied); ok {
@@ -122,7 +122,7 @@ func newWatching(t *testing.T) watching {
 	pod := cluster.Get(t).CreatePods(t, WatcherNamespace, nodes[0].Name, 1, func(pod *corev1.Pod) { pod.Spec.ServiceAccountName = watcher })[0]
 	w := watching{own: nodes[0], other: nodes[1], watcher: watcherClient(t, pod)}
 	eventually(t, func() error { // the API server takes a moment to know of a policy
-		object := heard(w.other, entry("probe", "IMDS", nil))
+		object := factOf(w.other, entry("probe", "IMDS", nil))
 		_, err := patch(t.Context(), w.watcher, object, types.ApplyYAMLPatchType, object, client.FieldOwner("probe"), client.DryRunAll)
 		if !apierrors.IsInvalid(err) && !apierrors.IsForbidden(err) {
 			return fmt.Errorf("the admission policy is not in force: %w", err)
@@ -132,7 +132,7 @@ func newWatching(t *testing.T) watching {
 	return w
 }
 
-// TestWatcherWritesAboutItsNode with its pod's token, whatever else there is about the instance.
+// TestWatcherWritesAboutItsNode uses its pod's token, whatever else there is about the instance.
 func TestWatcherWritesAboutItsNode(t *testing.T) {
 	t.Parallel()
 	w := newWatching(t)
@@ -144,7 +144,7 @@ func TestWatcherWritesAboutItsNode(t *testing.T) {
 		}
 		return nt
 	}
-	first := heard(w.own, entry("first", "IMDS", applied{"notBefore": "2026-12-01T00:00:00Z"})).
+	first := factOf(w.own, entry("first", "IMDS", applied{"notBefore": "2026-12-01T00:00:00Z"})).
 		with("spec", applied{"instance": applied{"type": "m6i.large", "lifeCycle": "on-demand"}})
 	created := must(apply(ctx, w.watcher, first, "first"))
 	if created.Generation != 1 || created.Spec.Instance == nil || created.Spec.Instance.Type != "m6i.large" {
@@ -155,7 +155,7 @@ func TestWatcherWritesAboutItsNode(t *testing.T) {
 	}
 
 	// The queue's consumer, an administrator and the manager write too.
-	must(apply(ctx, admin(t), heard(w.own, entry("queue", "SQS", hook)), "queue"))
+	must(apply(ctx, admin(t), factOf(w.own, entry("queue", "SQS", hook)), "queue"))
 	must(merge(ctx, admin(t), first, applied{
 		"metadata": applied{"labels": applied{"a": "b"}, "annotations": applied{"c": "d"}, "finalizers": []string{"example.com/wait"}},
 		"spec":     applied{"suspend": true},
@@ -163,11 +163,11 @@ func TestWatcherWritesAboutItsNode(t *testing.T) {
 	t.Cleanup(func() {
 		_, _ = merge(context.Background(), admin(t), first, applied{"metadata": applied{"finalizers": nil}})
 	})
-	must(apply(ctx, w.watcher, heard(w.own, entry("second", "IMDS", nil)), "second"))
-	must(apply(ctx, w.watcher, heard(w.own, entry("first", "IMDS", applied{"notBefore": "2026-12-02T00:00:00Z"})).
+	must(apply(ctx, w.watcher, factOf(w.own, entry("second", "IMDS", nil)), "second"))
+	must(apply(ctx, w.watcher, factOf(w.own, entry("first", "IMDS", applied{"notBefore": "2026-12-02T00:00:00Z"})).
 		with("spec", applied{"instance": applied{"type": "m6i.xlarge"}}), "first"))
 	// The canceller owns no more than it has to, and the first owner does not revive the event.
-	must(apply(ctx, w.watcher, heard(w.own, entry("first", "IMDS", applied{"cancelled": true})), "first-cancelled"))
+	must(apply(ctx, w.watcher, factOf(w.own, entry("first", "IMDS", applied{"cancelled": true})), "first-cancelled"))
 	must(apply(ctx, w.watcher, first, "first"))
 	nt := must(merge(ctx, w.watcher, first, applied{})) // its way to read
 	got := map[string]string{}
@@ -193,8 +193,8 @@ func TestWatcherWritesNothingElse(t *testing.T) {
 	t.Parallel()
 	w := newWatching(t)
 	// The own node has a NodeTermination with an event of each source; the other has none.
-	mine := heard(w.own, entry("mine", "IMDS", nil))
-	for owner, object := range map[string]applied{"queue": heard(w.own, entry("queue", "SQS", hook)), "mine": mine} {
+	mine := factOf(w.own, entry("mine", "IMDS", nil))
+	for owner, object := range map[string]applied{"queue": factOf(w.own, entry("queue", "SQS", hook)), "mine": mine} {
 		if _, err := apply(t.Context(), admin(t), object, owner); err != nil {
 			t.Fatal(err)
 		}
@@ -210,7 +210,7 @@ func TestWatcherWritesNothingElse(t *testing.T) {
 	// fresh is about an instance of which there is no NodeTermination, on the own node: what CEL cannot see.
 	otherID, _ := ec2node.InstanceID(w.other)
 	fresh := func(event applied) applied {
-		return heard(w.own, event).with("metadata", applied{"name": otherID}).with("spec", applied{"instanceID": otherID})
+		return factOf(w.own, event).with("metadata", applied{"name": otherID}).with("spec", applied{"instanceID": otherID})
 	}
 	unbound := watcherClient(t, nil)
 	more := entry("more", "IMDS", nil)
@@ -223,7 +223,7 @@ func TestWatcherWritesNothingElse(t *testing.T) {
 		says   string
 	}{
 		"a token without a node":              {unbound, mine, nil, "the token names no node"},
-		"another node":                        {nil, heard(w.other, more), nil, "spec.nodeName is " + w.other.Name + " and has to be " + w.own.Name},
+		"another node":                        {nil, factOf(w.other, more), nil, "spec.nodeName is " + w.other.Name + " and has to be " + w.own.Name},
 		"its instance on another node":        {nil, mine.with("spec", applied{"nodeName": w.other.Name}), nil, "nodeName"},
 		"a new object with an event from SQS": {nil, fresh(entry("more", "SQS", nil)), nil, "of source IMDS only"},
 		"a new object with a hook":            {nil, fresh(entry("more", "IMDS", hook)), nil, "no lifecycleHook"},
@@ -233,13 +233,13 @@ func TestWatcherWritesNothingElse(t *testing.T) {
 		"a new object with annotations":       {nil, fresh(more).with("metadata", applied{"annotations": applied{"a": "b"}}), nil, "annotations"},
 		"a new object with a finalizer":       {nil, fresh(more).with("metadata", applied{"finalizers": []string{"example.com/wait"}}), nil, "finalizers"},
 		"a new object with an owner":          {nil, fresh(more).with("metadata", applied{"ownerReferences": []applied{ownerReference}}), nil, "ownerReferences"},
-		"one more event from SQS":             {nil, heard(w.own, entry("more", "SQS", nil)), nil, "of source IMDS only"},
-		"another deadline for SQS's":          {nil, heard(w.own, entry("queue", "SQS", applied{"deadline": "2026-11-22T05:10:00Z"})), nil, "of source IMDS only"},
-		"SQS's event called off":              {nil, heard(w.own, entry("queue", "SQS", applied{"cancelled": true})), nil, "of source IMDS only"},
-		"SQS's event made its own":            {nil, heard(w.own, entry("queue", "IMDS", nil)), nil, "no lifecycleHook"},
+		"one more event from SQS":             {nil, factOf(w.own, entry("more", "SQS", nil)), nil, "of source IMDS only"},
+		"another deadline for SQS's":          {nil, factOf(w.own, entry("queue", "SQS", applied{"deadline": "2026-11-22T05:10:00Z"})), nil, "of source IMDS only"},
+		"SQS's event cancelled":               {nil, factOf(w.own, entry("queue", "SQS", applied{"cancelled": true})), nil, "of source IMDS only"},
+		"SQS's event made its own":            {nil, factOf(w.own, entry("queue", "IMDS", nil)), nil, "no lifecycleHook"},
 		"SQS's event replaced":                {nil, mine, applied{"spec": applied{"events": []applied{entry("queue", "IMDS", nil), entry("mine", "IMDS", nil)}}}, "of another source"},
-		"its event made SQS's":                {nil, heard(w.own, entry("mine", "SQS", nil)), nil, "of source IMDS only"},
-		"a hook for its event":                {nil, heard(w.own, entry("mine", "IMDS", hook)), nil, "no lifecycleHook"},
+		"its event made SQS's":                {nil, factOf(w.own, entry("mine", "SQS", nil)), nil, "of source IMDS only"},
+		"a hook for its event":                {nil, factOf(w.own, entry("mine", "IMDS", hook)), nil, "no lifecycleHook"},
 		"SQS's event removed":                 {nil, mine, applied{"spec": applied{"events": []applied{more}}}, "removes no events"},
 		"its event removed":                   {nil, mine, applied{"spec": applied{"events": []applied{entry("queue", "SQS", hook)}}}, "removes no events"},
 		"resumed":                             {nil, mine, applied{"spec": applied{"suspend": nil}}, "does not suspend or resume"},
@@ -278,12 +278,12 @@ func TestWatcherWritesNothingElse(t *testing.T) {
 	}
 }
 
-// TestWatcherHasNoOtherRights than to create and patch NodeTerminations.
+// TestWatcherHasNoOtherRights allows to create and patch NodeTerminations, and nothing else.
 func TestWatcherHasNoOtherRights(t *testing.T) {
 	t.Parallel()
 	w := newWatching(t)
 	c, ctx := w.watcher, t.Context()
-	nt, err := apply(ctx, c, heard(w.own, entry("mine", "IMDS", nil)), "mine")
+	nt, err := apply(ctx, c, factOf(w.own, entry("mine", "IMDS", nil)), "mine")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package policy keeps the sources of all policies running and tells on each
-// policy how it does.
+// Package policy keeps the sources of all policies running and reports their state in
+// each policy's status.
 //
 // +kubebuilder:rbac:groups=nodetermination.dev,resources=nodeterminationpolicies,verbs=list;watch
 // +kubebuilder:rbac:groups=nodetermination.dev,resources=nodeterminationpolicies/status,verbs=patch
@@ -37,20 +37,20 @@ import (
 	"github.com/nodetermination/operator/controllers/webhook"
 )
 
-// gather is how long changes are gathered before policies are looked at: a
-// hundred nodes that join together are one look.
-const gather = time.Second
+// batchPeriod is how long changes are collected before policies are reconciled: a
+// hundred nodes that join together are one reconcile.
+const batchPeriod = time.Second
 
-// gatherTerminations is the same for terminations that begin and end, of which a policy
-// only tells the number: in a crowd the pods come first.
-const gatherTerminations = 5 * time.Second
+// terminationsBatchPeriod is the same for terminations that begin and end, of which a
+// policy's status has only the number: when there are many, their pods come first.
+const terminationsBatchPeriod = 5 * time.Second
 
-// reconcileTimeout bounds one look with all its writes.
+// reconcileTimeout bounds one reconcile with all its writes.
 const reconcileTimeout = 30 * time.Second
 
-// everything is the one request of this controller. Policies share queues and
-// overlap on nodes, and there are few of them, so each look is at all of them.
-var everything = reconcile.Request{NamespacedName: client.ObjectKey{Name: "policies"}}
+// allPolicies is the one request of this controller. Policies share queues and
+// overlap on nodes, and there are few of them, so each reconcile is of all of them.
+var allPolicies = reconcile.Request{NamespacedName: client.ObjectKey{Name: "policies"}}
 
 // Reconciler starts and stops the sources that policies name and writes the policies' status.
 type Reconciler struct {
@@ -66,7 +66,7 @@ type Reconciler struct {
 	WatcherImage string
 	// Pod is the manager's own. Empty: it runs in none, or does not know.
 	Pod types.NamespacedName
-	// Clock says when to look again at watchers that are not ready.
+	// Clock says when to diagnose watchers again that are not ready.
 	Clock clock.PassiveClock
 
 	// Webhooks reads what webhooks refer to.
@@ -74,38 +74,39 @@ type Reconciler struct {
 
 	// checked are the webhooks of policies, by the policy's UID and their name.
 	checked map[types.UID]map[string]checked
-	// diagnoses are of the policies whose watchers are not ready.
-	diagnoses map[types.UID]diagnosis
+	// causes are why the watchers of policies are not ready, by the policy's UID.
+	causes map[types.UID]cause
 }
 
-// Reconcile looks at all policies.
+// Reconcile runs the sources of all policies and writes their status.
 func (r *Reconciler) Reconcile(ctx context.Context, _ ctrl.Request) (ctrl.Result, error) {
-	v, err := r.look(ctx)
+	snap, err := r.takeSnapshot(ctx)
 	if err != nil {
 		return ctrl.Result{}, err
 	}
-	r.Queues.Ensure(v.queues())
-	r.forgetChecks(v.policies)
-	errs := []error{r.ensureWatchers(ctx, v)}
-	described := make([]v1alpha1.NodeTerminationPolicy, len(v.policies))
-	for i := range v.policies {
-		v.policies[i].DeepCopyInto(&described[i])
-		r.describe(ctx, &described[i], v)
+	r.Queues.Ensure(snap.queues())
+	r.forgetChecks(snap.policies)
+	errs := []error{r.ensureWatchers(ctx, snap)}
+	described := make([]v1alpha1.NodeTerminationPolicy, len(snap.policies))
+	for i := range snap.policies {
+		snap.policies[i].DeepCopyInto(&described[i])
+		r.describe(ctx, &described[i], snap)
 	}
 	sourcesUp.set(described)
 	for i := range described {
-		errs = append(errs, r.writeStatus(ctx, &v.policies[i], &described[i]))
+		errs = append(errs, r.writeStatus(ctx, &snap.policies[i], &described[i]))
 	}
 	if errors.Is(ctx.Err(), context.Canceled) {
 		return ctrl.Result{}, nil // the process ends, and that is what the errors say
 	}
 	var result ctrl.Result
-	if len(r.diagnoses) > 0 {
+	if len(r.causes) > 0 {
 		result.RequeueAfter = diagnoseEvery
 	}
 	return result, errors.Join(errs...)
 }
 
+// writeStatus patches a policy's status if it has changed.
 func (r *Reconciler) writeStatus(ctx context.Context, before, after *v1alpha1.NodeTerminationPolicy) error {
 	if equality.Semantic.DeepEqual(before.Status, after.Status) {
 		return nil
@@ -122,12 +123,12 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	cache := mgr.GetCache()
 	builder := ctrl.NewControllerManagedBy(mgr).
 		Named("policy").
-		WatchesRawSource(source.Kind(cache, &v1alpha1.NodeTerminationPolicy{}, soon[*v1alpha1.NodeTerminationPolicy](0),
+		WatchesRawSource(source.Kind(cache, &v1alpha1.NodeTerminationPolicy{}, enqueueAfter[*v1alpha1.NodeTerminationPolicy](0),
 			predicate.TypedGenerationChangedPredicate[*v1alpha1.NodeTerminationPolicy]{})).
-		WatchesRawSource(source.Kind(cache, &appsv1.DaemonSet{}, soon[*appsv1.DaemonSet](gather))).
-		WatchesRawSource(source.Kind(cache, &corev1.Node{}, soon[*corev1.Node](gather), nodeChanges)).
-		WatchesRawSource(source.Kind(cache, &v1alpha1.NodeTermination{}, soon[*v1alpha1.NodeTermination](gatherTerminations), terminationChanges)).
-		WatchesRawSource(source.Channel(r.Queues.Changed(), soon[client.Object](0))).
+		WatchesRawSource(source.Kind(cache, &appsv1.DaemonSet{}, enqueueAfter[*appsv1.DaemonSet](batchPeriod))).
+		WatchesRawSource(source.Kind(cache, &corev1.Node{}, enqueueAfter[*corev1.Node](batchPeriod), nodeChanges)).
+		WatchesRawSource(source.Kind(cache, &v1alpha1.NodeTermination{}, enqueueAfter[*v1alpha1.NodeTermination](terminationsBatchPeriod), terminationChanges)).
+		WatchesRawSource(source.Channel(r.Queues.Changed(), enqueueAfter[client.Object](0))).
 		WithOptions(controller.Options{
 			MaxConcurrentReconciles: 1,
 			ReconciliationTimeout:   reconcileTimeout,
@@ -135,15 +136,15 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 		})
 	if r.Webhooks.Namespace != "" {
 		builder.
-			WatchesRawSource(source.Kind(cache, &corev1.Secret{}, soon[*corev1.Secret](gather))).
-			WatchesRawSource(source.Kind(cache, &corev1.ConfigMap{}, soon[*corev1.ConfigMap](gather)))
+			WatchesRawSource(source.Kind(cache, &corev1.Secret{}, enqueueAfter[*corev1.Secret](batchPeriod))).
+			WatchesRawSource(source.Kind(cache, &corev1.ConfigMap{}, enqueueAfter[*corev1.ConfigMap](batchPeriod)))
 	}
 	return builder.Complete(r)
 }
 
-// soon enqueues the one request after a delay.
-func soon[T client.Object](delay time.Duration) handler.TypedEventHandler[T, reconcile.Request] {
-	add := func(q workqueue.TypedRateLimitingInterface[reconcile.Request]) { q.AddAfter(everything, delay) }
+// enqueueAfter enqueues the one request after a delay.
+func enqueueAfter[T client.Object](delay time.Duration) handler.TypedEventHandler[T, reconcile.Request] {
+	add := func(q workqueue.TypedRateLimitingInterface[reconcile.Request]) { q.AddAfter(allPolicies, delay) }
 	return handler.TypedFuncs[T, reconcile.Request]{
 		CreateFunc: func(_ context.Context, _ event.TypedCreateEvent[T], q workqueue.TypedRateLimitingInterface[reconcile.Request]) {
 			add(q)

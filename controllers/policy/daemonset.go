@@ -31,14 +31,14 @@ const (
 	watcher = "imds-watcher"
 	// watcherBinary is where the image has it.
 	watcherBinary = "/imds-watcher"
-	// watcherRun is where it keeps the file that its probe looks at.
+	// watcherRun is where it keeps the file that its probe reads.
 	watcherRun = "/run/imds-watcher"
 
 	// watcherStopSeconds is all the time a watcher needs to stop: it holds nothing.
 	watcherStopSeconds = 5
-	// watcherProbeSeconds is how often a watcher that has started is asked whether
-	// it hears. Each time is a process of its own on every node, so seldom; the
-	// heartbeat itself overlooks short failures, so one answer decides.
+	// watcherProbeSeconds is how often a watcher that has started is probed. Each
+	// probe is a process of its own on every node, so it is seldom; the heartbeat
+	// itself tolerates short failures, so one answer decides.
 	watcherProbeSeconds = 180
 	// watcherStartSeconds is how often until then, for up to ten minutes: it tries
 	// again by itself, and to be restarted helps little.
@@ -59,7 +59,7 @@ var everyWatcher = map[string]string{nameLabel: v1alpha1.FieldManager, component
 // notADNSLabel is what a policy's name may have in it and a pod's host name not.
 var notADNSLabel = regexp.MustCompile(`[^a-z0-9-]+`)
 
-// daemonSetName is the name of a policy's DaemonSet. It is also a label, and the
+// daemonSetName returns the name of a policy's DaemonSet. It is also a label, and the
 // beginning of the pods' names, of which Kubernetes would cut off what is too
 // long. A policy's name that is too long or has dots in it gets a hash in its
 // place, so that no two policies share a name.
@@ -74,7 +74,7 @@ func daemonSetName(policy string) string {
 	return name[:min(len(name), room-len(hash))] + hash
 }
 
-// daemonSet runs a watcher on each node that the policy selects.
+// daemonSet returns the DaemonSet that runs a watcher on each node that the policy selects.
 func daemonSet(policy *v1alpha1.NodeTerminationPolicy, source *v1alpha1.Source, image string) *appsac.DaemonSetApplyConfiguration {
 	name := daemonSetName(policy.Name)
 	labels := maps.Clone(everyWatcher)
@@ -94,7 +94,7 @@ func daemonSet(policy *v1alpha1.NodeTerminationPolicy, source *v1alpha1.Source, 
 			WithTemplate(podTemplate(policy, source, image, labels)))
 }
 
-// podTemplate is the watchers' pod: safe defaults, changed by the policy.
+// podTemplate returns the watchers' pod: safe defaults, changed by the policy.
 func podTemplate(
 	policy *v1alpha1.NodeTerminationPolicy, source *v1alpha1.Source, image string, labels map[string]string,
 ) *coreac.PodTemplateSpecApplyConfiguration {
@@ -138,7 +138,7 @@ func container(policy string, source *v1alpha1.Source, image string, change *cor
 		WithResources(resources(change)).
 		WithStartupProbe(probe(watcherStartSeconds, 300)).
 		WithReadinessProbe(probe(watcherProbeSeconds, 1)).
-		// Its last words are in the policy's status.
+		// The policy's status shows its termination message.
 		WithTerminationMessagePolicy(corev1.TerminationMessageFallbackToLogsOnError).
 		WithSecurityContext(coreac.SecurityContext().
 			WithAllowPrivilegeEscalation(false).
@@ -168,7 +168,7 @@ func resources(change *corev1.ResourceRequirements) *coreac.ResourceRequirements
 				corev1.ResourceCPU:    resource.MustParse("5m"),
 				corev1.ResourceMemory: resource.MustParse("24Mi"),
 			}).
-			// No limit on CPU: a throttled watcher hears late.
+			// No limit on CPU: a throttled watcher receives events late.
 			WithLimits(corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("64Mi")})
 	}
 	resources := coreac.ResourceRequirements().WithRequests(change.Requests).WithLimits(change.Limits)
@@ -178,8 +178,8 @@ func resources(change *corev1.ResourceRequirements) *coreac.ResourceRequirements
 	return resources
 }
 
-// tolerations are by default of every taint: an instance is taken away whatever
-// taints its node has.
+// tolerations returns what the policy tolerates, by default every taint: an instance is
+// interrupted whatever taints its node has.
 func tolerations(change []corev1.Toleration) []*coreac.TolerationApplyConfiguration {
 	if len(change) == 0 {
 		change = []corev1.Toleration{{Operator: corev1.TolerationOpExists}}
@@ -193,9 +193,9 @@ func tolerations(change []corev1.Toleration) []*coreac.TolerationApplyConfigurat
 	return tolerations
 }
 
-// affinity takes the nodes that the selector takes, less those that are never
-// this operator's. Both kinds of selector mean the same by each operator: NotIn
-// also takes nodes without the label.
+// affinity selects the nodes that the policy's selector selects, less those that are
+// never this operator's. Both kinds of selector mean the same by each operator: NotIn
+// also selects nodes without the label.
 func affinity(selector *v1alpha1.LabelSelector) *coreac.NodeAffinityApplyConfiguration {
 	term := coreac.NodeSelectorTerm().WithMatchExpressions(
 		requirement(corev1.LabelOSStable, corev1.NodeSelectorOpIn, string(corev1.Linux)),

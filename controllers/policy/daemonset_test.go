@@ -61,7 +61,7 @@ func TestMetricsPort(t *testing.T) {
 	}
 }
 
-// podOf is the pod that a policy's watchers run as, in its usual form.
+// podOf returns the pod that a policy's watchers run as, in its usual form.
 func podOf(t *testing.T, change *v1alpha1.WatcherPodTemplate) corev1.PodTemplateSpec {
 	t.Helper()
 	policy := &v1alpha1.NodeTerminationPolicy{ObjectMeta: metav1.ObjectMeta{Name: "spot", UID: "1"}}

@@ -16,85 +16,86 @@ import (
 const (
 	// startsWithin is how long a watcher may take to be ready with nothing to be said about it.
 	startsWithin = time.Minute
-	// maxWords is how much of a pod's message is told; a source's message has 1024 letters.
+	// maxWords is how much of a pod's message is shown; a source's message has 1024 letters.
 	maxWords = 700
-	// metadataWords are in the last words of a watcher that cannot reach the metadata service.
-	metadataWords = "instance metadata service"
+	// metadataService is in the termination message of a watcher that cannot reach the metadata service.
+	metadataService = "instance metadata service"
 )
 
-// diagnosis is why watchers are not ready.
-type diagnosis struct {
+// cause is why watchers are not ready.
+type cause struct {
 	// reason is WatchersNotReady or MetadataUnavailable. Empty: nothing is wrong,
-	// watchers are starting, or nodes are on their way out.
+	// watchers are starting, or nodes are being removed.
 	reason  string
 	message string
 	at      time.Time
 }
 
-// round visits a policy's pods, to conclude what is wrong with them.
-type round struct {
+// diagnosis collects what is wrong with the pods of a policy's watchers.
+type diagnosis struct {
 	now time.Time
-	// nodesDown are the nodes that are not ready: that their pods are neither is
-	// nothing about watchers.
+	// nodesDown are the nodes that are not ready: that their pods are not ready either
+	// says nothing about watchers.
 	nodesDown map[string]bool
 	pods      int32
-	// nodes are those whose watchers have the same complaint: how many, and one of them.
-	nodes map[complaint]int
-	first map[complaint]string
+	// nodes counts the nodes whose watchers have the same problem, first names one of them.
+	nodes map[podProblem]int
+	first map[podProblem]string
 }
 
-// complaint is what is wrong with a pod.
-type complaint struct {
-	metadata bool // the metadata service is what is wrong
-	words    string
+// podProblem is what is wrong with a pod.
+type podProblem struct {
+	metadata bool // the metadata service cannot be reached
+	message  string
 }
 
-func newRound(now time.Time, nodesDown map[string]bool) *round {
-	return &round{now: now, nodesDown: nodesDown, nodes: map[complaint]int{}, first: map[complaint]string{}}
+func newDiagnosis(now time.Time, nodesDown map[string]bool) *diagnosis {
+	return &diagnosis{now: now, nodesDown: nodesDown, nodes: map[podProblem]int{}, first: map[podProblem]string{}}
 }
 
-func (r *round) visit(pod *corev1.Pod) {
-	r.pods++
-	if pod.DeletionTimestamp != nil || r.nodesDown[pod.Spec.NodeName] || podReady(pod) {
+// add notes what is wrong with a pod.
+func (d *diagnosis) add(pod *corev1.Pod) {
+	d.pods++
+	if pod.DeletionTimestamp != nil || d.nodesDown[pod.Spec.NodeName] || podReady(pod) {
 		return
 	}
-	c := complaintOf(pod, r.now)
-	if c == (complaint{}) {
+	p := problemOf(pod, d.now)
+	if p == (podProblem{}) {
 		return
 	}
-	r.nodes[c]++
-	if first, found := r.first[c]; !found || pod.Spec.NodeName < first {
-		r.first[c] = pod.Spec.NodeName
+	d.nodes[p]++
+	if first, found := d.first[p]; !found || pod.Spec.NodeName < first {
+		d.first[p] = pod.Spec.NodeName
 	}
 }
 
-// conclude tells of the complaint that most nodes have.
-func (r *round) conclude(counts watcherCounts, daemonSet string) diagnosis {
-	d := diagnosis{at: r.now}
+// cause returns the problem that most nodes have.
+func (d *diagnosis) cause(counts watcherCounts, daemonSet string) cause {
+	why := cause{at: d.now}
 	notReady := fmt.Sprintf("%d of %d watchers are not ready", counts.desired-counts.ready, counts.desired)
-	var most complaint
-	for c, n := range r.nodes {
-		if n > r.nodes[most] || n == r.nodes[most] && c.words < most.words {
-			most = c
+	var most podProblem
+	for p, n := range d.nodes {
+		if n > d.nodes[most] || n == d.nodes[most] && p.message < most.message {
+			most = p
 		}
 	}
-	switch n := r.nodes[most]; {
+	switch n := d.nodes[most]; {
 	case n > 0:
-		d.reason = v1alpha1.ReasonWatchersNotReady
+		why.reason = v1alpha1.ReasonWatchersNotReady
 		if most.metadata {
-			d.reason = v1alpha1.ReasonMetadataUnavailable
+			why.reason = v1alpha1.ReasonMetadataUnavailable
 		}
-		where := "on node " + cmp.Or(r.first[most], "none yet")
+		where := "on node " + cmp.Or(d.first[most], "none yet")
 		if n > 1 {
-			where = fmt.Sprintf("on %d nodes, such as %s", n, cmp.Or(r.first[most], "none yet"))
+			where = fmt.Sprintf("on %d nodes, such as %s", n, cmp.Or(d.first[most], "none yet"))
 		}
-		d.message = fmt.Sprintf("%s; %s: %s", notReady, where, most.words)
-	case counts.scheduled < counts.desired && r.pods < counts.desired:
-		d.reason = v1alpha1.ReasonWatchersNotReady
-		d.message = fmt.Sprintf("%s; %d have no pod: \"kubectl -n %s describe daemonset %s\" says why",
+		why.message = fmt.Sprintf("%s; %s: %s", notReady, where, most.message)
+	case counts.scheduled < counts.desired && d.pods < counts.desired:
+		why.reason = v1alpha1.ReasonWatchersNotReady
+		why.message = fmt.Sprintf("%s; %d have no pod: \"kubectl -n %s describe daemonset %s\" says why",
 			notReady, counts.desired-counts.scheduled, WatcherNamespace, daemonSet)
 	}
-	return d
+	return why
 }
 
 func podReady(pod *corev1.Pod) bool {
@@ -106,34 +107,34 @@ func podReady(pod *corev1.Pod) bool {
 	return false
 }
 
-// complaintOf is what is wrong with a pod that is not ready; nothing if it is starting.
-func complaintOf(pod *corev1.Pod, now time.Time) complaint {
+// problemOf returns what is wrong with a pod that is not ready; nothing if it is starting.
+func problemOf(pod *corev1.Pod, now time.Time) podProblem {
 	for i := range pod.Status.ContainerStatuses {
 		status := &pod.Status.ContainerStatuses[i]
 		ended := cmp.Or(status.State.Terminated, status.LastTerminationState.Terminated)
-		// To be started once again is nothing to complain of: nodes reboot.
+		// One restart is no problem: nodes reboot.
 		if ended != nil && (status.State.Running == nil || status.RestartCount > 1) {
-			words := lastWords(ended)
-			return complaint{strings.Contains(words, metadataWords), words}
+			message := terminationMessage(ended)
+			return podProblem{strings.Contains(message, metadataService), message}
 		}
 		// Without a message a container is waiting in the order of things, such as ContainerCreating.
 		if waiting := status.State.Waiting; waiting != nil && waiting.Message != "" {
-			return complaint{words: short(waiting.Reason + ": " + waiting.Message)}
+			return podProblem{message: short(waiting.Reason + ": " + waiting.Message)}
 		}
 	}
 	for _, c := range pod.Status.Conditions {
 		if c.Type == corev1.PodScheduled && c.Status == corev1.ConditionFalse {
-			return complaint{words: short(c.Reason + ": " + c.Message)}
+			return podProblem{message: short(c.Reason + ": " + c.Message)}
 		}
 	}
 	if now.Sub(pod.CreationTimestamp.Time) > startsWithin {
-		return complaint{words: fmt.Sprintf("not ready %.0f seconds after it was created; its log says more", startsWithin.Seconds())}
+		return podProblem{message: fmt.Sprintf("not ready %.0f seconds after it was created; its log says more", startsWithin.Seconds())}
 	}
-	return complaint{}
+	return podProblem{}
 }
 
-// lastWords are what a watcher has left in its termination log.
-func lastWords(ended *corev1.ContainerStateTerminated) string {
+// terminationMessage returns what a watcher has left in its termination log.
+func terminationMessage(ended *corev1.ContainerStateTerminated) string {
 	if ended.Reason == "OOMKilled" {
 		return "OOMKilled: it needs more memory than podTemplate.resources allow"
 	}

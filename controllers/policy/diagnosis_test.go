@@ -35,7 +35,7 @@ func waiting(reason, message string) func(*corev1.Pod) {
 	}
 }
 
-// crashed is a container that has ended before and is running again after so many restarts, or waiting if there are none.
+// crashed gives a pod a container that has ended before and runs again after so many restarts, or waits if there are none.
 func crashed(restarts int32, ended corev1.ContainerStateTerminated) func(*corev1.Pod) {
 	return func(pod *corev1.Pod) {
 		status := &pod.Status.ContainerStatuses[0]
@@ -61,10 +61,10 @@ func TestDiagnosis(t *testing.T) {
 		"starting": {pods: []*corev1.Pod{
 			unreadyPod("a", moment, nil), unreadyPod("b", moment, waiting("ContainerCreating", "")), unreadyPod("c", moment, nil),
 		}},
-		"starting for long": {
+		"starting for a long time": {
 			[]*corev1.Pod{unreadyPod("a", long, nil)}, v1alpha1.ReasonWatchersNotReady, []string{"not ready 60 seconds after it was created"},
 		},
-		"going": {pods: []*corev1.Pod{
+		"being deleted": {pods: []*corev1.Pod{
 			unreadyPod("a", long, func(pod *corev1.Pod) { pod.DeletionTimestamp = &metav1.Time{Time: testNow} }),
 			unreadyPod("b", moment, nil), unreadyPod("c", moment, nil),
 		}},
@@ -90,7 +90,7 @@ func TestDiagnosis(t *testing.T) {
 		"restarted once": {pods: []*corev1.Pod{
 			unreadyPod("a", moment, crashed(1, hopLimit)), unreadyPod("b", moment, nil), unreadyPod("c", moment, nil),
 		}},
-		"the most tell": {
+		"the most common problem": {
 			[]*corev1.Pod{
 				unreadyPod("a", moment, waiting("ErrImagePull", "not found")),
 				unreadyPod("c", moment, crashed(0, hopLimit)), unreadyPod("b", moment, crashed(0, hopLimit)),
@@ -100,7 +100,7 @@ func TestDiagnosis(t *testing.T) {
 			[]*corev1.Pod{unreadyPod("a", moment, crashed(0, corev1.ContainerStateTerminated{Reason: "OOMKilled", ExitCode: 137}))},
 			v1alpha1.ReasonWatchersNotReady, []string{"OOMKilled", "podTemplate.resources"},
 		},
-		"no last words": {
+		"no termination message": {
 			[]*corev1.Pod{unreadyPod("a", moment, crashed(0, corev1.ContainerStateTerminated{Reason: "Error", ExitCode: 2}))},
 			v1alpha1.ReasonWatchersNotReady, []string{"Error with exit code 2"},
 		},
@@ -115,12 +115,12 @@ func TestDiagnosis(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			r := newRound(testNow, map[string]bool{"down": true})
+			d := newDiagnosis(testNow, map[string]bool{"down": true})
 			for _, pod := range test.pods {
-				r.visit(pod)
+				d.add(pod)
 			}
-			r.pods += 2 // ready ones
-			got := r.conclude(watcherCounts{seen: true, desired: 5, scheduled: 3, ready: 2}, "imds-watcher-spot")
+			d.pods += 2 // ready ones
+			got := d.cause(watcherCounts{seen: true, desired: 5, scheduled: 3, ready: 2}, "imds-watcher-spot")
 			if got.reason != test.reason {
 				t.Fatalf("reason %q, want %q: %s", got.reason, test.reason, got.message)
 			}
@@ -136,36 +136,36 @@ func TestDiagnosis(t *testing.T) {
 	}
 }
 
-// TestMessagesFit in the status, whatever a container says.
+// TestMessagesFit checks that messages fit in the status, whatever a container says.
 func TestMessagesFit(t *testing.T) {
 	t.Parallel()
-	r := newRound(testNow, nil)
+	d := newDiagnosis(testNow, nil)
 	for i := range 1000 {
-		r.visit(unreadyPod(fmt.Sprintf("%0253d", i), 0, waiting("ErrImagePull", strings.Repeat("ä\n", 4096))))
+		d.add(unreadyPod(fmt.Sprintf("%0253d", i), 0, waiting("ErrImagePull", strings.Repeat("ä\n", 4096))))
 	}
-	d := r.conclude(watcherCounts{seen: true, desired: 1000, scheduled: 1000}, daemonSetName(strings.Repeat("a", 253)))
-	if n := utf8.RuneCountInString(d.message); n > 1024 || n < 500 || !utf8.ValidString(d.message) {
-		t.Errorf("a message of %d letters: %s", n, d.message)
+	why := d.cause(watcherCounts{seen: true, desired: 1000, scheduled: 1000}, daemonSetName(strings.Repeat("a", 253)))
+	if n := utf8.RuneCountInString(why.message); n > 1024 || n < 500 || !utf8.ValidString(why.message) {
+		t.Errorf("a message of %d letters: %s", n, why.message)
 	}
 }
 
 func TestWatchersStartWithoutAlarm(t *testing.T) {
 	t.Parallel()
-	wrong := diagnosis{reason: v1alpha1.ReasonWatchersNotReady, message: "look"}
+	wrong := cause{reason: v1alpha1.ReasonWatchersNotReady, message: "no image"}
 	for name, test := range map[string]struct {
 		counts watcherCounts
-		why    diagnosis
+		why    cause
 		before bool
 		ready  bool
 		reason string
 		says   string
 	}{
-		"not seen yet":            {watcherCounts{}, diagnosis{}, false, false, v1alpha1.ReasonStarting, "0 of 0"},
-		"no node":                 {watcherCounts{seen: true}, diagnosis{}, false, true, v1alpha1.ReasonReady, ""},
-		"all":                     {watcherCounts{true, 3, 3, 3}, diagnosis{}, false, true, v1alpha1.ReasonReady, ""},
-		"the first are starting":  {watcherCounts{true, 3, 3, 1}, diagnosis{}, false, false, v1alpha1.ReasonStarting, "1 of 3"},
-		"one more is starting":    {watcherCounts{true, 3, 3, 2}, diagnosis{}, true, true, v1alpha1.ReasonReady, "2 of 3"},
-		"one is wrong":            {watcherCounts{true, 3, 3, 2}, wrong, true, false, v1alpha1.ReasonWatchersNotReady, "look"},
+		"not seen yet":            {watcherCounts{}, cause{}, false, false, v1alpha1.ReasonStarting, "0 of 0"},
+		"no node":                 {watcherCounts{seen: true}, cause{}, false, true, v1alpha1.ReasonReady, ""},
+		"all":                     {watcherCounts{true, 3, 3, 3}, cause{}, false, true, v1alpha1.ReasonReady, ""},
+		"the first are starting":  {watcherCounts{true, 3, 3, 1}, cause{}, false, false, v1alpha1.ReasonStarting, "1 of 3"},
+		"one more is starting":    {watcherCounts{true, 3, 3, 2}, cause{}, true, true, v1alpha1.ReasonReady, "2 of 3"},
+		"one is wrong":            {watcherCounts{true, 3, 3, 2}, wrong, true, false, v1alpha1.ReasonWatchersNotReady, "no image"},
 		"all, though one was not": {watcherCounts{true, 3, 3, 3}, wrong, false, true, v1alpha1.ReasonReady, ""},
 	} {
 		got := test.counts.describe("metadata", test.why, test.before)

@@ -17,25 +17,25 @@ import (
 	"github.com/nodetermination/operator/api/v1alpha1"
 )
 
-// expel takes away what others have added to the pods of a policy's DaemonSet, such as
-// a node selector: applying it leaves that, as nobody else's fields are touched by it.
-func (r *Reconciler) expel(ctx context.Context, v *view, wanted *appsac.DaemonSetApplyConfiguration) error {
-	i := slices.IndexFunc(v.daemonSets, func(ds appsv1.DaemonSet) bool { return ds.Name == *wanted.Name })
-	if i < 0 || !changedByOthers(&v.daemonSets[i]) {
+// revertDrift removes what others have added to the pods of a policy's DaemonSet, such as
+// a node selector: server-side apply leaves it, as nobody else's fields are touched by it.
+func (r *Reconciler) revertDrift(ctx context.Context, snap *snapshot, desired *appsac.DaemonSetApplyConfiguration) error {
+	i := slices.IndexFunc(snap.daemonSets, func(ds appsv1.DaemonSet) bool { return ds.Name == *desired.Name })
+	if i < 0 || !changedByOthers(&snap.daemonSets[i]) {
 		return nil
 	}
-	patch, err := json.Marshal([]map[string]any{{"op": "replace", "path": "/spec/template/spec", "value": wanted.Spec.Template.Spec}})
+	patch, err := json.Marshal([]map[string]any{{"op": "replace", "path": "/spec/template/spec", "value": desired.Spec.Template.Spec}})
 	if err != nil {
 		return err
 	}
-	err = r.Client.Patch(ctx, v.daemonSets[i].DeepCopy(), client.RawPatch(types.JSONPatchType, patch), client.FieldOwner(v1alpha1.FieldManager))
+	err = r.Client.Patch(ctx, snap.daemonSets[i].DeepCopy(), client.RawPatch(types.JSONPatchType, patch), client.FieldOwner(v1alpha1.FieldManager))
 	if client.IgnoreNotFound(err) != nil {
-		return fmt.Errorf("cannot take away what others have added to DaemonSet %s: %w", *wanted.Name, err)
+		return fmt.Errorf("cannot remove what others have added to DaemonSet %s: %w", *desired.Name, err)
 	}
 	return nil
 }
 
-// changedByOthers is whether somebody else has set fields of the pods' spec. Their
+// changedByOthers reports whether somebody else has set fields of the pods' spec. Their
 // annotations are free: "kubectl rollout restart" sets one.
 // https://kubernetes.io/docs/reference/using-api/server-side-apply/#field-management
 func changedByOthers(ds *appsv1.DaemonSet) bool {

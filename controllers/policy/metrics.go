@@ -11,8 +11,8 @@ import (
 	"github.com/nodetermination/operator/api/v1alpha1"
 )
 
-// sourcesUp tells of every source of every policy at its last look. Policies that
-// are gone are not in it.
+// sourcesUp has every source of every policy at the last reconcile. Policies that are
+// gone are not in it.
 var sourcesUp sourceGauge
 
 func init() {
@@ -20,7 +20,7 @@ func init() {
 }
 
 var sourceUpDesc = prometheus.NewDesc("node_termination_source_up",
-	"Whether a policy's source is heard: 1 or 0, as the policy's status says. Only the leader tells.", []string{"policy", "source"}, nil)
+	"Whether a policy's source is up: 1 or 0, as the policy's status says. Only the leader reports it.", []string{"policy", "source"}, nil)
 
 // sourceGauge is a gauge of which all values change at one moment, so that no
 // scrape finds half of them.

@@ -9,7 +9,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 )
 
-// up is the gauge of a policy's source; false: there is none.
+// up returns the gauge of a policy's source; false: there is none.
 func up(t *testing.T, policy, source string) (value float64, found bool) {
 	t.Helper()
 	families, err := metrics.Registry.Gather()
@@ -30,7 +30,7 @@ func up(t *testing.T, policy, source string) (value float64, found bool) {
 func TestSourceUpGoesWithItsPolicy(t *testing.T) {
 	newNodes(t, 1)
 	policy := applyIMDS(t, "gauge")
-	untilSource(t, policy, listens(1))
+	untilSource(t, policy, watchersReady(1))
 	eventually(t, func() error {
 		if value, found := up(t, policy.Name, "metadata"); !found || value != 1 {
 			return fmt.Errorf("the source is up: %v, found %t", value, found)
@@ -40,10 +40,10 @@ func TestSourceUpGoesWithItsPolicy(t *testing.T) {
 	change(t, policy, func() { policy.Spec.Sources[0].Name = "other" })
 	eventually(t, func() error {
 		if _, found := up(t, policy.Name, "metadata"); found {
-			return fmt.Errorf("a source that is gone is still told of")
+			return fmt.Errorf("a source that is gone is still reported")
 		}
 		if _, found := up(t, policy.Name, "other"); !found {
-			return fmt.Errorf("a source is not told of")
+			return fmt.Errorf("a source is not reported")
 		}
 		return nil
 	})
@@ -52,7 +52,7 @@ func TestSourceUpGoesWithItsPolicy(t *testing.T) {
 	}
 	eventually(t, func() error {
 		if _, found := up(t, policy.Name, "other"); found {
-			return fmt.Errorf("a policy that is gone is still told of")
+			return fmt.Errorf("a policy that is gone is still reported")
 		}
 		return nil
 	})

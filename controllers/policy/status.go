@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -22,30 +23,32 @@ import (
 	"github.com/nodetermination/operator/controllers/source/sqs"
 )
 
-// view is what one look sees.
-type view struct {
+// snapshot is what one reconcile reads of the cluster.
+type snapshot struct {
 	policies []v1alpha1.NodeTerminationPolicy
 	// governed counts the nodes of each policy, active its terminations under way.
 	governed, active map[types.UID]int32
 	// overlaps are the other policies that select a node a policy selects too,
-	// others who else watches over its nodes; both by the policy's UID.
+	// others the other managers of its nodes; both by the policy's UID.
 	overlaps, others map[types.UID]map[string]bool
 	// nodesDown are the names of nodes that are not ready.
 	nodesDown map[string]bool
 	// daemonSets are those of watchers.
 	daemonSets []appsv1.DaemonSet
-	// watchers tell how each policy's do, heard when they last heard of an event.
-	watchers map[types.UID]v1alpha1.SourceStatus
-	heard    map[types.UID]metav1.Time
+	// watchers are the states of the policies' watchers, lastEvents the times of the
+	// last events that they received; both by the policy's UID.
+	watchers   map[types.UID]v1alpha1.SourceStatus
+	lastEvents map[types.UID]metav1.Time
 }
 
-// managerLabels are on nodes that something else watches over as well.
+// managerLabels are on nodes that something else manages as well.
 var managerLabels = map[string]string{
 	"karpenter.sh/nodepool":       "Karpenter",
 	"eks.amazonaws.com/nodegroup": "an EKS managed node group",
 }
 
-func (r *Reconciler) look(ctx context.Context) (*view, error) {
+// takeSnapshot reads all policies, nodes, NodeTerminations and watchers' DaemonSets.
+func (r *Reconciler) takeSnapshot(ctx context.Context) (*snapshot, error) {
 	var (
 		policies     v1alpha1.NodeTerminationPolicyList
 		nodes        corev1.NodeList
@@ -64,69 +67,69 @@ func (r *Reconciler) look(ctx context.Context) (*view, error) {
 	if err := r.Client.List(ctx, &daemonSets, client.InNamespace(WatcherNamespace), client.MatchingLabels(everyWatcher)); err != nil {
 		return nil, fmt.Errorf("cannot list the watchers' DaemonSets: %w", err)
 	}
-	v := newView(policies.Items)
-	v.daemonSets = daemonSets.Items
+	snap := newSnapshot(policies.Items)
+	snap.daemonSets = daemonSets.Items
 	for i := range nodes.Items {
-		v.see(&nodes.Items[i])
+		snap.addNode(&nodes.Items[i])
 	}
 	for i := range terminations.Items {
-		v.seeTermination(&terminations.Items[i])
+		snap.addTermination(&terminations.Items[i])
 	}
-	return v, nil
+	return snap, nil
 }
 
-func newView(policies []v1alpha1.NodeTerminationPolicy) *view {
-	return &view{
+func newSnapshot(policies []v1alpha1.NodeTerminationPolicy) *snapshot {
+	return &snapshot{
 		policies: policies,
 		governed: map[types.UID]int32{}, active: map[types.UID]int32{},
 		overlaps: map[types.UID]map[string]bool{}, others: map[types.UID]map[string]bool{},
-		nodesDown: map[string]bool{}, watchers: map[types.UID]v1alpha1.SourceStatus{}, heard: map[types.UID]metav1.Time{},
+		nodesDown: map[string]bool{}, watchers: map[types.UID]v1alpha1.SourceStatus{}, lastEvents: map[types.UID]metav1.Time{},
 	}
 }
 
-// see counts one node.
-func (v *view) see(node *corev1.Node) {
+// addNode counts one node.
+func (snap *snapshot) addNode(node *corev1.Node) {
 	if _, ready := ec2node.ReadySince(node); !ready {
-		v.nodesDown[node.Name] = true
+		snap.nodesDown[node.Name] = true
 	}
 	if _, ours := ec2node.InstanceID(node); !ours {
 		return
 	}
 	var selecting []*v1alpha1.NodeTerminationPolicy
-	for i := range v.policies {
-		if selects, err := ec2node.Selects(&v.policies[i], node); err == nil && selects {
-			selecting = append(selecting, &v.policies[i])
+	for i := range snap.policies {
+		if selects, err := ec2node.Selects(&snap.policies[i], node); err == nil && selects {
+			selecting = append(selecting, &snap.policies[i])
 		}
 	}
-	if governing := ec2node.Governing(v.policies, node); governing != nil {
-		v.governed[governing.UID]++
+	if governing := ec2node.Governing(snap.policies, node); governing != nil {
+		snap.governed[governing.UID]++
 		for label, manager := range managerLabels {
 			if _, found := node.Labels[label]; found {
-				note(v.others, governing.UID, manager)
+				note(snap.others, governing.UID, manager)
 			}
 		}
 	}
 	for _, policy := range selecting {
 		for _, other := range selecting {
 			if other != policy {
-				note(v.overlaps, policy.UID, other.Name)
+				note(snap.overlaps, policy.UID, other.Name)
 			}
 		}
 	}
 }
 
-// seeTermination counts one termination for the policy that governs it.
-func (v *view) seeTermination(termination *v1alpha1.NodeTermination) {
+// addTermination counts one termination for the policy that governs it.
+func (snap *snapshot) addTermination(termination *v1alpha1.NodeTermination) {
 	if termination.Status.PolicyRef == nil {
 		return
 	}
 	policy := termination.Status.PolicyRef.UID
 	if termination.Status.CompletionTime == nil {
-		v.active[policy]++
+		snap.active[policy]++
 	}
 	for _, e := range termination.Spec.Events {
-		if last := v.heard[policy]; e.Source == v1alpha1.SourceIMDS && last.Before(&e.Time) {
-			v.heard[policy] = e.Time
+		if last := snap.lastEvents[policy]; e.Source == v1alpha1.SourceIMDS && last.Before(&e.Time) {
+			snap.lastEvents[policy] = e.Time
 		}
 	}
 }
@@ -138,18 +141,18 @@ func note(notes map[types.UID]map[string]bool, uid types.UID, what string) {
 	notes[uid][what] = true
 }
 
-// queues are the distinct queues that policies name.
-func (v *view) queues() []sqs.Queue {
+// queues returns the distinct queues that policies name.
+func (snap *snapshot) queues() []sqs.Queue {
 	var queues []sqs.Queue
-	for i := range v.policies {
-		if v.policies[i].DeletionTimestamp == nil {
-			queues = append(queues, queuesOf(&v.policies[i])...)
+	for i := range snap.policies {
+		if snap.policies[i].DeletionTimestamp == nil {
+			queues = append(queues, queuesOf(&snap.policies[i])...)
 		}
 	}
 	return unique(queues)
 }
 
-// queuesOf are the queues that one policy names.
+// queuesOf returns the queues that one policy names.
 func queuesOf(policy *v1alpha1.NodeTerminationPolicy) []sqs.Queue {
 	var queues []sqs.Queue
 	for _, source := range policy.Spec.Sources {
@@ -167,14 +170,14 @@ func unique(queues []sqs.Queue) []sqs.Queue {
 	return slices.Compact(queues)
 }
 
-// describe writes the policy's status, in memory.
-func (r *Reconciler) describe(ctx context.Context, policy *v1alpha1.NodeTerminationPolicy, v *view) {
+// describe sets the policy's status, in memory.
+func (r *Reconciler) describe(ctx context.Context, policy *v1alpha1.NodeTerminationPolicy, snap *snapshot) {
 	status := &policy.Status
 	status.ObservedGeneration = policy.Generation
-	status.Nodes = ptr.To(v.governed[policy.UID])
-	status.ActiveTerminations = ptr.To(v.active[policy.UID])
-	status.Sources = r.sources(policy, v)
-	sourcesReady := sumUp(status.Sources)
+	status.Nodes = ptr.To(snap.governed[policy.UID])
+	status.ActiveTerminations = ptr.To(snap.active[policy.UID])
+	status.Sources = r.sources(policy, snap)
+	sourcesReady := summarize(status.Sources)
 	ready := sourcesReady
 	ready.Type = v1alpha1.ConditionReady
 	if err := policy.Spec.CheckSelectors(); err != nil {
@@ -187,20 +190,20 @@ func (r *Reconciler) describe(ctx context.Context, policy *v1alpha1.NodeTerminat
 	default: // whoever mends the one sees the other, too
 		ready.Message += "; " + err.Error()
 	}
-	for _, condition := range []metav1.Condition{ready, sourcesReady, overlapping(policy, v)} {
+	for _, condition := range []metav1.Condition{ready, sourcesReady, overlapping(policy, snap)} {
 		condition.ObservedGeneration = policy.Generation
 		meta.SetStatusCondition(&status.Conditions, condition)
 	}
 }
 
-func (r *Reconciler) sources(policy *v1alpha1.NodeTerminationPolicy, v *view) []v1alpha1.SourceStatus {
+func (r *Reconciler) sources(policy *v1alpha1.NodeTerminationPolicy, snap *snapshot) []v1alpha1.SourceStatus {
 	var sources []v1alpha1.SourceStatus
 	for _, s := range policy.Spec.Sources {
 		switch {
 		case s.SQS != nil:
 			sources = append(sources, r.queueStatus(s.Name, sqs.QueueOf(s.SQS)))
 		case s.IMDS != nil:
-			sources = append(sources, v.watcherStatus(s.Name, policy))
+			sources = append(sources, snap.watcherStatus(s.Name, policy))
 		}
 	}
 	return sources
@@ -215,10 +218,10 @@ func (r *Reconciler) queueStatus(name string, queue sqs.Queue) v1alpha1.SourceSt
 	return status
 }
 
-// watcherStatus is how the policy's watchers do. The time of the last event comes
-// from NodeTerminations, and is kept when these are gone.
-func (v *view) watcherStatus(name string, policy *v1alpha1.NodeTerminationPolicy) v1alpha1.SourceStatus {
-	status, known := v.watchers[policy.UID]
+// watcherStatus returns the state of the policy's watchers. The time of the last event
+// comes from NodeTerminations, and is kept when these are gone.
+func (snap *snapshot) watcherStatus(name string, policy *v1alpha1.NodeTerminationPolicy) v1alpha1.SourceStatus {
+	status, known := snap.watchers[policy.UID]
 	if !known { // the policy is being deleted, and its watchers with it
 		status = v1alpha1.SourceStatus{Name: name, Ready: ptr.To(false), Reason: v1alpha1.ReasonWatchersNotReady}
 	}
@@ -227,65 +230,66 @@ func (v *view) watcherStatus(name string, policy *v1alpha1.NodeTerminationPolicy
 			status.LastEventTime = before.LastEventTime
 		}
 	}
-	if heard, found := v.heard[policy.UID]; found && (status.LastEventTime == nil || status.LastEventTime.Before(&heard)) {
-		status.LastEventTime = &heard
+	if last, found := snap.lastEvents[policy.UID]; found && (status.LastEventTime == nil || status.LastEventTime.Before(&last)) {
+		status.LastEventTime = &last
 	}
 	return status
 }
 
-// sumUp makes one condition of all sources: the first that is not ready
-// decides, then the first that has something to say.
-func sumUp(sources []v1alpha1.SourceStatus) metav1.Condition {
+// summarize makes one condition of all sources: the first that is not ready
+// decides, then the first that has a message.
+func summarize(sources []v1alpha1.SourceStatus) metav1.Condition {
 	condition := metav1.Condition{
 		Type: v1alpha1.ConditionSourcesReady, Status: metav1.ConditionTrue,
-		Reason: v1alpha1.ReasonReady, Message: "every source is heard",
+		Reason: v1alpha1.ReasonReady, Message: "every source is up",
 	}
-	speaks := slices.IndexFunc(sources, func(s v1alpha1.SourceStatus) bool { return !*s.Ready })
-	if speaks >= 0 {
+	decides := slices.IndexFunc(sources, func(s v1alpha1.SourceStatus) bool { return !*s.Ready })
+	if decides >= 0 {
 		condition.Status = metav1.ConditionFalse
 	} else {
-		speaks = slices.IndexFunc(sources, func(s v1alpha1.SourceStatus) bool { return s.Message != "" })
+		decides = slices.IndexFunc(sources, func(s v1alpha1.SourceStatus) bool { return s.Message != "" })
 	}
-	if speaks >= 0 {
-		condition.Reason = sources[speaks].Reason
-		condition.Message = fmt.Sprintf("source %s: %s", sources[speaks].Name, cmp.Or(sources[speaks].Message, sources[speaks].Reason))
+	if decides >= 0 {
+		condition.Reason = sources[decides].Reason
+		condition.Message = fmt.Sprintf("source %s: %s", sources[decides].Name, cmp.Or(sources[decides].Message, sources[decides].Reason))
 	}
 	return condition
 }
 
-// overlapping says who else has to do with the policy's nodes and queues.
-func overlapping(policy *v1alpha1.NodeTerminationPolicy, v *view) metav1.Condition {
+// overlapping returns the condition that names the other policies and managers of the
+// policy's nodes and queues.
+func overlapping(policy *v1alpha1.NodeTerminationPolicy, snap *snapshot) metav1.Condition {
 	condition := metav1.Condition{Type: v1alpha1.ConditionOverlapping, Status: metav1.ConditionTrue}
-	switch differing := v.differing(policy); {
+	switch differing := snap.differing(policy); {
 	case len(differing) > 0:
 		condition.Reason = v1alpha1.ReasonUnknownInstancesDiffer
-		condition.Message = fmt.Sprintf("policies %s name one queue with different unknownInstances: Retain is done; make them agree",
+		condition.Message = fmt.Sprintf("policies %s name one queue with different unknownInstances: Retain applies; make them agree",
 			strings.Join(differing, ", "))
-	case len(v.overlaps[policy.UID]) > 0:
+	case len(snap.overlaps[policy.UID]) > 0:
 		condition.Reason = v1alpha1.ReasonPolicies
 		condition.Message = fmt.Sprintf("policies %s select some of the same nodes: the highest priority governs each node, then the oldest policy",
-			strings.Join(sorted(v.overlaps[policy.UID]), ", "))
-	case len(v.others[policy.UID]) > 0:
+			strings.Join(slices.Sorted(maps.Keys(snap.overlaps[policy.UID])), ", "))
+	case len(snap.others[policy.UID]) > 0:
 		condition.Reason = v1alpha1.ReasonOtherManagers
-		condition.Message = fmt.Sprintf("%s watches over some of these nodes too and may drain them by itself",
-			strings.Join(sorted(v.others[policy.UID]), " and "))
+		condition.Message = fmt.Sprintf("%s manages some of these nodes too and may drain them by itself",
+			strings.Join(slices.Sorted(maps.Keys(snap.others[policy.UID])), " and "))
 	default:
-		condition.Status, condition.Reason, condition.Message = metav1.ConditionFalse, v1alpha1.ReasonNoOverlap, "nothing else watches over these nodes"
+		condition.Status, condition.Reason, condition.Message = metav1.ConditionFalse, v1alpha1.ReasonNoOverlap, "nothing else manages these nodes"
 	}
 	return condition
 }
 
-// differing are the policies that name one of this policy's queues where they do
+// differing returns the policies that name one of this policy's queues where they do
 // not agree about unknown instances.
-func (v *view) differing(policy *v1alpha1.NodeTerminationPolicy) []string {
+func (snap *snapshot) differing(policy *v1alpha1.NodeTerminationPolicy) []string {
 	differing := map[string]bool{}
 	for _, queue := range queuesOf(policy) {
 		choices := map[v1alpha1.UnknownInstances][]string{}
-		for i := range v.policies {
-			for _, source := range v.policies[i].Spec.Sources {
+		for i := range snap.policies {
+			for _, source := range snap.policies[i].Spec.Sources {
 				if source.SQS != nil && sqs.QueueOf(source.SQS).Same(queue) {
 					choice := cmp.Or(source.SQS.UnknownInstances, v1alpha1.UnknownRetain)
-					choices[choice] = append(choices[choice], v.policies[i].Name)
+					choices[choice] = append(choices[choice], snap.policies[i].Name)
 				}
 			}
 		}
@@ -298,14 +302,5 @@ func (v *view) differing(policy *v1alpha1.NodeTerminationPolicy) []string {
 			}
 		}
 	}
-	return sorted(differing)
-}
-
-func sorted(set map[string]bool) []string {
-	names := make([]string, 0, len(set))
-	for name := range set {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	return names
+	return slices.Sorted(maps.Keys(differing))
 }

@@ -42,12 +42,12 @@ func newNode(pool string, labels ...string) *corev1.Node {
 	return node
 }
 
-func viewOf(policies []v1alpha1.NodeTerminationPolicy, nodes ...*corev1.Node) *view {
-	v := newView(policies)
+func snapshotOf(policies []v1alpha1.NodeTerminationPolicy, nodes ...*corev1.Node) *snapshot {
+	snap := newSnapshot(policies)
 	for _, node := range nodes {
-		v.see(node)
+		snap.addNode(node)
 	}
-	return v
+	return snap
 }
 
 func TestNodesAreCountedForThePolicyThatGovernsThem(t *testing.T) {
@@ -56,9 +56,9 @@ func TestNodesAreCountedForThePolicyThatGovernsThem(t *testing.T) {
 	fargate.Spec.ProviderID = "aws:///us-east-1a/0123456789-abcdef/fargate-ip-10-0-0-1.ec2.internal"
 	auto := newNode("spot")
 	auto.Labels["eks.amazonaws.com/compute-type"] = "auto"
-	v := viewOf(policies, newNode("spot"), newNode("spot"), newNode("other"), fargate, auto)
-	if v.governed["spot"] != 2 || v.governed["all"] != 1 {
-		t.Errorf("governed %v, want spot 2 and all 1", v.governed)
+	snap := snapshotOf(policies, newNode("spot"), newNode("spot"), newNode("other"), fargate, auto)
+	if snap.governed["spot"] != 2 || snap.governed["all"] != 1 {
+		t.Errorf("governed %v, want spot 2 and all 1", snap.governed)
 	}
 }
 
@@ -67,8 +67,8 @@ func TestOverlapping(t *testing.T) {
 	differs.Spec.Sources[0].SQS.UnknownInstances = v1alpha1.UnknownDiscard
 	differsWithRole := *differs.DeepCopy()
 	differsWithRole.Spec.Sources[0].SQS.RoleARN = "arn:aws:iam::123456789012:role/queue"
-	leaving := newPolicy("leaving", 0, "")
-	leaving.DeletionTimestamp = &metav1.Time{Time: time.Now()}
+	deleted := newPolicy("deleted", 0, "")
+	deleted.DeletionTimestamp = &metav1.Time{Time: time.Now()}
 	for name, tc := range map[string]struct {
 		others []v1alpha1.NodeTerminationPolicy
 		node   *corev1.Node
@@ -85,7 +85,7 @@ func TestOverlapping(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			policies := append([]v1alpha1.NodeTerminationPolicy{newPolicy("spot", 10, "spot")}, tc.others...)
-			got := overlapping(&policies[0], viewOf(policies, tc.node))
+			got := overlapping(&policies[0], snapshotOf(policies, tc.node))
 			if got.Reason != tc.reason || !strings.Contains(got.Message, tc.says) {
 				t.Errorf("got %s: %s, want %s naming %q", got.Reason, got.Message, tc.reason, tc.says)
 			}
@@ -99,11 +99,11 @@ func TestOverlapping(t *testing.T) {
 func TestQueuesAreSharedAndEndWithTheirPolicies(t *testing.T) {
 	role := newPolicy("role", 0, "")
 	role.Spec.Sources[0].SQS.RoleARN = "arn:aws:iam::123456789012:role/queue"
-	leaving := newPolicy("leaving", 0, "")
-	leaving.Spec.Sources[0].SQS.QueueURL = "https://sqs.us-east-1.amazonaws.com/123456789012/other"
-	leaving.DeletionTimestamp = &metav1.Time{Time: time.Now()}
-	policies := []v1alpha1.NodeTerminationPolicy{newPolicy("a", 0, ""), role, newPolicy("b", 0, ""), leaving}
-	got := viewOf(policies).queues()
+	deleted := newPolicy("deleted", 0, "")
+	deleted.Spec.Sources[0].SQS.QueueURL = "https://sqs.us-east-1.amazonaws.com/123456789012/other"
+	deleted.DeletionTimestamp = &metav1.Time{Time: time.Now()}
+	policies := []v1alpha1.NodeTerminationPolicy{newPolicy("a", 0, ""), role, newPolicy("b", 0, ""), deleted}
+	got := snapshotOf(policies).queues()
 	shared := sqs.Queue{URL: queueURL, Region: "us-east-1"}
 	withRole := shared
 	withRole.RoleARN = role.Spec.Sources[0].SQS.RoleARN
@@ -112,7 +112,7 @@ func TestQueuesAreSharedAndEndWithTheirPolicies(t *testing.T) {
 	}
 }
 
-func TestSummaryTellsTheWorst(t *testing.T) {
+func TestSummaryNamesTheWorst(t *testing.T) {
 	ready := v1alpha1.SourceStatus{Name: "a", Ready: ptr.To(true), Reason: v1alpha1.ReasonReady}
 	warns := v1alpha1.SourceStatus{Name: "b", Ready: ptr.To(true), Reason: v1alpha1.ReasonShortRetention, Message: "keep them longer"}
 	fails := v1alpha1.SourceStatus{Name: "c", Ready: ptr.To(false), Reason: v1alpha1.ReasonAccessDenied, Message: "allow it"}
@@ -122,12 +122,12 @@ func TestSummaryTellsTheWorst(t *testing.T) {
 		reason  string
 		message string
 	}{
-		"all well": {[]v1alpha1.SourceStatus{ready}, metav1.ConditionTrue, v1alpha1.ReasonReady, "every source is heard"},
-		"warning":  {[]v1alpha1.SourceStatus{ready, warns}, metav1.ConditionTrue, v1alpha1.ReasonShortRetention, "source b: keep them longer"},
-		"failure":  {[]v1alpha1.SourceStatus{warns, ready, fails}, metav1.ConditionFalse, v1alpha1.ReasonAccessDenied, "source c: allow it"},
+		"all ready": {[]v1alpha1.SourceStatus{ready}, metav1.ConditionTrue, v1alpha1.ReasonReady, "every source is up"},
+		"warning":   {[]v1alpha1.SourceStatus{ready, warns}, metav1.ConditionTrue, v1alpha1.ReasonShortRetention, "source b: keep them longer"},
+		"failure":   {[]v1alpha1.SourceStatus{warns, ready, fails}, metav1.ConditionFalse, v1alpha1.ReasonAccessDenied, "source c: allow it"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got := sumUp(tc.sources); got.Status != tc.status || got.Reason != tc.reason || got.Message != tc.message {
+			if got := summarize(tc.sources); got.Status != tc.status || got.Reason != tc.reason || got.Message != tc.message {
 				t.Errorf("got %+v", got)
 			}
 		})
@@ -146,11 +146,11 @@ func TestDescribe(t *testing.T) {
 		t.Run(where, func(t *testing.T) {
 			policies := []v1alpha1.NodeTerminationPolicy{newPolicy("spot", 0, "spot")}
 			change(&policies[0].Spec)
-			r.describe(t.Context(), &policies[0], viewOf(policies, newNode("other")))
+			r.describe(t.Context(), &policies[0], snapshotOf(policies, newNode("other")))
 			status := policies[0].Status
 			ready := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionReady)
 			if ready == nil || ready.Reason != v1alpha1.ReasonInvalidSelector || !strings.HasPrefix(ready.Message, where) || !strings.Contains(ready.Message, "not a value") {
-				t.Errorf("does not say what is wrong with the selector: %+v", ready)
+				t.Errorf("the message lacks what is wrong with the selector: %+v", ready)
 			}
 			if status.ObservedGeneration != 3 || *status.Nodes != 0 || *status.ActiveTerminations != 0 || status.Sources[0].Reason != v1alpha1.ReasonStarting {
 				t.Errorf("status %+v", status)
@@ -163,35 +163,35 @@ func TestDescribe(t *testing.T) {
 func TestLastEventOfWatchers(t *testing.T) {
 	at := func(minute int) metav1.Time { return metav1.Date(2026, 11, 22, 5, minute, 0, 0, time.UTC) }
 	policy := newPolicy("spot", 0, "spot")
-	heard := func(v *view, governing types.UID, source v1alpha1.EventSource, when metav1.Time) {
+	received := func(snap *snapshot, governing types.UID, source v1alpha1.EventSource, when metav1.Time) {
 		nt := &v1alpha1.NodeTermination{}
 		nt.Spec.Events = []v1alpha1.Event{{Source: source, Time: when}}
 		nt.Status.PolicyRef = &v1alpha1.PolicyReference{UID: governing}
-		v.seeTermination(nt)
+		snap.addTermination(nt)
 	}
 	for _, test := range []struct {
-		name  string
-		hears func(*view)
-		want  *metav1.Time
+		name    string
+		receive func(*snapshot)
+		want    *metav1.Time
 	}{
-		{"nothing", func(*view) {}, nil},
-		{"others", func(v *view) {
-			heard(v, policy.UID, v1alpha1.SourceSQS, at(1))
-			heard(v, "another", v1alpha1.SourceIMDS, at(1))
+		{"nothing", func(*snapshot) {}, nil},
+		{"others", func(snap *snapshot) {
+			received(snap, policy.UID, v1alpha1.SourceSQS, at(1))
+			received(snap, "another", v1alpha1.SourceIMDS, at(1))
 		}, nil},
-		{"two", func(v *view) {
-			heard(v, policy.UID, v1alpha1.SourceIMDS, at(3))
-			heard(v, policy.UID, v1alpha1.SourceIMDS, at(2))
+		{"two", func(snap *snapshot) {
+			received(snap, policy.UID, v1alpha1.SourceIMDS, at(3))
+			received(snap, policy.UID, v1alpha1.SourceIMDS, at(2))
 		}, ptr.To(at(3))},
-		{"gone", func(*view) {}, ptr.To(at(3))},
-		{"older", func(v *view) { heard(v, policy.UID, v1alpha1.SourceIMDS, at(2)) }, ptr.To(at(3))},
-		{"newer", func(v *view) { heard(v, policy.UID, v1alpha1.SourceIMDS, at(4)) }, ptr.To(at(4))},
+		{"gone", func(*snapshot) {}, ptr.To(at(3))},
+		{"older", func(snap *snapshot) { received(snap, policy.UID, v1alpha1.SourceIMDS, at(2)) }, ptr.To(at(3))},
+		{"newer", func(snap *snapshot) { received(snap, policy.UID, v1alpha1.SourceIMDS, at(4)) }, ptr.To(at(4))},
 	} {
-		v := newView(nil)
-		test.hears(v)
-		status := v.watcherStatus("metadata", &policy)
+		snap := newSnapshot(nil)
+		test.receive(snap)
+		status := snap.watcherStatus("metadata", &policy)
 		if !status.LastEventTime.Equal(test.want) {
-			t.Errorf("%s: last heard at %v, want %v", test.name, status.LastEventTime, test.want)
+			t.Errorf("%s: last event at %v, want %v", test.name, status.LastEventTime, test.want)
 		}
 		policy.Status.Sources = []v1alpha1.SourceStatus{status}
 	}

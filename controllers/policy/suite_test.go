@@ -115,7 +115,7 @@ func create(t *testing.T, object client.Object) {
 	t.Cleanup(func() { _ = admin(t).Delete(context.Background(), object) })
 }
 
-// labelOf is a label that nodes and policies of one test have in common.
+// labelOf returns a label that nodes and policies of one test have in common.
 func labelOf(t *testing.T) map[string]string {
 	t.Helper()
 	name := strings.NewReplacer("/", "-", "_", "-").Replace(t.Name())

@@ -20,8 +20,8 @@ import (
 )
 
 const (
-	// diagnoseEvery is how often the pods of watchers that are not ready are looked
-	// at: there is one on every node, and they are not cached.
+	// diagnoseEvery is how often the pods of watchers that are not ready are listed:
+	// there is one on every node, and they are not cached.
 	diagnoseEvery = 15 * time.Second
 	// podsAtOnce is how many of them are in memory at one time.
 	podsAtOnce = 100
@@ -34,28 +34,28 @@ var errNoImage = errors.New("the watchers' image is not known: start the manager
 	"or with POD_NAME and POD_NAMESPACE of its own pod, whose container \"" + managerContainer + "\" has it")
 
 // ensureWatchers keeps one DaemonSet for each policy that asks for one, as that
-// policy wants it, and no others. How each does is noted in the view.
-func (r *Reconciler) ensureWatchers(ctx context.Context, v *view) error {
+// policy wants it, and no others. It notes the state of each in the snapshot.
+func (r *Reconciler) ensureWatchers(ctx context.Context, snap *snapshot) error {
 	var errs []error
-	wanted := map[string]bool{}
-	last := r.diagnoses
-	r.diagnoses = map[types.UID]diagnosis{}
-	for i := range v.policies {
-		policy := &v.policies[i]
+	desired := map[string]bool{}
+	last := r.causes
+	r.causes = map[types.UID]cause{}
+	for i := range snap.policies {
+		policy := &snap.policies[i]
 		source := imdsOf(policy)
 		if source == nil || policy.DeletionTimestamp != nil {
 			continue
 		}
-		wanted[daemonSetName(policy.Name)] = true
-		status, err := r.ensureWatcher(ctx, v, policy, source, last[policy.UID])
+		desired[daemonSetName(policy.Name)] = true
+		status, err := r.ensureWatcher(ctx, snap, policy, source, last[policy.UID])
 		if err != nil {
 			status.Message = short(err.Error())
 		}
-		v.watchers[policy.UID] = status
+		snap.watchers[policy.UID] = status
 		errs = append(errs, err)
 	}
-	for i := range v.daemonSets {
-		if ds := &v.daemonSets[i]; !wanted[ds.Name] && ds.DeletionTimestamp == nil {
+	for i := range snap.daemonSets {
+		if ds := &snap.daemonSets[i]; !desired[ds.Name] && ds.DeletionTimestamp == nil {
 			err := r.Client.Delete(ctx, ds, client.Preconditions{UID: &ds.UID})
 			if client.IgnoreNotFound(err) != nil {
 				errs = append(errs, fmt.Errorf("cannot delete DaemonSet %s, which no policy asks for: %w", ds.Name, err))
@@ -65,7 +65,7 @@ func (r *Reconciler) ensureWatchers(ctx context.Context, v *view) error {
 	return errors.Join(errs...)
 }
 
-// imdsOf is the policy's imds source, of which there is at most one.
+// imdsOf returns the policy's imds source, of which there is at most one; nil if there is none.
 func imdsOf(policy *v1alpha1.NodeTerminationPolicy) *v1alpha1.Source {
 	for i := range policy.Spec.Sources {
 		if policy.Spec.Sources[i].IMDS != nil {
@@ -76,9 +76,10 @@ func imdsOf(policy *v1alpha1.NodeTerminationPolicy) *v1alpha1.Source {
 }
 
 // ensureWatcher applies a policy's DaemonSet, which changes nothing if it is as it
-// should be, and tells how it does. The watchers there are go on if it cannot.
+// should be, and returns the state of its watchers. If it fails, the watchers that are
+// there go on.
 func (r *Reconciler) ensureWatcher(
-	ctx context.Context, v *view, policy *v1alpha1.NodeTerminationPolicy, source *v1alpha1.Source, last diagnosis,
+	ctx context.Context, snap *snapshot, policy *v1alpha1.NodeTerminationPolicy, source *v1alpha1.Source, last cause,
 ) (v1alpha1.SourceStatus, error) {
 	failed := v1alpha1.SourceStatus{Name: source.Name, Ready: ptr.To(false), Reason: v1alpha1.ReasonWatchersNotReady}
 	if _, err := ec2node.Selects(policy, &corev1.Node{}); err != nil {
@@ -94,7 +95,7 @@ func (r *Reconciler) ensureWatcher(
 		return failed, err
 	}
 	ds := daemonSet(policy, source, image)
-	if err := r.expel(ctx, v, ds); err != nil {
+	if err := r.revertDrift(ctx, snap, ds); err != nil {
 		return failed, err
 	}
 	if err := r.Client.Apply(ctx, ds, client.FieldOwner(v1alpha1.FieldManager), client.ForceOwnership); err != nil {
@@ -102,17 +103,17 @@ func (r *Reconciler) ensureWatcher(
 	}
 	counts := countsOf(ds.Status) // Apply has filled it in
 	if counts.allReady() {
-		return counts.describe(source.Name, diagnosis{}, false), nil
+		return counts.describe(source.Name, cause{}, false), nil
 	}
 	why := last
 	if r.Clock.Since(last.at) >= diagnoseEvery {
-		why, err = r.diagnose(ctx, v, daemonSetName(policy.Name), counts)
+		why, err = r.diagnose(ctx, snap, daemonSetName(policy.Name), counts)
 	}
-	r.diagnoses[policy.UID] = why
+	r.causes[policy.UID] = why
 	return counts.describe(source.Name, why, wasReady(policy, source.Name)), err
 }
 
-// wasReady is whether the policy's status says so.
+// wasReady reports whether the source is ready by the policy's status.
 func wasReady(policy *v1alpha1.NodeTerminationPolicy, source string) bool {
 	for _, s := range policy.Status.Sources {
 		if s.Name == source {
@@ -122,7 +123,7 @@ func wasReady(policy *v1alpha1.NodeTerminationPolicy, source string) bool {
 	return false
 }
 
-// image is the one that watchers run: the one given, or else the manager's own,
+// image returns the image that watchers run: the one given, or else the manager's own,
 // which does not change as long as this process runs.
 func (r *Reconciler) image(ctx context.Context) (string, error) {
 	if r.WatcherImage != "" {
@@ -146,27 +147,27 @@ func (r *Reconciler) image(ctx context.Context) (string, error) {
 	return "", fmt.Errorf("pod %s has no such container: %w", r.Pod, errNoImage)
 }
 
-// diagnose looks at the pods of a DaemonSet for why watchers are not ready.
-func (r *Reconciler) diagnose(ctx context.Context, v *view, daemonSet string, counts watcherCounts) (diagnosis, error) {
-	round := newRound(r.Clock.Now(), v.nodesDown)
+// diagnose finds out from the pods of a DaemonSet why watchers are not ready.
+func (r *Reconciler) diagnose(ctx context.Context, snap *snapshot, daemonSet string, counts watcherCounts) (cause, error) {
+	d := newDiagnosis(r.Clock.Now(), snap.nodesDown)
 	pods := &corev1.PodList{}
 	for more := true; more; more = pods.Continue != "" {
 		err := r.Live.List(ctx, pods, client.InNamespace(WatcherNamespace),
 			client.MatchingLabels{componentLabel: watcher, instanceLabel: daemonSet},
 			client.Limit(podsAtOnce), client.Continue(pods.Continue))
 		if err != nil {
-			return diagnosis{}, fmt.Errorf("cannot list the watchers' pods: %w", err)
+			return cause{}, fmt.Errorf("cannot list the watchers' pods: %w", err)
 		}
 		for i := range pods.Items {
-			round.visit(&pods.Items[i])
+			d.add(&pods.Items[i])
 		}
 	}
-	return round.conclude(counts, daemonSet), nil
+	return d.cause(counts, daemonSet), nil
 }
 
-// watcherCounts are of nodes. A node with a watcher that is ready is heard.
+// watcherCounts are of nodes.
 type watcherCounts struct {
-	seen                      bool // the DaemonSet was looked at by its controller
+	seen                      bool // the DaemonSet's controller has seen it
 	desired, scheduled, ready int32
 }
 
@@ -184,9 +185,9 @@ func countsOf(status *appsac.DaemonSetStatusApplyConfiguration) watcherCounts {
 
 func (c watcherCounts) allReady() bool { return c.seen && c.ready >= c.desired }
 
-// describe says how a source does. Nodes come and go, and their watchers take
+// describe returns the state of a source. Nodes come and go, and their watchers take
 // seconds to start: that does not make a source unready that was ready before.
-func (c watcherCounts) describe(name string, why diagnosis, before bool) v1alpha1.SourceStatus {
+func (c watcherCounts) describe(name string, why cause, before bool) v1alpha1.SourceStatus {
 	status := v1alpha1.SourceStatus{Name: name, WatchersDesired: ptr.To(c.desired), WatchersReady: ptr.To(c.ready)}
 	switch {
 	case c.allReady():

@@ -22,7 +22,7 @@ import (
 	ec2node "github.com/nodetermination/operator/controllers/node"
 )
 
-// getDaemonSet is a policy's DaemonSet.
+// getDaemonSet returns a policy's DaemonSet.
 func getDaemonSet(t *testing.T, policy string) (*appsv1.DaemonSet, error) {
 	t.Helper()
 	ds := &appsv1.DaemonSet{}
@@ -44,14 +44,14 @@ func untilSource(t *testing.T, policy *v1alpha1.NodeTerminationPolicy, check fun
 			return err
 		}
 		if policy.Status.ObservedGeneration != policy.Generation || len(policy.Status.Sources) != 1 {
-			return fmt.Errorf("policy %s was not looked at", policy.Name)
+			return fmt.Errorf("policy %s was not reconciled", policy.Name)
 		}
 		return check(policy.Status.Sources[0])
 	})
 }
 
-// listens is whether all of n watchers are ready.
-func listens(n int32) func(v1alpha1.SourceStatus) error {
+// watchersReady returns a check that all of n watchers are ready.
+func watchersReady(n int32) func(v1alpha1.SourceStatus) error {
 	return func(s v1alpha1.SourceStatus) error {
 		if !*s.Ready || s.Reason != v1alpha1.ReasonReady || ptr.Deref(s.WatchersDesired, -1) != n || ptr.Deref(s.WatchersReady, -1) != n || s.Message != "" {
 			return fmt.Errorf("want %d watchers that listen, got %+v: %s", n, s, s.Message)
@@ -60,8 +60,8 @@ func listens(n int32) func(v1alpha1.SourceStatus) error {
 	}
 }
 
-// says is whether the source is not ready for a reason, and its message has the texts.
-func says(reason string, texts ...string) func(v1alpha1.SourceStatus) error {
+// notReady returns a check that the source is not ready for a reason, and that its message has the texts.
+func notReady(reason string, texts ...string) func(v1alpha1.SourceStatus) error {
 	return func(s v1alpha1.SourceStatus) error {
 		if *s.Ready || s.Reason != reason {
 			return fmt.Errorf("want not ready with %s, got %+v: %s", reason, s, s.Message)
@@ -140,7 +140,7 @@ func TestWatchersRunWhereThePolicySelects(t *testing.T) {
 				t.Logf("%s selects %v and %v", name, test.labels, test.expressions)
 			}
 		})
-		untilSource(t, policy, listens(int32(len(test.want))))
+		untilSource(t, policy, watchersReady(int32(len(test.want))))
 		pods, err := podsOf(t, name)
 		if err != nil {
 			t.Fatal(err)
@@ -161,7 +161,7 @@ func TestWatchersFollowThePolicy(t *testing.T) {
 	t.Parallel()
 	newNodes(t, 3)
 	policy := applyIMDS(t, "follows")
-	untilSource(t, policy, listens(3))
+	untilSource(t, policy, watchersReady(3))
 	if ready := meta.FindStatusCondition(policy.Status.Conditions, v1alpha1.ConditionSourcesReady); ready == nil || ready.Status != metav1.ConditionTrue {
 		t.Errorf("SourcesReady is %+v", ready)
 	}
@@ -190,10 +190,10 @@ func TestWatchersFollowThePolicy(t *testing.T) {
 		}
 		return err
 	})
-	untilSource(t, policy, listens(3))
+	untilSource(t, policy, watchersReady(3))
 
 	change(t, policy, func() { policy.Spec.NodeSelector.MatchLabels = map[string]string{"no": "node"} })
-	untilSource(t, policy, listens(0))
+	untilSource(t, policy, watchersReady(0))
 
 	change(t, policy, func() {
 		policy.Spec.Sources = []v1alpha1.Source{{Name: "queue", SQS: &v1alpha1.SQSSource{QueueURL: queueURL}}}
@@ -203,7 +203,7 @@ func TestWatchersFollowThePolicy(t *testing.T) {
 		policy.Spec.Sources = []v1alpha1.Source{{Name: "again", IMDS: &v1alpha1.IMDSSource{}}}
 		policy.Spec.NodeSelector.MatchLabels = labelOf(t)
 	})
-	untilSource(t, policy, listens(3))
+	untilSource(t, policy, watchersReady(3))
 
 	ds, err := getDaemonSet(t, policy.Name)
 	if err != nil {
@@ -237,7 +237,7 @@ func TestDriftIsCorrected(t *testing.T) {
 	t.Parallel()
 	newNodes(t, 1)
 	policy := applyIMDS(t, "drifts")
-	untilSource(t, policy, listens(1))
+	untilSource(t, policy, watchersReady(1))
 	original, err := getDaemonSet(t, policy.Name)
 	if err != nil {
 		t.Fatal(err)
@@ -279,7 +279,7 @@ func TestDriftIsCorrected(t *testing.T) {
 		t.Fatal(err)
 	}
 	restored("deleted")
-	untilSource(t, policy, listens(1))
+	untilSource(t, policy, watchersReady(1))
 
 	stray := original.DeepCopy()
 	stray.ObjectMeta = metav1.ObjectMeta{Namespace: WatcherNamespace, Name: "imds-watcher-of-nobody", Labels: original.Labels}
@@ -298,7 +298,7 @@ func TestStatusSaysWhatIsWrong(t *testing.T) {
 	t.Parallel()
 	node := newNodes(t, 2)[1]
 	policy := applyIMDS(t, "wrong")
-	untilSource(t, policy, listens(2))
+	untilSource(t, policy, watchersReady(2))
 
 	setPod := func(status corev1.ContainerStatus, ready corev1.ConditionStatus) {
 		t.Helper()
@@ -325,13 +325,13 @@ func TestStatusSaysWhatIsWrong(t *testing.T) {
 	setPod(corev1.ContainerStatus{State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{
 		Reason: "ImagePullBackOff", Message: "Back-off pulling image",
 	}}}, corev1.ConditionFalse)
-	untilSource(t, policy, says(v1alpha1.ReasonWatchersNotReady, "1 of 2 watchers", node.Name, "ImagePullBackOff: Back-off pulling image"))
+	untilSource(t, policy, notReady(v1alpha1.ReasonWatchersNotReady, "1 of 2 watchers", node.Name, "ImagePullBackOff: Back-off pulling image"))
 	if ready := meta.FindStatusCondition(policy.Status.Conditions, v1alpha1.ConditionSourcesReady); ready == nil ||
 		ready.Status != metav1.ConditionFalse || ready.Reason != v1alpha1.ReasonWatchersNotReady || !strings.Contains(ready.Message, "source metadata: ") {
 		t.Errorf("SourcesReady is %+v", ready)
 	}
 	setPod(corev1.ContainerStatus{}, corev1.ConditionTrue)
-	untilSource(t, policy, listens(2))
+	untilSource(t, policy, watchersReady(2))
 
 	setPod(corev1.ContainerStatus{
 		State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "CrashLoopBackOff", Message: "back-off 20s"}},
@@ -339,9 +339,9 @@ func TestStatusSaysWhatIsWrong(t *testing.T) {
 			ExitCode: 1, Message: "the instance metadata service is disabled: enable it\n",
 		}},
 	}, corev1.ConditionFalse)
-	untilSource(t, policy, says(v1alpha1.ReasonMetadataUnavailable, node.Name, "the instance metadata service is disabled: enable it"))
+	untilSource(t, policy, notReady(v1alpha1.ReasonMetadataUnavailable, node.Name, "the instance metadata service is disabled: enable it"))
 	setPod(corev1.ContainerStatus{}, corev1.ConditionTrue)
-	untilSource(t, policy, listens(2))
+	untilSource(t, policy, watchersReady(2))
 
 	change(t, policy, func() {
 		labels := map[string]string{}
@@ -350,23 +350,23 @@ func TestStatusSaysWhatIsWrong(t *testing.T) {
 		}
 		policy.Spec.Sources[0].IMDS.PodTemplate = &v1alpha1.WatcherPodTemplate{Labels: labels}
 	})
-	untilSource(t, policy, says(v1alpha1.ReasonWatchersNotReady, "not a label", daemonSetName(policy.Name)))
+	untilSource(t, policy, notReady(v1alpha1.ReasonWatchersNotReady, "not a label", daemonSetName(policy.Name)))
 
 	change(t, policy, func() {
 		policy.Spec.Sources[0].IMDS.PodTemplate = &v1alpha1.WatcherPodTemplate{PriorityClassName: "of-nobody"}
 	})
-	untilSource(t, policy, says(v1alpha1.ReasonWatchersNotReady, "have no pod", "describe daemonset "+daemonSetName(policy.Name)))
+	untilSource(t, policy, notReady(v1alpha1.ReasonWatchersNotReady, "have no pod", "describe daemonset "+daemonSetName(policy.Name)))
 
 	change(t, policy, func() {
 		policy.Spec.NodeSelector.MatchLabels["pool"] = "not a value"
 	})
-	untilSource(t, policy, says(v1alpha1.ReasonWatchersNotReady, "not a value"))
+	untilSource(t, policy, notReady(v1alpha1.ReasonWatchersNotReady, "not a value"))
 
 	change(t, policy, func() {
 		policy.Spec.Sources[0].IMDS.PodTemplate = nil
 		delete(policy.Spec.NodeSelector.MatchLabels, "pool")
 	})
-	untilSource(t, policy, listens(2))
+	untilSource(t, policy, watchersReady(2))
 }
 
 // TestApplyingAgainChangesNothing: an idle operator causes no events, however much a policy changes of the pods.
@@ -376,7 +376,7 @@ func TestApplyingAgainChangesNothing(t *testing.T) {
 		spec.NodeSelector.MatchExpressions = []v1alpha1.LabelSelectorRequirement{{Key: "no", Operator: metav1.LabelSelectorOpDoesNotExist}}
 		spec.Sources[0].IMDS.PodTemplate = richTemplate()
 	})
-	untilSource(t, policy, listens(0))
+	untilSource(t, policy, watchersReady(0))
 	apply := func() *appsv1.DaemonSet {
 		t.Helper()
 		desired := daemonSet(policy, &policy.Spec.Sources[0], image)

@@ -14,13 +14,13 @@ import (
 )
 
 // checked is a webhook that was checked, and what was found. To check it takes
-// milliseconds, and policies are looked at often.
+// milliseconds, and policies are reconciled often.
 type checked struct {
 	webhook *webhook.Resolved
 	err     error
 }
 
-// checkWebhooks says what is wrong with the first of the policy's webhooks that
+// checkWebhooks returns what is wrong with the first of the policy's webhooks that
 // cannot be used: something it refers to is not there, or its template is wrong.
 func (r *Reconciler) checkWebhooks(ctx context.Context, policy *v1alpha1.NodeTerminationPolicy) error {
 	before := r.checked[policy.UID]

@@ -133,7 +133,7 @@ func ours(body string) string {
 
 // table describes metrics in Markdown.
 func table(families map[string]*dto.MetricFamily) string {
-	text := "| Metric | Type | Labels | What it tells |\n|---|---|---|---|\n"
+	text := "| Metric | Type | Labels | Description |\n|---|---|---|---|\n"
 	for _, name := range slices.Sorted(maps.Keys(families)) {
 		family := families[name]
 		var labels []string

@@ -18,7 +18,7 @@ const (
 	terminating = "autoscaling:EC2_INSTANCE_TERMINATING"
 )
 
-// autoScalingService is how a group signs what it sends to a queue itself.
+// autoScalingService is the service of messages that a group sends to a queue itself.
 const autoScalingService = "AWS Auto Scaling"
 
 // lifecycleAction is an instance that waits at a hook, as EventBridge and the
@@ -39,7 +39,7 @@ type lifecycleAction struct {
 }
 
 // parseTerminateLifecycleAction reads a termination hook's event from EventBridge.
-func parseTerminateLifecycleAction(b bridged) (Document, error) {
+func parseTerminateLifecycleAction(b eventBridgeEvent) (Document, error) {
 	var a lifecycleAction
 	if err := decode(b.detail, "detail.", &a); err != nil {
 		return Document{}, err
@@ -48,7 +48,7 @@ func parseTerminateLifecycleAction(b bridged) (Document, error) {
 }
 
 // parseLaunchLifecycleAction reads a launch hook's event from EventBridge.
-func parseLaunchLifecycleAction(b bridged) (Document, error) {
+func parseLaunchLifecycleAction(b eventBridgeEvent) (Document, error) {
 	var a lifecycleAction
 	if err := decode(b.detail, "detail.", &a); err != nil {
 		return Document{}, err
@@ -85,9 +85,9 @@ func parseAutoScaling(body []byte) (Document, error) {
 	return Document{Passed: "lifecycle transition " + quote(a.Transition) + " is neither a termination nor a launch"}, nil
 }
 
-// termination is the same fact, with the same ID, whichever way the action was
-// heard of. within is the path to the action in the document. There is no
-// deadline: the group waits as long as the hook says.
+// termination returns the same fact, with the same ID, whichever way the action was
+// received. within is the path to the action in the document. There is no deadline: the
+// group waits as long as the hook says.
 func (a lifecycleAction) termination(within string, t time.Time) (Document, error) {
 	hook, err := a.waiting(within)
 	if err != nil {
@@ -104,7 +104,7 @@ func (a lifecycleAction) termination(within string, t time.Time) (Document, erro
 	}}}, nil
 }
 
-// launch is the same whichever way the action was heard of.
+// launch returns the same whichever way the action was received.
 func (a lifecycleAction) launch(within string) (Document, error) {
 	hook, err := a.waiting(within)
 	if err != nil {
@@ -113,7 +113,7 @@ func (a lifecycleAction) launch(within string) (Document, error) {
 	return Document{Launch: &Launch{InstanceID: a.InstanceID, Hook: hook}}, nil
 }
 
-// waiting is the hook at which the instance waits.
+// waiting returns the hook at which the instance waits.
 func (a lifecycleAction) waiting(within string) (hook v1alpha1.LifecycleHook, err error) {
 	if err := checkInstanceID(within+"EC2InstanceId", a.InstanceID); err != nil {
 		return hook, err

@@ -34,7 +34,7 @@ func parser(tb testing.TB, file, path string) (parse func() error, body []byte) 
 		return func() error { _, err := Parse(body, sent); return err }, body
 	}
 	body = metadataBody(tb, file, "")
-	return func() error { _, err := ParseMetadata(path, body, machine); return err }, body
+	return func() error { _, err := ParseMetadata(path, body, testInstance); return err }, body
 }
 
 // TestAllocations guards against parsing that becomes more expensive unnoticed.

@@ -5,9 +5,9 @@ package event
 import "github.com/nodetermination/operator/api/v1alpha1"
 
 // parseCapacityReservationInterruption reads the warning, two minutes ahead,
-// that the owner of an interruptible capacity reservation takes it back.
+// that the owner of an interruptible capacity reservation reclaims it.
 // https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/monitor-interruptible-cr.html
-func parseCapacityReservationInterruption(b bridged) (Document, error) {
+func parseCapacityReservationInterruption(b eventBridgeEvent) (Document, error) {
 	d, err := b.instance()
 	if err != nil {
 		return Document{}, err

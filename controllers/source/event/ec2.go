@@ -18,7 +18,7 @@ type instanceDetail struct {
 }
 
 // instance reads the detail of an event of EC2.
-func (b bridged) instance() (instanceDetail, error) {
+func (b eventBridgeEvent) instance() (instanceDetail, error) {
 	var d instanceDetail
 	if err := decode(b.detail, "detail.", &d); err != nil {
 		return d, err
@@ -26,15 +26,15 @@ func (b bridged) instance() (instanceDetail, error) {
 	return d, checkInstanceID("detail.instance-id", d.InstanceID)
 }
 
-// fact is the document of an event of EC2, which is about one instance.
+// fact returns the document of an event of EC2, which is about one instance.
 func (d instanceDetail) fact(e v1alpha1.Event) Document {
 	return Document{Facts: []Fact{{InstanceID: d.InstanceID, Event: e}}}
 }
 
-// noticeEnd is when the two minutes are over that EC2 gives before an
-// interruption. They also count from when the message was sent, in case the
-// event's time is ahead of that.
-func (b bridged) noticeEnd() time.Time {
+// noticeEnd returns the end of the two minutes' notice that EC2 gives before an
+// interruption. They also count from when the message was sent, in case the event's time
+// is ahead of that.
+func (b eventBridgeEvent) noticeEnd() time.Time {
 	const notice = 2 * time.Minute
 	if !b.sent.IsZero() && b.sent.Before(b.time) {
 		return b.sent.UTC().Truncate(time.Second).Add(notice)

@@ -20,7 +20,7 @@ type Error struct {
 	Expected string
 }
 
-// Error is one line such as: detail.instance-id is missing, expected ….
+// Error returns one line such as: detail.instance-id is missing, expected ….
 func (e *Error) Error() string {
 	return e.Field + " is " + e.Found + ", expected " + e.Expected
 }
@@ -29,7 +29,7 @@ func unexpected(field, found, expected string) error {
 	return &Error{Field: field, Found: found, Expected: expected}
 }
 
-// required is an error if the field is empty.
+// required returns an error if the field is empty.
 func required(field, value, expected string) error {
 	if value == "" {
 		return unexpected(field, "missing", expected)

@@ -9,7 +9,7 @@
 //
 // A required field that is missing or malformed is an error. An optional one
 // that is malformed counts as absent: with two minutes left, a drain is worth
-// more than a complaint.
+// more than an error.
 package event
 
 import (
@@ -32,9 +32,9 @@ const documents = "an EventBridge event, an Auto Scaling lifecycle notification,
 type Fact struct {
 	// InstanceID is the EC2 instance, such as i-0abc1234def567890.
 	InstanceID string
-	// Account is the AWS account that it was said in. Empty: nobody says.
+	// Account is the AWS account of the document. Empty: the document does not say.
 	Account string
-	// Event is ready to be stored, but for its source, which whoever heard it sets.
+	// Event is ready to be stored, but for its source, which the receiver sets.
 	Event v1alpha1.Event
 }
 
@@ -118,32 +118,32 @@ const (
 	notificationForm
 )
 
-// formOf tells the form by fields that only documents of that form have.
+// formOf recognises the form by fields that only documents of that form have.
 func formOf(body []byte) (form, error) {
-	var marks struct {
+	var fields struct {
 		Source              string `json:"source"`
 		DetailType          string `json:"detail-type"`
 		Service             string `json:"Service"`
 		LifecycleTransition string `json:"LifecycleTransition"`
 		Type                string `json:"Type"`
 	}
-	if err := decode(body, "", &marks); err != nil {
+	if err := decode(body, "", &fields); err != nil {
 		return unknownForm, err
 	}
 	switch {
-	case marks.Source != "" || marks.DetailType != "":
+	case fields.Source != "" || fields.DetailType != "":
 		return eventBridgeForm, nil
-	case marks.Service == autoScalingService || marks.LifecycleTransition != "":
+	case fields.Service == autoScalingService || fields.LifecycleTransition != "":
 		return autoScalingForm, nil
-	case marks.Type != "":
+	case fields.Type != "":
 		return notificationForm, nil
 	}
 	return unknownForm, nil
 }
 
-// Over is the moment after which what the event announces has come to pass:
-// the later of deadline and notBefore where either is set, else the event's
-// time. A node that booted after it is not the one the event is about any more.
+// Over returns the time after which what the event announces has happened: the later
+// of deadline and notBefore where either is set, else the event's time. A node that
+// booted after it is not the one the event is about any more.
 func Over(e v1alpha1.Event) time.Time {
 	switch {
 	case e.Deadline != nil && e.NotBefore != nil && e.NotBefore.After(e.Deadline.Time):
@@ -156,8 +156,8 @@ func Over(e v1alpha1.Event) time.Time {
 	return e.Time.Time
 }
 
-// Resolves says whether the event is good news: the instance runs again, so
-// what was heard about it before is over.
+// Resolves reports whether the event ends those before it: the instance runs again, so
+// what was received about it earlier is over.
 func Resolves(e v1alpha1.Event) bool {
 	return e.Kind == v1alpha1.InstanceStateChange && e.InstanceAction == stateRunning
 }

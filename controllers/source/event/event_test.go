@@ -26,7 +26,7 @@ var sent = time.Date(2026, 11, 22, 5, 8, 2, 300e6, time.UTC)
 const (
 	instance = "i-1234567890abcdef0"
 	account  = "123456789012"
-	// The hashes are spelled out: if they change, an event already stored is heard as another.
+	// The hashes are spelled out: if they change, an event already stored is received as another.
 	asgID        = "9e68a3774e3560752afff46459ea492fc950250ffc4fb1a8ee8615457cf6c730"
 	retirementID = "6930deb232fc53d14d2149259f142868c3d49883fd914c75aeb680dad55e8903"
 	rebootID     = "8976855a923dbd6c1e45d374ad57894e90222eee772e6cd0a35ab03b6b73d876"
@@ -42,7 +42,7 @@ func stamp(s string) metav1.Time {
 
 func stampPtr(s string) *metav1.Time { return new(stamp(s)) }
 
-// stateChange is the fact of the sample of that state.
+// stateChange returns the fact of the sample of that state.
 func stateChange(state string, deadline *metav1.Time) []Fact {
 	return []Fact{{InstanceID: instance, Event: v1alpha1.Event{
 		ID:             "7bf73129-1428-4cd3-a780-95db273d1602",

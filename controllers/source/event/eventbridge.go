@@ -19,7 +19,7 @@ const (
 )
 
 // parsers are by source and detail-type. What else these sources send is passed over.
-var parsers = map[string]map[string]func(bridged) (Document, error){
+var parsers = map[string]map[string]func(eventBridgeEvent) (Document, error){
 	sourceEC2: {
 		"EC2 Spot Instance Interruption Warning": parseSpotInterruption,
 		"EC2 Instance Rebalance Recommendation":  parseRebalanceRecommendation,
@@ -48,8 +48,8 @@ type envelope struct {
 	Detail     json.RawMessage `json:"detail"`
 }
 
-// bridged is an EventBridge event whose envelope is in order.
-type bridged struct {
+// eventBridgeEvent is an EventBridge event whose envelope is in order.
+type eventBridgeEvent struct {
 	id         string
 	time, sent time.Time
 	detail     json.RawMessage
@@ -85,11 +85,11 @@ func parseEventBridge(body []byte, sent time.Time) (Document, error) {
 	if err != nil {
 		return Document{}, err
 	}
-	document, err := parse(bridged{id: eventID(e.ID), time: t, sent: sent, detail: e.Detail})
+	document, err := parse(eventBridgeEvent{id: eventID(e.ID), time: t, sent: sent, detail: e.Detail})
 	return document.within(e.Account), err
 }
 
 // event starts an event of the given kind.
-func (b bridged) event(kind v1alpha1.EventKind) v1alpha1.Event {
+func (b eventBridgeEvent) event(kind v1alpha1.EventKind) v1alpha1.Event {
 	return v1alpha1.Event{ID: b.id, Kind: kind, Time: metav1.Time{Time: b.time}}
 }

@@ -29,7 +29,7 @@ var plainIDs = regexp.MustCompile(`^[0-9A-Za-z._-]{1,64}$`)
 
 const instanceIDExpected = "an EC2 instance ID such as i-0abc1234def567890"
 
-// checkInstanceID is an error if the field holds no EC2 instance ID.
+// checkInstanceID returns an error if the field holds no EC2 instance ID.
 func checkInstanceID(field, id string) error {
 	if err := required(field, id, instanceIDExpected); err != nil {
 		return err
@@ -40,7 +40,7 @@ func checkInstanceID(field, id string) error {
 	return nil
 }
 
-// checkName is an error if the field, which must not be cut because AWS is
+// checkName returns an error if the field, which must not be cut because AWS is
 // asked by it, is empty or too long for the API.
 func checkName(field, value, what string, limit int) error {
 	if err := required(field, value, what); err != nil {
@@ -52,7 +52,7 @@ func checkName(field, value, what string, limit int) error {
 	return nil
 }
 
-// eventID is the document's own ID if it can be one of ours, else its hash.
+// eventID returns the document's own ID if it can be one of ours, else its hash.
 // The ID is also part of a field manager's name, which must be printable.
 func eventID(id string) string {
 	if plainIDs.MatchString(id) {
@@ -89,7 +89,7 @@ func parseTime(field, value string) (time.Time, error) {
 	return time.Time{}, unexpected(field, quote(value), timeExpected)
 }
 
-// at is a time as the API has it.
+// at returns a time as the API has it.
 func at(t time.Time) *metav1.Time {
 	return &metav1.Time{Time: t}
 }

@@ -38,12 +38,12 @@ type healthEntity struct {
 	Status string `json:"status"`
 }
 
-// parseHealth reads EC2's scheduled maintenance out of what AWS Health says.
+// parseHealth reads EC2's scheduled maintenance from an event of AWS Health.
 //
 // An update of a Health event, such as another time, has the same ARN, so the
-// event keeps its ID. It is called off, or done, when AWS closes it, and for one
-// instance when that entity is RESOLVED. No other status of an entity says so.
-func parseHealth(b bridged) (Document, error) {
+// event keeps its ID. It is cancelled, or done, when AWS closes it, and for one instance
+// when that entity is RESOLVED. No other status of an entity means that.
+func parseHealth(b eventBridgeEvent) (Document, error) {
 	var d healthDetail
 	if err := decode(b.detail, "detail.", &d); err != nil {
 		return Document{}, err
@@ -76,7 +76,7 @@ func parseHealth(b bridged) (Document, error) {
 	return Document{Facts: facts}, nil
 }
 
-// pass says why the event is no maintenance of instances, if it is none.
+// pass returns why the event is no maintenance of instances; empty if it is one.
 func (d healthDetail) pass() (string, error) {
 	if err := required("detail.service", d.Service, "the service, such as EC2"); err != nil {
 		return "", err
@@ -97,8 +97,8 @@ func (d healthDetail) pass() (string, error) {
 	return "", nil
 }
 
-// maintenance is the event that all affected instances have in common.
-func (d healthDetail) maintenance(b bridged) (v1alpha1.Event, error) {
+// maintenance returns the event that all affected instances have in common.
+func (d healthDetail) maintenance(b eventBridgeEvent) (v1alpha1.Event, error) {
 	if err := required("detail.eventArn", d.EventARN, "the ARN of the AWS Health event"); err != nil {
 		return v1alpha1.Event{}, err
 	}
@@ -122,7 +122,7 @@ func (d healthDetail) maintenance(b bridged) (v1alpha1.Event, error) {
 	return e, nil
 }
 
-// description is the English text, else the first there is.
+// description returns the English text, else the first there is.
 func (d healthDetail) description() string {
 	var text string
 	for i, t := range d.Descriptions {
@@ -149,7 +149,7 @@ var healthActions = []struct{ contains, action string }{
 	{"_POWER_MAINTENANCE_", "system-maintenance"},
 }
 
-// action is what happens to the instances, empty if the type code does not tell.
+// action returns what happens to the instances, empty if the type code does not say.
 func (d healthDetail) action() string {
 	for _, a := range healthActions {
 		if strings.Contains(d.TypeCode, a.contains) {
@@ -159,7 +159,7 @@ func (d healthDetail) action() string {
 	return ""
 }
 
-// instance is the entity's instance ID, unchecked. It is false if the entity is
+// instance returns the entity's instance ID, unchecked, and false if the entity is
 // something else, such as a dedicated host.
 func (e healthEntity) instance() (string, bool) {
 	if strings.HasPrefix(e.Value, "i-") {

@@ -27,8 +27,8 @@ const (
 	PathMaintenanceHistory   = "events/maintenance/history"
 )
 
-// Machine is what tells apart facts that their documents do not.
-type Machine struct {
+// Instance identifies what the metadata service does not name in its documents.
+type Instance struct {
 	// InstanceID is the EC2 instance whose metadata it is.
 	InstanceID string
 	// BootID is another after every boot.
@@ -36,25 +36,25 @@ type Machine struct {
 }
 
 // ParseMetadata reads the document at one of the paths above. Where the
-// document does not say since when, the event's time is zero, and whoever hears
+// document does not say since when, the event's time is zero, and whoever receives
 // it first sets it.
 //
 // The error is an *Error. Of a list, what can be read counts: facts may come
 // with the error of the first entry that cannot.
-func ParseMetadata(path string, body []byte, machine Machine) (Document, error) {
+func ParseMetadata(path string, body []byte, instance Instance) (Document, error) {
 	parse, ok := metadataParsers[path]
 	if !ok {
 		return Document{}, unexpected("the path", quote(path), "one of ParseMetadata's")
 	}
-	events, passed, err := parse(body, machine)
+	events, passed, err := parse(body, instance)
 	document := Document{Passed: passed}
 	for _, e := range events {
-		document.Facts = append(document.Facts, Fact{InstanceID: machine.InstanceID, Event: e})
+		document.Facts = append(document.Facts, Fact{InstanceID: instance.InstanceID, Event: e})
 	}
 	return document, err
 }
 
-var metadataParsers = map[string]func([]byte, Machine) (events []v1alpha1.Event, passed string, err error){
+var metadataParsers = map[string]func([]byte, Instance) (events []v1alpha1.Event, passed string, err error){
 	PathSpotInstanceAction:   parseSpotInstanceAction,
 	PathRebalance:            parseRebalanceNotice,
 	PathTargetLifecycleState: parseTargetLifecycleState,
@@ -78,10 +78,10 @@ func decodeMetadata(body []byte, into any) error {
 	return unexpected("the document", fmt.Sprintf("not JSON (%s)", err), "one of the instance metadata service")
 }
 
-// parseSpotInstanceAction reads the notice that a spot instance is taken back,
+// parseSpotInstanceAction reads the notice that a spot instance is interrupted,
 // two minutes ahead, except that hibernation begins at once.
 // https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/spot-instance-termination-notices.html
-func parseSpotInstanceAction(body []byte, _ Machine) ([]v1alpha1.Event, string, error) {
+func parseSpotInstanceAction(body []byte, _ Instance) ([]v1alpha1.Event, string, error) {
 	const notice = 2 * time.Minute
 	var d struct {
 		Action string `json:"action"`
@@ -112,7 +112,7 @@ func parseSpotInstanceAction(body []byte, _ Machine) ([]v1alpha1.Event, string, 
 
 // parseRebalanceNotice reads the signal that a spot instance is at elevated risk of interruption.
 // https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/rebalance-recommendations.html
-func parseRebalanceNotice(body []byte, _ Machine) ([]v1alpha1.Event, string, error) {
+func parseRebalanceNotice(body []byte, _ Instance) ([]v1alpha1.Event, string, error) {
 	var d struct {
 		NoticeTime string `json:"noticeTime"`
 	}
@@ -147,7 +147,7 @@ var targetStates = map[string]string{
 
 // parseTargetLifecycleState reads where the instance's Auto Scaling group moves
 // it. The document does not say whether a hook waits, nor since when it says so.
-func parseTargetLifecycleState(body []byte, machine Machine) ([]v1alpha1.Event, string, error) {
+func parseTargetLifecycleState(body []byte, instance Instance) ([]v1alpha1.Event, string, error) {
 	state := strings.TrimSpace(string(body))
 	action, known := targetStates[state]
 	switch {
@@ -157,7 +157,7 @@ func parseTargetLifecycleState(body []byte, machine Machine) ([]v1alpha1.Event, 
 		return nil, "target state " + quote(state) + " ends nothing", nil
 	}
 	return []v1alpha1.Event{{
-		ID:             hashID(PathTargetLifecycleState, state, machine.BootID),
+		ID:             hashID(PathTargetLifecycleState, state, instance.BootID),
 		Kind:           v1alpha1.AutoScalingTermination,
 		InstanceAction: action,
 	}}, "", nil
@@ -174,18 +174,18 @@ type maintenance struct {
 	State string `json:"State"`
 }
 
-// parseMaintenance reads the maintenance that is scheduled. One that is over is called off.
-func parseMaintenance(body []byte, _ Machine) ([]v1alpha1.Event, string, error) {
+// parseMaintenance reads the maintenance that is scheduled. One that is over is cancelled.
+func parseMaintenance(body []byte, _ Instance) ([]v1alpha1.Event, string, error) {
 	return maintenances(body, true)
 }
 
-// parseMaintenanceHistory reads the maintenance that is over: it only calls off.
-func parseMaintenanceHistory(body []byte, _ Machine) ([]v1alpha1.Event, string, error) {
+// parseMaintenanceHistory reads the maintenance that is over: it only cancels.
+func parseMaintenanceHistory(body []byte, _ Instance) ([]v1alpha1.Event, string, error) {
 	return maintenances(body, false)
 }
 
-// maintenances reads a list, with what is still to come or without. There is no
-// telling since when AWS says so.
+// maintenances reads a list, with what is still to come or without. The list does not say
+// since when it has an entry.
 func maintenances(body []byte, coming bool) (events []v1alpha1.Event, passed string, err error) {
 	var list []maintenance
 	if err := decodeMetadata(body, &list); err != nil {

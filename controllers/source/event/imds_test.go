@@ -16,7 +16,7 @@ import (
 	"github.com/nodetermination/operator/api/v1alpha1"
 )
 
-var machine = Machine{InstanceID: instance, BootID: "3a3b7b4c-3b69-4a3d-9c80-b83ba5b4d8c6"}
+var testInstance = Instance{InstanceID: instance, BootID: "3a3b7b4c-3b69-4a3d-9c80-b83ba5b4d8c6"}
 
 const (
 	scheduledID = "instance-event-0d59937288b749b32"
@@ -124,7 +124,7 @@ func metadataBody(t testing.TB, name, body string) []byte {
 func TestMetadata(t *testing.T) {
 	for _, s := range metadataSamples {
 		t.Run(s.name, func(t *testing.T) {
-			got, err := ParseMetadata(s.path, metadataBody(t, s.name, s.body), machine)
+			got, err := ParseMetadata(s.path, metadataBody(t, s.name, s.body), testInstance)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -140,7 +140,7 @@ func TestMetadata(t *testing.T) {
 	}
 }
 
-// checkMetadata is checkDocument with the time that whoever hears of it sets.
+// checkMetadata does as checkDocument, with the time that whoever receives it sets.
 func checkMetadata(t testing.TB, d Document) {
 	t.Helper()
 	facts := make([]Fact, len(d.Facts))
@@ -180,7 +180,7 @@ func TestMetadataErrors(t *testing.T) {
 		"long state":       {PathTargetLifecycleState, strings.Repeat("x", 300), `the target state is "` + strings.Repeat("x", 64) + `"` + state},
 	} {
 		t.Run(name, func(t *testing.T) {
-			d, err := ParseMetadata(c.path, []byte(c.body), machine)
+			d, err := ParseMetadata(c.path, []byte(c.body), testInstance)
 			checkError(t, err, c.want)
 			if len(d.Facts) > 0 || d.Passed != "" {
 				t.Errorf("%+v came with the error", d)
@@ -192,7 +192,7 @@ func TestMetadataErrors(t *testing.T) {
 // TestMetadataPartly: an entry that cannot be read does not hide the others.
 func TestMetadataPartly(t *testing.T) {
 	body := `[{"EventId": "a"}, {"EventId": "b", "NotBefore": "21 Jan 2026 09:00:43 GMT"}, {"NotBefore": "21 Jan 2026 09:00:43 GMT"}]`
-	d, err := ParseMetadata(PathMaintenance, []byte(body), machine)
+	d, err := ParseMetadata(PathMaintenance, []byte(body), testInstance)
 	checkError(t, err, "NotBefore is missing, expected a time such as 2026-08-27T13:00:00Z or Thu, 27 Aug 2026 13:00:00 GMT")
 	if len(d.Facts) != 1 || d.Facts[0].Event.ID != "b" {
 		t.Errorf("facts %+v, want that of b", d.Facts)
@@ -201,29 +201,29 @@ func TestMetadataPartly(t *testing.T) {
 
 // TestMetadataIDs: what another ID means, and what not.
 func TestMetadataIDs(t *testing.T) {
-	idOf := func(path, body string, m Machine) string {
+	idOf := func(path, body string, m Instance) string {
 		d, err := ParseMetadata(path, []byte(body), m)
 		if err != nil || len(d.Facts) != 1 {
 			t.Fatalf("%s: %+v, %v", body, d, err)
 		}
 		return d.Facts[0].Event.ID
 	}
-	other := Machine{InstanceID: instance, BootID: "another"}
+	other := Instance{InstanceID: instance, BootID: "another"}
 	for name, c := range map[string]struct {
 		path, one, two string
-		boot           Machine
+		boot           Instance
 		same           bool
 	}{
-		"another action":         {PathSpotInstanceAction, `{"action": "stop", "time": "2026-11-22T05:10:00Z"}`, `{"action": "terminate", "time": "2026-11-22T05:10:00Z"}`, machine, false},
-		"another time":           {PathSpotInstanceAction, `{"action": "stop", "time": "2026-11-22T05:10:00Z"}`, `{"action": "stop", "time": "2026-11-22T06:10:00Z"}`, machine, false},
-		"otherwise written":      {PathSpotInstanceAction, `{"action": "stop", "time": "2026-11-22T05:10:00Z"}`, `{"time":"2026-11-22T05:10:00.000Z","action":"stop"}`, machine, true},
+		"another action":         {PathSpotInstanceAction, `{"action": "stop", "time": "2026-11-22T05:10:00Z"}`, `{"action": "terminate", "time": "2026-11-22T05:10:00Z"}`, testInstance, false},
+		"another time":           {PathSpotInstanceAction, `{"action": "stop", "time": "2026-11-22T05:10:00Z"}`, `{"action": "stop", "time": "2026-11-22T06:10:00Z"}`, testInstance, false},
+		"otherwise written":      {PathSpotInstanceAction, `{"action": "stop", "time": "2026-11-22T05:10:00Z"}`, `{"time":"2026-11-22T05:10:00.000Z","action":"stop"}`, testInstance, true},
 		"notice after a boot":    {PathSpotInstanceAction, `{"action": "stop", "time": "2026-11-22T05:10:00Z"}`, `{"action": "stop", "time": "2026-11-22T05:10:00Z"}`, other, true},
-		"another recommendation": {PathRebalance, `{"noticeTime": "2026-11-22T05:08:22Z"}`, `{"noticeTime": "2026-11-22T05:08:23Z"}`, machine, false},
-		"rescheduled":            {PathMaintenance, `[{"EventId": "a", "NotBefore": "21 Jan 2026 09:00:43 GMT"}]`, `[{"EventId": "a", "NotBefore": "22 Jan 2026 09:00:43 GMT"}]`, machine, true},
-		"same state":             {PathTargetLifecycleState, "Warmed:Stopped", "Warmed:Stopped", machine, true},
+		"another recommendation": {PathRebalance, `{"noticeTime": "2026-11-22T05:08:22Z"}`, `{"noticeTime": "2026-11-22T05:08:23Z"}`, testInstance, false},
+		"rescheduled":            {PathMaintenance, `[{"EventId": "a", "NotBefore": "21 Jan 2026 09:00:43 GMT"}]`, `[{"EventId": "a", "NotBefore": "22 Jan 2026 09:00:43 GMT"}]`, testInstance, true},
+		"same state":             {PathTargetLifecycleState, "Warmed:Stopped", "Warmed:Stopped", testInstance, true},
 		"stopped once more":      {PathTargetLifecycleState, "Warmed:Stopped", "Warmed:Stopped", other, false},
 	} {
-		one, two := idOf(c.path, c.one, machine), idOf(c.path, c.two, c.boot)
+		one, two := idOf(c.path, c.one, testInstance), idOf(c.path, c.two, c.boot)
 		if (one == two) != c.same {
 			t.Errorf("%s: IDs %s and %s, want the same: %t", name, one, two, c.same)
 		}
@@ -236,7 +236,7 @@ func FuzzMetadata(f *testing.F) {
 		f.Add(s.path, metadataBody(f, s.name, s.body))
 	}
 	f.Fuzz(func(t *testing.T, path string, body []byte) {
-		d, err := ParseMetadata(path, body, machine)
+		d, err := ParseMetadata(path, body, testInstance)
 		if err != nil {
 			checkError(t, err, err.Error())
 			if len(err.Error()) > 1000 || d.Passed != "" {
@@ -246,7 +246,7 @@ func FuzzMetadata(f *testing.F) {
 			t.Fatal("neither facts nor a reason")
 		}
 		checkMetadata(t, d)
-		again, _ := ParseMetadata(path, body, machine)
+		again, _ := ParseMetadata(path, body, testInstance)
 		if diff := cmp.Diff(d, again); diff != "" {
 			t.Fatalf("the second time: %s", diff)
 		}

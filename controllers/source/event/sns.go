@@ -20,7 +20,7 @@ func unwrap(body []byte) ([]byte, error) {
 	case "Notification":
 		return []byte(n.Message), required("Message", n.Message, documents)
 	case "SubscriptionConfirmation":
-		// Not passed over: it would be deleted, and with it the link to confirm by.
+		// An error, as a message that is passed is deleted, and with it the link to confirm by.
 		return nil, unexpected("Type", quote(n.Type), "Notification: the topic sends nothing until the queue's subscription is confirmed by the SubscribeURL in this message")
 	}
 	return nil, unexpected("Type", quote(n.Type), "Notification")

@@ -4,10 +4,10 @@ package event
 
 import "github.com/nodetermination/operator/api/v1alpha1"
 
-// parseSpotInterruption reads the notice that a spot instance is taken back.
+// parseSpotInterruption reads the notice that a spot instance is interrupted.
 // It comes two minutes ahead, except that hibernation begins at once.
 // https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/spot-instance-termination-notices.html
-func parseSpotInterruption(b bridged) (Document, error) {
+func parseSpotInterruption(b eventBridgeEvent) (Document, error) {
 	d, err := b.instance()
 	if err != nil {
 		return Document{}, err

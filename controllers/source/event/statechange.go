@@ -6,11 +6,11 @@ import "github.com/nodetermination/operator/api/v1alpha1"
 
 const stateRunning = "running"
 
-// parseStateChange reads what state an instance has entered. A state that
-// means the end has its own time as the deadline: there is none left. Running
-// is a fact too, see Resolves.
+// parseStateChange reads what state an instance has entered. A state that ends the
+// instance has its own time as the deadline: there is no notice. Running is a fact too,
+// see Resolves.
 // https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/monitoring-instance-state-changes.html
-func parseStateChange(b bridged) (Document, error) {
+func parseStateChange(b eventBridgeEvent) (Document, error) {
 	d, err := b.instance()
 	if err != nil {
 		return Document{}, err

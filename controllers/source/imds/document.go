@@ -37,7 +37,7 @@ type document struct {
 }
 
 // read reads the document. What could not be read leaves what it said before.
-func (d *document) read(ctx context.Context, m *metadata, machine event.Machine) {
+func (d *document) read(ctx context.Context, m *metadata, machine event.Instance) {
 	body, found, err := m.read(ctx, d.path)
 	switch {
 	case ctx.Err() != nil:
@@ -53,7 +53,7 @@ func (d *document) read(ctx context.Context, m *metadata, machine event.Machine)
 	}
 }
 
-func (d *document) parse(body []byte, machine event.Machine) {
+func (d *document) parse(body []byte, machine event.Instance) {
 	parsed, err := event.ParseMetadata(d.path, body, machine)
 	if err == nil || len(parsed.Facts) > 0 {
 		d.events = nil

@@ -71,7 +71,7 @@ type Watcher struct {
 	metadata  *metadata
 	store     store
 	heartbeat heartbeat
-	machine   event.Machine
+	machine   event.Instance
 	documents []*document
 	counters  *counters
 
@@ -175,7 +175,7 @@ func (w *Watcher) begin(ctx context.Context) error {
 		identity, err := w.metadata.identify(ctx)
 		if err == nil {
 			w.store.identity = identity
-			w.machine = event.Machine{InstanceID: identity.instanceID, BootID: w.opts.BootID}
+			w.machine = event.Instance{InstanceID: identity.instanceID, BootID: w.opts.BootID}
 			w.opts.Log.Info("watching", "instance", identity.instanceID, "node", w.opts.NodeName, "every", w.opts.PollInterval.String())
 			return nil
 		}

@@ -5,23 +5,27 @@ package imds
 import (
 	"bytes"
 	"context"
+	"math"
 	"time"
 
 	"github.com/go-logr/logr"
+	"k8s.io/apimachinery/pkg/util/wait"
 
 	"github.com/nodetermination/operator/api/v1alpha1"
 	"github.com/nodetermination/operator/controllers/source/event"
 )
 
 const (
-	// minRetry and maxRetry bound the wait after a document could not be read, or
-	// an event not stored, which doubles: little, against two minutes' notice.
-	minRetry, maxRetry = time.Second, 5 * time.Second
+	// maxRetry bounds the wait of retryBackoff: little, against two minutes' notice.
+	maxRetry = 5 * time.Second
 	// persistent is how many failures in a row are worth a line in the log.
 	persistent = 3
 )
 
-// document is one path of the metadata service and what it said last.
+// retryBackoff is the wait after a document could not be read, or an event not stored.
+var retryBackoff = wait.Backoff{Duration: time.Second, Factor: 2, Cap: maxRetry, Steps: math.MaxInt}
+
+// document is one path of the metadata service and its last content.
 type document struct {
 	path  string
 	every time.Duration // to be read, while it works
@@ -31,13 +35,14 @@ type document struct {
 	body   []byte    // that events are from
 	events []v1alpha1.Event
 
-	failures int    // in a row
-	failed   int    // since the start
-	said     string // the problem that the log tells of; empty: it works
+	failures  int          // in a row
+	failed    int          // since the start
+	backoff   wait.Backoff // of the failures in a row
+	lastError string       // that was logged; empty: it works
 }
 
-// read reads the document. What could not be read leaves what it said before.
-func (d *document) read(ctx context.Context, m *metadata, machine event.Instance) {
+// read reads the document. If it cannot be read, its last content stays.
+func (d *document) read(ctx context.Context, m *metadata, instance event.Instance) {
 	body, found, err := m.read(ctx, d.path)
 	switch {
 	case ctx.Err() != nil:
@@ -49,12 +54,13 @@ func (d *document) read(ctx context.Context, m *metadata, machine event.Instance
 	case d.body != nil && bytes.Equal(body, d.body):
 		d.works()
 	default:
-		d.parse(body, machine)
+		d.parse(body, instance)
 	}
 }
 
-func (d *document) parse(body []byte, machine event.Instance) {
-	parsed, err := event.ParseMetadata(d.path, body, machine)
+// parse takes the events from the document's new content.
+func (d *document) parse(body []byte, instance event.Instance) {
+	parsed, err := event.ParseMetadata(d.path, body, instance)
 	if err == nil || len(parsed.Facts) > 0 {
 		d.events = nil
 		for _, fact := range parsed.Facts {
@@ -67,36 +73,28 @@ func (d *document) parse(body []byte, machine event.Instance) {
 		return
 	}
 	if parsed.Passed != "" {
-		d.log.V(1).Info("document passed over", "why", parsed.Passed)
+		d.log.V(1).Info("document passed over", "reason", parsed.Passed)
 	}
 	d.body = body
 	d.works()
 }
 
-// fail counts a failure, and tells of those that last, once.
-func (d *document) fail(problem string) {
+// fail counts a failure, and logs those that last, once.
+func (d *document) fail(err string) {
 	d.failures++
 	d.failed++
-	if d.failures < persistent || problem == d.said {
-		d.log.V(1).Info("document not read", "problem", problem, "failures", d.failures)
+	if d.failures < persistent || err == d.lastError {
+		d.log.V(1).Info("document not read", "error", err, "failures", d.failures)
 		return
 	}
-	d.said = problem
-	d.log.Info("document cannot be read and is tried again", "problem", problem, "failures", d.failures, "sinceStart", d.failed)
+	d.lastError = err
+	d.log.Info("document cannot be read and is tried again", "error", err, "failures", d.failures, "sinceStart", d.failed)
 }
 
+// works ends the failures in a row.
 func (d *document) works() {
-	if d.said != "" {
+	if d.lastError != "" {
 		d.log.Info("document can be read again", "failures", d.failures, "sinceStart", d.failed)
 	}
-	d.failures, d.said = 0, ""
-}
-
-// retryAfter is how long to wait after so many failures in a row.
-func retryAfter(failures int) time.Duration {
-	d := minRetry
-	for ; failures > 1 && d < maxRetry; failures-- {
-		d *= 2
-	}
-	return min(d, maxRetry)
+	d.failures, d.backoff, d.lastError = 0, retryBackoff, ""
 }

@@ -21,7 +21,7 @@ import (
 	"github.com/nodetermination/operator/hack/awssim"
 )
 
-// timeout is what net/http says when there is no answer in time.
+// timeout is the error of net/http when there is no answer in time.
 type timeout struct{ error }
 
 func (timeout) Timeout() bool   { return true }
@@ -50,7 +50,7 @@ func lost(err error) answer {
 	return func(*http.Response) (*http.Response, error) { return nil, err }
 }
 
-// brokenReader ends in the middle, as net/http tells of it.
+// brokenReader ends in the middle, as net/http reports it.
 type brokenReader struct{ io.Reader }
 
 func (b brokenReader) Read(p []byte) (int, error) {
@@ -61,8 +61,8 @@ func (b brokenReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// mishaps are all there is of them.
-var mishaps = map[string]answer{
+// faultyAnswers are all ways in which a request for metadata goes wrong.
+var faultyAnswers = map[string]answer{
 	"400":       status(http.StatusBadRequest),
 	"401":       status(http.StatusUnauthorized),
 	"403":       status(http.StatusForbidden),
@@ -81,10 +81,10 @@ var mishaps = map[string]answer{
 	"empty":   body(func([]byte) []byte { return nil }),
 }
 
-// mishap makes every one of them happen to a share of the requests, without a network.
-func mishap(sim *awssim.Metadata, share float64, met map[string]int) http.RoundTripper {
+// faultyTransport makes every one of them happen to a share of the requests, without a network.
+func faultyTransport(sim *awssim.Metadata, share float64, met map[string]int) http.RoundTripper {
 	random := rand.New(rand.NewPCG(1, 2))
-	names := slices.Sorted(maps.Keys(mishaps))
+	names := slices.Sorted(maps.Keys(faultyAnswers))
 	return roundTripper(func(request *http.Request) (*http.Response, error) {
 		if err := request.Context().Err(); err != nil {
 			return nil, err
@@ -98,20 +98,20 @@ func mishap(sim *awssim.Metadata, share float64, met map[string]int) http.RoundT
 		for _, name := range names {
 			if random.Float64() < share {
 				met[name]++
-				return mishaps[name](response)
+				return faultyAnswers[name](response)
 			}
 		}
 		return response, nil
 	})
 }
 
-// TestDayOfFaults: a day of polls, in which every mishap happens to one request in a
+// TestDayOfFaults: a day of polls, in which every fault happens to one request in a
 // hundred, and one spot interruption.
 func TestDayOfFaults(t *testing.T) {
 	const day = 24 * time.Hour
 	f := idleFixture(t)
 	met := map[string]int{}
-	f.faults = mishap(f.sim, 0.01, met)
+	f.faults = faultyTransport(f.sim, 0.01, met)
 	f.change = func(config *rest.Config) { // the API server has bad days too
 		random := rand.New(rand.NewPCG(3, 4))
 		config.Wrap(func(next http.RoundTripper) http.RoundTripper {
@@ -128,7 +128,7 @@ func TestDayOfFaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.Watcher = w
-	w.opts.Clock = hasty{}
+	w.opts.Clock = expiredTimers{}
 	if err := w.begin(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -141,10 +141,10 @@ func TestDayOfFaults(t *testing.T) {
 	if n := f.requests.Load(); n != 0 {
 		t.Errorf("%d requests to the API server, want none", n)
 	}
-	f.say(awssim.MetadataEvent{Kind: awssim.MetadataKindSpot})
-	said := f.clock.Now()
+	f.announce(awssim.MetadataEvent{Kind: awssim.MetadataKindSpot})
+	announced := f.clock.Now()
 	f.pass(time.Minute)
-	if e := f.one(); e.Kind != v1alpha1.SpotInterruption || !e.Deadline.Time.Equal(said.Add(2*time.Minute)) {
+	if e := f.one(); e.Kind != v1alpha1.SpotInterruption || !e.Deadline.Time.Equal(announced.Add(2*time.Minute)) {
 		t.Errorf("stored is %+v", e)
 	}
 	first := f.stored()
@@ -159,7 +159,7 @@ func TestDayOfFaults(t *testing.T) {
 	if n := len(all.Items); n != 1 {
 		t.Errorf("%d NodeTerminations, want one", n)
 	}
-	for name := range mishaps {
+	for name := range faultyAnswers {
 		if met[name] < 500 {
 			t.Errorf("%s happened %d times", name, met[name])
 		}

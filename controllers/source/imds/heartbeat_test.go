@@ -22,43 +22,43 @@ func TestProbe(t *testing.T) {
 		}
 	}
 	h := heartbeat(file)
-	check("no watcher", "has not begun")
-	if err := h.begin(); err != nil {
+	check("no watcher", "has not started")
+	if err := h.create(); err != nil {
 		t.Fatal(err)
 	}
-	check("nothing heard yet", "cannot hear")
-	if err := h.beat(time.Now().Add(time.Minute)); err != nil {
+	check("nothing read yet", "cannot read")
+	if err := h.renew(time.Now().Add(time.Minute)); err != nil {
 		t.Fatal(err)
 	}
-	check("heard", "")
-	if err := h.beat(time.Now().Add(-time.Second)); err != nil {
+	check("read", "")
+	if err := h.renew(time.Now().Add(-time.Second)); err != nil {
 		t.Fatal(err)
 	}
-	check("not heard since", "cannot hear")
-	if err := h.begin(); err != nil {
+	check("not read since", "cannot read")
+	if err := h.create(); err != nil {
 		t.Fatal(err)
 	}
-	check("another process", "cannot hear")
-	if err := heartbeat(filepath.Join(file, "x")).begin(); err == nil || !strings.Contains(err.Error(), "mount a writable volume") {
+	check("another process", "cannot read")
+	if err := heartbeat(filepath.Join(file, "x")).create(); err == nil || !strings.Contains(err.Error(), "mount a writable volume") {
 		t.Errorf("a file that cannot be: %v", err)
 	}
-	if err := heartbeat("").begin(); err != nil {
+	if err := heartbeat("").create(); err != nil {
 		t.Errorf("no file: %v", err)
 	}
 }
 
-// TestHeartbeat: some failures in a row are nothing, a path that stays silent is.
+// TestHeartbeat: some failures in a row do not end the heartbeat, a path that keeps failing does.
 func TestHeartbeat(t *testing.T) {
 	f := newFixture(t)
 	valid := func() time.Duration {
-		info, err := os.Stat(f.beats)
+		info, err := os.Stat(f.heartbeatFile)
 		if err != nil {
 			t.Fatal(err)
 		}
 		return info.ModTime().Sub(f.clock.Now())
 	}
 	f.pass(time.Minute)
-	if d := valid(); d < grace-beatEvery || d > grace+beatEvery {
+	if d := valid(); d < grace-heartbeatInterval || d > grace+heartbeatInterval {
 		t.Errorf("at rest the heartbeat counts for %s more, want about %s", d, grace)
 	}
 	if err := f.sim.AddFault(awssim.MetadataFault{Path: awssim.MetadataSpotAction, Status: 503}); err != nil {
@@ -75,6 +75,6 @@ func TestHeartbeat(t *testing.T) {
 	f.sim.ClearFaults()
 	f.pass(maxRetry)
 	if d := valid(); d <= 0 {
-		t.Error("the heart does not beat again")
+		t.Error("the heartbeat is not renewed")
 	}
 }

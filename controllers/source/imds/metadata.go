@@ -23,7 +23,7 @@ import (
 
 const (
 	// readTimeout bounds the reading of one document with all that belongs to it:
-	// a token, and one more attempt. The service is on the machine itself and
+	// a token, and one more attempt. The service is on the instance's own host and
 	// answers within milliseconds.
 	readTimeout = 3 * time.Second
 	// dialTimeout bounds the making of a connection.
@@ -47,8 +47,8 @@ type metadata struct {
 	transport *transport
 }
 
-// newMetadata makes no call. An endpoint that is empty leaves it to the SDK's
-// environment variables. next is nil but in tests.
+// newMetadata makes no call. If endpoint is empty, the SDK's environment variables
+// count. next is nil but in tests.
 func newMetadata(endpoint string, next http.RoundTripper) (*metadata, error) {
 	const (
 		disabled = "AWS_EC2_METADATA_DISABLED"
@@ -94,8 +94,8 @@ func newMetadata(endpoint string, next http.RoundTripper) (*metadata, error) {
 	return &metadata{imds.New(options), transport}, nil
 }
 
-// read is the document at a path below meta-data/; not found if the service
-// says that there is none. The error is a problem.
+// read returns the document at a path below meta-data/; not found if the service
+// answers that there is none. The error is an explainedError.
 func (m *metadata) read(ctx context.Context, path string) (body []byte, found bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
@@ -109,26 +109,26 @@ func (m *metadata) read(ctx context.Context, path string) (body []byte, found bo
 		return nil, false, nil
 	}
 	if err != nil {
-		return nil, false, problemOf(last, err)
+		return nil, false, explain(last, err)
 	}
 	body, err = io.ReadAll(out.Content) // the SDK has read it already
 	return body, true, errors.Join(err, out.Content.Close())
 }
 
-// identity is what the record needs of the instance.
+// identity is what a NodeTermination needs to know of the instance.
 type identity struct {
 	instanceID string
 	instance   *v1alpha1.Instance // nil if nothing else is known
 }
 
-// identify asks which instance this is. The error is a problem.
+// identify asks which instance this is. The error is an explainedError.
 func (m *metadata) identify(ctx context.Context) (identity, error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*readTimeout)
 	defer cancel()
 	m.transport.last = exchange{}
 	document, err := m.client.GetInstanceIdentityDocument(ctx, &imds.GetInstanceIdentityDocumentInput{})
 	if err != nil {
-		return identity{}, problemOf(m.transport.last, err)
+		return identity{}, explain(m.transport.last, err)
 	}
 	lifeCycle, _, err := m.read(ctx, pathLifeCycle)
 	if err != nil {
@@ -140,7 +140,7 @@ func (m *metadata) identify(ctx context.Context) (identity, error) {
 // identityOf leaves out what the API would not take.
 func identityOf(document imds.InstanceIdentityDocument, lifeCycle string) (identity, error) {
 	if !v1alpha1.IsInstanceID(document.InstanceID) {
-		return identity{}, problem(fmt.Sprintf("The instance identity document names the instance %q: this is not EC2.", v1alpha1.TruncateMessage(document.InstanceID, 64)))
+		return identity{}, explainedError(fmt.Sprintf("The instance identity document names the instance %q: this is not EC2.", v1alpha1.TruncateMessage(document.InstanceID, 64)))
 	}
 	instance := v1alpha1.Instance{
 		Type:             unlessLonger(document.InstanceType, 64),

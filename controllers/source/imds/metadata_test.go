@@ -5,6 +5,7 @@ package imds
 import (
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -17,9 +18,9 @@ import (
 	"github.com/nodetermination/operator/hack/awssim"
 )
 
-// TestProblems: every path has to say what is wrong with it, once, and neither
+// TestErrors: every path has to log what is wrong with it, once, and neither
 // it nor the others may miss anything because of it.
-func TestProblems(t *testing.T) {
+func TestErrors(t *testing.T) {
 	for name, c := range map[string]struct {
 		fault awssim.MetadataFault
 		want  string
@@ -41,19 +42,19 @@ func TestProblems(t *testing.T) {
 			if err := f.sim.AddFault(c.fault); err != nil {
 				t.Fatal(err)
 			}
-			f.say(awssim.MetadataEvent{Kind: awssim.MetadataKindSpot})
-			f.say(awssim.MetadataEvent{Kind: awssim.MetadataKindRebalance})
+			f.announce(awssim.MetadataEvent{Kind: awssim.MetadataKindSpot})
+			f.announce(awssim.MetadataEvent{Kind: awssim.MetadataKindRebalance})
 			f.pass(20 * time.Second)
 			if e := f.one(); e.Kind != v1alpha1.RebalanceRecommendation {
-				t.Errorf("stored is %+v, want what the other path says", e)
+				t.Errorf("stored is %+v, want what the other path announces", e)
 			}
-			complaints := 0
+			lines := 0
 			for _, line := range f.log {
 				if strings.Contains(line, c.want) && strings.Contains(line, event.PathSpotInstanceAction) {
-					complaints++
+					lines++
 				}
 			}
-			if complaints != 1 || len(f.log) != 3 {
+			if lines != 1 || len(f.log) != 3 {
 				t.Errorf("the log should say %q, once:\n%s", c.want, strings.Join(f.log, "\n"))
 			}
 			f.sim.ClearFaults()
@@ -68,12 +69,12 @@ func TestProblems(t *testing.T) {
 	}
 }
 
-// hasty is a clock whose timers have run out.
-type hasty struct{ clock.RealClock }
+// expiredTimers is a clock whose timers have expired.
+type expiredTimers struct{ clock.RealClock }
 
-func (h hasty) NewTimer(time.Duration) clock.Timer { return h.RealClock.NewTimer(0) }
+func (h expiredTimers) NewTimer(time.Duration) clock.Timer { return h.RealClock.NewTimer(0) }
 
-// TestStart: what keeps a watcher from beginning is what the policy is to show.
+// TestStart: what keeps a watcher from starting is what the policy is to show.
 func TestStart(t *testing.T) {
 	for name, c := range map[string]struct {
 		change func(*testing.T, *fixture)
@@ -101,23 +102,23 @@ func TestStart(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			w.opts.Clock = hasty{}
+			w.opts.Clock = expiredTimers{}
 			if err := w.Run(t.Context()); err == nil || err.Error() != c.want {
 				t.Errorf("error %v\nwant  %s", err, c.want)
 			}
 			if len(f.log) != startAttempts-1 {
-				t.Errorf("%d attempts were told of, want %d", len(f.log), startAttempts-1)
+				t.Errorf("%d attempts were logged, want %d", len(f.log), startAttempts-1)
 			}
-			if err := Probe(f.beats); err == nil {
-				t.Error("the probe says that all is well")
+			if err := Probe(f.heartbeatFile); err == nil {
+				t.Error("the probe succeeds")
 			}
 		})
 	}
 }
 
-// TestShutOut: a watcher ends, and so its pod says why, if the metadata service is disabled while it runs;
+// TestMetadataDisabled: a watcher ends, so that its pod's status says why, if the metadata service is disabled while it runs;
 // short of that it goes on.
-func TestShutOut(t *testing.T) {
+func TestMetadataDisabled(t *testing.T) {
 	f := newFixture(t)
 	f.pass(time.Minute)
 	disable := func(access awssim.Access) {
@@ -128,22 +129,22 @@ func TestShutOut(t *testing.T) {
 	until := func(d time.Duration) bool {
 		for end := f.clock.Now().Add(d); f.clock.Now().Before(end); {
 			f.pass(10 * time.Second)
-			if f.shutOut() {
+			if f.metadataDisabled() {
 				return true
 			}
 		}
 		return false
 	}
 	disable(awssim.AccessDisabled)
-	if until(shutOutFor - time.Minute) {
+	if until(disabledTimeout - time.Minute) {
 		t.Error("it ends at once")
 	}
 	disable(awssim.AccessEnabled)
 	if until(2 * time.Minute) {
-		t.Error("it ends although it hears again")
+		t.Error("it ends although it is enabled again")
 	}
 	disable(awssim.AccessDisabled)
-	if !until(shutOutFor + time.Minute) {
+	if !until(disabledTimeout + time.Minute) {
 		t.Errorf("it goes on: %s", f.log[len(f.log)-1])
 	}
 }
@@ -165,7 +166,7 @@ func TestNothingListens(t *testing.T) {
 	}
 }
 
-// TestStartAgain: what goes over by itself does not keep the watcher from beginning.
+// TestStartAgain: a short failure does not keep the watcher from starting.
 func TestStartAgain(t *testing.T) {
 	f := idleFixture(t)
 	if err := f.sim.AddFault(awssim.MetadataFault{Status: 503, Times: 4}); err != nil {
@@ -175,9 +176,9 @@ func TestStartAgain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.opts.Clock = hasty{}
-	if err := w.begin(t.Context()); err != nil || w.machine.InstanceID != f.id {
-		t.Errorf("%v, instance %q", err, w.machine.InstanceID)
+	w.opts.Clock = expiredTimers{}
+	if err := w.begin(t.Context()); err != nil || w.instance.InstanceID != f.id {
+		t.Errorf("%v, instance %q", err, w.instance.InstanceID)
 	}
 }
 
@@ -267,7 +268,7 @@ func TestTokens(t *testing.T) {
 	if n := f.sim.Requests(awssim.MetadataToken); n < 10 || n > 14 {
 		t.Errorf("%d tokens in an hour, want one every five minutes", n)
 	}
-	f.say(awssim.MetadataEvent{Kind: awssim.MetadataKindSpot})
+	f.announce(awssim.MetadataEvent{Kind: awssim.MetadataKindSpot})
 	f.pass(3 * time.Second)
 	f.one()
 	if len(f.log) != 2 {
@@ -298,10 +299,12 @@ func TestIdentity(t *testing.T) {
 	}
 }
 
-func TestRetryAfter(t *testing.T) {
-	for failures, want := range map[int]time.Duration{1: time.Second, 2: 2 * time.Second, 3: 4 * time.Second, 4: maxRetry, 1 << 40: maxRetry} {
-		if got := retryAfter(failures); got != want {
-			t.Errorf("%d failures: %s, want %s", failures, got, want)
+func TestRetryBackoff(t *testing.T) {
+	backoff := retryBackoff
+	wants := append([]time.Duration{time.Second, 2 * time.Second, 4 * time.Second}, slices.Repeat([]time.Duration{maxRetry}, 1000)...)
+	for i, want := range wants {
+		if got := backoff.Step(); got != want {
+			t.Fatalf("%d failures: %s, want %s", i+1, got, want)
 		}
 	}
 }

@@ -34,7 +34,7 @@ type counters struct {
 	requests map[[2]string]int // by document and result
 	events   map[v1alpha1.EventKind]int
 	writes   map[string]int // by result
-	heard    time.Time      // all documents, last
+	lastRead time.Time      // when all documents could last be read
 }
 
 // Results of requests and writes.
@@ -43,7 +43,7 @@ const (
 	failed    = "failed"
 )
 
-// newCounters begin at zero, so that a rate sees the first of everything.
+// newCounters returns counters that begin at zero, so that a rate sees the first of everything.
 func newCounters(documents []*document) *counters {
 	c := &counters{
 		requests: map[[2]string]int{},
@@ -70,6 +70,7 @@ var documentNames = map[string]string{
 	event.PathMaintenanceHistory:   "maintenance_history",
 }
 
+// result returns the value of the label result.
 func result(ok bool) string {
 	if ok {
 		return succeeded
@@ -84,11 +85,11 @@ func (c *counters) read(path string, ok bool) {
 	c.requests[[2]string{documentNames[path], result(ok)}]++
 }
 
-// heardAll notes that every document could be read when last tried.
-func (c *counters) heardAll(at time.Time) {
+// readAll notes that every document could be read when last tried.
+func (c *counters) readAll(at time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.heard = at
+	c.lastRead = at
 }
 
 // wrote counts the storing of an event.
@@ -107,16 +108,16 @@ func (c *counters) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 	_, _ = io.WriteString(w, c.text())
 }
 
-// text is all metrics in Prometheus' text format.
+// text returns all metrics in Prometheus' text format.
 func (c *counters) text() string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var b strings.Builder
-	family(&b, "requests_total", "counter", "Documents of the instance metadata service that were asked for, by document and result: succeeded (also if there is none) or failed.")
+	family(&b, "requests_total", "counter", "Requests for documents of the instance metadata service, by document and result: succeeded (also if there is none) or failed.")
 	for _, key := range slices.SortedFunc(maps.Keys(c.requests), func(a, b [2]string) int { return slices.Compare(a[:], b[:]) }) {
 		sample(&b, "requests_total", fmt.Sprintf(`{document=%q,result=%q}`, key[0], key[1]), float64(c.requests[key]))
 	}
-	family(&b, "events_total", "counter", "Events that were stored, each time that they are others than before, by kind.")
+	family(&b, "events_total", "counter", "Events stored, each time that they differ from before, by kind.")
 	for _, kind := range slices.Sorted(maps.Keys(c.events)) {
 		sample(&b, "events_total", fmt.Sprintf(`{kind=%q}`, kind), float64(c.events[kind]))
 	}
@@ -125,11 +126,11 @@ func (c *counters) text() string {
 		sample(&b, "writes_total", fmt.Sprintf(`{result=%q}`, result), float64(c.writes[result]))
 	}
 	family(&b, "last_success_timestamp_seconds", "gauge", "When all documents could last be read, in Unix time. 0: not yet.")
-	heard := 0.0
-	if !c.heard.IsZero() {
-		heard = float64(c.heard.UnixMilli()) / 1000
+	lastRead := 0.0
+	if !c.lastRead.IsZero() {
+		lastRead = float64(c.lastRead.UnixMilli()) / 1000
 	}
-	sample(&b, "last_success_timestamp_seconds", "", heard)
+	sample(&b, "last_success_timestamp_seconds", "", lastRead)
 	return b.String()
 }
 
@@ -143,11 +144,11 @@ func sample(b *strings.Builder, name, labels string, value float64) {
 	b.WriteString(metricsPrefix + name + labels + " " + strconv.FormatFloat(value, 'f', -1, 64) + "\n")
 }
 
-// serve serves the metrics at an address until ctx ends. A watcher that cannot is one all the same.
+// serve serves the metrics at an address until ctx ends. A watcher that cannot works all the same.
 func (w *Watcher) serve(ctx context.Context) {
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", w.opts.Metrics)
 	if err != nil {
-		w.opts.Log.Error(err, "no metrics are served, all else goes on: give the policy another metricsPort", "address", w.opts.Metrics)
+		w.opts.Log.Error(err, "metrics are not served, the watcher works without them: give the policy another metricsPort", "address", w.opts.Metrics)
 		return
 	}
 	w.serveAt(ctx, listener)
@@ -159,6 +160,6 @@ func (w *Watcher) serveAt(ctx context.Context, listener net.Listener) {
 	server := &http.Server{Handler: mux, ReadTimeout: metricsTimeout, WriteTimeout: metricsTimeout, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10}
 	context.AfterFunc(ctx, func() { _ = server.Close() })
 	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-		w.opts.Log.Error(err, "no metrics are served any more")
+		w.opts.Log.Error(err, "metrics are not served any more")
 	}
 }

@@ -31,7 +31,7 @@ func TestMetricsAreAsDocumented(t *testing.T) {
 	c.read(event.PathRebalance, false)
 	c.wrote(v1alpha1.SpotInterruption, false)
 	c.wrote(v1alpha1.SpotInterruption, true)
-	c.heardAll(epoch)
+	c.readAll(epoch)
 	text := c.text()
 	problems, err := promlint.New(strings.NewReader(text)).Lint()
 	if err != nil || len(problems) > 0 {
@@ -67,7 +67,7 @@ func TestMetricsAreAsDocumented(t *testing.T) {
 
 // table describes metrics in Markdown.
 func table(families map[string]*dto.MetricFamily) string {
-	text := "| Metric | Type | Labels | What it tells |\n|---|---|---|---|\n"
+	text := "| Metric | Type | Labels | Description |\n|---|---|---|---|\n"
 	for _, name := range slices.Sorted(maps.Keys(families)) {
 		family := families[name]
 		var labels []string
@@ -79,7 +79,7 @@ func table(families map[string]*dto.MetricFamily) string {
 	return text
 }
 
-// A watcher whose port is taken hears all the same; one whose port is free tells.
+// A watcher whose port is taken works all the same; one whose port is free serves metrics.
 func TestMetricsAreServedWhereAsked(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

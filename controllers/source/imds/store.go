@@ -36,8 +36,8 @@ type store struct {
 	nodeName string
 }
 
-// newClient is a client for NodeTerminations alone: client-go's clients for all
-// kinds, and their types, are most of what a watcher would have in memory.
+// newClient returns a client for NodeTerminations alone: client-go's clients for all
+// kinds, and their types, would be most of what a watcher has in memory.
 func newClient(config *rest.Config) (rest.Interface, error) {
 	scheme := runtime.NewScheme()
 	metav1.AddToGroupVersion(scheme, schema.GroupVersion{Version: "v1"}) // the API server's errors
@@ -55,19 +55,19 @@ func newClient(config *rest.Config) (rest.Interface, error) {
 	return client, nil
 }
 
-// store stores an event, or what it calls off.
+// store stores an event, or cancels the one that it cancels.
 func (s *store) store(ctx context.Context, e v1alpha1.Event) error {
 	e.Source = v1alpha1.SourceIMDS
 	cancelled := ptr.Deref(e.Cancelled, false)
 	var existing *v1alpha1.NodeTermination
 	if cancelled || e.Time.IsZero() {
 		var err error
-		if existing, err = s.look(ctx); err != nil {
+		if existing, err = s.get(ctx); err != nil {
 			return err
 		}
 	}
 	known := find(existing, func(other v1alpha1.Event) bool { return other.ID == e.ID })
-	if e.Time.IsZero() { // nothing but this says since when it is known
+	if e.Time.IsZero() { // the first attempt to store it is when it was received
 		e.Time = metav1.NewTime(s.clock.Now().UTC().Truncate(time.Second))
 		if known != nil {
 			e.Time = known.Time
@@ -79,8 +79,8 @@ func (s *store) store(ctx context.Context, e v1alpha1.Event) error {
 	return s.cancel(ctx, e, existing, known)
 }
 
-// cancel calls off what is planned for the same time. If nothing is, there is
-// nothing to do: the metadata's history goes back for long.
+// cancel cancels what is planned for the same time. If nothing is, there is nothing to do:
+// the metadata's history goes far back.
 func (s *store) cancel(ctx context.Context, e v1alpha1.Event, existing *v1alpha1.NodeTermination, known *v1alpha1.Event) error {
 	if known != nil && ptr.Deref(known.Cancelled, false) {
 		return nil
@@ -92,7 +92,7 @@ func (s *store) cancel(ctx context.Context, e v1alpha1.Event, existing *v1alpha1
 	if planned == nil {
 		return nil
 	}
-	if known != nil { // own no more of the event than has to be said
+	if known != nil { // own no more of the event than is needed
 		e = v1alpha1.Event{ID: known.ID, Kind: known.Kind, Source: known.Source, Time: known.Time, Cancelled: e.Cancelled}
 	}
 	// The UID keeps it from being created anew if it was deleted meanwhile.
@@ -130,9 +130,9 @@ func (s *store) apply(ctx context.Context, e v1alpha1.Event, owner string, uid t
 	return err
 }
 
-// look is the instance's NodeTermination, nil if there is none. The watcher may
-// not read, but the answer to a patch that changes nothing is the object.
-func (s *store) look(ctx context.Context) (*v1alpha1.NodeTermination, error) {
+// get returns the instance's NodeTermination, nil if there is none. The watcher may not
+// read, but the answer to a patch that changes nothing is the object.
+func (s *store) get(ctx context.Context) (*v1alpha1.NodeTermination, error) {
 	answer, err := s.patch(ctx, types.MergePatchType, []byte("{}"), v1alpha1.FieldManager)
 	if apierrors.IsNotFound(err) {
 		return nil, nil

@@ -83,14 +83,14 @@ var instances atomic.Int64
 
 // fixture is an instance's metadata and watchers of it, one after the other.
 type fixture struct {
-	t        *testing.T
-	clock    *clocktesting.FakeClock
-	sim      *awssim.Metadata
-	id, node string
-	beats    string             // the heartbeat file
-	requests atomic.Int64       // to the API server
-	faults   http.RoundTripper  // nil but where the network fails
-	change   func(*rest.Config) // of the client for the API server
+	t             *testing.T
+	clock         *clocktesting.FakeClock
+	sim           *awssim.Metadata
+	id, node      string
+	heartbeatFile string
+	requests      atomic.Int64       // to the API server
+	faults        http.RoundTripper  // nil but where the network fails
+	change        func(*rest.Config) // of the client for the API server
 
 	mu  sync.Mutex
 	log []string
@@ -106,13 +106,13 @@ func newFixture(t *testing.T) *fixture {
 	return f
 }
 
-// idleFixture is one without a watcher.
+// idleFixture makes one without a watcher.
 func idleFixture(t *testing.T) *fixture {
 	t.Helper()
 	n := instances.Add(1)
 	f := &fixture{
 		t: t, clock: clocktesting.NewFakeClock(epoch), id: fmt.Sprintf("i-0abc%013x", n), node: fmt.Sprintf("ip-10-0-0-%d.ec2.internal", n),
-		beats: filepath.Join(t.TempDir(), "heartbeat"),
+		heartbeatFile: filepath.Join(t.TempDir(), "heartbeat"),
 	}
 	sim, err := awssim.StartMetadata(awssim.MetadataOptions{Instance: awssim.MetadataInstance{ID: f.id}, Now: f.clock.Now})
 	if err != nil {
@@ -145,7 +145,7 @@ func (f *fixture) watcher() (*Watcher, error) {
 		f.change(config)
 	}
 	return newWatcher(Options{
-		NodeName: f.node, BootID: "boot-1", PollInterval: 2 * time.Second, Endpoint: f.sim.URL(), Heartbeat: f.beats,
+		NodeName: f.node, BootID: "boot-1", PollInterval: 2 * time.Second, Endpoint: f.sim.URL(), Heartbeat: f.heartbeatFile,
 		Config: config, Log: funcr.New(f.note, funcr.Options{}), Clock: f.clock,
 	}, f.faults)
 }
@@ -189,14 +189,14 @@ func (f *fixture) pass(d time.Duration) {
 	}
 }
 
-func (f *fixture) say(e awssim.MetadataEvent) {
+func (f *fixture) announce(e awssim.MetadataEvent) {
 	f.t.Helper()
 	if err := f.sim.Say(e); err != nil {
 		f.t.Fatal(err)
 	}
 }
 
-// stored is the NodeTermination, nil if there is none.
+// stored returns the NodeTermination, nil if there is none.
 func (f *fixture) stored() *v1alpha1.NodeTermination {
 	f.t.Helper()
 	var nt v1alpha1.NodeTermination
@@ -210,7 +210,7 @@ func (f *fixture) stored() *v1alpha1.NodeTermination {
 	return &nt
 }
 
-// one is the only event that is stored.
+// one returns the only event that is stored.
 func (f *fixture) one() v1alpha1.Event {
 	f.t.Helper()
 	nt := f.stored()

@@ -40,13 +40,13 @@ func (t *transport) Do(request *http.Request) (*http.Response, error) {
 	return response, nil
 }
 
-// plain is whether the answer says that there is such a document, or none.
+// plain reports whether the answer says that there is such a document, or none.
 func (e exchange) plain() bool {
 	return !e.token && (e.status == http.StatusOK || e.status == http.StatusNotFound)
 }
 
 // repeat sends the last request for a path again. It is not ok if there is none,
-// or anything went wrong with it, such as the token's expiry: that is the SDK's to mend.
+// or anything went wrong with it, such as the token's expiry: the SDK handles that.
 func (t *transport) repeat(ctx context.Context, path string) (body []byte, found, ok bool) {
 	request := t.sent[path]
 	if request == nil {

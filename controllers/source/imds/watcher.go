@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/rest"
 	"k8s.io/utils/clock"
 	"k8s.io/utils/ptr"
@@ -22,21 +23,21 @@ import (
 const (
 	// startAttempts is how often the instance is asked for before the watcher gives up.
 	startAttempts = 5
-	// calmEvery is how often documents are read at the most that announce nothing
-	// by a near deadline: a recommendation has none, and a hook waits for half a
-	// minute at the least. To ask is nearly all that a watcher does.
+	// calmEvery is how often at most documents are read that announce nothing with a
+	// near deadline: a recommendation has none, and a hook waits for half a minute at
+	// the least. Requests are nearly all that a watcher does.
 	calmEvery = 10 * time.Second
 	// maintenanceEvery is the same for what is days ahead.
 	maintenanceEvery = 30 * time.Second
 	// jitter is the part of the poll interval that is random, so that the nodes
 	// of a cluster do not all find the same thing at once.
 	jitter = 0.2
-	// beatEvery is how often the heart beats at the most, and grace for how long it
-	// counts beyond the next poll: some failures in a row are nothing to worry about.
-	beatEvery, grace = 10 * time.Second, 40 * time.Second
-	// shutOutFor is for how long the metadata service has to be disabled before the
-	// watcher ends, which hears nothing in any case: only then does its pod say why.
-	shutOutFor = 5 * time.Minute
+	// heartbeatInterval is how often at most the heartbeat is renewed, and grace for how
+	// long it counts beyond the next poll: some failures in a row are nothing to worry about.
+	heartbeatInterval, grace = 10 * time.Second, 40 * time.Second
+	// disabledTimeout is for how long the metadata service has to be disabled before the
+	// watcher ends, which receives nothing anyway: only then does its pod's status say why.
+	disabledTimeout = 5 * time.Minute
 )
 
 // Options of a Watcher. None of them may be left out but Endpoint, Heartbeat and Metrics.
@@ -45,7 +46,7 @@ type Options struct {
 	NodeName string
 	// BootID tells the machine's boots apart: /proc/sys/kernel/random/boot_id.
 	BootID string
-	// PollInterval is how often the notice of a spot interruption is looked for, on
+	// PollInterval is how often the notice of a spot interruption is polled for, on
 	// average. Other documents are read at most every 10 s, those about maintenance
 	// every 30 s.
 	PollInterval time.Duration
@@ -53,13 +54,13 @@ type Options struct {
 	// AWS_EC2_METADATA_SERVICE_ENDPOINT and AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE
 	// say, else http://169.254.169.254.
 	Endpoint string
-	// Heartbeat is the file that Probe looks at. Empty: none.
+	// Heartbeat is the file that Probe reads. Empty: none.
 	Heartbeat string
 	// Metrics is the address that metrics are served at, such as :9100. Empty: none.
 	Metrics string
 	// Config of the API server.
 	Config *rest.Config
-	// Log is for what a person may want to know.
+	// Log gets a line for each event, and for errors that last.
 	Log logr.Logger
 	// Clock that everything but the timeouts of calls goes by.
 	Clock clock.Clock
@@ -71,19 +72,20 @@ type Watcher struct {
 	metadata  *metadata
 	store     store
 	heartbeat heartbeat
-	machine   event.Instance
+	instance  event.Instance
 	documents []*document
 	counters  *counters
 
-	beaten   time.Time              // the heart, last
-	stored   map[key]v1alpha1.Event // as the documents have them
-	failures int                    // to store, in a row
-	retry    time.Time              // not to be stored before
-	said     string                 // why not, as the log tells
-	disabled time.Time              // the metadata service, since then; zero: it is not
+	lastHeartbeat time.Time
+	stored        map[key]v1alpha1.Event // as the documents have them
+	failures      int                    // to store, in a row
+	backoff       wait.Backoff           // of the failures in a row
+	retry         time.Time              // not to be stored before
+	lastError     string                 // why not, as it was logged
+	disabledSince time.Time              // the metadata service; zero: it is enabled
 }
 
-// key is that of an event, and of its being called off.
+// key identifies an event, or its cancellation.
 type key struct {
 	id        string
 	cancelled bool
@@ -109,6 +111,7 @@ func newWatcher(opts Options, transport http.RoundTripper) (*Watcher, error) {
 		store:     store{client: client, clock: opts.Clock, nodeName: opts.NodeName},
 		heartbeat: heartbeat(opts.Heartbeat),
 		stored:    map[key]v1alpha1.Event{},
+		backoff:   retryBackoff,
 	}
 	calm, maintenance := max(opts.PollInterval, calmEvery), max(opts.PollInterval, maintenanceEvery)
 	for _, d := range []document{
@@ -119,13 +122,14 @@ func newWatcher(opts Options, transport http.RoundTripper) (*Watcher, error) {
 		{path: event.PathMaintenanceHistory, every: maintenance},
 	} {
 		d.log = opts.Log.WithValues("path", d.path)
+		d.backoff = retryBackoff
 		w.documents = append(w.documents, &d)
 	}
 	w.counters = newCounters(w.documents)
 	return w, nil
 }
 
-// Run watches until ctx ends. The error says why it could not begin, or that the metadata
+// Run watches until ctx ends. The error says why it could not start, or that the metadata
 // service was disabled meanwhile, and what to do about it.
 func (w *Watcher) Run(ctx context.Context) error {
 	if w.opts.Metrics != "" {
@@ -136,7 +140,7 @@ func (w *Watcher) Run(ctx context.Context) error {
 	}
 	for ctx.Err() == nil {
 		next := w.step(ctx)
-		if w.shutOut() {
+		if w.metadataDisabled() {
 			return errMetadataDisabled
 		}
 		w.sleep(ctx, next.Sub(w.opts.Clock.Now()))
@@ -144,46 +148,47 @@ func (w *Watcher) Run(ctx context.Context) error {
 	return nil
 }
 
-// shutOut is whether the metadata service has been disabled for long, and nothing is
-// left to be stored.
-func (w *Watcher) shutOut() bool {
-	if slices.ContainsFunc(w.documents, func(d *document) bool { return d.said != errMetadataDisabled.Error() }) {
-		w.disabled = time.Time{}
+// metadataDisabled reports whether the metadata service has been disabled for
+// disabledTimeout, and nothing is left to be stored.
+func (w *Watcher) metadataDisabled() bool {
+	if slices.ContainsFunc(w.documents, func(d *document) bool { return d.lastError != errMetadataDisabled.Error() }) {
+		w.disabledSince = time.Time{}
 		return false
 	}
 	now := w.opts.Clock.Now()
-	if w.disabled.IsZero() {
-		w.disabled = now
+	if w.disabledSince.IsZero() {
+		w.disabledSince = now
 	}
-	return now.Sub(w.disabled) >= shutOutFor && len(w.unstored()) == 0
+	return now.Sub(w.disabledSince) >= disabledTimeout && len(w.unstored()) == 0
 }
 
 // step does what is due, and returns when there is something to do again.
 func (w *Watcher) step(ctx context.Context) time.Time {
 	w.poll(ctx)
 	w.storeAll(ctx)
-	w.beat()
+	w.writeHeartbeat()
 	return w.next()
 }
 
 // begin learns which instance this is.
 func (w *Watcher) begin(ctx context.Context) error {
-	if err := w.heartbeat.begin(); err != nil {
+	if err := w.heartbeat.create(); err != nil {
 		return err
 	}
+	backoff := retryBackoff
 	for failures := 1; ; failures++ {
 		identity, err := w.metadata.identify(ctx)
 		if err == nil {
 			w.store.identity = identity
-			w.machine = event.Instance{InstanceID: identity.instanceID, BootID: w.opts.BootID}
+			w.instance = event.Instance{InstanceID: identity.instanceID, BootID: w.opts.BootID}
 			w.opts.Log.Info("watching", "instance", identity.instanceID, "node", w.opts.NodeName, "every", w.opts.PollInterval.String())
 			return nil
 		}
 		if failures == startAttempts || ctx.Err() != nil {
 			return err
 		}
-		w.opts.Log.Info("the instance is not known yet", "problem", err.Error(), "attempts", failures)
-		w.sleep(ctx, retryAfter(failures))
+		w.opts.Log.Info("the instance is not known yet", "error", err.Error(), "attempts", failures)
+		w.sleep(ctx, backoff.Step())
 	}
 }
 
@@ -198,19 +203,19 @@ func (w *Watcher) poll(ctx context.Context) {
 			continue
 		}
 		asked = true
-		d.read(ctx, w.metadata, w.machine)
+		d.read(ctx, w.metadata, w.instance)
 		if d.due = now.Add(time.Duration(float64(d.every) * factor)); d.failures > 0 {
-			d.due = w.opts.Clock.Now().Add(retryAfter(d.failures))
+			d.due = w.opts.Clock.Now().Add(d.backoff.Step())
 		}
 		w.counters.read(d.path, d.failures == 0)
 	}
 	if asked && !slices.ContainsFunc(w.documents, func(d *document) bool { return d.failures > 0 }) {
-		w.counters.heardAll(now)
+		w.counters.readAll(now)
 	}
 }
 
-// storeAll stores what was heard and is not stored. What the metadata still says
-// is tried again and again: EC2 takes the instance, or calls it off.
+// storeAll stores what was received and is not stored. It is tried again as long as the
+// metadata announces it: until EC2 terminates the instance, or cancels.
 func (w *Watcher) storeAll(ctx context.Context) {
 	if w.opts.Clock.Now().Before(w.retry) {
 		return
@@ -220,7 +225,7 @@ func (w *Watcher) storeAll(ctx context.Context) {
 		err := w.store.store(ctx, e)
 		w.counters.wrote(e.Kind, err == nil)
 		if err != nil {
-			w.failed(ctx, e, err)
+			w.logOnce(ctx, e, err)
 			failed = true
 			continue
 		}
@@ -228,33 +233,33 @@ func (w *Watcher) storeAll(ctx context.Context) {
 		w.logOf(e).Info("event stored")
 	}
 	if !failed {
-		w.failures, w.retry, w.said = 0, time.Time{}, ""
+		w.failures, w.backoff, w.retry, w.lastError = 0, retryBackoff, time.Time{}, ""
 		return
 	}
 	w.failures++
-	w.retry = w.opts.Clock.Now().Add(retryAfter(w.failures))
+	w.retry = w.opts.Clock.Now().Add(w.backoff.Step())
 }
 
-// failed tells why an event is not stored, once.
-func (w *Watcher) failed(ctx context.Context, e v1alpha1.Event, err error) {
+// logOnce logs why an event is not stored, once for each reason.
+func (w *Watcher) logOnce(ctx context.Context, e v1alpha1.Event, err error) {
 	why := cause(err)
-	if ctx.Err() != nil || why == w.said {
+	if ctx.Err() != nil || why == w.lastError {
 		w.logOf(e).V(1).Info("event not stored", "error", err.Error())
 		return
 	}
-	w.said = why
+	w.lastError = why
 	w.logOf(e).Error(err, "event could not be stored and is tried again")
 }
 
 func (w *Watcher) logOf(e v1alpha1.Event) logr.Logger {
-	log := w.opts.Log.WithValues("instance", w.machine.InstanceID, "node", w.opts.NodeName, "kind", e.Kind, "event", e.ID, "cancelled", ptr.Deref(e.Cancelled, false))
+	log := w.opts.Log.WithValues("instance", w.instance.InstanceID, "node", w.opts.NodeName, "kind", e.Kind, "event", e.ID, "cancelled", ptr.Deref(e.Cancelled, false))
 	if e.Deadline != nil {
 		log = log.WithValues("deadline", e.Deadline.Time)
 	}
 	return log
 }
 
-// unstored are the events that the documents have and the API server has not.
+// unstored returns the events that the documents have and the API server has not.
 func (w *Watcher) unstored() []v1alpha1.Event {
 	var events []v1alpha1.Event
 	for _, d := range w.documents {
@@ -271,7 +276,7 @@ func keyOf(e v1alpha1.Event) key {
 	return key{e.ID, ptr.Deref(e.Cancelled, false)}
 }
 
-// next is when there is something to do again.
+// next returns when there is something to do again.
 func (w *Watcher) next() time.Time {
 	next := w.retry
 	for _, d := range w.documents {
@@ -282,10 +287,10 @@ func (w *Watcher) next() time.Time {
 	return next
 }
 
-// beat tells the probe now and then that everything was heard and stored.
-func (w *Watcher) beat() {
+// writeHeartbeat renews the heartbeat now and then if everything was read and stored.
+func (w *Watcher) writeHeartbeat() {
 	now := w.opts.Clock.Now()
-	if w.failures > 0 || now.Sub(w.beaten) < beatEvery {
+	if w.failures > 0 || now.Sub(w.lastHeartbeat) < heartbeatInterval {
 		return
 	}
 	for _, d := range w.documents {
@@ -293,9 +298,9 @@ func (w *Watcher) beat() {
 			return
 		}
 	}
-	w.beaten = now
-	if err := w.heartbeat.beat(now.Add(w.opts.PollInterval + grace)); err != nil {
-		w.opts.Log.V(1).Info("no heartbeat", "error", err.Error())
+	w.lastHeartbeat = now
+	if err := w.heartbeat.renew(now.Add(w.opts.PollInterval + grace)); err != nil {
+		w.opts.Log.V(1).Info("heartbeat not written", "error", err.Error())
 	}
 }
 

@@ -26,8 +26,8 @@ func at(d time.Duration) *metav1.Time { return &metav1.Time{Time: epoch.Add(d)} 
 // TestDocuments: each row of the table of events, from the metadata to the NodeTermination.
 func TestDocuments(t *testing.T) {
 	for name, c := range map[string]struct {
-		say  awssim.MetadataEvent
-		want v1alpha1.Event
+		announced awssim.MetadataEvent
+		want      v1alpha1.Event
 	}{
 		"spot interruption": {
 			awssim.MetadataEvent{Kind: awssim.MetadataKindSpot},
@@ -44,7 +44,7 @@ func TestDocuments(t *testing.T) {
 		"scheduled maintenance": {
 			awssim.MetadataEvent{Kind: awssim.MetadataKindMaintenance, Code: "instance-retirement", NotBefore: epoch.Add(48 * time.Hour)},
 			v1alpha1.Event{
-				Kind: v1alpha1.ScheduledMaintenance, Time: *at(5 * time.Second), // when it was heard
+				Kind: v1alpha1.ScheduledMaintenance, Time: *at(5 * time.Second), // when it was received
 				Deadline: at(48 * time.Hour), NotBefore: at(48 * time.Hour), Description: "scheduled reboot", InstanceAction: "instance-retirement",
 			},
 		},
@@ -59,7 +59,7 @@ func TestDocuments(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFixture(t)
-			f.say(c.say)
+			f.announce(c.announced)
 			f.clock.SetTime(epoch.Add(5 * time.Second))
 			f.pass(0)
 			c.want.Source = v1alpha1.SourceIMDS
@@ -82,10 +82,10 @@ func TestDocuments(t *testing.T) {
 	}
 }
 
-// TestQuiet: while nothing is announced, the API server does not hear of the watcher.
+// TestQuiet: while nothing is announced, the watcher sends nothing to the API server.
 func TestQuiet(t *testing.T) {
 	f := newFixture(t)
-	f.say(awssim.MetadataEvent{Kind: awssim.MetadataKindTargetState, State: "InService"})
+	f.announce(awssim.MetadataEvent{Kind: awssim.MetadataKindTargetState, State: "InService"})
 	before := f.sim.Requests("")
 	f.pass(time.Hour)
 	if n := f.requests.Load(); n != 0 {
@@ -104,7 +104,7 @@ func TestQuiet(t *testing.T) {
 	}
 }
 
-// TestAgain: what was heard before, by this process or one before it, changes nothing.
+// TestAgain: what was received before, by this process or one before it, changes nothing.
 func TestAgain(t *testing.T) {
 	f := newFixture(t)
 	for _, e := range []awssim.MetadataEvent{
@@ -113,7 +113,7 @@ func TestAgain(t *testing.T) {
 		{Kind: awssim.MetadataKindTargetState},
 		{Kind: awssim.MetadataKindMaintenance},
 	} {
-		f.say(e)
+		f.announce(e)
 	}
 	f.pass(time.Minute)
 	before := f.stored()
@@ -132,7 +132,7 @@ func TestAgain(t *testing.T) {
 	}
 }
 
-// TestSiblings: what others have heard stays.
+// TestSiblings: what others have received stays.
 func TestSiblings(t *testing.T) {
 	f := newFixture(t)
 	other := v1alpha1.Event{ID: "1e5527d7", Kind: v1alpha1.SpotInterruption, Source: v1alpha1.SourceSQS, Time: *at(0), Deadline: at(2 * time.Minute)}
@@ -143,8 +143,8 @@ func TestSiblings(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f.say(awssim.MetadataEvent{Kind: awssim.MetadataKindSpot})
-	f.say(awssim.MetadataEvent{Kind: awssim.MetadataKindRebalance})
+	f.announce(awssim.MetadataEvent{Kind: awssim.MetadataKindSpot})
+	f.announce(awssim.MetadataEvent{Kind: awssim.MetadataKindRebalance})
 	f.pass(0)
 	nt := f.stored()
 	if len(nt.Spec.Events) != 3 || nt.Spec.Events[0].ID != other.ID || nt.Spec.Instance == nil {
@@ -152,27 +152,27 @@ func TestSiblings(t *testing.T) {
 	}
 }
 
-// TestMaintenance: a maintenance is rescheduled, called off, and heard of for long after.
+// TestMaintenance: a maintenance is rescheduled, cancelled, and listed for long after.
 func TestMaintenance(t *testing.T) {
 	f := newFixture(t)
-	say := func(state string, notBefore time.Duration) {
-		f.say(awssim.MetadataEvent{Kind: awssim.MetadataKindMaintenance, State: state, NotBefore: epoch.Add(notBefore)})
+	announce := func(state string, notBefore time.Duration) {
+		f.announce(awssim.MetadataEvent{Kind: awssim.MetadataKindMaintenance, State: state, NotBefore: epoch.Add(notBefore)})
 		f.pass(time.Minute)
 	}
-	say("active", 48*time.Hour)
+	announce("active", 48*time.Hour)
 	first := f.one()
-	say("active", 72*time.Hour)
+	announce("active", 72*time.Hour)
 	second := f.one()
 	if first.ID != second.ID || !second.NotBefore.Equal(at(72*time.Hour)) || !second.Time.Equal(&first.Time) {
 		t.Errorf("rescheduled: %+v, was %+v", second, first)
 	}
-	say("canceled", 72*time.Hour)
+	announce("canceled", 72*time.Hour)
 	want := second
 	want.Cancelled = ptr.To(true)
 	if diff := cmp.Diff(want, f.one()); diff != "" {
-		t.Fatalf("called off, -want +got:\n%s", diff)
+		t.Fatalf("cancelled, -want +got:\n%s", diff)
 	}
-	called := f.stored()
+	cancelled := f.stored()
 	n := f.requests.Load()
 	f.pass(time.Hour)
 	if f.requests.Load() != n {
@@ -180,12 +180,12 @@ func TestMaintenance(t *testing.T) {
 	}
 	f.restart()
 	f.pass(time.Hour)
-	say("active", 72*time.Hour) // and the metadata contradicts itself
-	say("completed", 72*time.Hour)
+	announce("active", 72*time.Hour) // and the metadata contradicts itself
+	announce("completed", 72*time.Hour)
 	if diff := cmp.Diff(want, f.one()); diff != "" {
 		t.Errorf("after a restart, -want +got:\n%s", diff)
 	}
-	if called.UID != f.stored().UID {
+	if cancelled.UID != f.stored().UID {
 		t.Error("it is another NodeTermination")
 	}
 }
@@ -193,7 +193,7 @@ func TestMaintenance(t *testing.T) {
 // TestHistoryAlone: what is over makes no NodeTermination, and no entry of one that is about something else.
 func TestHistoryAlone(t *testing.T) {
 	f := newFixture(t)
-	f.say(awssim.MetadataEvent{Kind: awssim.MetadataKindMaintenance, State: "completed"})
+	f.announce(awssim.MetadataEvent{Kind: awssim.MetadataKindMaintenance, State: "completed"})
 	f.pass(time.Hour)
 	if nt := f.stored(); nt != nil {
 		t.Fatalf("stored is %+v, want nothing", nt)
@@ -201,7 +201,7 @@ func TestHistoryAlone(t *testing.T) {
 	if n := f.requests.Load(); n != 1 {
 		t.Errorf("%d requests, want one that finds nothing", n)
 	}
-	f.say(awssim.MetadataEvent{Kind: awssim.MetadataKindSpot})
+	f.announce(awssim.MetadataEvent{Kind: awssim.MetadataKindSpot})
 	f.pass(time.Minute)
 	f.restart()
 	f.pass(time.Minute)
@@ -210,7 +210,7 @@ func TestHistoryAlone(t *testing.T) {
 	}
 }
 
-// TestHealth: what AWS Health has announced is called off by the metadata, once.
+// TestHealth: what AWS Health has announced is cancelled by the metadata, once.
 func TestHealth(t *testing.T) {
 	f := newFixture(t)
 	health := v1alpha1.Event{ID: "health", Kind: v1alpha1.ScheduledMaintenance, Source: v1alpha1.SourceSQS, Time: *at(0), NotBefore: at(48 * time.Hour)}
@@ -221,44 +221,44 @@ func TestHealth(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f.say(awssim.MetadataEvent{Kind: awssim.MetadataKindMaintenance, State: "canceled", NotBefore: epoch.Add(48 * time.Hour)})
+	f.announce(awssim.MetadataEvent{Kind: awssim.MetadataKindMaintenance, State: "canceled", NotBefore: epoch.Add(48 * time.Hour)})
 	f.pass(time.Minute)
 	nt := f.stored()
 	if len(nt.Spec.Events) != 2 {
 		t.Fatalf("events %+v, want two", nt.Spec.Events)
 	}
 	if e := nt.Spec.Events[1]; !ptr.Deref(e.Cancelled, false) || !e.NotBefore.Equal(health.NotBefore) || e.Source != v1alpha1.SourceIMDS {
-		t.Errorf("it is called off by %+v", e)
+		t.Errorf("it is cancelled by %+v", e)
 	}
 	f.restart()
 	f.pass(time.Minute)
 	if after := f.stored(); after.ResourceVersion != nt.ResourceVersion {
-		t.Errorf("called off again:\n%s", cmp.Diff(nt, after))
+		t.Errorf("cancelled again:\n%s", cmp.Diff(nt, after))
 	}
 }
 
-// TestDeleted: a NodeTermination that somebody deletes while its event is called off is not made again.
+// TestDeleted: a NodeTermination that somebody deletes while its event is cancelled is not made again.
 func TestDeleted(t *testing.T) {
 	f := newFixture(t)
-	f.say(awssim.MetadataEvent{Kind: awssim.MetadataKindMaintenance})
+	f.announce(awssim.MetadataEvent{Kind: awssim.MetadataKindMaintenance})
 	f.pass(time.Minute)
 	if err := admin(t).Delete(t.Context(), f.stored()); err != nil {
 		t.Fatal(err)
 	}
-	f.say(awssim.MetadataEvent{Kind: awssim.MetadataKindMaintenance, State: "canceled"})
+	f.announce(awssim.MetadataEvent{Kind: awssim.MetadataKindMaintenance, State: "canceled"})
 	f.pass(time.Minute)
 	if nt := f.stored(); nt != nil {
 		t.Errorf("stored is %+v, want nothing", nt)
 	}
 }
 
-// TestKilledBeforeStored: the process has heard of it and dies.
+// TestKilledBeforeStored: the process has received it and dies.
 func TestKilledBeforeStored(t *testing.T) {
 	f := newFixture(t)
-	f.say(awssim.MetadataEvent{Kind: awssim.MetadataKindSpot})
+	f.announce(awssim.MetadataEvent{Kind: awssim.MetadataKindSpot})
 	f.poll(t.Context())
 	if len(f.unstored()) != 1 || f.stored() != nil {
-		t.Fatalf("heard: %+v", f.unstored())
+		t.Fatalf("received: %+v", f.unstored())
 	}
 	f.clock.Step(5 * time.Second)
 	f.restart()
@@ -273,15 +273,15 @@ func TestAPIServerAway(t *testing.T) {
 	f := newFixture(t)
 	f.pass(10 * time.Second)
 	cluster.Get(t).StopAPIServer(t)
-	f.say(awssim.MetadataEvent{Kind: awssim.MetadataKindSpot})
+	f.announce(awssim.MetadataEvent{Kind: awssim.MetadataKindSpot})
 	deadline := f.clock.Now().Add(2 * time.Minute)
 	f.pass(30 * time.Second)
 	tried := f.requests.Load()
 	if tried < 5 || tried > 30 {
 		t.Errorf("%d attempts in half a minute, want some but not many", tried)
 	}
-	if err := Probe(f.beats); err == nil {
-		t.Error("the probe says that all is well")
+	if err := Probe(f.heartbeatFile); err == nil {
+		t.Error("the probe succeeds")
 	}
 	cluster.Get(t).StartAPIServer(t)
 	f.pass(maxRetry)
@@ -293,14 +293,14 @@ func TestAPIServerAway(t *testing.T) {
 	if f.requests.Load() != n {
 		t.Errorf("%d more requests once it was stored", f.requests.Load()-n)
 	}
-	complaints := 0
+	lines := 0
 	for _, line := range f.log {
 		if strings.Contains(line, "could not be stored") {
-			complaints++
+			lines++
 		}
 	}
-	if complaints != 1 {
-		t.Errorf("%d complaints in the log, want one:\n%s", complaints, strings.Join(f.log, "\n"))
+	if lines != 1 {
+		t.Errorf("%d lines about it in the log, want one:\n%s", lines, strings.Join(f.log, "\n"))
 	}
 }
 
@@ -316,7 +316,7 @@ func TestRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f.say(awssim.MetadataEvent{Kind: awssim.MetadataKindSpot})
+	f.announce(awssim.MetadataEvent{Kind: awssim.MetadataKindSpot})
 	f.pass(time.Minute)
 	if n := f.requests.Load(); n < 10 || n > 20 {
 		t.Errorf("%d attempts in a minute, want one every %s", n, maxRetry)

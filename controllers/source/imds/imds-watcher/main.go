@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// The watcher of node-termination-operator, which runs on every node: it hears
-// from the instance metadata service that the node's instance is about to go
-// away, and stores that as a NodeTermination.
+// The watcher of node-termination-operator, which runs on every node: it learns from the
+// instance metadata service that the node's instance is about to be terminated, and stores
+// that as a NodeTermination.
 //
-// "imds-watcher probe" is for the kubelet: its exit code is 0 while all is well.
+// "imds-watcher probe" is for the kubelet: its exit code is 0 while the watcher works.
 package main
 
 import (
@@ -78,7 +78,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	}
 	_, _ = fmt.Fprintln(stderr, "imds-watcher:", err)
 	if !probe {
-		leaveMessage(o.terminationMessage, err)
+		writeTerminationMessage(o.terminationMessage, err)
 	}
 	return err
 }
@@ -92,7 +92,7 @@ func parseFlags(args []string, stdout io.Writer) (options, error) {
 	flags.StringVar(&o.source, "source", "", "`name` of the policy's source, for the log")
 	flags.DurationVar(&o.pollInterval, "poll-interval", 2*time.Second, "how often to ask the metadata service, from 1s to 60s")
 	flags.StringVar(&o.endpoint, "endpoint", "", "`URL` of the metadata service; that of the SDK's environment variables if empty")
-	flags.StringVar(&o.heartbeat, "heartbeat-file", "/run/imds-watcher/heartbeat", "`file` that the probe looks at, or empty for none")
+	flags.StringVar(&o.heartbeat, "heartbeat-file", "/run/imds-watcher/heartbeat", "`file` that the probe reads, or empty for none")
 	flags.IntVar(&o.metricsPort, "metrics-port", 0, "`port` at which metrics are served, without authentication, or 0 for none")
 	flags.StringVar(&o.terminationMessage, "termination-message-path", "/dev/termination-log", "existing `file` for the reason why it ends with an error")
 	o.log.BindFlags(flags)
@@ -115,7 +115,7 @@ func parseFlags(args []string, stdout io.Writer) (options, error) {
 }
 
 func watch(ctx context.Context, o options) error {
-	beSmall()
+	limitMemory()
 	nodeName := os.Getenv(nodeNameEnv)
 	if nodeName == "" {
 		return fmt.Errorf("%s is not set: give the container the node's name by the downward API (fieldRef: spec.nodeName)", nodeNameEnv)
@@ -130,7 +130,7 @@ func watch(ctx context.Context, o options) error {
 	}
 	bootID, err := os.ReadFile(bootIDFile)
 	if err != nil {
-		return fmt.Errorf("cannot tell the machine's boots apart: %w", err)
+		return fmt.Errorf("cannot read the boot ID: %w", err)
 	}
 	watcher, err := imds.New(imds.Options{
 		NodeName:     nodeName,
@@ -149,7 +149,7 @@ func watch(ctx context.Context, o options) error {
 	return watcher.Run(ctx)
 }
 
-// metricsAddress is empty for no metrics.
+// metricsAddress returns the address of the metrics, empty for none.
 func (o *options) metricsAddress() string {
 	if o.metricsPort == 0 {
 		return ""
@@ -157,9 +157,9 @@ func (o *options) metricsAddress() string {
 	return ":" + strconv.Itoa(o.metricsPort)
 }
 
-// beSmall trades a little of the time that is spent at the start for memory:
+// limitMemory trades a little of the time that is spent at the start for memory:
 // there is next to nothing on the heap. The environment's GOMAXPROCS and GOGC win.
-func beSmall() {
+func limitMemory() {
 	if os.Getenv("GOMAXPROCS") == "" {
 		runtime.GOMAXPROCS(1)
 	}
@@ -168,7 +168,7 @@ func beSmall() {
 	}
 }
 
-// clusterConfig is that of KUBECONFIG where it is set, else that of the pod.
+// clusterConfig returns the configuration of KUBECONFIG where it is set, else the pod's.
 func clusterConfig() (*rest.Config, error) {
 	if file := os.Getenv(clientcmd.RecommendedConfigPathEnvVar); file != "" {
 		return clientcmd.BuildConfigFromFlags("", file)
@@ -176,9 +176,9 @@ func clusterConfig() (*rest.Config, error) {
 	return rest.InClusterConfig()
 }
 
-// leaveMessage tells the kubelet, and through the pod's status the policy, why
-// the watcher ends. Outside of a container there is no such file, and none is made.
-func leaveMessage(path string, reason error) {
+// writeTerminationMessage leaves the reason why the watcher ends for the kubelet, and through
+// the pod's status for the policy. Outside of a container there is no such file, and none is made.
+func writeTerminationMessage(path string, reason error) {
 	file, err := os.OpenFile(path, os.O_WRONLY|os.O_TRUNC, 0) //nolint:gosec // its own flag names it
 	if err != nil {
 		return

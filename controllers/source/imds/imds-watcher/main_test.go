@@ -21,7 +21,7 @@ users: [{name: u, user: {token: t}}]
 current-context: c
 `
 
-// environment is all that a watcher needs, and the file for its last words.
+// environment sets all that a watcher needs, and returns the file for its termination message.
 func environment(t *testing.T) (message string) {
 	t.Helper()
 	dir := t.TempDir()
@@ -37,7 +37,7 @@ func environment(t *testing.T) (message string) {
 	return message
 }
 
-// TestMistakes: a watcher that cannot begin says why, to the kubelet as well.
+// TestMistakes: a watcher that cannot start says why, to the kubelet as well.
 func TestMistakes(t *testing.T) {
 	for name, c := range map[string]struct {
 		args string
@@ -75,7 +75,7 @@ func TestMistakes(t *testing.T) {
 	}
 }
 
-// TestStopped: a watcher that is told to go while it begins has nothing to complain of.
+// TestStopped: a watcher that is stopped while it starts ends without an error.
 func TestStopped(t *testing.T) {
 	message := environment(t)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -92,7 +92,7 @@ func TestStopped(t *testing.T) {
 // TestNoTerminationMessage: outside of a container no file is made.
 func TestNoTerminationMessage(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "termination-log")
-	leaveMessage(file, os.ErrInvalid)
+	writeTerminationMessage(file, os.ErrInvalid)
 	if _, err := os.Stat(file); err == nil {
 		t.Error("a file was made")
 	}
@@ -103,7 +103,7 @@ func TestProbe(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "heartbeat")
 	t.Setenv(nodeNameEnv, "")
 	if err := run(t.Context(), []string{"probe", "--heartbeat-file", file}, io.Discard, io.Discard); err == nil {
-		t.Error("there is no watcher, and all is well")
+		t.Error("the probe succeeds without a watcher")
 	}
 }
 

@@ -14,21 +14,22 @@ import (
 	"github.com/nodetermination/operator/api/v1alpha1"
 )
 
-// maxCause cuts what others say, in bytes.
+// maxCause is the length to which others' error messages are cut, in bytes.
 const maxCause = 300
 
-// problem is what is wrong with the metadata service and what to do about it.
-// The same cause always reads the same, so that it is said once.
-type problem string
+// explainedError is what is wrong with the metadata service and what to do about it.
+// The same cause always has the same text, so that it is logged once.
+type explainedError string
 
-func (p problem) Error() string { return string(p) }
+// Error implements error.
+func (e explainedError) Error() string { return string(e) }
 
-// errMetadataDisabled is the problem of instances that are not to have the metadata service.
+// errMetadataDisabled is the error on instances whose metadata service is disabled.
 // https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instancedata-data-retrieval.html
-const errMetadataDisabled problem = "The instance metadata service is disabled (403 Forbidden): set HttpEndpoint to enabled in the instance's metadata options and in its launch template."
+const errMetadataDisabled explainedError = "The instance metadata service is disabled (403 Forbidden): set HttpEndpoint to enabled in the instance's metadata options and in its launch template."
 
-// problemOf is the problem of a read that has failed with err after its last exchange.
-func problemOf(last exchange, err error) problem {
+// explain returns the error of a read that has failed with err after its last exchange.
+func explain(last exchange, err error) explainedError {
 	answer := fmt.Sprintf("%d %s", last.status, http.StatusText(last.status))
 	switch {
 	case last.status == http.StatusForbidden:
@@ -36,22 +37,22 @@ func problemOf(last exchange, err error) problem {
 	case last.status == http.StatusUnauthorized:
 		return "The instance metadata service does not take the token that it has given (401 Unauthorized)."
 	case last.status == http.StatusOK:
-		return problem(fmt.Sprintf("An answer of the instance metadata service cannot be read: %s.", cause(err)))
+		return explainedError(fmt.Sprintf("An answer of the instance metadata service cannot be read: %s.", cause(err)))
 	case last.status != 0 && last.token:
-		return problem(fmt.Sprintf("The instance metadata service gives no tokens (%s): it has to be version 2.", answer))
+		return explainedError(fmt.Sprintf("The instance metadata service gives no tokens (%s): it has to be version 2.", answer))
 	case last.status != 0:
-		return problem(fmt.Sprintf("The instance metadata service answers %s.", answer))
+		return explainedError(fmt.Sprintf("The instance metadata service answers %s.", answer))
 	}
 	failure, ok := errors.AsType[*net.OpError](last.err)
 	switch {
 	case ok && failure.Op == "dial":
-		return problem(fmt.Sprintf("No connection to the instance metadata service (%s): let the watcher's pods use the host's network, and look for firewall rules and network policies against it.", cause(last.err)))
+		return explainedError(fmt.Sprintf("No connection to the instance metadata service (%s): let the watcher's pods use the host's network, and look for firewall rules and network policies against it.", cause(last.err)))
 	case timedOut(last.err) && last.token:
 		return "The instance metadata service does not answer requests for a token, as with a hop limit of 1: let the watcher's pods use the host's network, or set HttpPutResponseHopLimit to 2 in the instance's metadata options and in its launch template."
 	case timedOut(last.err):
 		return "The instance metadata service does not answer in time."
 	}
-	return problem(fmt.Sprintf("The instance metadata service cannot be read: %s.", cause(err)))
+	return explainedError(fmt.Sprintf("The instance metadata service cannot be read: %s.", cause(err)))
 }
 
 func timedOut(err error) bool {
@@ -59,7 +60,7 @@ func timedOut(err error) bool {
 	return ok && timeout.Timeout() || errors.Is(err, context.DeadlineExceeded)
 }
 
-// cause is what went wrong without what differs from one attempt to the next,
+// cause returns what went wrong without what differs from one attempt to the next,
 // such as port numbers.
 func cause(err error) string {
 	if failure, ok := errors.AsType[*net.OpError](err); ok && failure.Addr != nil {

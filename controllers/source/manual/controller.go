@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package manual hears the annotation nodetermination.dev/drain, by which people
-// ask for the drain of a Node:
+// Package manual watches the annotation nodetermination.dev/drain, by which people
+// request the drain of a Node:
 //
 //	kubectl annotate node ip-10-0-3-7.ec2.internal nodetermination.dev/drain="kernel update"
 //	kubectl annotate node ip-10-0-3-7.ec2.internal nodetermination.dev/drain-
 //
 // Its value, which may be empty, is the event's description and follows it.
-// Taking the annotation away calls the drain off, and nothing else does: neither
-// a reboot nor a drain that has ended. The annotation is the record of what
-// people want, so a NodeTermination that is deleted while it is there is made anew.
-// A node that no policy selects gets a NodeTermination as well, which says so.
+// Removing the annotation cancels the drain, and nothing else does: neither a reboot
+// nor a drain that has ended. The annotation is the record of what people want, so a
+// NodeTermination that is deleted while the annotation is there is created again.
+// A node that no policy selects gets a NodeTermination as well, whose status says so.
 //
 // +kubebuilder:rbac:groups="",resources=nodes,verbs=get;list;watch
 // +kubebuilder:rbac:groups=nodetermination.dev,resources=nodeterminations,verbs=get;list;watch
@@ -45,9 +45,9 @@ import (
 )
 
 const (
-	// workers bounds the nodes that are looked at side by side.
+	// workers bounds the nodes that are reconciled in parallel.
 	workers = 8
-	// reconcileTimeout bounds one look with all its calls.
+	// reconcileTimeout bounds one reconcile with all its calls.
 	reconcileTimeout = 30 * time.Second
 )
 
@@ -83,22 +83,22 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 // node, such as its heartbeats, changes all the time.
 var nodeChanges = predicate.TypedFuncs[*corev1.Node]{
 	UpdateFunc: func(e crevent.TypedUpdateEvent[*corev1.Node]) bool {
-		before, asked := e.ObjectOld.Annotations[v1alpha1.AnnotationDrain]
-		after, asks := e.ObjectNew.Annotations[v1alpha1.AnnotationDrain]
-		return asked != asks || before != after ||
+		before, hadAnnotation := e.ObjectOld.Annotations[v1alpha1.AnnotationDrain]
+		after, hasAnnotation := e.ObjectNew.Annotations[v1alpha1.AnnotationDrain]
+		return hadAnnotation != hasAnnotation || before != after ||
 			e.ObjectOld.UID != e.ObjectNew.UID || e.ObjectOld.Spec.ProviderID != e.ObjectNew.Spec.ProviderID
 	},
 	DeleteFunc: func(crevent.TypedDeleteEvent[*corev1.Node]) bool { return false },
 }
 
+// nodeOf returns the request for the node of a NodeTermination.
 func nodeOf(_ context.Context, nt *v1alpha1.NodeTermination) []reconcile.Request {
 	return []reconcile.Request{{NamespacedName: types.NamespacedName{Name: nt.Spec.NodeName}}}
 }
 
-// Reconcile looks at the annotation of one node. What the cache says is enough to
-// know that there is nothing to do. Before anything is written, the API server
-// has the word: the cache may not know yet that the annotation was taken away, or
-// what was stored for it.
+// Reconcile stores the annotation of one node. The cache is enough to know that there
+// is nothing to do. Before anything is written, the API server is asked: the cache may
+// not know yet that the annotation was removed, or what was stored for it.
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	node := &corev1.Node{}
 	if err := r.Cache.Get(ctx, req.NamespacedName, node); err != nil {
@@ -107,7 +107,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	log := logf.FromContext(ctx)
 	instanceID, ours := ec2node.InstanceID(node)
 	if !ours {
-		explain(log, node, "its providerID names no EC2 instance, or EKS Auto Mode runs it")
+		logIgnored(log, node, "its providerID names no EC2 instance, or EKS Auto Mode runs it")
 		return ctrl.Result{}, nil
 	}
 	newest, err := ec2node.ByInstance(ctx, r.Cache, instanceID)
@@ -115,17 +115,17 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	case err != nil:
 		return ctrl.Result{}, err
 	case newest == nil || newest.UID != node.UID:
-		explain(log, node, "its instance has registered anew under another name")
+		logIgnored(log, node, "its instance has registered again under another name")
 		return ctrl.Result{}, nil
 	}
-	if events, err := r.look(ctx, r.Cache, instanceID, node); err != nil || len(events) == 0 {
+	if events, err := r.missingEvents(ctx, r.Cache, instanceID, node); err != nil || len(events) == 0 {
 		return ctrl.Result{}, err
 	}
 	live := &corev1.Node{}
 	if err := r.Live.Get(ctx, req.NamespacedName, live); err != nil || live.UID != node.UID {
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
-	events, err := r.look(ctx, r.Live, instanceID, live)
+	events, err := r.missingEvents(ctx, r.Live, instanceID, live)
 	if err != nil {
 		return ctrl.Result{}, err
 	}
@@ -148,8 +148,8 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	return ctrl.Result{}, nil
 }
 
-// look finds what is missing in the NodeTermination of a node's instance.
-func (r *Reconciler) look(ctx context.Context, reader client.Reader, instanceID string, node *corev1.Node) ([]v1alpha1.Event, error) {
+// missingEvents returns the events that the NodeTermination of a node's instance lacks.
+func (r *Reconciler) missingEvents(ctx context.Context, reader client.Reader, instanceID string, node *corev1.Node) ([]v1alpha1.Event, error) {
 	nt := &v1alpha1.NodeTermination{}
 	switch err := reader.Get(ctx, client.ObjectKey{Name: instanceID}, nt); {
 	case apierrors.IsNotFound(err):
@@ -160,9 +160,9 @@ func (r *Reconciler) look(ctx context.Context, reader client.Reader, instanceID 
 	return missing(node, nt, r.Clock.Now()), nil
 }
 
-// explain says why the annotation of a node does nothing.
-func explain(log logr.Logger, node *corev1.Node, why string) {
-	if _, asked := node.Annotations[v1alpha1.AnnotationDrain]; asked {
+// logIgnored logs why the annotation of a node has no effect.
+func logIgnored(log logr.Logger, node *corev1.Node, why string) {
+	if _, annotated := node.Annotations[v1alpha1.AnnotationDrain]; annotated {
 		log.Info("node is not drained for its annotation: "+why,
 			"node", node.Name, "annotation", v1alpha1.AnnotationDrain, "providerID", node.Spec.ProviderID)
 	}

@@ -39,8 +39,8 @@ func newClient(t *testing.T, objects ...client.Object) client.Client {
 		WithObjects(objects...).Build()
 }
 
-// look has the reconciler look at node a once and returns what was logged.
-func look(t *testing.T, cache, live client.Client) []string {
+// reconcileOnce reconciles node a and returns what was logged.
+func reconcileOnce(t *testing.T, cache, live client.Client) []string {
 	t.Helper()
 	var lines []string
 	log := funcr.New(func(_, args string) { lines = append(lines, args) }, funcr.Options{})
@@ -52,7 +52,7 @@ func look(t *testing.T, cache, live client.Client) []string {
 	return lines
 }
 
-// stored are the events of the instance's NodeTermination, "-" before those called off.
+// stored returns the events of the instance's NodeTermination, "-" before those cancelled.
 func stored(t *testing.T, c client.Client) []string {
 	t.Helper()
 	nt := &v1alpha1.NodeTermination{}
@@ -69,10 +69,10 @@ func stored(t *testing.T, c client.Client) []string {
 	return events
 }
 
-// The cache may lag behind: what was taken away, or stored already, is looked up before anything is written.
-func TestTheAPIServerHasTheWord(t *testing.T) {
-	anew := node("update")
-	anew.UID = before
+// The cache may lag behind: whether the annotation was removed, or is stored already, is looked up before anything is written.
+func TestAPIServerIsAskedBeforeWriting(t *testing.T) {
+	again := node("update")
+	again.UID = before
 	for name, test := range map[string]struct {
 		cache, live []client.Object
 		want        []string
@@ -80,15 +80,15 @@ func TestTheAPIServerHasTheWord(t *testing.T) {
 		"both know":              {cache: []client.Object{node("update")}, live: []client.Object{node("update")}, want: []string{idOf(uid, 1)}},
 		"taken away since":       {cache: []client.Object{node("update")}, live: []client.Object{node()}},
 		"node gone since":        {cache: []client.Object{node("update")}},
-		"node registered anew":   {cache: []client.Object{anew}, live: []client.Object{node("update")}},
-		"stored since":           {cache: []client.Object{node("update")}, live: []client.Object{node("update"), termination(wish(uid, 1, "update"))}, want: []string{idOf(uid, 1)}},
-		"deleted since":          {cache: []client.Object{node(), termination(wish(uid, 1, ""))}, live: []client.Object{node()}},
-		"called off":             {cache: []client.Object{node(), termination(wish(uid, 1, ""))}, live: []client.Object{node(), termination(wish(uid, 1, ""))}, want: []string{"-" + idOf(uid, 1)}},
+		"node registered again":  {cache: []client.Object{again}, live: []client.Object{node("update")}},
+		"stored since":           {cache: []client.Object{node("update")}, live: []client.Object{node("update"), termination(request(uid, 1, "update"))}, want: []string{idOf(uid, 1)}},
+		"deleted since":          {cache: []client.Object{node(), termination(request(uid, 1, ""))}, live: []client.Object{node()}},
+		"cancelled":              {cache: []client.Object{node(), termination(request(uid, 1, ""))}, live: []client.Object{node(), termination(request(uid, 1, ""))}, want: []string{"-" + idOf(uid, 1)}},
 		"not known to the cache": {live: []client.Object{node("update")}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			live := newClient(t, test.live...)
-			look(t, newClient(t, test.cache...), live)
+			reconcileOnce(t, newClient(t, test.cache...), live)
 			if got := stored(t, live); !slices.Equal(got, test.want) {
 				t.Errorf("stored %q, want %q", got, test.want)
 			}
@@ -96,28 +96,28 @@ func TestTheAPIServerHasTheWord(t *testing.T) {
 	}
 }
 
-// A node that cannot be drained is one line in the log, and only if somebody asked.
+// A node that cannot be drained is one line in the log, and only if it has the annotation.
 func TestNoInstanceOfOurs(t *testing.T) {
-	autoMode, fargate, old, unasked := node("update"), node("update"), node("update"), node()
+	autoMode, fargate, old, unannotated := node("update"), node("update"), node("update"), node()
 	autoMode.Labels = map[string]string{ec2node.ComputeTypeLabel: "auto"}
 	fargate.Spec.ProviderID = "aws:///us-east-1a/8d3c1a9a5b-fargate-ip-10-0-3-7.ec2.internal"
-	unasked.Spec.ProviderID = "kind://docker/kind/a"
-	anew := node()
-	anew.Name, anew.UID, anew.CreationTimestamp = "b", before, metav1.NewTime(t0.Add(time.Minute))
+	unannotated.Spec.ProviderID = "kind://docker/kind/a"
+	again := node()
+	again.Name, again.UID, again.CreationTimestamp = "b", before, metav1.NewTime(t0.Add(time.Minute))
 	for name, test := range map[string]struct {
 		nodes []client.Object
 		want  string
 	}{
-		"Auto Mode":         {[]client.Object{autoMode}, "names no EC2 instance"},
-		"Fargate":           {[]client.Object{fargate}, "names no EC2 instance"},
-		"left behind":       {[]client.Object{old, anew}, "registered anew under another name"},
-		"and nobody asked":  {[]client.Object{unasked}, ""},
-		"a node like ours":  {[]client.Object{node("update")}, "event stored"},
-		"and nothing to do": {[]client.Object{node()}, ""},
+		"Auto Mode":     {[]client.Object{autoMode}, "names no EC2 instance"},
+		"Fargate":       {[]client.Object{fargate}, "names no EC2 instance"},
+		"left behind":   {[]client.Object{old, again}, "registered again under another name"},
+		"no annotation": {[]client.Object{unannotated}, ""},
+		"EC2 node":      {[]client.Object{node("update")}, "event stored"},
+		"nothing to do": {[]client.Object{node()}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := newClient(t, test.nodes...)
-			lines := look(t, c, c)
+			lines := reconcileOnce(t, c, c)
 			if test.want == "" && len(lines) > 0 || test.want != "" && (len(lines) != 1 || !strings.Contains(lines[0], test.want)) {
 				t.Errorf("logged %q, want %q", lines, test.want)
 			}
@@ -138,9 +138,9 @@ func TestNodeChanges(t *testing.T) {
 		"heartbeat":        {node("x"), heartbeat, false},
 		"cordon":           {node("x"), cordoned, false},
 		"annotated":        {node(), node(""), true},
-		"taken away":       {node(""), node(), true},
+		"removed":          {node(""), node(), true},
 		"another reason":   {node("x"), node("y"), true},
-		"registered anew":  {node("x"), registered, true},
+		"registered again": {node("x"), registered, true},
 		"instance known":   {known, node("x"), true},
 		"nothing happened": {node("x"), node("x"), false},
 	} {

@@ -19,15 +19,16 @@ import (
 // maxDescription is how many characters an event's description takes.
 const maxDescription = 1024
 
-// eventID is of the n-th time that a node was asked to go. Events that people
-// write into a NodeTermination by hand have other ids, and are left to them.
+// eventID matches the ID of the n-th request to drain a node. Events that people write
+// into a NodeTermination by hand have other IDs, and are not changed.
 var eventID = regexp.MustCompile(`^manual-([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})-([1-9][0-9]{0,8})$`)
 
+// idOf returns the ID of the n-th request to drain a node.
 func idOf(node types.UID, n int) string {
 	return fmt.Sprintf("manual-%s-%d", node, n)
 }
 
-// parseID takes apart what idOf has made; false for the id of any other event.
+// parseID returns what idOf has made an ID of; false for the ID of any other event.
 func parseID(id string) (node types.UID, n int, ok bool) {
 	match := eventID.FindStringSubmatch(id)
 	if match == nil {
@@ -37,16 +38,16 @@ func parseID(id string) (node types.UID, n int, ok bool) {
 	return types.UID(match[1]), n, err == nil
 }
 
-// missing are the events to store, so that the NodeTermination of a node's
-// instance, nil if there is none, says what the node's annotation does.
+// missing returns the events to store, so that the NodeTermination of a node's
+// instance, nil if there is none, agrees with the node's annotation.
 //
 // Of the node's own events the last one stands for the annotation, unless it was
-// called off: then the annotation was taken away since and is another wish. All
-// others are to be called off, those of a node that has registered anew as well.
+// cancelled: then the annotation was removed since and is another request. All others
+// are to be cancelled, also those of a node that has registered again.
 func missing(node *corev1.Node, nt *v1alpha1.NodeTermination, now time.Time) []v1alpha1.Event {
-	reason, asked := node.Annotations[v1alpha1.AnnotationDrain]
+	reason, annotated := node.Annotations[v1alpha1.AnnotationDrain]
 	var last int
-	var standing []v1alpha1.Event // not called off
+	var active []v1alpha1.Event // not cancelled
 	if nt != nil && nt.Spec.NodeName == node.Name {
 		for _, e := range nt.Spec.Events {
 			uid, n, ours := parseID(e.ID)
@@ -57,26 +58,26 @@ func missing(node *corev1.Node, nt *v1alpha1.NodeTermination, now time.Time) []v
 				last = max(last, n)
 			}
 			if !ptr.Deref(e.Cancelled, false) {
-				standing = append(standing, e)
+				active = append(active, e)
 			}
 		}
 	}
-	wish := v1alpha1.Event{
+	request := v1alpha1.Event{
 		ID: idOf(node.UID, last+1), Kind: v1alpha1.Manual, Source: v1alpha1.SourceManual,
 		Time: metav1.NewTime(now.UTC().Truncate(time.Second)), Description: cut(reason),
 	}
 	known := false
 	var events []v1alpha1.Event
-	for _, e := range standing {
-		if asked && e.ID == idOf(node.UID, last) {
-			known = e.Description == wish.Description
-			wish.ID, wish.Time = e.ID, e.Time
+	for _, e := range active {
+		if annotated && e.ID == idOf(node.UID, last) {
+			known = e.Description == request.Description
+			request.ID, request.Time = e.ID, e.Time
 			continue
 		}
 		events = append(events, v1alpha1.Event{ID: e.ID, Kind: e.Kind, Source: e.Source, Time: e.Time, Cancelled: ptr.To(true)})
 	}
-	if asked && !known {
-		events = append(events, wish)
+	if annotated && !known {
+		events = append(events, request)
 	}
 	return events
 }

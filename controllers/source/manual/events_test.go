@@ -24,7 +24,7 @@ const (
 
 var t0 = time.Date(2026, 11, 22, 5, 8, 0, 0, time.UTC)
 
-// node is a Node with the annotation, or without it if there is no value.
+// node returns a Node with the annotation, or without it if there is no value.
 func node(value ...string) *corev1.Node {
 	n := &corev1.Node{
 		ObjectMeta: metav1.ObjectMeta{Name: "a", UID: uid, CreationTimestamp: metav1.NewTime(t0)},
@@ -36,15 +36,15 @@ func node(value ...string) *corev1.Node {
 	return n
 }
 
-// wish is an event as it was stored in the first minute.
-func wish(node types.UID, n int, description string) v1alpha1.Event {
+// request returns an event as it was stored in the first minute.
+func request(node types.UID, n int, description string) v1alpha1.Event {
 	return v1alpha1.Event{
 		ID: idOf(node, n), Kind: v1alpha1.Manual, Source: v1alpha1.SourceManual, Time: metav1.NewTime(t0), Description: description,
 	}
 }
 
-// calledOff is what calls an event off, and the event after that.
-func calledOff(e v1alpha1.Event) v1alpha1.Event {
+// cancelled returns what cancels an event, which is also the event after that.
+func cancelled(e v1alpha1.Event) v1alpha1.Event {
 	e.Description, e.Cancelled = "", ptr.To(true)
 	return e
 }
@@ -64,7 +64,7 @@ func TestMissing(t *testing.T) {
 	now := t0.Add(time.Hour)
 	byHand := v1alpha1.Event{ID: "manual-1", Kind: v1alpha1.Manual, Source: v1alpha1.SourceManual, Time: metav1.NewTime(t0)}
 	spot := v1alpha1.Event{ID: "1e5527d7-bb36-4607-3370-4164db56a40e", Kind: v1alpha1.SpotInterruption, Source: v1alpha1.SourceSQS}
-	mispaired := termination(wish(uid, 1, "update"))
+	mispaired := termination(request(uid, 1, "update"))
 	mispaired.Spec.NodeName = "b"
 	long := strings.Repeat("é", 1025)
 	type events = []v1alpha1.Event
@@ -73,29 +73,29 @@ func TestMissing(t *testing.T) {
 		nt   *v1alpha1.NodeTermination
 		want events
 	}{
-		"nothing asked, nothing there":           {node: node()},
-		"nothing asked, other events":            {node: node(), nt: termination(spot, byHand)},
-		"asked":                                  {node: node("update"), want: events{at(wish(uid, 1, "update"), now)}},
-		"asked without a reason":                 {node: node(""), want: events{at(wish(uid, 1, ""), now)}},
-		"asked at too great length":              {node: node(long), want: events{at(wish(uid, 1, long[:2*1024]), now)}},
-		"asked, with other events":               {node: node("update"), nt: termination(spot, byHand), want: events{at(wish(uid, 1, "update"), now)}},
-		"asked and stored":                       {node: node("update"), nt: termination(spot, wish(uid, 1, "update"))},
-		"asked without a reason and stored":      {node: node(""), nt: termination(wish(uid, 1, ""))},
-		"asked at too great length and stored":   {node: node(long), nt: termination(wish(uid, 1, long[:2*1024]))},
-		"another reason":                         {node: node("other"), nt: termination(wish(uid, 1, "update")), want: events{wish(uid, 1, "other")}},
-		"no reason any more":                     {node: node(""), nt: termination(wish(uid, 1, "update")), want: events{wish(uid, 1, "")}},
-		"taken away":                             {node: node(), nt: termination(spot, wish(uid, 1, "update")), want: events{calledOff(wish(uid, 1, ""))}},
-		"taken away and called off":              {node: node(), nt: termination(calledOff(wish(uid, 1, "")))},
-		"asked again":                            {node: node("again"), nt: termination(calledOff(wish(uid, 1, ""))), want: events{at(wish(uid, 2, "again"), now)}},
-		"asked again and stored":                 {node: node("again"), nt: termination(calledOff(wish(uid, 1, "")), wish(uid, 2, "again"))},
-		"asked again, and the first was pruned":  {node: node("again"), nt: termination(wish(uid, 2, "again"))},
-		"asked anew, and others were pruned":     {node: node("anew"), nt: termination(calledOff(wish(uid, 10, "")), calledOff(wish(uid, 9, ""))), want: events{at(wish(uid, 11, "anew"), now)}},
-		"taken away twice at once":               {node: node(), nt: termination(wish(uid, 1, ""), wish(uid, 2, "")), want: events{calledOff(wish(uid, 1, "")), calledOff(wish(uid, 2, ""))}},
-		"registered anew":                        {node: node(), nt: termination(wish(before, 3, "update")), want: events{calledOff(wish(before, 3, ""))}},
-		"registered anew, with the annotation":   {node: node("update"), nt: termination(wish(before, 3, "update")), want: events{calledOff(wish(before, 3, "")), at(wish(uid, 1, "update"), now)}},
-		"another node's NodeTermination":         {node: node("update"), nt: mispaired, want: events{at(wish(uid, 1, "update"), now)}},
-		"another node's, and nothing is asked":   {node: node(), nt: mispaired},
-		"asked for between two that were stored": {node: node("x"), nt: termination(wish(uid, 1, "x"), wish(uid, 2, "x")), want: events{calledOff(wish(uid, 1, ""))}},
+		"no annotation, no events":                    {node: node()},
+		"no annotation, other events":                 {node: node(), nt: termination(spot, byHand)},
+		"annotated":                                   {node: node("update"), want: events{at(request(uid, 1, "update"), now)}},
+		"annotated without a reason":                  {node: node(""), want: events{at(request(uid, 1, ""), now)}},
+		"annotated at too great length":               {node: node(long), want: events{at(request(uid, 1, long[:2*1024]), now)}},
+		"annotated, with other events":                {node: node("update"), nt: termination(spot, byHand), want: events{at(request(uid, 1, "update"), now)}},
+		"annotated and stored":                        {node: node("update"), nt: termination(spot, request(uid, 1, "update"))},
+		"annotated without a reason and stored":       {node: node(""), nt: termination(request(uid, 1, ""))},
+		"annotated at too great length and stored":    {node: node(long), nt: termination(request(uid, 1, long[:2*1024]))},
+		"another reason":                              {node: node("other"), nt: termination(request(uid, 1, "update")), want: events{request(uid, 1, "other")}},
+		"no reason any more":                          {node: node(""), nt: termination(request(uid, 1, "update")), want: events{request(uid, 1, "")}},
+		"removed":                                     {node: node(), nt: termination(spot, request(uid, 1, "update")), want: events{cancelled(request(uid, 1, ""))}},
+		"removed and cancelled":                       {node: node(), nt: termination(cancelled(request(uid, 1, "")))},
+		"annotated again":                             {node: node("again"), nt: termination(cancelled(request(uid, 1, ""))), want: events{at(request(uid, 2, "again"), now)}},
+		"annotated again and stored":                  {node: node("again"), nt: termination(cancelled(request(uid, 1, "")), request(uid, 2, "again"))},
+		"annotated again, and the first was pruned":   {node: node("again"), nt: termination(request(uid, 2, "again"))},
+		"annotated once more, and others were pruned": {node: node("once more"), nt: termination(cancelled(request(uid, 10, "")), cancelled(request(uid, 9, ""))), want: events{at(request(uid, 11, "once more"), now)}},
+		"removed twice at once":                       {node: node(), nt: termination(request(uid, 1, ""), request(uid, 2, "")), want: events{cancelled(request(uid, 1, "")), cancelled(request(uid, 2, ""))}},
+		"registered again":                            {node: node(), nt: termination(request(before, 3, "update")), want: events{cancelled(request(before, 3, ""))}},
+		"registered again, with the annotation":       {node: node("update"), nt: termination(request(before, 3, "update")), want: events{cancelled(request(before, 3, "")), at(request(uid, 1, "update"), now)}},
+		"another node's NodeTermination":              {node: node("update"), nt: mispaired, want: events{at(request(uid, 1, "update"), now)}},
+		"another node's, and no annotation":           {node: node(), nt: mispaired},
+		"annotated between two that were stored":      {node: node("x"), nt: termination(request(uid, 1, "x"), request(uid, 2, "x")), want: events{cancelled(request(uid, 1, ""))}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if diff := cmp.Diff(test.want, missing(test.node, test.nt, now)); diff != "" {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package store writes the facts that the manager's sources have heard into NodeTerminations. Storing the
+// Package store writes the facts that the manager's sources have received into NodeTerminations. Storing the
 // same fact again changes nothing, and no source drops what another has stored.
 //
 // +kubebuilder:rbac:groups="",resources=nodes,verbs=list;watch
@@ -36,13 +36,13 @@ type Store struct {
 	Live client.Reader
 	// Client writes NodeTerminations.
 	Client client.Writer
-	// Log gets a line for each NodeTermination that is deleted as it names a wrong node.
+	// Log gets a line for each NodeTermination that is deleted because it names a wrong node.
 	Log logr.Logger
 }
 
 // Put stores a fact about the instance that the named node runs on. The caller has set the event's source.
-// False without an error: the fact only ends others, and there are none. The error says what keeps the fact
-// out; to try again does no harm.
+// False without an error: the fact only ends others, and there are none. The error says why the fact cannot
+// be stored; to try again does no harm.
 func (s *Store) Put(ctx context.Context, fact event.Fact, nodeName string) (stored bool, err error) {
 	if ptr.Deref(fact.Event.Cancelled, false) || event.Resolves(fact.Event) {
 		return s.end(ctx, fact, nodeName)
@@ -51,7 +51,7 @@ func (s *Store) Put(ctx context.Context, fact event.Fact, nodeName string) (stor
 	return err == nil, err
 }
 
-// add stores a fact, in a NodeTermination that is made if need be.
+// add stores a fact, in a NodeTermination that is created if need be.
 func (s *Store) add(ctx context.Context, fact event.Fact, nodeName string) error {
 	owner := v1alpha1.EventFieldManager(fact.Event.ID)
 	err := s.apply(ctx, fact, nodeName, owner)
@@ -73,8 +73,8 @@ func (s *Store) add(ctx context.Context, fact event.Fact, nodeName string) error
 	return err
 }
 
-// end stores a fact that calls off or resolves others, if there is a
-// NodeTermination for it: none is made for its sake.
+// end stores a fact that cancels or resolves others, if there is a NodeTermination for
+// it: none is created for its sake.
 func (s *Store) end(ctx context.Context, fact event.Fact, nodeName string) (stored bool, err error) {
 	existing, err := s.get(ctx, fact.InstanceID)
 	switch {
@@ -90,10 +90,10 @@ func (s *Store) end(ctx context.Context, fact event.Fact, nodeName string) (stor
 		owner = v1alpha1.CancellerFieldManager(fact.Event.ID)
 		for _, e := range existing.Spec.Events {
 			if e.ID == fact.Event.ID && ptr.Deref(e.Cancelled, false) {
-				// Said again with less, it would take the notBefore by which others are closed.
+				// Applied again with less, it would remove the notBefore by which others are closed.
 				return true, nil
 			}
-			if e.ID == fact.Event.ID { // own no more of the event than has to be said
+			if e.ID == fact.Event.ID { // own no more of the event than is needed
 				fact.Event = v1alpha1.Event{ID: e.ID, Kind: e.Kind, Source: e.Source, Time: e.Time, Cancelled: new(true)}
 			}
 		}
@@ -122,7 +122,7 @@ func (s *Store) apply(ctx context.Context, fact event.Fact, nodeName, owner stri
 	return s.Client.Apply(ctx, termination, client.FieldOwner(owner), client.ForceOwnership)
 }
 
-// get is the NodeTermination of an instance, nil if there is none.
+// get returns the NodeTermination of an instance, nil if there is none.
 func (s *Store) get(ctx context.Context, instanceID string) (*v1alpha1.NodeTermination, error) {
 	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
 	defer cancel()
@@ -135,23 +135,23 @@ func (s *Store) get(ctx context.Context, instanceID string) (*v1alpha1.NodeTermi
 }
 
 // deleteMismatched deletes a NodeTermination that pairs an instance with a node
-// that does not run on it: while it is there, true facts cannot be stored.
+// that does not run on it: while it exists, true facts cannot be stored.
 func (s *Store) deleteMismatched(ctx context.Context, termination *v1alpha1.NodeTermination, nodeName string) error {
 	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
 	defer cancel()
 	err := s.Client.Delete(ctx, termination, client.Preconditions{UID: &termination.UID})
 	if client.IgnoreNotFound(err) != nil {
-		return fmt.Errorf("deleting NodeTermination %s, which names node %s instead of %s: %w",
+		return fmt.Errorf("cannot delete NodeTermination %s, which names node %s instead of %s: %w",
 			termination.Name, termination.Spec.NodeName, nodeName, err)
 	}
-	s.Log.Info("NodeTermination deleted, as it named a wrong node",
+	s.Log.Info("NodeTermination deleted because it named a wrong node",
 		"instance", termination.Name, "node", nodeName, "wrongNode", termination.Spec.NodeName)
 	return nil
 }
 
-// eventOf is what is set of an event. What is not set is left out, as an owner
-// of an empty field would hinder others. It is a copy, as Apply writes the
-// server's answer into what it is given.
+// eventOf returns the fields of an event that are set. Others are left out, as an owner
+// of an empty field would hinder others. It returns a copy, as Apply writes the server's
+// answer into its argument.
 func eventOf(original v1alpha1.Event) *ac.EventApplyConfiguration {
 	e := original.DeepCopy()
 	return &ac.EventApplyConfiguration{

@@ -42,7 +42,7 @@ func TestMain(m *testing.M) {
 	os.Exit(cluster.Main(m))
 }
 
-// live is a client for the control plane, whose NodeTerminations are deleted at the end of the test.
+// live returns a client for the control plane, whose NodeTerminations are deleted at the end of the test.
 func live(t *testing.T) client.Client {
 	t.Helper()
 	c, err := client.New(cluster.Get(t).Config(), client.Options{Scheme: scheme})
@@ -59,7 +59,7 @@ func live(t *testing.T) client.Client {
 
 func newStore(c client.Client) *Store { return &Store{Live: c, Client: c, Log: logr.Discard()} }
 
-// fact is a spot interruption with every field that a queue can fill.
+// fact returns a spot interruption with every field that a queue can fill.
 func fact(id string) event.Fact {
 	at := func(d time.Duration) *metav1.Time { return &metav1.Time{Time: epoch.Add(d)} }
 	return event.Fact{InstanceID: instance, Event: v1alpha1.Event{
@@ -141,7 +141,7 @@ func TestStoreManyFacts(t *testing.T) {
 	}
 }
 
-// What was called off stays so, and is otherwise left as its source said.
+// What was cancelled stays cancelled, and is otherwise left as its source wrote it.
 func TestStoreCancelled(t *testing.T) {
 	c := live(t)
 	s := newStore(c)
@@ -150,7 +150,7 @@ func TestStoreCancelled(t *testing.T) {
 	}
 	mustStore(t, s, fact("a"), "node")
 	mustStore(t, s, cancelled("a"), "node")
-	mustStore(t, s, fact("a"), "node") // heard once more
+	mustStore(t, s, fact("a"), "node") // received once more
 	want := fact("a").Event
 	want.Cancelled = new(true)
 	if diff := cmp.Diff([]v1alpha1.Event{want}, get(t, c, instance).Spec.Events); diff != "" {
@@ -162,8 +162,8 @@ func TestStoreCancelled(t *testing.T) {
 		t.Error("the same was written again")
 	}
 
-	mustStore(t, s, cancelled("b"), "node") // overtook what it calls off
-	mustStore(t, s, cancelled("b"), "node") // heard again
+	mustStore(t, s, cancelled("b"), "node") // overtook what it cancels
+	mustStore(t, s, cancelled("b"), "node") // received again
 	for _, e := range get(t, c, instance).Spec.Events {
 		if e.NotBefore == nil {
 			t.Errorf("event %s lost its notBefore", e.ID)
@@ -177,7 +177,7 @@ func TestStoreCancelled(t *testing.T) {
 	}
 }
 
-// What ends others makes no NodeTermination, even if the one it saw is deleted just then.
+// What ends others creates no NodeTermination, even if the one it saw is deleted just then.
 func TestEndCreatesNothing(t *testing.T) {
 	c := live(t)
 	s := newStore(c)
@@ -203,7 +203,7 @@ func TestEndCreatesNothing(t *testing.T) {
 	}
 }
 
-// A NodeTermination that pairs the instance with a wrong node does not keep the truth out.
+// A NodeTermination that pairs the instance with a wrong node does not keep true facts from being stored.
 func TestStoreReplacesWrongPair(t *testing.T) {
 	c := live(t)
 	s := newStore(c)

@@ -173,13 +173,13 @@ type terminationCollector struct {
 
 var (
 	statesDesc = prometheus.NewDesc("node_termination_terminations",
-		"NodeTerminations that there are, by state. Those that have ended are kept for a while. Only the leader tells.", []string{"state"}, nil)
+		"NodeTerminations that there are, by state. Those that have ended are kept for a while. Only the leader reports it.", []string{"state"}, nil)
 	overdueDesc = prometheus.NewDesc("node_termination_drains_overdue",
-		"NodeTerminations that have not ended although their deadline has passed and pods are still there. Only the leader tells.", nil, nil)
+		"NodeTerminations that have not ended although their deadline has passed and pods are still there. Only the leader reports it.", nil, nil)
 	blockedDesc = prometheus.NewDesc("node_termination_blocked_pods",
-		"Pods that have to go and that cannot be evicted now, because of a disruption budget or an annotation. Only the leader tells.", nil, nil)
+		"Pods that have to go and that cannot be evicted now, because of a disruption budget or an annotation. Only the leader reports it.", nil, nil)
 	failingDesc = prometheus.NewDesc("node_termination_lifecycle_hooks_failing",
-		"Lifecycle hooks that wait, and whose last call to Auto Scaling failed, or that could not be found. Only the leader tells.", nil, nil)
+		"Lifecycle hooks that wait, and whose last call to Auto Scaling failed, or that could not be found. Only the leader reports it.", nil, nil)
 )
 
 // Describe implements prometheus.Collector.

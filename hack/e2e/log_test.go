@@ -33,7 +33,7 @@ func TestLogOfADrain(t *testing.T) {
 	nt := f.until(node, v1alpha1.StateCompleted)
 	f.remove(nt)
 	f.untilNode(node, schedulable)
-	m.untilSays(t, "Undid what was done to the node")
+	m.untilSays(t, "Reverted what was done to the node")
 
 	var got []string
 	for _, said := range m.said(instanceOf(node)) {
@@ -50,7 +50,7 @@ func TestLogOfADrain(t *testing.T) {
 		}
 	}
 	want := []string{
-		"event stored", "NodeTermination is " + v1alpha1.StateDraining, "NodeTermination is " + v1alpha1.StateCompleted, "Undid what was done to the node",
+		"event stored", "NodeTermination is " + v1alpha1.StateDraining, "NodeTermination is " + v1alpha1.StateCompleted, "Reverted what was done to the node",
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("the log says %q, want %q", got, want)

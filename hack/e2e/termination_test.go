@@ -179,7 +179,7 @@ func testDryRun(t *testing.T) {
 	eventually(t, func() error {
 		nt := f.until(node, v1alpha1.StateDryRun)
 		ready := meta.FindStatusCondition(nt.Status.Conditions, v1alpha1.ConditionReady)
-		for _, words := range []string{"would cordon the node", "set the taint", "load balancers", "tell 2 pods to go", "complete hook drain of group " + f.queueName} {
+		for _, words := range []string{"would cordon the node", "set the taint", "load balancers", "evict 2 pods", "complete hook drain of group " + f.queueName} {
 			if !strings.Contains(ready.Message, words) {
 				return fmt.Errorf("it says %q, without %q", ready.Message, words)
 			}

@@ -15,7 +15,7 @@ import (
 	"github.com/nodetermination/operator/hack/operator"
 )
 
-// managerUser is whom the API server takes managers for.
+// managerUser is the user name of managers at the API server.
 const managerUser = "system:serviceaccount:" + operator.Namespace + ":" + operator.ServiceAccount
 
 // auditLog is the API server's record of the requests that it was sent.
@@ -38,7 +38,7 @@ type record struct {
 	Received time.Time `json:"requestReceivedTimestamp"`
 }
 
-// kind is what was asked for, such as "create pods/eviction".
+// kind returns what was requested, such as "create pods/eviction".
 func (r *record) kind() string {
 	kind := r.Verb + " " + r.Object.Resource
 	if r.Object.Subresource != "" {
@@ -47,8 +47,8 @@ func (r *record) kind() string {
 	return kind
 }
 
-// count is how many requests of each kind managers have made between two moments that have passed,
-// none of them before those of the last count.
+// count returns how many requests of each kind managers have made between two moments that have
+// passed, none of them before those of the last count.
 func (a *auditLog) count(from, to time.Time) (map[string]int, error) {
 	file, err := os.Open(a.path)
 	if err != nil {
@@ -82,7 +82,7 @@ func (a *auditLog) count(from, to time.Time) (map[string]int, error) {
 	}
 }
 
-// sum is the number of requests of all kinds but those excepted.
+// sum returns the number of requests of all kinds but those excepted.
 func sum(kinds map[string]int, except func(kind string) bool) int {
 	n := 0
 	for kind, count := range kinds {

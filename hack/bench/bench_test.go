@@ -38,15 +38,15 @@ func TestBench(t *testing.T) {
 	d := &r.Drain[0]
 	for what, l := range map[string]latency{
 		"delivery": *r.Delivery,
-		"cordoned": d.Operator.Cordoned, "told": d.Operator.ToldToGo, "gone": d.Operator.Gone,
-		"floor's cordons": d.Before.Cordoned, "floor's evictions": d.After.ToldToGo,
+		"cordoned": d.Operator.Cordoned, "evicted": d.Operator.Evicted, "gone": d.Operator.Gone,
+		"floor's cordons": d.Before.Cordoned, "floor's evictions": d.After.Evicted,
 	} {
 		if l.P50 <= 0 || l.P95 < l.P50 || l.Max < l.P95 || l.Max > 60 {
 			t.Errorf("%s took %s", what, l)
 		}
 	}
-	if d.Operator.Cordoned.Max > d.Operator.ToldToGo.Max || d.Operator.ToldToGo.Max > d.Operator.Gone.Max {
-		t.Errorf("seen in a wrong order: %+v", d.Operator.departure)
+	if d.Operator.Cordoned.Max > d.Operator.Evicted.Max || d.Operator.Evicted.Max > d.Operator.Gone.Max {
+		t.Errorf("seen in a wrong order: %+v", d.Operator.drainTimes)
 	}
 	if n := d.Operator.Requests["create pods/eviction"]; n < 6 || d.Operator.PerPod < float64(n)/6 {
 		t.Errorf("%d evictions of 6 pods were counted, of %v requests per pod", n, d.Operator.PerPod)

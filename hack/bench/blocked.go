@@ -21,7 +21,7 @@ const (
 	blockedTimeout = 2 * time.Hour
 )
 
-// blockedRun is what so many drains use a minute of which a budget lets no pod go.
+// blockedRun is what so many drains use a minute of which a budget allows no eviction.
 type blockedRun struct {
 	Nodes       int `json:"nodes"`
 	PodsPerNode int `json:"podsPerNode"`

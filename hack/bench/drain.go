@@ -21,17 +21,17 @@ type drainRun struct {
 	After         floor         `json:"floorAfter"`
 }
 
-// departure is when an observer saw the nodes cordoned and the pods told to go and gone, from the
+// drainTimes is when an observer saw the nodes cordoned and the pods evicted and gone, from the
 // first message, or request of the floor, on.
-type departure struct {
+type drainTimes struct {
 	Cordoned latency `json:"cordoned"`
-	ToldToGo latency `json:"toldToGo"`
+	Evicted  latency `json:"evicted"`
 	Gone     latency `json:"gone"`
 }
 
 // operatorDrain is what the operator did, and used until every NodeTermination was Completed.
 type operatorDrain struct {
-	departure
+	drainTimes
 	Completed float64        `json:"completedSeconds"`
 	Requests  map[string]int `json:"requests"` // by kind, leases and all
 	PerPod    float64        `json:"requestsPerPod"`
@@ -107,17 +107,17 @@ func (l *lab) prepare(ctx context.Context, of fleetOptions) (*fleet, error) {
 	return f, nil
 }
 
-// departed waits until all of the fleet's pods are gone and says when what happened.
-func (f *fleet) departed(ctx context.Context, start time.Time) (departure, error) {
-	var d departure
+// untilDrained waits until all of the fleet's pods are gone and returns when what happened.
+func (f *fleet) untilDrained(ctx context.Context, start time.Time) (drainTimes, error) {
+	var d drainTimes
 	err := f.until(ctx, func(s *seen) error {
 		err := errors.Join(
 			atLeast(len(f.nodes), len(s.cordoned), "nodes are cordoned"),
-			atLeast(len(f.pods), len(s.toldToGo), "pods were told to go"),
+			atLeast(len(f.pods), len(s.evicted), "pods are evicted"),
 			atLeast(len(f.pods), len(s.gone), "pods are gone"),
 		)
 		if err == nil {
-			d = departure{since(start, s.cordoned), since(start, s.toldToGo), since(start, s.gone)}
+			d = drainTimes{since(start, s.cordoned), since(start, s.evicted), since(start, s.gone)}
 		}
 		return err
 	})
@@ -157,7 +157,7 @@ func drainBy(ctx context.Context, m *manager, f *fleet) (result operatorDrain, e
 	if err := p.interrupt(f); err != nil {
 		return result, err
 	}
-	if result.departure, err = f.departed(ctx, start); err != nil {
+	if result.drainTimes, err = f.untilDrained(ctx, start); err != nil {
 		return result, err
 	}
 	if err := p.untilState(ctx, f, v1alpha1.StateCompleted); err != nil {
@@ -178,15 +178,15 @@ func drainBy(ctx context.Context, m *manager, f *fleet) (result operatorDrain, e
 	return result, p.remove(ctx, f)
 }
 
-// floorOf is the mean of the two measurements of the floor.
+// floorOf returns the mean of the two measurements of the floor.
 func (run *drainRun) floorOf(last func(*floor) float64) float64 {
 	return (last(&run.Before) + last(&run.After)) / 2
 }
 
-func lastCordon(f *floor) float64 { return f.Cordoned.Max }
-func lastTold(f *floor) float64   { return f.ToldToGo.Max }
+func lastCordon(f *floor) float64   { return f.Cordoned.Max }
+func lastEviction(f *floor) float64 { return f.Evicted.Max }
 
-// drainTables has a column for each number of nodes.
+// drainTables returns tables with a column for each number of nodes.
 func drainTables(r *results) []table {
 	if len(r.Drain) == 0 {
 		return nil
@@ -210,11 +210,11 @@ func drainTables(r *results) []table {
 		{"last cordon, times the floor", "", func(run *drainRun) string {
 			return fmt.Sprintf("%.2f", run.Operator.Cordoned.Max/run.floorOf(lastCordon))
 		}},
-		{"pods told to go", "", func(run *drainRun) string { return run.Operator.ToldToGo.String() }},
-		{"floor, before", "", func(run *drainRun) string { return run.Before.ToldToGo.String() }},
-		{"floor, after", "", func(run *drainRun) string { return run.After.ToldToGo.String() }},
-		{"last pod told, times the floor", "at most 1.15", func(run *drainRun) string {
-			return fmt.Sprintf("%.2f", run.Operator.ToldToGo.Max/run.floorOf(lastTold))
+		{"pods evicted", "", func(run *drainRun) string { return run.Operator.Evicted.String() }},
+		{"floor, before", "", func(run *drainRun) string { return run.Before.Evicted.String() }},
+		{"floor, after", "", func(run *drainRun) string { return run.After.Evicted.String() }},
+		{"last eviction, times the floor", "at most 1.15", func(run *drainRun) string {
+			return fmt.Sprintf("%.2f", run.Operator.Evicted.Max/run.floorOf(lastEviction))
 		}},
 		{"pods gone", "", func(run *drainRun) string { return run.Operator.Gone.String() }},
 		{"requests per evicted pod", "at most 1.20", func(run *drainRun) string { return fmt.Sprintf("%.2f", run.Operator.PerPod) }},
@@ -231,7 +231,7 @@ func drainTables(r *results) []table {
 	return []table{t, requestTable(r)}
 }
 
-// requestTable says what the operator's requests were.
+// requestTable counts the operator's requests by kind.
 func requestTable(r *results) table {
 	t := table{title: "The operator's requests while it drained", head: []string{"request"}}
 	total := map[string]int{}

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -75,17 +76,12 @@ func (f *fleet) settle(ctx context.Context) error {
 	return wait(ctx, min(time.Duration(len(f.pods))*settlePerPod, maxSettle))
 }
 
-// has is whether a node is one of the fleet.
+// has reports whether a node is one of the fleet.
 func (f *fleet) has(name string) bool {
-	for _, n := range f.nodes {
-		if n.name == name {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(f.nodes, func(n node) bool { return n.name == name })
 }
 
-// remove deletes the fleet. Pods that are left go with their namespace, for which nobody waits.
+// remove deletes the fleet. Pods that remain are deleted with their namespace, for which it does not wait.
 func (f *fleet) remove(ctx context.Context) error {
 	f.close()
 	all := metav1.ListOptions{LabelSelector: fleetLabel + "=" + f.name}
@@ -143,7 +139,7 @@ func (f *fleet) createPod(ctx context.Context, i int, nodeName string, change fu
 	return nil
 }
 
-// newPod is a pod with what makes pods as large as they are. Nobody controls it, so nobody replaces it.
+// newPod returns a pod with what makes pods as large as they usually are. It has no controller, so nothing replaces it.
 func newPod(name, nodeName string) *corev1.Pod {
 	probe := &corev1.Probe{ProbeHandler: corev1.ProbeHandler{
 		HTTPGet: &corev1.HTTPGetAction{Path: "/healthz", Port: intstr.FromString("http")},
@@ -178,7 +174,7 @@ func newPod(name, nodeName string) *corev1.Pod {
 // budgetLabel is on pods that a budget selects, with the budget's name.
 const budgetLabel = "budget"
 
-// inBudgets has every so many pods share a budget.
+// inBudgets returns a change of pods by which every so many of them share a budget.
 func inBudgets(perBudget int) func(int, *corev1.Pod) {
 	if perBudget == 0 {
 		return nil

@@ -24,7 +24,7 @@ const (
 
 // floor is what the API server can do: the same cordons and evictions straight from a client.
 type floor struct {
-	departure
+	drainTimes
 	// Requests it took for each pod evicted, without those for cordons.
 	PerPod float64 `json:"requestsPerPod"`
 }
@@ -45,7 +45,7 @@ func measureFloor(ctx context.Context, l *lab, of fleetOptions) (floor, error) {
 		return floor{}, err
 	}
 	result := floor{PerPod: round(float64(requests.Load())/float64(len(f.pods)), 2)}
-	if result.departure, err = f.departed(ctx, start); err != nil {
+	if result.drainTimes, err = f.untilDrained(ctx, start); err != nil {
 		return floor{}, err
 	}
 	return result, f.remove(ctx)
@@ -57,7 +57,7 @@ func (f *fleet) cordon(ctx context.Context, i int) error {
 	return err
 }
 
-// evict tells a pod to go, again and again where a budget is in the way for now.
+// evict evicts a pod, again and again while a budget refuses it.
 func (f *fleet) evict(ctx context.Context, i int, requests *atomic.Int64) error {
 	pod := &f.pods[i]
 	eviction := &policyv1.Eviction{

@@ -98,12 +98,12 @@ func (l *lab) close() error {
 	return errors.Join(err, os.RemoveAll(l.dir))
 }
 
-// progress tells whoever waits how far it is.
+// progress prints how far it is.
 func (l *lab) progress(format string, args ...any) {
 	fmt.Fprintf(os.Stderr, "%5.0fs  %s\n", time.Since(l.started).Seconds(), fmt.Sprintf(format, args...))
 }
 
-// name is a name that nothing in the cluster has yet.
+// name returns a name that nothing in the cluster has yet.
 func (l *lab) name() string { return fmt.Sprintf("bench-%d", l.names.Add(1)) }
 
 // each calls do for 0 to n-1, so many at a time, until one of them fails.
@@ -141,6 +141,7 @@ func await(ctx context.Context, interval time.Duration, check func() error) erro
 	}
 }
 
+// wait waits unless ctx ends.
 func wait(ctx context.Context, d time.Duration) error {
 	select {
 	case <-time.After(d):

@@ -40,7 +40,7 @@ func since[K comparable](start time.Time, seen map[K]time.Time) latency {
 	return latencyOf(durations)
 }
 
-// quantile is the shortest duration that the given share of all does not exceed.
+// quantile returns the shortest duration that the given share of all does not exceed.
 func quantile(sorted []time.Duration, share float64) float64 {
 	i := max(int(math.Ceil(share*float64(len(sorted))))-1, 0)
 	return round(sorted[i].Seconds(), 3)
@@ -51,7 +51,7 @@ func round(x float64, digits int) float64 {
 	return math.Round(x*scale) / scale
 }
 
-// String is p50, p95 and the maximum.
+// String returns p50, p95 and the maximum.
 func (l latency) String() string {
 	return fmt.Sprintf("%s / %s / %s", seconds(l.P50), seconds(l.P95), seconds(l.Max))
 }

@@ -67,7 +67,7 @@ func (s *succession) lose(ctx context.Context, i int, kill bool) error {
 	} else if err := leader.Stop(); err != nil {
 		return err
 	}
-	if err := s.untilUnheard(ctx); err != nil {
+	if err := s.untilNotReceiving(ctx); err != nil {
 		return err
 	}
 	node := s.fleet.nodes[i]
@@ -88,9 +88,9 @@ func (s *succession) lose(ctx context.Context, i int, kill bool) error {
 	})
 }
 
-// untilUnheard waits until the queue has noticed that nobody receives any more. What it would give to
-// somebody who is gone is hidden from the other replica for a while, as in AWS.
-func (s *succession) untilUnheard(ctx context.Context) error {
+// untilNotReceiving waits until the queue has noticed that nobody receives any more. A message that it
+// handed to a replica that is gone would be hidden from the other one for a while, as in AWS.
+func (s *succession) untilNotReceiving(ctx context.Context) error {
 	return await(ctx, pollInterval, func() error {
 		for _, call := range s.fleet.lab.aws.Calls("sqs", "ReceiveMessage") {
 			if !call.Done {

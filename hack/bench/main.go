@@ -69,6 +69,7 @@ type options struct {
 // counts is a flag of numbers with commas between them.
 type counts []int
 
+// String implements flag.Value.
 func (c *counts) String() string {
 	return strings.Trim(strings.ReplaceAll(fmt.Sprint(*c), " ", ","), "[]")
 }
@@ -79,7 +80,7 @@ func (c *counts) Set(value string) error {
 	for text := range strings.SplitSeq(value, ",") {
 		n, err := strconv.Atoi(text)
 		if err != nil || n < 1 {
-			return fmt.Errorf("%q is no number of nodes: write some like 10,50", text)
+			return fmt.Errorf("%q is not a number of nodes: write some like 10,50", text)
 		}
 		*c = append(*c, n)
 	}
@@ -150,7 +151,7 @@ func parse(args []string, out io.Writer) ([]bench, *options, error) {
 	flags.StringVar(&o.json, "json", "", "keep the results in this `file`; those of other benches that are in it stay")
 	flags.Var(&o.nodes, "nodes", "drain: so many `nodes` at once, one measurement for each number")
 	flags.IntVar(&o.pods, "pods", 0, "drain: pods on each node (default 30, and 20 from 500 nodes on)")
-	flags.IntVar(&o.perBudget, "pods-per-budget", 0, "drain: so many pods share a PodDisruptionBudget, which lets all of them go; 0 for no budgets")
+	flags.IntVar(&o.perBudget, "pods-per-budget", 0, "drain: so many pods share a PodDisruptionBudget, which allows all of them to be evicted at once; 0 for no budgets")
 	flags.StringVar(&o.metrics, "metrics", "", "scenario: write the manager's metrics, each second, to this `file`")
 	flags.IntVar(&o.messages, "messages", 100, "delivery: messages, one after the other")
 	flags.IntVar(&o.runs, "runs", 5, "leader: how often a leader is killed, and how often one is stopped")

@@ -22,7 +22,7 @@ import (
 	"github.com/nodetermination/operator/hack/operator"
 )
 
-// What client-go says of the lease.
+// What client-go logs about the lease.
 const (
 	standsBy = "Attempting to acquire leader lease"
 	leads    = "Successfully acquired lease"
@@ -32,18 +32,18 @@ const (
 type manager struct {
 	*operator.Process
 
-	mu   sync.Mutex
-	said map[string]bool // standsBy, leads
+	mu     sync.Mutex
+	logged map[string]bool // standsBy, leads
 }
 
 // startManager starts a manager, with arguments besides those that it is installed with, and waits until it
-// says that it stands by, or leads.
+// logs that it stands by, or leads.
 func (l *lab) startManager(ctx context.Context, until string, args ...string) (*manager, error) {
 	dir := filepath.Join(l.dir, l.name())
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return nil, err
 	}
-	m := &manager{said: map[string]bool{}}
+	m := &manager{logged: map[string]bool{}}
 	var err error
 	m.Process, err = operator.Start(ctx, operator.Options{
 		Binary: l.binary, Kubeconfig: l.cluster.Kubeconfig(), Dir: dir, Env: l.aws.Env(), Args: args, OnLine: m.note,
@@ -62,32 +62,33 @@ func (m *manager) note(line string) {
 	for _, text := range []string{standsBy, leads} {
 		if strings.Contains(line, text) {
 			m.mu.Lock()
-			m.said[text] = true
+			m.logged[text] = true
 			m.mu.Unlock()
 		}
 	}
 }
 
-// until waits for what client-go says of the lease.
+// until waits for what client-go logs about the lease.
 func (m *manager) until(ctx context.Context, text string) error {
 	return await(ctx, 10*time.Millisecond, func() error {
 		m.mu.Lock()
 		defer m.mu.Unlock()
-		if !m.said[text] {
-			return fmt.Errorf("the manager has not said %q:\n%s", text, m.LogTail(20))
+		if !m.logged[text] {
+			return fmt.Errorf("the manager has not logged %q:\n%s", text, m.LogTail(20))
 		}
 		return nil
 	})
 }
 
-// policy is a policy with a queue of its own that the manager hears.
+// policy is a policy with a queue of its own that the manager polls.
 type policy struct {
 	lab   *lab
 	queue string // its URL
 	*v1alpha1.NodeTerminationPolicy
 }
 
-// newPolicy has the nodes of a fleet governed, and waits until the manager knows them and hears the queue.
+// newPolicy creates a policy that governs the nodes of a fleet, and waits until the manager knows them
+// and the queue is up.
 func (l *lab) newPolicy(ctx context.Context, f *fleet, change func(*v1alpha1.NodeTerminationPolicySpec)) (*policy, error) {
 	queue, err := l.aws.CreateQueue(f.name, nil)
 	if err != nil {
@@ -124,7 +125,7 @@ func (p *policy) send(kind, instance string) error {
 	return err
 }
 
-// interrupt sends the notices that the fleet's spot instances are taken back.
+// interrupt sends the notices that the fleet's spot instances are interrupted.
 func (p *policy) interrupt(f *fleet) error {
 	for i := range f.nodes {
 		if err := p.send(awssim.SpotInterruption, f.nodes[i].instance); err != nil {

@@ -14,15 +14,17 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
+
+	ec2node "github.com/nodetermination/operator/controllers/node"
 )
 
-// pollInterval is how often what was seen is looked at. It is no part of any measured time.
+// pollInterval is how often what was seen is checked. It is no part of any measured time.
 const pollInterval = 20 * time.Millisecond
 
-// seen is when events arrived here that say so first, by the node's name or the pod's UID.
+// seen is when the first events arrived here that show it, by the node's name or the pod's UID.
 type seen struct {
-	nodesReady, cordoned      map[string]time.Time
-	podsReady, toldToGo, gone map[types.UID]time.Time
+	nodesReady, cordoned     map[string]time.Time
+	podsReady, evicted, gone map[types.UID]time.Time
 }
 
 // observer watches nodes and pods from a process that neither the operator nor the API server has a
@@ -41,7 +43,7 @@ func (l *lab) observe(ctx context.Context, fleet string) (*observer, error) {
 	ctx, stop := context.WithCancel(ctx)
 	o := &observer{stop: stop, seen: seen{
 		nodesReady: map[string]time.Time{}, cordoned: map[string]time.Time{},
-		podsReady: map[types.UID]time.Time{}, toldToGo: map[types.UID]time.Time{}, gone: map[types.UID]time.Time{},
+		podsReady: map[types.UID]time.Time{}, evicted: map[types.UID]time.Time{}, gone: map[types.UID]time.Time{},
 	}}
 	ofFleet := metav1.ListOptions{LabelSelector: fleetLabel + "=" + fleet}
 	nodes, err := l.core.Nodes().List(ctx, ofFleet)
@@ -110,11 +112,11 @@ func (o *observer) note(now time.Time, change watch.Event) {
 			first(o.seen.cordoned, object.Name, now)
 		}
 	case *corev1.Pod:
-		if podReady(object) {
+		if ec2node.PodReady(object) {
 			first(o.seen.podsReady, object.UID, now)
 		}
 		if object.DeletionTimestamp != nil {
-			first(o.seen.toldToGo, object.UID, now)
+			first(o.seen.evicted, object.UID, now)
 		}
 		if change.Type == watch.Deleted {
 			first(o.seen.gone, object.UID, now)
@@ -128,7 +130,7 @@ func first[K comparable](times map[K]time.Time, key K, now time.Time) {
 	}
 }
 
-// nodeReady is whether pods can be put on a node.
+// nodeReady reports whether pods can be scheduled to a node.
 func nodeReady(node *corev1.Node) bool {
 	for _, taint := range node.Spec.Taints {
 		if taint.Key == corev1.TaintNodeNotReady {
@@ -137,15 +139,6 @@ func nodeReady(node *corev1.Node) bool {
 	}
 	for _, condition := range node.Status.Conditions {
 		if condition.Type == corev1.NodeReady {
-			return condition.Status == corev1.ConditionTrue
-		}
-	}
-	return false
-}
-
-func podReady(pod *corev1.Pod) bool {
-	for _, condition := range pod.Status.Conditions {
-		if condition.Type == corev1.PodReady {
 			return condition.Status == corev1.ConditionTrue
 		}
 	}
@@ -166,7 +159,7 @@ func (o *observer) until(ctx context.Context, enough func(*seen) error) error {
 	return errors.Join(err, broken)
 }
 
-// atLeast is the error that there are less than wanted.
+// atLeast returns an error if there are fewer than wanted.
 func atLeast(want, have int, what string) error {
 	if have < want {
 		return fmt.Errorf("%d of %d %s", have, want, what)

@@ -57,7 +57,7 @@ func insert(page, text []byte) ([]byte, error) {
 	return slices.Concat(before, []byte(beginMark), text, []byte(endMark), after), nil
 }
 
-// measuredPart is the results as Markdown.
+// measuredPart returns the results as Markdown.
 func measuredPart(r *results) []byte {
 	var page bytes.Buffer
 	m := r.Machine
@@ -76,7 +76,7 @@ func measuredPart(r *results) []byte {
 		}
 		fmt.Fprint(&page, "\n\n")
 		if b.name == "drain" {
-			fmt.Fprintf(&page, "![Share of nodes cordoned and of pods told to go over time](%s)\n\n", filepath.Base(plotPath))
+			fmt.Fprintf(&page, "![Share of nodes cordoned and of pods evicted over time](%s)\n\n", filepath.Base(plotPath))
 		}
 		for _, t := range b.tables(r) {
 			t.markdown(&page)

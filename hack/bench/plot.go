@@ -25,11 +25,11 @@ type line struct {
 var lines = []line{
 	{"nodes cordoned: operator", "#d95f02", "", func(run *drainRun) []float64 { return run.Operator.Cordoned.Curve }},
 	{"floor", "#d95f02", "3 3", func(run *drainRun) []float64 { return run.Before.Cordoned.Curve }},
-	{"pods told to go: operator", "#1f5fa8", "", func(run *drainRun) []float64 { return run.Operator.ToldToGo.Curve }},
-	{"floor", "#1f5fa8", "3 3", func(run *drainRun) []float64 { return run.Before.ToldToGo.Curve }},
+	{"pods evicted: operator", "#1f5fa8", "", func(run *drainRun) []float64 { return run.Operator.Evicted.Curve }},
+	{"floor", "#1f5fa8", "3 3", func(run *drainRun) []float64 { return run.Before.Evicted.Curve }},
 }
 
-// plot draws, as SVG, the share of nodes cordoned and of pods told to go over time.
+// plot draws the share of nodes cordoned and of pods evicted over time, as SVG.
 func plot(runs []drainRun) []byte {
 	rows := (len(runs) + 1) / 2
 	width, height := 2*panelWidth, rows*panelHeight+legendHeight
@@ -80,7 +80,7 @@ func drawPanel(out *bytes.Buffer, run *drainRun) {
 	}
 }
 
-// tick is a round number of seconds that goes into the longest four to ten times.
+// tick returns a round number of seconds that goes into the longest four to ten times.
 func tick(longest float64) float64 {
 	power := math.Pow(10, math.Floor(math.Log10(max(longest, 0.01))))
 	switch {

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// threadsCPU is what the threads that a process has now have used, to the nanosecond: the process's
+// threadsCPU returns what the threads that a process has now have used, to the nanosecond: the process's
 // own count goes in steps of 10 ms, which is a third of what a watcher may use in a minute.
 // https://docs.kernel.org/scheduler/sched-stats.html#proc-pid-schedstat
 func threadsCPU(pid int) (time.Duration, error) {
@@ -33,7 +33,7 @@ func threadsCPU(pid int) (time.Duration, error) {
 	return sum, nil
 }
 
-// resident is the memory that a process has, in bytes.
+// resident returns the memory that a process has, in bytes.
 func resident(pid int) (int64, error) {
 	content, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// comeToRest is how long a manager has, after what it was last told to do, to come to rest.
+// comeToRest is how long a manager has to come to rest after its last work.
 const comeToRest = 15 * time.Second
 
 // atRest is what a manager uses a minute while nothing happens.
@@ -20,7 +20,7 @@ type atRest struct {
 	Polls    float64            `json:"queuePollsAMinute"`
 }
 
-// expected is whether a kind of request is what a manager at rest is for: its lease and its watches.
+// expected reports whether a kind of request is one of a manager at rest: for its lease, or a watch.
 func expected(kind string) bool {
 	return strings.HasPrefix(kind, "watch ") || strings.HasSuffix(kind, " leases")
 }
@@ -61,13 +61,13 @@ func (m *manager) rest(ctx context.Context, l *lab, length time.Duration) (used 
 	return used, nil
 }
 
-// restTable has no rows yet. others says what is wanted of the requests that are neither
+// restTable returns a table without rows. others is what is wanted of the requests that are neither
 // for the lease nor watches.
 func restTable(title, others string) table {
 	return table{title: title, head: []string{"", "memory", "CPU", "requests for the lease", "watches begun", "other requests" + others, "receives of the queue"}}
 }
 
-// with is the table with one more row.
+// with returns the table with one more row.
 func (t table) with(what string, used *atRest) table {
 	var lease, watches, others float64
 	for kind, n := range used.Requests {

@@ -100,7 +100,7 @@ func (r *results) note(name string) {
 	r.Measured[name] = occasion{Time: time.Now().UTC().Truncate(time.Second), Commit: commit()}
 }
 
-// commit is empty if git does not know it.
+// commit returns the commit that is measured, empty if git does not know it.
 func commit() string {
 	out, err := exec.CommandContext(context.Background(), "git", "describe", "--always", "--dirty", "--exclude=*").Output()
 	if err != nil {
@@ -125,12 +125,12 @@ func thisMachine() (machine, error) {
 	m.Memory = (m.Memory<<10 + 1<<29) >> 30 << 30
 	release, err := os.ReadFile("/proc/sys/kernel/osrelease")
 	if parts := strings.SplitN(string(release), ".", 3); len(parts) == 3 {
-		m.Linux = parts[0] + "." + parts[1] // the rest tells only who built it
+		m.Linux = parts[0] + "." + parts[1] // the rest is about who built it
 	}
 	return m, err
 }
 
-// field is the first value of a name in a file of /proc.
+// field returns the first value of a name in a file of /proc.
 func field(path, name string) (string, error) {
 	file, err := os.Open(filepath.Clean(path))
 	if err != nil {

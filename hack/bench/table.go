@@ -26,7 +26,7 @@ func (t *table) text(out io.Writer) error {
 	for _, row := range append([][]string{t.head}, t.rows...) {
 		_, _ = fmt.Fprintln(w, strings.Join(row, "\t"))
 	}
-	return w.Flush() // says if anything went wrong before
+	return w.Flush() // fails if anything went wrong before
 }
 
 // markdown writes it for a page.
@@ -42,7 +42,7 @@ func (t *table) markdown(out io.Writer) {
 	_, _ = fmt.Fprintln(out)
 }
 
-// mostFirst are the kinds of requests, the most frequent first.
+// mostFirst returns the kinds of requests, the most frequent first.
 func mostFirst(kinds map[string]int) []string {
 	return slices.SortedFunc(maps.Keys(kinds), func(a, b string) int {
 		return cmp.Or(cmp.Compare(kinds[b], kinds[a]), cmp.Compare(a, b))

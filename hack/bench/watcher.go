@@ -118,7 +118,7 @@ func runWatcher(ctx context.Context, dir, binary string, length, interval time.D
 	return used, nil
 }
 
-// cpuMinute is the CPU that a process uses a minute: the median of the windows of so long, since what
+// cpuMinute returns the CPU that a process uses a minute: the median of the windows of so long, since what
 // else the machine does, and the one that it may be a part of, makes some of them many times as long.
 func cpuMinute(ctx context.Context, pid int, length time.Duration) (time.Duration, error) {
 	windows := max(1, int(length/window))
@@ -142,7 +142,7 @@ func cpuMinute(ctx context.Context, pid int, length time.Duration) (time.Duratio
 	return used[len(used)/2], nil
 }
 
-// countingServer stands for an API server, which counts what it is asked. kubeconfig is for a client of it.
+// countingServer stands for an API server, which counts its requests. kubeconfig is for a client of it.
 func countingServer(dir string, requests *atomic.Int64) (kubeconfig string, stop func(), err error) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

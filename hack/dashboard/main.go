@@ -48,7 +48,7 @@ func run(args []string) error {
 func build() (dashboard.Dashboard, error) {
 	b := dashboard.NewDashboardBuilder("Node terminations").
 		Uid("node-termination-operator").
-		Description("What node-termination-operator hears, how much of the time is left when nodes are empty, and what stands in the way.").
+		Description("The events that node-termination-operator receives, how much time is left before the deadline when nodes are drained, and what delays drains.").
 		Tags([]string{"kubernetes", "node-termination-operator"}).
 		Refresh("30s").
 		Time("now-6h", "now").
@@ -118,7 +118,7 @@ func (p *panel) targets() []cog.Builder[variants.Dataquery] {
 	return targets
 }
 
-// thresholds turn a number red from where it is bad on, upwards or downwards.
+// thresholds turns a number red from where it is bad on, upwards or downwards.
 func (p *panel) thresholds() cog.Builder[dashboard.ThresholdsConfig] {
 	low, high := "green", "red"
 	if p.badBelow {

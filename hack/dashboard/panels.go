@@ -12,8 +12,8 @@ type row struct {
 type panel struct {
 	title, about, unit string
 	queries            []query
-	// number is whether it is one number rather than lines over time. From turns
-	// on it is red, or green if what is less is bad.
+	// number: it is one number rather than lines over time. From turns on it is red, or
+	// green if what is less is bad.
 	number   bool
 	turns    float64
 	badBelow bool
@@ -22,44 +22,44 @@ type panel struct {
 // query is what to ask Prometheus, and what the lines are called.
 type query struct{ expr, legend string }
 
-// Gauges are told by the leader alone. While the lead changes two replicas may be
-// heard, and the greater number is the safer one.
+// Only the leader reports gauges. While the leader changes two replicas may report them,
+// and the greater number is the safer one.
 var rows = []row{
 	{"At a glance", []panel{
 		{
-			title: "Leader", about: "Replicas that act. Anything but 1 for more than ten seconds: kubectl -n node-termination-system get pods",
+			title: "Leader", about: "Replicas that are the leader. If this is not 1 for more than ten seconds: kubectl -n node-termination-system get pods",
 			unit: "short", number: true, turns: 1, badBelow: true,
 			queries: []query{{`sum(node_termination_leader{job="$job"})`, ""}},
 		},
 		{
-			title: "Sources that are not heard", about: "kubectl describe ntp says why.",
+			title: "Sources that are down", about: "kubectl describe ntp shows why.",
 			unit: "short", number: true, turns: 1,
 			queries: []query{{`count(max by (policy, source) (node_termination_source_up{job="$job"}) == 0) or vector(0)`, ""}},
 		},
 		{
-			title: "Drains past their deadline", about: "Instances that AWS may have taken with pods on them. kubectl get nt",
+			title: "Drains past their deadline", about: "Instances that AWS may have terminated with pods on them: kubectl get nt",
 			unit: "short", number: true, turns: 1,
 			queries: []query{{`max(node_termination_drains_overdue{job="$job"})`, ""}},
 		},
 		{
-			title: "Blocked pods", about: "Pods that have to go and that a disruption budget or an annotation keeps. kubectl get nt names the nodes, kubectl describe nt the pods.",
+			title: "Blocked pods", about: "Pods to evict that a disruption budget or an annotation blocks. kubectl get nt names the nodes, kubectl describe nt the pods.",
 			unit: "short", number: true, turns: 1,
 			queries: []query{{`max(node_termination_blocked_pods{job="$job"})`, ""}},
 		},
 		{
-			title: "Pods cut short", about: "Pods that were told to go with less than they are entitled to, in the time that is shown.",
+			title: "Pods cut short", about: "Pods that were evicted or deleted with less than they are entitled to, in the time range shown.",
 			unit: "short", number: true, turns: 1,
 			queries: []query{{`sum(increase(node_termination_pods_cut_short_total{job="$job"}[$__range]))`, ""}},
 		},
 		{
-			title: "Hooks that fail", about: "Lifecycle hooks that wait, and whose last call to Auto Scaling failed. kubectl describe nt says why.",
+			title: "Failing hooks", about: "Lifecycle hooks that wait, and whose last call to Auto Scaling failed. kubectl describe nt shows why.",
 			unit: "short", number: true, turns: 1,
 			queries: []query{{`max(node_termination_lifecycle_hooks_failing{job="$job"})`, ""}},
 		},
 	}},
-	{"The time that is left", []panel{
+	{"Time left", []panel{
 		{
-			title: "Margin at drained", about: "Time left before the deadline when the last pod of a node had gone: what nineteen of twenty nodes had at least, and half of them. Below zero is after the deadline.",
+			title: "Margin at drained", about: "Time left before the deadline when the last pod of a node was gone: 95 % of nodes had at least p5, half of them at least p50. Below zero is after the deadline.",
 			unit: "s",
 			queries: []query{
 				{`histogram_quantile(0.05, sum by (le, kind) (increase(node_termination_margin_at_drained_seconds_bucket{job="$job"}[$__rate_interval])))`, "{{kind}} p5"},
@@ -67,7 +67,7 @@ var rows = []row{
 			},
 		},
 		{
-			title: "Time to cordon", about: "From the storing of a NodeTermination to the cordon of its node.",
+			title: "Time to cordon", about: "From when a NodeTermination was stored to the cordon of its node.",
 			unit: "s",
 			queries: []query{
 				{`histogram_quantile(0.5, sum by (le) (rate(node_termination_time_to_cordon_seconds_bucket{job="$job"}[$__rate_interval])))`, "p50"},
@@ -85,29 +85,29 @@ var rows = []row{
 	}},
 	{"Terminations", []panel{
 		{
-			title: "Events heard", about: "What was said of nodes, by kind and source.",
+			title: "Events received", about: "Events about nodes, by kind and source.",
 			unit:    "short",
 			queries: []query{{`sum by (kind, source) (increase(node_termination_events_total{job="$job"}[$__rate_interval])) > 0`, "{{kind}} {{source}}"}},
 		},
 		{
-			title: "NodeTerminations", about: "By state, as kubectl get nt shows it. Those that have ended are kept for a while.",
+			title: "NodeTerminations", about: "By state, as kubectl get nt shows it. Finished ones are kept for a while.",
 			unit:    "short",
 			queries: []query{{`max by (state) (node_termination_terminations{job="$job"}) > 0`, "{{state}}"}},
 		},
 		{
-			title: "Ended", about: "How they ended. Failed: pods were left.",
+			title: "Finished", about: "By final state. Failed: pods remained.",
 			unit:    "short",
 			queries: []query{{`sum by (state) (increase(node_termination_ended_total{job="$job"}[$__rate_interval])) > 0`, "{{state}}"}},
 		},
 	}},
 	{"Pods", []panel{
 		{
-			title: "Requests to evict", about: "By result. Many that are blocked are one pod asked for again and again.",
+			title: "Requests to evict", about: "By result. Many that are blocked can be retries for one pod.",
 			unit:    "reqps",
 			queries: []query{{`sum by (result) (rate(node_termination_evictions_total{job="$job"}[$__rate_interval])) > 0`, "{{result}}"}},
 		},
 		{
-			title: "Blocked now", about: "Pods that a disruption budget or an annotation keeps.",
+			title: "Blocked now", about: "Pods that a disruption budget or an annotation blocks.",
 			unit:    "short",
 			queries: []query{{`max(node_termination_blocked_pods{job="$job"})`, "pods"}},
 		},
@@ -119,7 +119,7 @@ var rows = []row{
 	}},
 	{"Queues", []panel{
 		{
-			title: "Queue lag", about: "From the sending of a message to the storing of all that it says.",
+			title: "Queue lag", about: "From when a message was sent to when all its events were stored.",
 			unit: "s",
 			queries: []query{
 				{`histogram_quantile(0.5, sum by (le) (rate(node_termination_queue_lag_seconds_bucket{job="$job"}[$__rate_interval])))`, "p50"},
@@ -127,17 +127,17 @@ var rows = []row{
 			},
 		},
 		{
-			title: "Messages", about: "What became of them.",
+			title: "Messages", about: "By outcome.",
 			unit:    "short",
 			queries: []query{{`sum by (outcome) (increase(node_termination_queue_messages_total{job="$job"}[$__rate_interval])) > 0`, "{{outcome}}"}},
 		},
 		{
-			title: "Sources", about: "1: heard. 0: kubectl describe ntp says why not.",
+			title: "Sources", about: "1: up. 0: down, kubectl describe ntp shows why.",
 			unit:    "short",
 			queries: []query{{`max by (policy, source) (node_termination_source_up{job="$job"})`, "{{policy}} {{source}}"}},
 		},
 	}},
-	{"Who is told", []panel{
+	{"Lifecycle hooks and webhooks", []panel{
 		{
 			title: "Lifecycle hooks", about: "Calls to Auto Scaling by call and result.",
 			unit:    "short",

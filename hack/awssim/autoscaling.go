@@ -131,7 +131,7 @@ func (s *Server) BeginLifecycleAction(groupName, hookName, instanceID string) (L
 	return s.asg.begin(hook, instanceID), nil
 }
 
-// LifecycleActions are all lifecycle actions, open or ended, in the order they began.
+// LifecycleActions returns all lifecycle actions, open or ended, in the order they began.
 func (s *Server) LifecycleActions() []LifecycleAction {
 	s.asg.mu.Lock()
 	defer s.asg.mu.Unlock()
@@ -245,6 +245,7 @@ func (s *autoScaling) active(req *request) (*LifecycleAction, error) {
 	return nil, validationError("No active Lifecycle Action found with instance ID %s", instance)
 }
 
+// completeLifecycleAction implements CompleteLifecycleAction.
 // https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_CompleteLifecycleAction.html
 func (s *autoScaling) completeLifecycleAction(req *request) (any, error) {
 	result := req.form.Get("LifecycleActionResult")
@@ -263,6 +264,7 @@ func (s *autoScaling) completeLifecycleAction(req *request) (any, error) {
 	return struct{}{}, nil
 }
 
+// recordLifecycleActionHeartbeat implements RecordLifecycleActionHeartbeat.
 // https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_RecordLifecycleActionHeartbeat.html
 func (s *autoScaling) recordLifecycleActionHeartbeat(req *request) (any, error) {
 	s.mu.Lock()
@@ -324,7 +326,7 @@ type groupInstance struct {
 	Protected        bool `xml:"ProtectedFromScaleIn"`
 }
 
-// instances are those of the group with the name, by ID.
+// instances returns those of the group with the name, by ID.
 func (s *autoScaling) instances(name string) []groupInstance {
 	g := s.groups[name]
 	found := make([]groupInstance, 0, len(g.instances))

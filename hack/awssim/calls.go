@@ -31,7 +31,7 @@ type Call struct {
 	Error string `json:"error,omitempty"`
 }
 
-// Calls are the calls received so far, oldest first, of one service and action; empty means any.
+// Calls returns the calls received so far, oldest first, of one service and action; empty means any.
 // The log holds at least the latest 20,000.
 func (s *Server) Calls(service, action string) []Call {
 	s.calls.mu.Lock()

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// controlPath is where a process other than the simulator's own steers it. AWS's clients never use
+// controlPath is where a process other than the simulator's own controls it. AWS's clients never use
 // such a path. Bodies and answers are JSON, mistakes are answered with 400 and plain text.
 //
 //	GET    calls?service=&action=      -> [Call]
@@ -71,7 +71,7 @@ func (s *Server) deleteFaults(w http.ResponseWriter, r *http.Request) {
 	reply(w, struct{}{}, err)
 }
 
-// post is a handler that decodes its body and encodes what f returns.
+// post returns a handler that decodes its body and encodes what f returns.
 func post[T any](f func(*http.Request, T) (any, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		var in T

@@ -26,7 +26,7 @@ const (
 	Raw                     = "raw"                  // Body as it is
 )
 
-// Kinds are all kinds of Notice, sorted.
+// Kinds returns all kinds of Notice, sorted.
 func Kinds() []string { return slices.Sorted(maps.Keys(documents)) }
 
 var documents = map[string]func(Notice) any{
@@ -153,7 +153,7 @@ func (n Notice) withDefaults() Notice {
 	return n
 }
 
-// Message is the notice as the body of an SQS message.
+// Message returns the notice as the body of an SQS message.
 func (n Notice) Message() (string, error) {
 	n = n.withDefaults()
 	n.Token = cmp.Or(n.Token, newUUID())
@@ -219,28 +219,31 @@ func (n Notice) event(source, detailType string, resources any, detail map[strin
 	}
 }
 
-// instanceEvent is an event of EC2 about the one instance.
+// instanceEvent returns an event of EC2 about the one instance.
 func (n Notice) instanceEvent(detailType string, detail map[string]any) event {
 	detail["instance-id"] = n.InstanceIDs[0]
 	return n.event("aws.ec2", detailType, []string{n.arn("ec2", "instance/"+n.InstanceIDs[0])}, detail)
 }
 
+// spotInterruption returns the interruption warning of a spot instance.
 // https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/spot-instance-termination-notices.html
 func (n Notice) spotInterruption() any {
 	return n.instanceEvent("EC2 Spot Instance Interruption Warning", map[string]any{"instance-action": n.Action})
 }
 
+// rebalanceRecommendation returns the rebalance recommendation for a spot instance.
 // https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/rebalance-recommendations.html
 func (n Notice) rebalanceRecommendation() any {
 	return n.instanceEvent("EC2 Instance Rebalance Recommendation", map[string]any{})
 }
 
+// stateChange returns the notification of an instance's new state.
 // https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/monitoring-instance-state-changes.html
 func (n Notice) stateChange() any {
 	return n.instanceEvent("EC2 Instance State-change Notification", map[string]any{"state": n.State})
 }
 
-// capacityReservation has its resources as one string, as documented. Its detail-type is spelled
+// capacityReservation returns an event with its resources as one string, as documented. Its detail-type is spelled
 // in two ways, in two versions of the page.
 // https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/monitor-interruptible-cr.html
 func (n Notice) capacityReservation() any {
@@ -257,6 +260,7 @@ func (n Notice) capacityReservation() any {
 	return e
 }
 
+// health returns the AWS Health event of a scheduled maintenance.
 // https://docs.aws.amazon.com/health/latest/ug/aws-health-events-eventbridge-schema.html
 func (n Notice) health() any {
 	updated := n.Time.Format(http.TimeFormat)
@@ -298,7 +302,7 @@ func (n Notice) transition() string {
 	return terminating
 }
 
-// action is what both deliveries of a lifecycle action say.
+// action returns what both deliveries of a lifecycle action have.
 func (n Notice) action() map[string]any {
 	action := map[string]any{
 		"LifecycleActionToken": n.Token,
@@ -315,6 +319,7 @@ func (n Notice) action() map[string]any {
 	return action
 }
 
+// lifecycle returns the lifecycle action as EventBridge delivers it.
 // https://docs.aws.amazon.com/autoscaling/ec2/userguide/ec2-auto-scaling-event-reference.html
 // https://docs.aws.amazon.com/autoscaling/ec2/userguide/warm-pools-eventbridge-events.html
 func (n Notice) lifecycle() any {
@@ -325,7 +330,7 @@ func (n Notice) lifecycle() any {
 	return n.event("aws.autoscaling", detailType, []string{n.groupARN()}, n.action())
 }
 
-// direct is what Auto Scaling's own messages have besides.
+// direct adds what Auto Scaling's own messages have besides.
 func (n Notice) direct(fields map[string]any) any {
 	fields["Service"] = "AWS Auto Scaling"
 	fields["Time"] = n.Time.Format("2006-01-02T15:04:05.000Z")
@@ -334,9 +339,11 @@ func (n Notice) direct(fields map[string]any) any {
 	return fields
 }
 
+// lifecycleDirect returns the lifecycle action as Auto Scaling sends it itself.
 // https://docs.aws.amazon.com/autoscaling/ec2/userguide/prepare-for-lifecycle-notifications.html
 func (n Notice) lifecycleDirect() any { return n.direct(n.action()) }
 
+// testNotification returns the test that Auto Scaling sends when a hook is created.
 // https://docs.aws.amazon.com/autoscaling/ec2/userguide/prepare-for-lifecycle-notifications.html
 func (n Notice) testNotification() any {
 	return n.direct(map[string]any{
@@ -346,7 +353,7 @@ func (n Notice) testNotification() any {
 	})
 }
 
-// notification is the body of a message that came through an SNS topic.
+// notification returns the body of a message that came through an SNS topic.
 // https://docs.aws.amazon.com/sns/latest/dg/http-notification-json.html
 func (n Notice) notification(message string) any {
 	topic := n.arn("sns", "node-termination")

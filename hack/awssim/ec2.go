@@ -118,7 +118,7 @@ func (r *request) filters() []filter {
 	return found
 }
 
-// matches tells whether one of the values, if any, fits one of the patterns with * and ?.
+// matches reports whether one of the values, if any, fits one of the patterns with * and ?.
 func (f filter) matches(values ...string) bool {
 	for _, pattern := range f.patterns {
 		quoted := regexp.QuoteMeta(pattern)
@@ -130,7 +130,7 @@ func (f filter) matches(values ...string) bool {
 	return false
 }
 
-// matches tells whether the instance fits the filter; known, whether there is such a filter.
+// matches reports whether the instance fits the filter; known, whether there is such a filter.
 func (i Instance) matches(f filter) (matches, known bool) {
 	if key, ok := strings.CutPrefix(f.name, "tag:"); ok {
 		value, tagged := i.Tags[key]
@@ -196,6 +196,7 @@ type reservation struct {
 	Instances []instanceItem `xml:"instancesSet>item"`
 }
 
+// describeInstances implements DescribeInstances.
 // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeInstances.html
 func (s *ec2Service) describeInstances(req *request) (any, error) {
 	s.mu.Lock()
@@ -229,7 +230,7 @@ func (s *ec2Service) describeInstances(req *request) (any, error) {
 	}{newUUID(), found, next}, err
 }
 
-// fits tells whether the instance fits all filters. Its error is a filter that there is not.
+// fits reports whether the instance fits all filters. Its error is a filter that there is not.
 func (i Instance) fits(filters []filter) (bool, error) {
 	fits := true
 	for _, f := range filters {
@@ -267,6 +268,7 @@ type tagItem struct {
 	tag
 }
 
+// describeTags implements DescribeTags.
 // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeTags.html
 func (s *ec2Service) describeTags(req *request) (any, error) {
 	s.mu.Lock()
@@ -306,7 +308,7 @@ func (t tagItem) fits(filters []filter) (bool, error) {
 	return fits, nil
 }
 
-// page is the part of all that begins at the token, at most limit long, and the token of the next part.
+// page returns the part of all that begins at the token, at most limit long, and the token of the next part.
 func page[T any](all []T, limit string, otherwise int, token string) (part []T, next string, err error) {
 	size := otherwise
 	if limit != "" {

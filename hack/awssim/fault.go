@@ -87,10 +87,10 @@ func (f Fault) validate() error {
 	return nil
 }
 
-// ofDeliveries tells that the fault is about the messages a receive hands out, not about the call.
+// ofDeliveries reports whether the fault is about the messages a receive hands out, not about the call.
 func (f Fault) ofDeliveries() bool { return f.Duplicates > 0 || f.NewestFirst }
 
-// asError is the fault as an error of the service.
+// asError returns the fault as an error of the service.
 func (f Fault) asError(service string) *apiError {
 	code := f.Code
 	switch code {

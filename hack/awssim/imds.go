@@ -108,10 +108,10 @@ func (m *Metadata) Close() error {
 	return m.close()
 }
 
-// URL is the endpoint, for AWS_EC2_METADATA_SERVICE_ENDPOINT.
+// URL returns the endpoint, for AWS_EC2_METADATA_SERVICE_ENDPOINT.
 func (m *Metadata) URL() string { return m.url }
 
-// Env is the environment, as KEY=value, in which the SDK's client talks to m.
+// Env returns the environment, as KEY=value, in which the SDK's client talks to m.
 func (m *Metadata) Env() []string {
 	return []string{"AWS_EC2_METADATA_SERVICE_ENDPOINT=" + m.url}
 }
@@ -123,7 +123,7 @@ func (m *Metadata) now() time.Time {
 	return m.opts.Now().Add(time.Duration(m.offset.Load()))
 }
 
-// SetAccess says whether the metadata can be read from now on.
+// SetAccess sets whether the metadata can be read from now on.
 func (m *Metadata) SetAccess(access Access) error {
 	switch access {
 	case AccessEnabled, AccessDisabled, AccessHopLimit:
@@ -136,7 +136,7 @@ func (m *Metadata) SetAccess(access Access) error {
 	return nil
 }
 
-// Set makes the document at a path below /latest/ what body says. An empty body takes it away.
+// Set makes the document at a path below /latest/ what body says. An empty body removes it.
 func (m *Metadata) Set(path, body string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -200,7 +200,7 @@ func (m *Metadata) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_, _ = w.Write([]byte(body)) // fails only if the client has gone
 }
 
-// received counts a request and says what is to happen to it.
+// received counts a request and returns what is to happen to it.
 func (m *Metadata) received(path string) (Access, MetadataFault) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -208,7 +208,7 @@ func (m *Metadata) received(path string) (Access, MetadataFault) {
 	return m.access, m.faults.match(path)
 }
 
-// answer is what the service says, if nothing is in its way.
+// answer answers a request as the service does without faults.
 // https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instance-metadata-v2-how-it-works.html
 func (m *Metadata) answer(header http.Header, r *http.Request, path string) (status int, body string) {
 	m.mu.Lock()

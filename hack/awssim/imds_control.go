@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// controlRoutes are where another process steers a metadata service, on its own port like
+// controlRoutes returns the routes by which another process controls a metadata service, on its own port like
 // Server.controlHandler.
 //
 //	POST   events    MetadataEvent

@@ -21,12 +21,12 @@ const (
 	MetadataKindDocument    = "document"     // Body at Path, as it is; no Body takes it away
 )
 
-// MetadataKinds are all kinds of MetadataEvent.
+// MetadataKinds returns all kinds of MetadataEvent.
 func MetadataKinds() []string {
 	return []string{MetadataKindSpot, MetadataKindRebalance, MetadataKindMaintenance, MetadataKindTargetState, MetadataKindDocument}
 }
 
-// MetadataEvent describes what an instance's metadata begins to say. Only Kind is needed, and Path
+// MetadataEvent describes what an instance's metadata begins to announce. Only Kind is needed, and Path
 // for a document; fields that a kind does not have are ignored.
 type MetadataEvent struct {
 	Kind string `json:"kind"`
@@ -54,7 +54,7 @@ type MetadataEvent struct {
 	Body string `json:"body,omitempty"`
 }
 
-// documents are those that say what an instance is.
+// documents returns those that describe an instance.
 // https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instance-identity-documents.html
 func (i MetadataInstance) documents() map[string]string {
 	identity := mustJSON(map[string]any{
@@ -80,7 +80,7 @@ func (i MetadataInstance) documents() map[string]string {
 	}
 }
 
-// Say makes the metadata say what AWS would. The error says what is wrong with the event.
+// Say makes the metadata announce what AWS would. The error says what is wrong with the event.
 func (m *Metadata) Say(e MetadataEvent) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -160,7 +160,7 @@ func (m *Metadata) maintain(e MetadataEvent) error {
 	return nil
 }
 
-// mustJSON is JSON of what always can be JSON.
+// mustJSON returns JSON of what always can be JSON.
 func mustJSON(v any) string {
 	content, err := json.Marshal(v)
 	if err != nil {

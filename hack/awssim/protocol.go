@@ -53,6 +53,7 @@ type apiError struct {
 	Status  int
 }
 
+// Error implements error.
 func (e *apiError) Error() string { return e.Code + ": " + e.Message }
 
 func (e *apiError) status() int {
@@ -95,7 +96,7 @@ var usualStatus = map[string]int{
 	"UnauthorizedOperation":      http.StatusForbidden,
 }
 
-// missingCredentials is what a service answers to a call that is not signed at all.
+// missingCredentials returns what a service answers to a call that is not signed at all.
 func missingCredentials(service string) *apiError {
 	switch service {
 	case "sqs":
@@ -106,7 +107,7 @@ func missingCredentials(service string) *apiError {
 	return &apiError{Code: "MissingAuthenticationToken", Message: "Request is missing Authentication Token"}
 }
 
-// readRequest tells which service and action r is for. Its error says what is wrong with r.
+// readRequest finds out which service and action r is for. Its error says what is wrong with r.
 func (s *Server) readRequest(r *http.Request) (*request, error) {
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
@@ -166,7 +167,7 @@ func shorten(text string) string {
 	return text
 }
 
-// accessKey is the key ID in a version 4 signature, or empty if r is not signed.
+// accessKey returns the key ID in a version 4 signature, or empty if r is not signed.
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html
 func accessKey(r *http.Request) string {
 	_, credential, ok := strings.Cut(r.Header.Get("Authorization"), "Credential=")

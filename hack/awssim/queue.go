@@ -44,7 +44,7 @@ type queue struct {
 	ready    *list.List // of *message, the next to deliver first
 	timers   timers
 	count    [3]int        // of messages per state
-	changed  chan struct{} // closed and replaced when a waiting receive should look again
+	changed  chan struct{} // closed and replaced when a waiting receive should check again
 }
 
 type messageState int
@@ -77,7 +77,7 @@ func newMessage(body string, now time.Time) *message {
 	return &message{id: newUUID(), body: body, md5: hex.EncodeToString(sum[:]), sent: now}
 }
 
-// wake lets waiting receives look again.
+// wake lets waiting receives check again.
 func (q *queue) wake() {
 	close(q.changed)
 	q.changed = make(chan struct{})
@@ -139,7 +139,7 @@ func (q *queue) settle(now time.Time) {
 	}
 }
 
-// nextChange is when settle will next have something to do.
+// nextChange returns when settle will next have something to do.
 func (q *queue) nextChange() (at time.Time, ok bool) {
 	if len(q.timers) == 0 {
 		return time.Time{}, false
@@ -192,7 +192,7 @@ func (q *queue) duplicate(m *message, now time.Time, copies int) {
 	}
 }
 
-// handle is the receipt handle of m's latest receive.
+// handle returns the receipt handle of m's latest receive.
 func (q *queue) handle(m *message) string {
 	return base64.StdEncoding.EncodeToString(fmt.Appendf(nil, "awssim %s %d %d", q.uid, m.key, m.receives))
 }
@@ -253,7 +253,7 @@ func (q *queue) changeVisibility(now time.Time, handle string, seconds int) erro
 // timers is a heap of messages by due.
 type timers []*message
 
-// due is when something next happens to the message of itself.
+// due returns when something next happens to the message of itself.
 func (m *message) due() time.Time {
 	if m.state == stateReady || m.expires.Before(m.visible) {
 		return m.expires
@@ -261,8 +261,13 @@ func (m *message) due() time.Time {
 	return m.visible
 }
 
-func (t timers) Len() int           { return len(t) }
+// Len implements sort.Interface.
+func (t timers) Len() int { return len(t) }
+
+// Less implements sort.Interface.
 func (t timers) Less(i, j int) bool { return t[i].due().Before(t[j].due()) }
+
+// Swap implements sort.Interface.
 func (t timers) Swap(i, j int) {
 	t[i], t[j] = t[j], t[i]
 	t[i].index, t[j].index = i, j

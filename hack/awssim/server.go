@@ -3,9 +3,9 @@
 // Package awssim simulates the parts of AWS that the operator talks to: SQS, EC2, Auto Scaling
 // and STS. It speaks their wire protocols to the unmodified SDK, which finds it through
 // AWS_ENDPOINT_URL. Signatures are not verified; the access key is read, so that a key can be
-// refused. It can be told to fail (Fault) and keeps a log of the calls it received (Call).
+// refused. It can be made to fail (Fault) and keeps a log of the calls it received (Call).
 //
-// One server, one port: it tells the services apart as AWS's own clients mark them, SQS by the
+// One server, one port: it distinguishes the services as AWS's own clients mark them, SQS by the
 // X-Amz-Target header and the query services by the Version parameter of the form. The metadata
 // service (Metadata) is another server for every instance.
 package awssim
@@ -34,7 +34,7 @@ type Options struct {
 	// Region in ARNs and documents. Default us-east-1.
 	Region string
 	// Now is the simulator's clock. Default time.Now. A test that moves its own clock calls
-	// Server.Advance(0) afterwards, so that waiting receives look again.
+	// Server.Advance(0) afterwards, so that waiting receives check again.
 	Now func() time.Time
 	// Seed of the random source behind Fault.Probability.
 	Seed uint64
@@ -87,10 +87,10 @@ func (s *Server) Close() error {
 	return err
 }
 
-// URL is the endpoint, for AWS_ENDPOINT_URL.
+// URL returns the endpoint, for AWS_ENDPOINT_URL.
 func (s *Server) URL() string { return s.url }
 
-// Env is the environment, as KEY=value, in which the SDK's default configuration talks to s.
+// Env returns the environment, as KEY=value, in which the SDK's default configuration talks to s.
 func (s *Server) Env() []string {
 	return []string{
 		"AWS_ENDPOINT_URL=" + s.url,
@@ -101,7 +101,7 @@ func (s *Server) Env() []string {
 	}
 }
 
-// Advance moves the simulator's clock forward, on top of Options.Now, and lets waiting receives look again.
+// Advance moves the simulator's clock forward, on top of Options.Now, and lets waiting receives check again.
 func (s *Server) Advance(d time.Duration) {
 	s.offset.Add(int64(d))
 	s.sqs.wakeAll()

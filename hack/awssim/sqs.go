@@ -88,7 +88,7 @@ func newSQS(server *Server) *sqsService {
 	return s
 }
 
-// find is the queue of a URL, by its last two parts, so that any endpoint will do.
+// find returns the queue of a URL, by its last two parts, so that any endpoint will do.
 func (s *sqsService) find(url string) (*queue, error) {
 	if url == "" {
 		return nil, &apiError{Code: "MissingParameter", Message: "The request must contain the parameter QueueUrl."}
@@ -288,7 +288,7 @@ func (s *sqsService) configureRedrive(q *queue, policy string) error {
 	return nil
 }
 
-// deadLetters is the queue that q's messages go to when they have been received too often.
+// deadLetters returns the queue that q's messages go to when they have been received too often.
 func (s *sqsService) deadLetters(q *queue) *queue {
 	name, ok := strings.CutPrefix(q.deadLetterARN, s.server.arn("sqs", ""))
 	if !ok {
@@ -330,7 +330,7 @@ func (s *Server) CreateQueue(name string, attributes map[string]string) (url str
 	return s.sqs.create(name, attributes)
 }
 
-// QueueARN is the ARN of the queue with the name, for a RedrivePolicy.
+// QueueARN returns the ARN of the queue with the name, for a RedrivePolicy.
 func (s *Server) QueueARN(name string) string { return s.arn("sqs", name) }
 
 // DeleteQueue removes the queue with its messages; waiting receives fail with QueueDoesNotExist.
@@ -357,12 +357,12 @@ type Message struct {
 	Sent     time.Time
 	// Receives is how often it has been received.
 	Receives int
-	// InFlight tells that it has been received and is hidden until VisibleAt.
+	// InFlight: it has been received and is hidden until VisibleAt.
 	InFlight  bool
 	VisibleAt time.Time
 }
 
-// Messages are the messages in the queue, oldest first, hidden ones as well.
+// Messages returns the messages in the queue, oldest first, hidden ones as well.
 func (s *Server) Messages(queueURL string) ([]Message, error) {
 	var found []Message
 	err := s.sqs.within(queueURL, func(q *queue, _ time.Time) error {

@@ -123,7 +123,7 @@ func (s *sqsService) receiveMessage(req *request) (any, error) {
 	}
 }
 
-// attempt is the outcome of one look at the queue.
+// attempt is the outcome of one attempt to receive.
 type attempt struct {
 	messages []receivedMessage
 	wait     time.Duration   // how long to wait for messages in all
@@ -179,7 +179,7 @@ func (s *sqsService) tryReceive(req *request, in receiveInput) (got attempt, err
 	return got, err
 }
 
-// attributes are the system attributes of m that were asked for, times in milliseconds.
+// attributes returns the system attributes of m that were asked for, times in milliseconds.
 // https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ReceiveMessage.html
 func (in receiveInput) attributes(m *message) map[string]string {
 	asked := slices.Concat(in.AttributeNames, in.MessageSystemAttributeNames)

@@ -37,7 +37,7 @@ func newSTS(server *Server) *stsService {
 	return s
 }
 
-// roleOf is the ARN of the role that the access key was handed out for, or empty.
+// roleOf returns the ARN of the role that the access key was handed out for, or empty.
 func (s *stsService) roleOf(accessKey string) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -49,7 +49,7 @@ var (
 	sessionName = regexp.MustCompile(`^[\w+=,.@-]{2,64}$`)
 )
 
-// identity is the ARN that the role's session has.
+// identity returns the ARN that the role's session has.
 func (r assumedRole) identity() string {
 	parts := roleARN.FindStringSubmatch(r.arn)
 	return "arn:aws:sts::" + parts[1] + ":assumed-role/" + parts[2] + "/" + r.session

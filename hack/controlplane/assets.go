@@ -25,7 +25,7 @@ var binaries = []binary{
 	{name: "kwok", pkg: "sigs.k8s.io/kwok/cmd/kwok", module: "sigs.k8s.io/kwok"},
 }
 
-// version is the version of a module that go.mod requires, for example v1.36.3.
+// version returns the version of a module that go.mod requires, for example v1.36.3.
 func version(module string) string {
 	for line := range strings.Lines(goMod) {
 		fields := strings.Fields(strings.TrimPrefix(strings.TrimSpace(line), "require "))
@@ -58,7 +58,7 @@ func ensureAssets(ctx context.Context) (string, error) {
 	return dir, buildAssets(ctx, dir)
 }
 
-// dataHome is the user's data directory of the XDG base directory specification.
+// dataHome returns the user's data directory of the XDG base directory specification.
 func dataHome() (string, error) {
 	if dir := os.Getenv("XDG_DATA_HOME"); filepath.IsAbs(dir) {
 		return dir, nil

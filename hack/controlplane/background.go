@@ -113,13 +113,13 @@ func (s *state) down(ctx context.Context) error {
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("process %d has been told to end but is still there", pid)
+			return fmt.Errorf("process %d was sent a signal to end but is still running", pid)
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
 }
 
-// running is the process ID of the control plane in the background, 0 if there is none. The lock
+// running returns the process ID of the control plane in the background, 0 if there is none. The lock
 // tells, so a process that later got the same ID is never mistaken for it.
 func (s *state) running() (int, error) {
 	file, err := os.Open(s.path("pid"))

@@ -172,7 +172,7 @@ func every(interval time.Duration, f func()) (stop func()) {
 	return func() { close(done) }
 }
 
-// progress tells people what goes on. Standard output is for what programs read.
+// progress prints what goes on, for people. Standard output is for what programs read.
 func progress(format string, args ...any) {
 	fmt.Fprintf(os.Stderr, "controlplane: "+format+"\n", args...)
 }

@@ -32,7 +32,7 @@ options:
   podsOnNodeSyncParallelism: 1
 `
 
-// kwokConfig is kwok's configuration: nodes become ready and stay so, pods become ready, pods of
+// kwokConfig returns kwok's configuration: nodes become ready and stay so, pods become ready, pods of
 // Jobs complete, and deleted pods go.
 func kwokConfig() string {
 	return strings.Join([]string{

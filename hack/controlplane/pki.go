@@ -87,7 +87,7 @@ func (p *pki) writeServiceAccountKey() error {
 	return p.write("sa.pub", "PUBLIC KEY", public)
 }
 
-// certificate is the template of a certificate for a user of a group. A control plane lives for
+// certificate returns the template of a certificate for a user of a group. A control plane lives for
 // hours; ten years spare a thought about clocks and suspended laptops.
 func certificate(user, group string) *x509.Certificate {
 	now := time.Now()

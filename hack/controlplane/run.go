@@ -25,7 +25,7 @@ type runOptions struct {
 // machine; this is for one that is busy with other things.
 const startTimeout = 2 * time.Minute
 
-// run is "controlplane run": it returns when ctx ends, when standard input closes if that was asked
+// run implements "controlplane run": it returns when ctx ends, when standard input closes if that was asked
 // for, or with an error when a component fails.
 func run(ctx context.Context, opts runOptions) error {
 	if opts.pidFile != "" {
@@ -84,7 +84,7 @@ func run(ctx context.Context, opts runOptions) error {
 	return orInterrupted(ctx, s.serve(ctx, lines))
 }
 
-// orInterrupted is nil if ctx has ended, since then we were told to end, and else err.
+// orInterrupted returns nil if ctx has ended, as the error comes from that, and else err.
 func orInterrupted(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return nil

@@ -148,7 +148,7 @@ func (s *supervisor) stopAll() {
 
 func (s *supervisor) logPath(c *component) string { return filepath.Join(s.dir, c.name+".log") }
 
-// logTail is the end of a component's log, for people.
+// logTail returns the end of a component's log, for people.
 func (s *supervisor) logTail(c *component) string {
 	content, err := os.ReadFile(s.logPath(c))
 	if err != nil {

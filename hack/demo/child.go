@@ -67,7 +67,7 @@ func startChild(ctx context.Context, name, dir string, command ...string) (*chil
 	return c, nil
 }
 
-// ended is the error that the process has ended by itself.
+// ended returns the error that the process has ended by itself.
 func (c *child) ended() error {
 	return fmt.Errorf("the %s ended by itself: %s", c.name, c.cmd.ProcessState)
 }
@@ -78,7 +78,7 @@ func (c *child) stop() {
 	<-c.done
 }
 
-// output runs a command and returns what it prints. Its error has what the command said was wrong.
+// output runs a command and returns what it prints. Its error has what the command printed to standard error.
 func output(ctx context.Context, dir, name string, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Dir = dir

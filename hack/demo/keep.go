@@ -13,29 +13,29 @@ import (
 	"github.com/nodetermination/operator/hack/awssim"
 )
 
-// invite prints how to look around and what to send next.
+// invite prints what to inspect and what to send next.
 func (s *story) invite() {
 	s.heading("Everything stays up until Ctrl-C. In another terminal:")
 	s.printf("  export KUBECONFIG=%s\n", s.kubeconfig)
 	s.printf("  export PATH=%s:%s:$PATH\n", filepath.Dir(s.kubectlPath), filepath.Join(s.root, "bin"))
 	next := s.others()
 	for _, c := range []struct{ about, command string }{
-		{"how every termination stands, in a sentence", "kubectl get nt -o wide --watch"},
+		{"the state of every termination, in a sentence", "kubectl get nt -o wide --watch"},
 		{"everything about this one", "kubectl describe nt " + s.instance},
-		{"the policy, and whether its queue is heard", "kubectl describe ntp"},
+		{"the policy, and whether its queue is up", "kubectl describe ntp"},
 		{"what runs where", "kubectl get pods -n " + namespace + " -o wide"},
-		{"what the operator does, and what the watcher", "tail -f " + s.manager.Log() + " " + s.watcher.Log()},
+		{"what the operator and the watcher do", "tail -f " + s.manager.Log() + " " + s.watcher.Log()},
 		{"another spot interruption: cordon and drain", s.sendCommand(awssim.SpotInterruption, next[0])},
 		{"a rebalance recommendation: cordon, as the policy says", s.sendCommand(awssim.RebalanceRecommendation, next[1])},
 		{"a maintenance in two hours: less than a day, so drain", s.sendCommand(awssim.Health, next[2])},
 		{"every other kind of message, and what else awssim does", "awssim help"},
-		{"call one off: what was done to the node is undone", "kubectl delete nt " + s.instance},
+		{"cancel one: what was done to the node is undone", "kubectl delete nt " + s.instance},
 	} {
 		s.printf("\n  %s\n  %s\n", s.in(faint, "# "+c.about), strings.ReplaceAll(c.command, "\n", "\n  "))
 	}
 }
 
-// others are the instances that were not interrupted, those with the most pods first.
+// others returns the instances that were not interrupted, those with the most pods first.
 func (s *story) others() []string {
 	var nodes []*corev1.Node
 	for i := range s.nodes {

@@ -19,7 +19,7 @@ import (
 )
 
 func main() {
-	keep := flag.Bool("keep", os.Getenv("KEEP") != "", "leave everything up until Ctrl-C, to look around and to send more events (default with KEEP=1)")
+	keep := flag.Bool("keep", os.Getenv("KEEP") != "", "leave everything running until Ctrl-C, to inspect it and to send more events (default with KEEP=1)")
 	flag.Parse()
 	if flag.NArg() > 0 {
 		fmt.Fprintf(os.Stderr, "demo: unexpected argument %q: the only flag is --keep\n", flag.Arg(0))
@@ -32,7 +32,7 @@ func main() {
 }
 
 func run(t *terminal, keep bool) (err error) {
-	// "go run", our parent, does not pass a SIGTERM on: have the kernel tell us that it is gone.
+	// "go run", our parent, does not pass a SIGTERM on: have the kernel send us one when it is gone.
 	_, _, _ = syscall.RawSyscall(syscall.SYS_PRCTL, syscall.PR_SET_PDEATHSIG, uintptr(syscall.SIGTERM), 0)
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer cancel()
@@ -49,11 +49,11 @@ func run(t *terminal, keep bool) (err error) {
 		return err
 	}
 	var s *story
-	for _, announce := range []func(*story, context.Context) error{(*story).sendToQueue, (*story).sayInMetadata} {
+	for _, announce := range []func(*story, context.Context) error{(*story).sendToQueue, (*story).announceInMetadata} {
 		if s, err = newStory(p); err != nil {
 			return err
 		}
-		if err := s.tell(ctx, announce); err != nil {
+		if err := s.run(ctx, announce); err != nil {
 			return err
 		}
 	}
@@ -61,7 +61,7 @@ func run(t *terminal, keep bool) (err error) {
 		return err
 	}
 	if !keep {
-		t.printf("\nTo look around and send more events: make demo KEEP=1\n")
+		t.printf("\nTo keep it running and send more events: make demo KEEP=1\n")
 		return nil
 	}
 	s.invite()

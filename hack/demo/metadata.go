@@ -19,8 +19,8 @@ const (
 	watcherTimeout = 30 * time.Second
 )
 
-// sayInMetadata announces it in the instance's metadata, to which a watcher listens from then on.
-func (s *story) sayInMetadata(ctx context.Context) error {
+// announceInMetadata announces it in the instance's metadata, which a watcher polls from then on.
+func (s *story) announceInMetadata(ctx context.Context) error {
 	s.heading("A second source for the policy: a watcher of the instance metadata on every node")
 	patch := `[{"op": "add", "path": "/spec/sources/-", "value": {"name": "metadata", "imds": {}}}]`
 	out, err := s.kubectl(ctx, "patch", "nodeterminationpolicy", policyName, "--type=json", "--patch="+patch)
@@ -39,7 +39,7 @@ func (s *story) sayInMetadata(ctx context.Context) error {
 		return err
 	}
 	s.printf("\n  bin/imds-watcher runs in the place of the pod on %s, with its rights and arguments.\n", s.node.Name)
-	s.heading(fmt.Sprintf("EC2 takes back %s too, and this time only its metadata says so", s.instance))
+	s.heading(fmt.Sprintf("EC2 interrupts %s too, and this time announces it only in the metadata", s.instance))
 	return s.awssim(ctx, "awssim say "+awssim.MetadataKindSpot+" --endpoint "+endpoint)
 }
 
@@ -80,7 +80,7 @@ func (s *story) startWatcher(ctx context.Context, endpoint string) error {
 	}
 }
 
-// watcherDone is closed when the watcher has ended; nil, which blocks, while there is none.
+// watcherDone returns a channel that is closed when the watcher has ended; nil, which blocks, while there is none.
 func (p *playground) watcherDone() <-chan struct{} {
 	if p.watcher == nil {
 		return nil
@@ -88,6 +88,7 @@ func (p *playground) watcherDone() <-chan struct{} {
 	return p.watcher.Done()
 }
 
+// watcherEnded returns the error that the watcher has ended by itself.
 func (p *playground) watcherEnded() error {
 	return fmt.Errorf("the watcher ended by itself. The end of its log:\n%s", p.watcher.LogTail(20))
 }

@@ -46,7 +46,7 @@ type playground struct {
 	watcher  *operator.Process
 }
 
-// start starts everything and returns when the policy is followed.
+// start starts everything and returns when the policy is ready.
 func (p *playground) start(ctx context.Context) (err error) {
 	if p.root, err = operator.Root(); err != nil {
 		return err
@@ -107,6 +107,7 @@ func (p *playground) wait(ctx context.Context) error {
 	}
 }
 
+// managerEnded returns the error that the operator has ended by itself.
 func (p *playground) managerEnded() error {
 	if err := p.manager.Wait(); err != nil {
 		return fmt.Errorf("the operator ended by itself: %w. %s", err, p.managerLog())
@@ -114,7 +115,7 @@ func (p *playground) managerEnded() error {
 	return errors.New("the operator ended by itself, without an error. " + p.managerLog())
 }
 
-// managerLog is the end of the operator's log, for people.
+// managerLog returns the end of the operator's log, for people.
 func (p *playground) managerLog() string {
 	return "The end of the operator's log:\n" + p.manager.LogTail(20)
 }
@@ -183,7 +184,7 @@ func (p *playground) startManager(ctx context.Context) (err error) {
 	return err
 }
 
-// applyPolicy applies the sample as it is and waits until the operator hears its queue.
+// applyPolicy applies the sample as it is and waits until its queue is up.
 func (p *playground) applyPolicy(ctx context.Context) error {
 	p.printf("\n")
 	if err := p.show(ctx, "apply", "-f", sample); err != nil {
@@ -197,7 +198,7 @@ func (p *playground) applyPolicy(ctx context.Context) error {
 		default:
 		}
 		policies, _ := p.kubectl(ctx, "get", "nodeterminationpolicy", "-o", "wide")
-		return fmt.Errorf("the operator does not hear the queue: %w\n\n%s\n%s", err, policies, p.managerLog())
+		return fmt.Errorf("the queue is not up: %w\n\n%s\n%s", err, policies, p.managerLog())
 	}
 	return nil
 }

@@ -58,7 +58,7 @@ func (p *playground) awaitRollout(ctx context.Context, workload string) error {
 	return err
 }
 
-// newNode is a spot instance of a managed node group.
+// newNode returns a spot instance of a managed node group.
 func newNode(i int) *corev1.Node {
 	zone := fmt.Sprintf("us-east-1%c", 'a'+i%3)
 	address := fmt.Sprintf("10.0.%d.%d", i%3+1, i+11)

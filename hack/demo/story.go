@@ -25,14 +25,14 @@ import (
 )
 
 const (
-	// notice is how long before it takes a spot instance AWS says so.
+	// notice is how long before AWS interrupts a spot instance it announces that.
 	// https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/spot-instance-termination-notices.html
 	notice = 2 * time.Minute
-	// replacedTimeout is how long the workloads may take to be whole again after the drain.
+	// replacedTimeout is how long the workloads may take to be complete again after the drain.
 	replacedTimeout = 15 * time.Second
 )
 
-// story is one spot interruption, told as it happens from what the API server says.
+// story is one spot interruption, reported as it happens by watches of the API server.
 type story struct {
 	*playground
 	client   client.WithWatch
@@ -45,9 +45,9 @@ type story struct {
 	termination v1alpha1.NodeTermination  // as last seen
 
 	sent     time.Time
-	blocked  map[types.NamespacedName]bool // pods that something has kept
-	toGo     int                           // how many pods have to go
-	told     int                           // how many of them were told to
+	blocked  map[types.NamespacedName]bool // pods that were blocked
+	toGo     int                           // how many pods have to be evicted
+	evicted  int                           // how many of them were evicted
 	gone     int                           // how many of them are gone
 	replaced int                           // how many new pods are ready elsewhere
 }
@@ -64,11 +64,11 @@ func newStory(p *playground) (*story, error) {
 	return &story{playground: p, client: c, pods: map[types.UID]*corev1.Pod{}, blocked: map[types.NamespacedName]bool{}}, err
 }
 
-// tell has an interruption announced and returns when the node is drained and the workloads are whole again.
-func (s *story) tell(ctx context.Context, announce func(*story, context.Context) error) error {
+// run announces an interruption and returns when the node is drained and the workloads are complete again.
+func (s *story) run(ctx context.Context, announce func(*story, context.Context) error) error {
 	watching, cancel := context.WithCancel(ctx)
 	defer cancel()
-	changes, err := s.look(watching)
+	changes, err := s.watch(watching)
 	if err != nil {
 		return err
 	}
@@ -85,7 +85,7 @@ func (s *story) tell(ctx context.Context, announce func(*story, context.Context)
 
 // sendToQueue announces it as EventBridge does.
 func (s *story) sendToQueue(ctx context.Context) error {
-	s.heading(fmt.Sprintf("EC2 takes back the spot instance %s in two minutes and says so in the queue", s.instance))
+	s.heading(fmt.Sprintf("EC2 interrupts the spot instance %s in two minutes and announces it in the queue", s.instance))
 	return s.awssim(ctx, s.sendCommand(awssim.SpotInterruption, s.instance))
 }
 
@@ -98,7 +98,7 @@ func (s *story) awssim(ctx context.Context, command string) error {
 	return err
 }
 
-// showAfterwards shows how everything stands once the stories are told.
+// showAfterwards shows the state of everything after both stories.
 func (s *story) showAfterwards(ctx context.Context) error {
 	// The policy's counts follow within a second.
 	if _, err := s.kubectl(ctx, "wait", "--for=jsonpath={.status.activeTerminations}=0", "--timeout=10s", "nodeterminationpolicy", "--all"); err != nil {
@@ -112,7 +112,7 @@ func (s *story) showAfterwards(ctx context.Context) error {
 	return s.show(ctx, "get", "nodes")
 }
 
-// readPolicy finds out which queue is listened to.
+// readPolicy finds out which queue is polled.
 func (s *story) readPolicy(ctx context.Context) error {
 	var policies v1alpha1.NodeTerminationPolicyList
 	if err := s.client.List(ctx, &policies); err != nil {
@@ -129,16 +129,16 @@ func (s *story) readPolicy(ctx context.Context) error {
 	return fmt.Errorf("%s has no source with an SQS queue", sample)
 }
 
-// sendCommand is the shell command that sends a message about an instance.
+// sendCommand returns the shell command that sends a message about an instance.
 func (s *story) sendCommand(kind, instance string) string {
 	return fmt.Sprintf("awssim send %s --instance %s \\\n    --endpoint %s \\\n    --queue-url %s", kind, instance, s.endpoint, s.queueURL)
 }
 
-// changes are the watches that the story is told from.
+// changes are the watches of a story.
 type changes struct{ terminations, nodes, pods watch.Interface }
 
-// look lists what there is and watches it from there on until ctx ends.
-func (s *story) look(ctx context.Context) (*changes, error) {
+// watch lists what there is and watches it from there on until ctx ends.
+func (s *story) watch(ctx context.Context) (*changes, error) {
 	var (
 		terminations v1alpha1.NodeTerminationList
 		nodes        corev1.NodeList
@@ -171,7 +171,7 @@ func (s *story) look(ctx context.Context) (*changes, error) {
 	return c, nil
 }
 
-// choose chooses the node on which budgets keep the most pods waiting.
+// choose chooses the node on which budgets block the most pods.
 func (s *story) choose() {
 	most := 0
 	for i := range s.nodes {
@@ -215,12 +215,12 @@ func (s *story) printNodes() {
 	}
 }
 
-// follow tells what happens until the node is drained and what ran there is replaced.
+// follow reports what happens until the node is drained and its pods are replaced.
 func (s *story) follow(ctx context.Context, c *changes) error {
 	timeout := time.NewTimer(notice)
 	defer timeout.Stop()
 	drained := false
-	for !drained || s.replaced < s.told {
+	for !drained || s.replaced < s.evicted {
 		var err error
 		select {
 		case event, ok := <-c.terminations.ResultChan():
@@ -255,7 +255,7 @@ func (s *story) follow(ctx context.Context, c *changes) error {
 	return nil
 }
 
-// each takes in one event of a watch.
+// each handles one event of a watch.
 func (s *story) each(event watch.Event, ok bool) error {
 	if !ok {
 		return fmt.Errorf("the API server ended a watch")
@@ -281,16 +281,16 @@ func (s *story) each(event watch.Event, ok bool) error {
 	return nil
 }
 
-// late says what has not happened in time.
+// late returns the error that something has not happened in time.
 func (s *story) late(drained bool) error {
 	what := fmt.Sprintf("the node is not drained %s after the message", notice)
 	if drained {
-		what = fmt.Sprintf("only %d of %d pods are replaced %s after the drain", s.replaced, s.told, replacedTimeout)
+		what = fmt.Sprintf("only %d of %d pods are replaced %s after the drain", s.replaced, s.evicted, replacedTimeout)
 	}
 	return s.failed(what)
 }
 
-// failed is an error that shows what the operator has to say.
+// failed returns an error with the termination's state and the operator's log.
 func (s *story) failed(what string) error {
 	state := "no NodeTermination was seen"
 	if ready := meta.FindStatusCondition(s.termination.Status.Conditions, v1alpha1.ConditionReady); ready != nil {

@@ -24,7 +24,7 @@ const (
 	strong style = "1;32" // the good end
 )
 
-// terminal is where the demo is shown. Colour adds to what the words say and is left away where
+// terminal is where the demo is shown. Colour only emphasises the words and is omitted where
 // nobody would see it. https://no-color.org
 type terminal struct {
 	w     io.Writer
@@ -41,7 +41,7 @@ func (t *terminal) printf(format string, args ...any) {
 	_, _ = fmt.Fprintf(t.w, format, args...) // if nobody reads it, nothing is lost
 }
 
-// in is the text in a style.
+// in returns the text in a style.
 func (t *terminal) in(s style, text string) string {
 	if !t.color || s == plain {
 		return text
@@ -51,7 +51,7 @@ func (t *terminal) in(s style, text string) string {
 
 func (t *terminal) heading(text string) { t.printf("\n%s\n\n", t.in(bold, text)) }
 
-// line is one line of what happens: when, what and the details.
+// line prints one line of what happens: when, what and the details.
 func (t *terminal) line(after time.Duration, s style, what, format string, args ...any) {
 	t.printf("  %6.1f s  %s  %s\n", after.Seconds(), t.in(s, fmt.Sprintf("%-9s", what)), fmt.Sprintf(format, args...))
 }

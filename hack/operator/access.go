@@ -21,12 +21,13 @@ import (
 // tokenLifetime is longer than anything here runs. Nobody renews the token, as a kubelet would.
 const tokenLifetime = 24 * time.Hour
 
-// cluster is what an administrator sees of it.
+// cluster is access to a cluster as its administrator.
 type cluster struct {
 	config *rest.Config
 	client client.Client
 }
 
+// connect returns access by an administrator's kubeconfig.
 func connect(kubeconfig string) (*cluster, error) {
 	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
 	if err != nil {
@@ -36,7 +37,7 @@ func connect(kubeconfig string) (*cluster, error) {
 	return &cluster{config: config, client: c}, err
 }
 
-// arguments are those that the Deployment gives to the manager.
+// arguments returns those that the Deployment gives to the manager.
 func (c *cluster) arguments(ctx context.Context) ([]string, error) {
 	var deployment appsv1.Deployment
 	if err := c.client.Get(ctx, client.ObjectKey{Namespace: Namespace, Name: Deployment}, &deployment); err != nil {
@@ -50,8 +51,8 @@ func (c *cluster) arguments(ctx context.Context) ([]string, error) {
 	return pod.Containers[0].Args, nil
 }
 
-// kubeconfig has a token of a service account and nothing else. The token is bound to the pod, as
-// those are that a kubelet asks for, unless there is none.
+// kubeconfig returns one with a token of a service account and nothing else. The token is bound to the
+// pod, as those are that a kubelet requests, unless there is none.
 func (c *cluster) kubeconfig(ctx context.Context, namespace, serviceAccount string, pod *corev1.Pod) (clientcmdapi.Config, error) {
 	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: serviceAccount}}
 	request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{

@@ -82,7 +82,7 @@ func Install(ctx context.Context, kubeconfig string) error {
 	return kubectl("wait", "--for=condition=Established", "--timeout=60s", "-f", filepath.Join(root, "config", "crd", "bases"))
 }
 
-// Kubectl is the path of the control plane's kubectl. The control plane is built if it is not yet,
+// Kubectl returns the path of the control plane's kubectl. The control plane is built if it is not yet,
 // which takes minutes and is reported on standard error.
 func Kubectl(ctx context.Context) (string, error) {
 	root, err := Root()
@@ -104,7 +104,7 @@ func Kubectl(ctx context.Context) (string, error) {
 	return filepath.Join(strings.TrimSpace(string(assets)), "kubectl"), nil
 }
 
-// Root is the directory of this repository, found from the working directory upwards.
+// Root returns the directory of this repository, found from the working directory upwards.
 func Root() (string, error) {
 	wd, err := os.Getwd()
 	if err != nil {
@@ -120,7 +120,7 @@ func Root() (string, error) {
 	}
 }
 
-// run runs a command. Its error has what the command said was wrong.
+// run runs a command. Its error has what the command printed to standard error.
 func run(ctx context.Context, name string, args ...string) error {
 	_, err := exec.CommandContext(ctx, name, args...).Output()
 	if exit, ok := errors.AsType[*exec.ExitError](err); ok {

@@ -52,7 +52,7 @@ type Process struct {
 	err  error // how it ended; to be read when done is closed
 }
 
-// Start starts the manager. It returns once the process runs, which is before it leads or listens.
+// Start starts the manager. It returns once the process runs, which is before it leads or serves.
 // ctx is for Start itself; the process goes on when it ends.
 func Start(ctx context.Context, opts Options) (*Process, error) {
 	cluster, err := connect(opts.Kubeconfig)
@@ -140,14 +140,14 @@ func copyLines(r io.Reader, w io.Writer, onLine func(string)) {
 	}
 }
 
-// PID is the process's ID.
+// PID returns the process's ID.
 func (p *Process) PID() int { return p.cmd.Process.Pid }
 
-// Log is the path of the file that has everything the process prints. A process started again with
+// Log returns the path of the file that has everything the process prints. A process started again with
 // the same Options.Dir adds to it.
 func (p *Process) Log() string { return p.log }
 
-// LogTail is the last lines of the log, at most n.
+// LogTail returns the last lines of the log, at most n.
 func (p *Process) LogTail(n int) string {
 	content, err := os.ReadFile(p.log)
 	if err != nil {
@@ -157,7 +157,7 @@ func (p *Process) LogTail(n int) string {
 	return strings.Join(lines[max(0, len(lines)-n):], "\n")
 }
 
-// Done is closed when the process has ended and all it printed is in the log.
+// Done returns a channel that is closed when the process has ended and all it printed is in the log.
 func (p *Process) Done() <-chan struct{} { return p.done }
 
 // Wait waits until the process has ended and returns how, nil for exit code 0.

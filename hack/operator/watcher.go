@@ -45,7 +45,7 @@ func StartWatcher(ctx context.Context, policy, node string, opts Options) (*Proc
 	return launch(ctx, "imds-watcher", opts, args, kubeconfig)
 }
 
-// watcherPod is the pod of a policy's DaemonSet on a node.
+// watcherPod returns the pod of a policy's DaemonSet on a node.
 func (c *cluster) watcherPod(ctx context.Context, policy, node string) (*corev1.Pod, error) {
 	var sets appsv1.DaemonSetList
 	if err := c.client.List(ctx, &sets, client.InNamespace(WatcherNamespace)); err != nil {

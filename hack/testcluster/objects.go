@@ -11,10 +11,12 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	ec2node "github.com/nodetermination/operator/controllers/node"
 )
 
-// TerminatesAfter is an annotation of pods: how long, as a Go duration, the pod takes to go after it
-// was told to, at most its grace period. Without it a pod goes at once.
+// TerminatesAfter is an annotation of pods: how long, as a Go duration, the pod takes to terminate
+// after it was deleted or evicted, at most its grace period. Without it a pod terminates at once.
 const TerminatesAfter = "kwok.nodetermination.dev/terminates-after"
 
 // readyTimeout bounds the waits for what is created here. It takes less than a second on an idle
@@ -51,7 +53,7 @@ func (c *Cluster) CreateNodes(tb testing.TB, n int, change ...func(*corev1.Node)
 	return nodes
 }
 
-// newNode is the i-th node: its name, instance and boot are its own.
+// newNode returns the i-th node: its name, instance and boot are its own.
 func newNode(i int64) *corev1.Node {
 	name := fmt.Sprintf("ip-10-%d-%d-%d.ec2.internal", i>>16&0xff, i>>8&0xff, i&0xff)
 	resources := corev1.ResourceList{
@@ -120,10 +122,8 @@ func (c *Cluster) CreatePods(tb testing.TB, namespace, node string, n int, chang
 			if err := c.client.Get(tb.Context(), client.ObjectKeyFromObject(pod), pod); err != nil {
 				return err
 			}
-			for _, condition := range pod.Status.Conditions {
-				if condition.Type == corev1.PodReady && condition.Status == corev1.ConditionTrue {
-					return nil
-				}
+			if ec2node.PodReady(pod) {
+				return nil
 			}
 			return fmt.Errorf("pod %s is %s and not ready", pod.Name, pod.Status.Phase)
 		})

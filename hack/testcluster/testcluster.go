@@ -141,13 +141,13 @@ func (c *Cluster) Stop() error {
 	return nil
 }
 
-// Kubeconfig is the path of an administrator's kubeconfig.
+// Kubeconfig returns the path of an administrator's kubeconfig.
 func (c *Cluster) Kubeconfig() string { return c.kubeconfig }
 
 // Config returns a copy of an administrator's client configuration, without a rate limit.
 func (c *Cluster) Config() *rest.Config { return rest.CopyConfig(c.config) }
 
-// Client is an administrator's client for the kinds that Kubernetes has built in. It does not cache.
+// Client returns an administrator's client for the kinds that Kubernetes has built in. It does not cache.
 func (c *Cluster) Client() client.Client { return c.client }
 
 // InstallCRDs creates or updates the CustomResourceDefinitions in a directory's files and returns
@@ -191,7 +191,7 @@ func (c *Cluster) StartComponent(tb testing.TB, name string) {
 	}
 }
 
-// command has the control plane carry out a line and returns its answer.
+// command sends a line to the control plane and returns its answer.
 func (c *Cluster) command(tb testing.TB, line string) string {
 	tb.Helper()
 	if _, err := fmt.Fprintln(c.stdin, line); err != nil {

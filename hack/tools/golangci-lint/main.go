@@ -22,7 +22,7 @@ func main() {
 	}
 }
 
-// buildInfo is what "golangci-lint version" prints.
+// buildInfo returns what "golangci-lint version" prints.
 func buildInfo() commands.BuildInfo {
 	var info commands.BuildInfo
 	build, ok := debug.ReadBuildInfo()

@@ -89,8 +89,10 @@ func (c *command) parse() (words []string, err error) {
 // list is a flag that may be given several times.
 type list []string
 
+// String implements flag.Value.
 func (l *list) String() string { return strings.Join(*l, ",") }
 
+// Set implements flag.Value.
 func (l *list) Set(value string) error {
 	*l = append(*l, value)
 	return nil
@@ -99,6 +101,7 @@ func (l *list) Set(value string) error {
 // moment is a flag that takes a time, or a duration from now.
 type moment struct{ time.Time }
 
+// Set implements flag.Value.
 func (m *moment) Set(value string) error {
 	if d, err := time.ParseDuration(value); err == nil {
 		m.Time = time.Now().Add(d)

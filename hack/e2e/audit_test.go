@@ -52,15 +52,15 @@ func (r *request) resource() string {
 	return r.Object.Resource + "/" + r.Object.Subresource
 }
 
-// asksPodToGo is whether a pod was to be told to go by it.
-func (r *request) asksPodToGo() bool {
+// requestsEviction reports whether it was to evict or delete a pod.
+func (r *request) requestsEviction() bool {
 	evicts := r.Verb == "create" && r.resource() == "pods/eviction"
 	deletes := r.Verb == "delete" && r.resource() == "pods"
 	return evicts || deletes
 }
 
-// tellsPodToGo is whether a pod was told to go by it.
-func (r *request) tellsPodToGo() bool { return r.asksPodToGo() && r.Response.Code < 300 }
+// evictsPod reports whether it evicted or deleted a pod.
+func (r *request) evictsPod() bool { return r.requestsEviction() && r.Response.Code < 300 }
 
 // brokenOff is whether the manager died before it was answered, so that nobody knows what it did.
 func (r *request) brokenOff() bool { return r.Response.Code >= 499 }

@@ -60,12 +60,12 @@ func TestBlockedNodesDelayNobody(t *testing.T) {
 	})
 	crowded := f.measure(nodes[3:])
 
-	t.Logf("cordoned after %s alone, %s beside %d blocked nodes; the last pod told to go after %s and %s",
-		alone.cordoned, crowded.cordoned, blocked, alone.told, crowded.told)
-	if crowded.cordoned > alone.cordoned+delay || crowded.told > alone.told+delay {
+	t.Logf("cordoned after %s alone, %s beside %d blocked nodes; the last pod evicted after %s and %s",
+		alone.cordoned, crowded.cordoned, blocked, alone.evicted, crowded.evicted)
+	if crowded.cordoned > alone.cordoned+delay || crowded.evicted > alone.evicted+delay {
 		t.Errorf("the delay is more than %s", delay)
 	}
-	if crowded.cordoned > atOnce || crowded.told > atOnce {
+	if crowded.cordoned > atOnce || crowded.evicted > atOnce {
 		t.Errorf("that is more than %s", atOnce)
 	}
 	requests, err := audit.find(func(r *request) bool {
@@ -76,13 +76,13 @@ func TestBlockedNodesDelayNobody(t *testing.T) {
 	}
 }
 
-// speed is how long after its message a node was cordoned and its last pod told to go.
-type speed struct{ cordoned, told time.Duration }
+// speed is how long after its message a node was cordoned and its last pod evicted.
+type speed struct{ cordoned, evicted time.Duration }
 
 // measure interrupts nodes one after the other and returns the middle one of each duration.
 func (f *fixture) measure(nodes []*corev1.Node) speed {
 	f.t.Helper()
-	var cordons, tolds []time.Duration
+	var cordons, evictions []time.Duration
 	for _, node := range nodes {
 		sent := f.interrupt(node)
 		f.until(node, v1alpha1.StateCompleted)
@@ -90,21 +90,21 @@ func (f *fixture) measure(nodes []*corev1.Node) speed {
 		if err != nil {
 			f.t.Fatal(err)
 		}
-		var cordon, told time.Duration
+		var cordon, evicted time.Duration
 		for i := range requests {
 			switch r := &requests[i]; {
 			case r.Verb == "patch" && r.resource() == "nodes" && r.Object.Name == node.Name && cordon == 0:
 				cordon = r.At.Sub(sent)
-			case r.tellsPodToGo() && r.Object.Namespace == f.namespace:
-				told = r.At.Sub(sent)
+			case r.evictsPod() && r.Object.Namespace == f.namespace:
+				evicted = r.At.Sub(sent)
 			}
 		}
-		if cordon == 0 || told == 0 {
+		if cordon == 0 || evicted == 0 {
 			f.t.Fatalf("node %s was drained without a cordon or an eviction", node.Name)
 		}
-		cordons, tolds = append(cordons, cordon), append(tolds, told)
+		cordons, evictions = append(cordons, cordon), append(evictions, evicted)
 	}
-	return speed{middle(cordons), middle(tolds)}
+	return speed{middle(cordons), middle(evictions)}
 }
 
 func middle(durations []time.Duration) time.Duration {

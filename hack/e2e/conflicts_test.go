@@ -147,7 +147,7 @@ func testWrongNode(t *testing.T, f *fixture) {
 	if nt.UID == wrong.UID || nt.Spec.NodeName != nodes[0].Name {
 		t.Errorf("the NodeTermination names node %s, want %s, in a new object", nt.Spec.NodeName, nodes[0].Name)
 	}
-	f.checkToldOnce(pods...)
+	f.checkEvictedOnce(pods...)
 	f.untilNode(nodes[1], schedulable)
 }
 
@@ -161,9 +161,9 @@ func testBlockedToTheEnd(t *testing.T, f *fixture) {
 	deadline := time.Now().Add(deletesBefore + 8*time.Second).Truncate(time.Second)
 	f.send(awssim.Notice{Kind: awssim.CapacityReservation, InstanceIDs: []string{instanceOf(node)}, NotBefore: deadline})
 	f.until(node, v1alpha1.StateCompleted)
-	f.checkToldOnce(pods...)
+	f.checkEvictedOnce(pods...)
 	deleted, err := audit.find(func(r *request) bool {
-		return r.Verb == "delete" && r.tellsPodToGo() && r.Object.Namespace == f.namespace
+		return r.Verb == "delete" && r.evictsPod() && r.Object.Namespace == f.namespace
 	})
 	if err != nil || len(deleted) != len(pods) {
 		t.Fatalf("%d pods were deleted, %v, want %d", len(deleted), err, len(pods))

@@ -25,7 +25,7 @@ func TestDocuments(t *testing.T) {
 		"rebalance recommendation":                   testRebalance,
 		"spot interruption through SNS":              testSNS,
 		"state change":                               testStateChange,
-		"running, when nothing was heard before":     testRunning,
+		"running, when nothing was received before":  testRunning,
 		"running, after the rebalance":               testRunningAgain,
 		"health":                                     testHealth,
 		"launch hooks":                               testLaunchHooks,
@@ -89,7 +89,7 @@ func testRebalance(t *testing.T, f *fixture) {
 	if got := f.podsOn(node); !slices.Equal(got, []string{pod.Name}) {
 		t.Errorf("pods %v are left on the node, want %s", got, pod.Name)
 	}
-	f.checkToldOnce()
+	f.checkEvictedOnce()
 }
 
 func testSNS(t *testing.T, f *fixture) {
@@ -99,7 +99,7 @@ func testSNS(t *testing.T, f *fixture) {
 	notice.SNS = true
 	f.send(notice)
 	checkKind(t, f.until(node, v1alpha1.StateCompleted), v1alpha1.SpotInterruption, time.Time{})
-	f.checkToldOnce(pods...)
+	f.checkEvictedOnce(pods...)
 	f.untilQueueEmpty()
 }
 
@@ -123,7 +123,7 @@ func testStateChange(t *testing.T, f *fixture) {
 		}
 		f.untilNode(nodes[i], cordoned)
 	}
-	f.checkToldOnce(pods...)
+	f.checkEvictedOnce(pods...)
 	f.untilQueueEmpty()
 }
 
@@ -143,7 +143,7 @@ func testRunningAgain(_ *testing.T, f *fixture) {
 	f.untilNode(node, schedulable)
 }
 
-// testHealth: maintenance is days away, so the nodes are only cordoned, until it is called off.
+// testHealth: maintenance is days away, so the nodes are only cordoned, until it is cancelled.
 func testHealth(t *testing.T, f *fixture) {
 	nodes := f.nodes(2)
 	f.pods(nodes[0], 1)
@@ -170,7 +170,7 @@ func testHealth(t *testing.T, f *fixture) {
 		f.until(node, v1alpha1.StateCancelled)
 		f.untilNode(node, schedulable)
 	}
-	f.checkToldOnce()
+	f.checkEvictedOnce()
 }
 
 func testCapacityReservation(t *testing.T, f *fixture) {

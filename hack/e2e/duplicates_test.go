@@ -10,7 +10,7 @@ import (
 	"github.com/nodetermination/operator/hack/awssim"
 )
 
-// TestDuplicates: however often and from whom it is heard, an instance goes once.
+// TestDuplicates: however often and from whichever source it is received, a node is drained once.
 func TestDuplicates(t *testing.T) {
 	startManager(t)
 
@@ -27,9 +27,9 @@ func TestDuplicates(t *testing.T) {
 		f.untilQueueEmpty()
 		nt := f.until(node, v1alpha1.StateCompleted)
 		checkKind(t, nt, v1alpha1.SpotInterruption, time.Time{})
-		f.checkToldOnce(pods...)
+		f.checkEvictedOnce(pods...)
 		if nt.Generation != 1 {
-			t.Errorf("hearing it again changed the NodeTermination: generation %d", nt.Generation)
+			t.Errorf("receiving it again changed the NodeTermination: generation %d", nt.Generation)
 		}
 	})
 
@@ -46,10 +46,10 @@ func TestDuplicates(t *testing.T) {
 		f.untilQueueEmpty()
 		nt := f.until(node, v1alpha1.StateCompleted)
 		checkKind(t, nt, v1alpha1.SpotInterruption, time.Time{})
-		f.checkToldOnce(pods...)
+		f.checkEvictedOnce(pods...)
 	})
 
-	// The second event leaves no time at all, so pods that are shutting down are told to be quick.
+	// The second event leaves no time at all, so pods that are shutting down get a shorter grace period.
 	t.Run("spot interruption and state change", func(t *testing.T) {
 		t.Parallel()
 		f := newFixture(t)
@@ -57,7 +57,7 @@ func TestDuplicates(t *testing.T) {
 		pods := f.pods(node, 5, stopsIn(20*time.Second))
 		pods = append(pods, f.pods(node, 1, critical)...)
 		f.interrupt(node)
-		f.untilToldToGo(pods[:5])
+		f.untilEvicted(pods[:5])
 		started := f.until(node, v1alpha1.StateDraining).Status.StartTime
 		f.send(awssim.Notice{Kind: awssim.StateChange, InstanceIDs: []string{instanceOf(node)}})
 		f.untilQueueEmpty()
@@ -68,7 +68,7 @@ func TestDuplicates(t *testing.T) {
 		if !nt.Status.StartTime.Equal(started) {
 			t.Errorf("it began at %s and then again at %s", started, nt.Status.StartTime)
 		}
-		evicted, deleted := f.told("create"), f.told("delete")
+		evicted, deleted := f.evictions("create"), f.evictions("delete")
 		for i, pod := range pods {
 			if shortened := i < 5; evicted[pod.Name] != 1 || deleted[pod.Name] > 1 || deleted[pod.Name] > 0 && !shortened {
 				t.Errorf("pod %s was evicted %d times and its time cut %d times", pod.Name, evicted[pod.Name], deleted[pod.Name])

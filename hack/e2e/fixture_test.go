@@ -39,12 +39,12 @@ type fixture struct {
 
 var fixtures atomic.Int64
 
-// newFixture makes a fixture without nodes and waits until its queue is heard.
+// newFixture makes a fixture without nodes and waits until its queue is up.
 func newFixture(t *testing.T, change ...func(*v1alpha1.NodeTerminationPolicySpec)) *fixture {
 	t.Helper()
 	f := emptyFixture(t, aws)
 	f.apply(change...)
-	f.untilHeard()
+	f.untilReady()
 	return f
 }
 
@@ -242,24 +242,24 @@ func schedulable(node *corev1.Node) error {
 	return nil
 }
 
-// untilToldToGo waits until pods are shutting down and returns them as they are then.
-func (f *fixture) untilToldToGo(pods []*corev1.Pod) []*corev1.Pod {
+// untilEvicted waits until pods are shutting down and returns them as they are then.
+func (f *fixture) untilEvicted(pods []*corev1.Pod) []*corev1.Pod {
 	f.t.Helper()
-	told := make([]*corev1.Pod, len(pods))
+	evicted := make([]*corev1.Pod, len(pods))
 	for i, pod := range pods {
-		told[i] = &corev1.Pod{}
+		evicted[i] = &corev1.Pod{}
 		eventually(f.t, func() error {
-			err := admin(f.t).Get(f.t.Context(), client.ObjectKeyFromObject(pod), told[i])
-			if err == nil && told[i].DeletionTimestamp == nil {
-				err = fmt.Errorf("pod %s was not told to go", pod.Name)
+			err := admin(f.t).Get(f.t.Context(), client.ObjectKeyFromObject(pod), evicted[i])
+			if err == nil && evicted[i].DeletionTimestamp == nil {
+				err = fmt.Errorf("pod %s was not evicted", pod.Name)
 			}
 			return err
 		})
 	}
-	return told
+	return evicted
 }
 
-// podsOn are the names of the pods on a node that were not told to go.
+// podsOn returns the names of the pods on a node that were not evicted.
 func (f *fixture) podsOn(node *corev1.Node) []string {
 	f.t.Helper()
 	var pods corev1.PodList
@@ -289,8 +289,8 @@ func (f *fixture) policyCondition(kind string) (*metav1.Condition, error) {
 	return condition, nil
 }
 
-// untilHeard waits until the policy says that all is well.
-func (f *fixture) untilHeard() {
+// untilReady waits until the policy is ready.
+func (f *fixture) untilReady() {
 	f.t.Helper()
 	eventually(f.t, func() error {
 		ready, err := f.policyCondition(v1alpha1.ConditionReady)
@@ -301,11 +301,11 @@ func (f *fixture) untilHeard() {
 	})
 }
 
-// told counts how often each pod of the namespace was told to go by an eviction (create) or a
+// evictions counts how often each pod of the namespace was evicted by an eviction (create) or a
 // deletion (delete).
-func (f *fixture) told(verb string) map[string]int {
+func (f *fixture) evictions(verb string) map[string]int {
 	f.t.Helper()
-	return f.count(func(r *request) bool { return r.tellsPodToGo() && r.Verb == verb })
+	return f.count(func(r *request) bool { return r.evictsPod() && r.Verb == verb })
 }
 
 // count counts the requests about each pod of the namespace that match.
@@ -322,23 +322,23 @@ func (f *fixture) count(match func(*request) bool) map[string]int {
 	return counts
 }
 
-// checkToldOnce checks that each of the pods was told to go once, and no other pod was. A request
+// checkEvictedOnce checks that each of the pods was evicted once, and no other pod was. A request
 // that was broken off may have been the one.
-func (f *fixture) checkToldOnce(pods ...*corev1.Pod) {
+func (f *fixture) checkEvictedOnce(pods ...*corev1.Pod) {
 	f.t.Helper()
-	counts := f.told("create")
-	for name, n := range f.told("delete") {
+	counts := f.evictions("create")
+	for name, n := range f.evictions("delete") {
 		counts[name] += n
 	}
-	brokenOff := f.count(func(r *request) bool { return r.asksPodToGo() && r.brokenOff() })
+	brokenOff := f.count(func(r *request) bool { return r.requestsEviction() && r.brokenOff() })
 	for _, pod := range pods {
 		if counts[pod.Name] != 1 && (counts[pod.Name] != 0 || brokenOff[pod.Name] == 0) {
-			f.t.Errorf("pod %s was told to go %d times, want once", pod.Name, counts[pod.Name])
+			f.t.Errorf("pod %s was evicted %d times, want once", pod.Name, counts[pod.Name])
 		}
 		delete(counts, pod.Name)
 	}
 	for name, n := range counts {
-		f.t.Errorf("pod %s was told to go %d times, want never", name, n)
+		f.t.Errorf("pod %s was evicted %d times, want never", name, n)
 	}
 }
 

@@ -50,7 +50,7 @@ func newWaiting(t *testing.T, change func(*v1alpha1.NodeTerminationPolicySpec)) 
 	return f
 }
 
-// untilHeartbeats waits until the group was told n times to go on waiting, and returns when.
+// untilHeartbeats waits until the group received n heartbeats, and returns when.
 func (f *fixture) untilHeartbeats(node *corev1.Node, n int) []time.Time {
 	f.t.Helper()
 	var heartbeats []time.Time
@@ -69,7 +69,7 @@ func (f *waiting) count(name string) int {
 	return len(f.calls(name, &action))
 }
 
-// testHeartbeats: the group is told to go on waiting while there is a drain to wait for, and not any
+// testHeartbeats: the group receives heartbeats while there is a drain to wait for, and not any
 // more when that has ended, however it ended. A hook is completed only if the pods are gone.
 func testHeartbeats(t *testing.T) {
 	untouched := func(*v1alpha1.NodeTerminationPolicySpec) {}
@@ -88,7 +88,7 @@ func testHeartbeats(t *testing.T) {
 			end: func(f *waiting) { f.until(f.node, v1alpha1.StateFailed) },
 		},
 		{
-			name: "called off", change: untouched,
+			name: "cancelled", change: untouched,
 			end: func(f *waiting) {
 				f.remove(&v1alpha1.NodeTermination{ObjectMeta: metav1.ObjectMeta{Name: instanceOf(f.node)}})
 				f.untilNode(f.node, schedulable)
@@ -165,7 +165,7 @@ func givesUpAfterHalfAMinute(spec *v1alpha1.NodeTerminationPolicySpec) {
 	spec.Drain.TimeoutSeconds = ptr.To[int32](1)
 }
 
-// checkNoneAfterDeadline checks that nobody asked to go on waiting after the hook's deadline.
+// checkNoneAfterDeadline checks that no heartbeat was sent after the hook's deadline.
 func (f *waiting) checkNoneAfterDeadline(heartbeats []time.Time) {
 	f.t.Helper()
 	nt, err := f.termination(f.node)

@@ -29,13 +29,13 @@ const (
 )
 
 // terminate has a node's instance wait at the hook drain of the fixture's own group, of this timeout,
-// which EventBridge tells the queue.
+// which EventBridge sends to the queue.
 func (f *fixture) terminate(node *corev1.Node, timeout time.Duration) awssim.LifecycleAction {
 	f.t.Helper()
 	return f.waitAt(awssim.LifecycleHook{Group: f.queueName, Name: "drain", HeartbeatTimeout: timeout}, instanceOf(node))
 }
 
-// waitAt has an instance wait at a termination hook, which EventBridge tells the queue.
+// waitAt has an instance wait at a termination hook, which EventBridge sends to the queue.
 func (f *fixture) waitAt(hook awssim.LifecycleHook, instanceID string) awssim.LifecycleAction {
 	f.t.Helper()
 	if err := f.sim.PutLifecycleHook(hook); err != nil {
@@ -108,12 +108,12 @@ func testSpotAndTermination(t *testing.T) {
 		t.Errorf("the NodeTermination has the events %+v, want two", nt.Spec.Events)
 	}
 	f.untilQueueEmpty()
-	f.checkToldOnce(pods...)
+	f.checkEvictedOnce(pods...)
 	f.checkContinuedOnce(node)
 }
 
-// testHeardTwice: the group tells of one and the same action itself and through EventBridge.
-func testHeardTwice(t *testing.T) {
+// testReceivedTwice: the group sends one and the same action itself and through EventBridge.
+func testReceivedTwice(t *testing.T) {
 	f := newFixture(t)
 	node := f.nodes(1)[0]
 	pods := f.pods(node, 2)
@@ -129,7 +129,7 @@ func testHeardTwice(t *testing.T) {
 	if e.LifecycleHook == nil || *e.LifecycleHook != want {
 		t.Errorf("the hook is %+v, want %+v", e.LifecycleHook, want)
 	}
-	f.checkToldOnce(pods...)
+	f.checkEvictedOnce(pods...)
 	f.checkContinuedOnce(node)
 }
 
@@ -153,7 +153,7 @@ func testOthersHooks(t *testing.T) {
 	if hooks := nt.Status.LifecycleHooks; len(hooks) != 1 || hooks[0].State != v1alpha1.HookIgnored {
 		t.Errorf("the managed node group's hook is %+v, want it left alone", hooks)
 	}
-	f.checkToldOnce(pods...)
+	f.checkEvictedOnce(pods...)
 	eventually(t, func() error { // what is left is about the instance that may join yet
 		if messages := f.messages(); len(messages) != 1 || messages[0].Receives == 0 {
 			return fmt.Errorf("the queue has %+v, want one message that was received", messages)

@@ -124,9 +124,9 @@ func TestMetadata(t *testing.T) {
 		"maintenance today":         testMetadataDrains(awssim.MetadataEvent{Kind: awssim.MetadataKindMaintenance}, v1alpha1.ScheduledMaintenance),
 		"termination by the group":  testMetadataDrains(awssim.MetadataEvent{Kind: awssim.MetadataKindTargetState}, v1alpha1.AutoScalingTermination),
 		"rebalance recommendation":  testMetadataRebalance,
-		"maintenance, called off":   testMetadataMaintenance("canceled"),
+		"maintenance, cancelled":    testMetadataMaintenance("canceled"),
 		"maintenance, then over":    testMetadataMaintenance("completed"),
-		"heard from the queue, too": testMetadataAndQueue,
+		"received from the queue":   testMetadataAndQueue,
 		"killed around the notice":  testWatcherKilled,
 		"old notice after a reboot": testOldNotice,
 		"another watcher's forgery": testForgedByWatcher,
@@ -151,10 +151,10 @@ func testMetadataDrains(e awssim.MetadataEvent, kind v1alpha1.EventKind) func(*t
 		nt := f.until(m.node, v1alpha1.StateCompleted)
 		got := checkKind(t, nt, kind, time.Time{})
 		if got.Source != v1alpha1.SourceIMDS || nt.Spec.Instance == nil || nt.Spec.Instance.LifeCycle != "spot" {
-			t.Errorf("heard is %+v of the instance %+v", got, nt.Spec.Instance)
+			t.Errorf("received is %+v of the instance %+v", got, nt.Spec.Instance)
 		}
 		f.untilNode(m.node, cordoned)
-		f.checkToldOnce(pods...)
+		f.checkEvictedOnce(pods...)
 	}
 }
 
@@ -167,10 +167,10 @@ func testMetadataRebalance(t *testing.T, f *fixture, m *metadata) {
 	if got := f.podsOn(m.node); !slices.Contains(got, pod.Name) {
 		t.Errorf("pods %v are left on the node, want %s", got, pod.Name)
 	}
-	f.checkToldOnce()
+	f.checkEvictedOnce()
 }
 
-// testMetadataMaintenance: the drain would begin a day before; until then it can be called off.
+// testMetadataMaintenance: the drain would begin a day before; until then it can be cancelled.
 func testMetadataMaintenance(state string) func(*testing.T, *fixture, *metadata) {
 	return func(_ *testing.T, f *fixture, m *metadata) {
 		f.pods(m.node, 1)
@@ -182,7 +182,7 @@ func testMetadataMaintenance(state string) func(*testing.T, *fixture, *metadata)
 		m.say(awssim.MetadataEvent{Kind: awssim.MetadataKindMaintenance, NotBefore: notBefore, State: state})
 		f.until(m.node, v1alpha1.StateCancelled)
 		f.untilNode(m.node, schedulable)
-		f.checkToldOnce()
+		f.checkEvictedOnce()
 	}
 }
 
@@ -201,7 +201,7 @@ func testMetadataAndQueue(t *testing.T, f *fixture, m *metadata) {
 	if len(nt.Spec.Events) != 2 || sources[v1alpha1.SourceIMDS] != 1 || sources[v1alpha1.SourceSQS] != 1 {
 		t.Errorf("events %+v, want one of each source", nt.Spec.Events)
 	}
-	f.checkToldOnce(pods...)
+	f.checkEvictedOnce(pods...)
 }
 
 // testWatcherKilled: the watcher is gone when the notice comes, and once more after it was stored.
@@ -224,10 +224,10 @@ func testWatcherKilled(t *testing.T, f *fixture, m *metadata) {
 		t.Errorf("the NodeTermination is another one, or was changed: %s, generation %d, want %s, generation %d",
 			nt.UID, nt.Generation, before.UID, before.Generation)
 	}
-	f.checkToldOnce(pods...)
+	f.checkEvictedOnce(pods...)
 }
 
-// testForgedByWatcher: whoever has taken over another node has already told of this one's instance, under
+// testForgedByWatcher: whoever has taken over another node has already stored an event of this one's instance, under
 // the name of that node, as the admission policy cannot see.
 func testForgedByWatcher(t *testing.T, f *fixture, m *metadata) {
 	pods := f.pods(m.node, 1)
@@ -244,7 +244,7 @@ func testForgedByWatcher(t *testing.T, f *fixture, m *metadata) {
 	if nt.UID == forged.UID || nt.Spec.NodeName != m.node.Name {
 		t.Errorf("the NodeTermination names node %s, want %s, in a new object", nt.Spec.NodeName, m.node.Name)
 	}
-	f.checkToldOnce(pods...)
+	f.checkEvictedOnce(pods...)
 	f.untilNode(other, schedulable)
 }
 
@@ -255,7 +255,7 @@ func testOldNotice(t *testing.T, f *fixture, m *metadata) {
 	m.say(awssim.MetadataEvent{Kind: awssim.MetadataKindSpot, Action: "stop", Time: over})
 	m.watch()
 	f.until(m.node, v1alpha1.StateCompleted)
-	f.checkToldOnce(pods...)
+	f.checkEvictedOnce(pods...)
 
 	m.watcher.Kill()
 	eventually(t, func() error {
@@ -286,7 +286,7 @@ func testOldNotice(t *testing.T, f *fixture, m *metadata) {
 	if got := f.podsOn(m.node); !slices.Contains(got, pods[2].Name) {
 		t.Errorf("pods %v are left on the node, want %s", got, pods[2].Name)
 	}
-	f.checkToldOnce(pods[:2]...)
+	f.checkEvictedOnce(pods[:2]...)
 }
 
 // reboot makes a node one that has booted just now.
@@ -344,5 +344,5 @@ func TestWatcherWithoutAPIServer(t *testing.T) {
 	if !nt.Status.CompletionTime.Before(nt.Status.Deadline) {
 		t.Errorf("drained at %s, and the deadline was %s", nt.Status.CompletionTime, nt.Status.Deadline)
 	}
-	f.checkToldOnce(pods...)
+	f.checkEvictedOnce(pods...)
 }

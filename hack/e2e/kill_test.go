@@ -25,12 +25,12 @@ func ownSim(t *testing.T) *awssim.Server {
 	return sim
 }
 
-// newFixtureIn makes a fixture without nodes whose queue is in sim, and waits until it is heard.
+// newFixtureIn makes a fixture without nodes whose queue is in sim, and waits until it is up.
 func newFixtureIn(t *testing.T, sim *awssim.Server) *fixture {
 	t.Helper()
 	f := emptyFixture(t, sim)
 	f.apply()
-	f.untilHeard()
+	f.untilReady()
 	return f
 }
 
@@ -58,12 +58,12 @@ func TestKilledBeforeStored(t *testing.T) {
 	nt := f.until(node, v1alpha1.StateCompleted)
 	checkKind(t, nt, v1alpha1.SpotInterruption, time.Time{})
 	f.untilNode(node, cordoned)
-	f.checkToldOnce(pods...)
+	f.checkEvictedOnce(pods...)
 	f.untilQueueEmpty()
 }
 
 // TestKilledBeforeDeleted: the manager has stored what a message says and is killed before the
-// message is deleted, so it is heard once more.
+// message is deleted, so it is received once more.
 func TestKilledBeforeDeleted(t *testing.T) {
 	m := startManager(t)
 	f := newFixtureIn(t, ownSim(t))
@@ -100,7 +100,7 @@ func TestKilledBeforeDeleted(t *testing.T) {
 		t.Errorf("the NodeTermination is another one, or was changed: %s, generation %d, want %s, generation %d",
 			nt.UID, nt.Generation, before.UID, before.Generation)
 	}
-	f.checkToldOnce(pods...)
+	f.checkEvictedOnce(pods...)
 }
 
 // TestKilledInMidDrain: pods are shutting down, and others wait for them, when the manager is killed.
@@ -111,20 +111,20 @@ func TestKilledInMidDrain(t *testing.T) {
 	first := f.pods(node, 4, stopsIn(30*time.Second))
 	last := f.pods(node, 1, critical)
 	f.interrupt(node)
-	told := f.untilToldToGo(first)
+	evicted := f.untilEvicted(first)
 	before := f.until(node, v1alpha1.StateDraining)
 	f.untilQueueEmpty()
 
 	m.kill()
 	second := startManager(t)
 	second.untilSays(t, leads)
-	for i, pod := range f.untilToldToGo(first) {
-		if !pod.DeletionTimestamp.Equal(told[i].DeletionTimestamp) {
-			t.Errorf("pod %s has until %s, and had until %s: its grace period was begun anew", pod.Name, pod.DeletionTimestamp, told[i].DeletionTimestamp)
+	for i, pod := range f.untilEvicted(first) {
+		if !pod.DeletionTimestamp.Equal(evicted[i].DeletionTimestamp) {
+			t.Errorf("pod %s has until %s, and had until %s: its grace period was begun anew", pod.Name, pod.DeletionTimestamp, evicted[i].DeletionTimestamp)
 		}
 	}
 	nt := f.until(node, v1alpha1.StateCompleted)
-	f.checkToldOnce(append(first, last...)...)
+	f.checkEvictedOnce(append(first, last...)...)
 	if nt.UID != before.UID || !nt.Status.StartTime.Equal(before.Status.StartTime) || !nt.Status.DrainStartTime.Equal(before.Status.DrainStartTime) {
 		t.Errorf("the drain began anew: %+v, was %+v", nt.Status, before.Status)
 	}

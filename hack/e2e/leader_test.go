@@ -59,7 +59,7 @@ func TestLeaderKilled(t *testing.T) {
 		pod.Spec.TerminationGracePeriodSeconds = ptr.To(int64((2 * time.Hour).Seconds()))
 	})
 	f.terminate(slow, 2*time.Minute)
-	before := f.untilToldToGo(slowPods)[0]
+	before := f.untilEvicted(slowPods)[0]
 	beats := f.untilHeartbeats(slow, 1)
 
 	killed := time.Now()
@@ -75,7 +75,7 @@ func TestLeaderKilled(t *testing.T) {
 	if pause := beats[len(beats)-1].Sub(beats[len(beats)-2]); pause > briefly {
 		t.Errorf("no heartbeat for %s, in which a hook of %s would have timed out", pause, briefly)
 	}
-	after := f.untilToldToGo(slowPods)[0]
+	after := f.untilEvicted(slowPods)[0]
 	if left := after.DeletionTimestamp.Sub(killed); left < 2*time.Hour-time.Minute || !after.DeletionTimestamp.Equal(before.DeletionTimestamp) {
 		t.Errorf("the pod has until %s, %s after the kill, and had until %s", after.DeletionTimestamp, left, before.DeletionTimestamp)
 	}
@@ -83,7 +83,7 @@ func TestLeaderKilled(t *testing.T) {
 	if action := f.action(instanceOf(slow)); action.Result != "" {
 		t.Errorf("the hook was completed while the pod was there: %+v", action)
 	}
-	f.checkToldOnce(append(pods, slowPods...)...)
+	f.checkEvictedOnce(append(pods, slowPods...)...)
 }
 
 // TestLeaderStopped: the leader is asked to end in mid-drain. It does so cleanly, and the other one
@@ -100,7 +100,7 @@ func TestLeaderStopped(t *testing.T) {
 	last := f.pods(nodes[0], 1, critical)
 	others := f.pods(nodes[1], 2)
 	f.interrupt(nodes[0])
-	f.untilToldToGo(first)
+	f.untilEvicted(first)
 	before := f.until(nodes[0], v1alpha1.StateDraining)
 
 	asked := time.Now()
@@ -124,7 +124,7 @@ func TestLeaderStopped(t *testing.T) {
 	if nt.UID != before.UID || !nt.Status.StartTime.Equal(before.Status.StartTime) {
 		t.Errorf("the drain began anew: %+v, was %+v", nt.Status, before.Status)
 	}
-	f.checkToldOnce(append(append(first, last...), others...)...)
+	f.checkEvictedOnce(append(append(first, last...), others...)...)
 }
 
 // standsBack is what a replica says whose node is being taken away.
@@ -188,7 +188,7 @@ func TestLeaderHandsOver(t *testing.T) {
 	leader.untilSays(t, leads)
 	standby := startManager(t, inPod(own[1]))
 	standby.untilSays(t, standsBy)
-	f.untilHeard()
+	f.untilReady()
 	others := f.pods(nodes[0], 2, stopsIn(2*time.Second))
 	others = append(others, f.pods(nodes[0], 1, critical)...)
 
@@ -202,12 +202,12 @@ func TestLeaderHandsOver(t *testing.T) {
 	}
 	f.checkGone(others)
 	f.until(nodes[0], v1alpha1.StateCompleted)
-	f.checkToldOnce(others...)
-	told, err := audit.find(func(r *request) bool {
-		return r.tellsPodToGo() && r.Object.Namespace == operator.Namespace && (r.Object.Name == own[0].Name || r.Object.Name == own[1].Name)
+	f.checkEvictedOnce(others...)
+	evicted, err := audit.find(func(r *request) bool {
+		return r.evictsPod() && r.Object.Namespace == operator.Namespace && (r.Object.Name == own[0].Name || r.Object.Name == own[1].Name)
 	})
-	if err != nil || len(told) != 1 || told[0].Object.Name != own[0].Name || told[0].At.Before(led) {
-		t.Errorf("told to go: %+v, %v, want pod %s once, after %s", told, err, own[0].Name, led)
+	if err != nil || len(evicted) != 1 || evicted[0].Object.Name != own[0].Name || evicted[0].At.Before(led) {
+		t.Errorf("evicted: %+v, %v, want pod %s once, after %s", evicted, err, own[0].Name, led)
 	}
 	if len(leader.said(leads)) != 1 || len(standby.said(leads)) != 1 {
 		t.Error("the lease has changed hands more than once")

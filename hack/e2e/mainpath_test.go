@@ -75,13 +75,13 @@ func TestMainPath(t *testing.T) {
 			!meta.IsStatusConditionTrue(status.Conditions, v1alpha1.ConditionSourcesReady):
 			return fmt.Errorf("the policy is not ready: %s", describe(status.Conditions))
 		case source.LastEventTime == nil || source.LastEventTime.Time.Before(sent.Truncate(time.Second)):
-			return fmt.Errorf("the policy last heard an event at %v, want one after %s", source.LastEventTime, sent)
+			return fmt.Errorf("the policy last received an event at %v, want one after %s", source.LastEventTime, sent)
 		}
 		return nil
 	})
 }
 
-// checkRecord checks what a NodeTermination tells of a drain that is complete.
+// checkRecord checks what a NodeTermination records of a drain that is complete.
 func checkRecord(t *testing.T, nt *v1alpha1.NodeTermination, node *corev1.Node, notice *awssim.Notice, pods int) {
 	t.Helper()
 	if nt.Spec.NodeName != node.Name || nt.Status.Node == nil || nt.Status.Node.UID != node.UID {
@@ -221,7 +221,7 @@ func (f *fixture) podOf(app string, node *corev1.Node) *corev1.Pod {
 // A StatefulSet's pods keep their names, so they count by name.
 func (f *fixture) checkEvicted(pods []*corev1.Pod) {
 	f.t.Helper()
-	f.checkToldOnce(pods...)
+	f.checkEvictedOnce(pods...)
 	deleted, err := audit.find(func(r *request) bool {
 		return r.Verb == "delete" && r.Object.Resource == "pods" && r.Object.Namespace == f.namespace
 	})

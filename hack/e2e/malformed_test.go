@@ -28,8 +28,8 @@ func malformed(n int) string {
 	return fmt.Sprintf(kinds[n%len(kinds)], n)
 }
 
-// TestMalformedMessages: ten good messages among a thousand that cannot be read are heard at once. The others
-// stay in the queue, the policy says so, and hearing them again and again costs nothing lasting.
+// TestMalformedMessages: ten good messages among a thousand that cannot be read are received at once. The others
+// stay in the queue, the policy says so, and receiving them again and again costs nothing lasting.
 func TestMalformedMessages(t *testing.T) {
 	const (
 		bad, good = 1000, 10
@@ -72,7 +72,7 @@ func TestMalformedMessages(t *testing.T) {
 		}
 		return nil
 	})
-	checkComplaints := func() {
+	checkReported := func() {
 		t.Helper()
 		eventually(t, func() error {
 			if lines := m.said("message cannot be read"); len(lines) != bad {
@@ -81,7 +81,7 @@ func TestMalformedMessages(t *testing.T) {
 			return nil
 		})
 	}
-	checkComplaints()
+	checkReported()
 
 	before, err := m.Usage()
 	if err != nil {
@@ -99,7 +99,7 @@ func TestMalformedMessages(t *testing.T) {
 	if after.MaxMemory > before.MaxMemory+growth || after.MaxMemory > most {
 		t.Errorf("the manager grew from %d to %d MB, want %d MB at most", before.MaxMemory>>20, after.MaxMemory>>20, most>>20)
 	}
-	checkComplaints()
+	checkReported()
 }
 
 // untilEachReceived waits until there are n messages in the queue and each was received so often.

@@ -76,7 +76,7 @@ func (m *manager) end(t *testing.T) {
 }
 
 // never is what no log may have in it, whatever is done to the manager.
-// A termination's errors are told by its own controller, once.
+// A termination's errors are logged by its own controller, once.
 var never = regexp.MustCompile(`(?i)\bforbidden\b|panic|fatal error|data race|"Reconciler error","controller":"termination"`)
 
 func (m *manager) checkLog(t *testing.T) {

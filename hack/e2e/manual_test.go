@@ -54,7 +54,7 @@ func TestDrainByAnnotation(t *testing.T) {
 
 	f.annotate(node, "kernel update")
 	f.untilDrainedFor(node, 1, "kernel update")
-	f.checkToldOnce(first...)
+	f.checkEvictedOnce(first...)
 	f.annotate(node, "two updates")
 	f.untilDrainedFor(node, 1, "two updates")
 
@@ -66,7 +66,7 @@ func TestDrainByAnnotation(t *testing.T) {
 	second := f.pods(node, 2)
 	f.annotate(node, "")
 	before := f.untilDrainedFor(node, 2, "")
-	f.checkToldOnce(append(first, second...)...)
+	f.checkEvictedOnce(append(first, second...)...)
 
 	m.kill()
 	startManager(t)
@@ -105,7 +105,7 @@ func TestManyAnnotations(t *testing.T) {
 	for _, node := range nodes {
 		f.untilDrainedFor(node, 1, "all")
 	}
-	f.checkToldOnce(pods...)
+	f.checkEvictedOnce(pods...)
 	for _, node := range nodes {
 		f.annotate(node, "null")
 	}

@@ -84,8 +84,8 @@ func checkQueries(t *testing.T, families map[string]*dto.MetricFamily) {
 	}
 }
 
-// TestWatcherTellsMetrics: a watcher whose policy asks for them serves metrics, and hears as all others do.
-func TestWatcherTellsMetrics(t *testing.T) {
+// TestWatcherServesMetrics: a watcher whose policy asks for them serves metrics, and receives events as all others do.
+func TestWatcherServesMetrics(t *testing.T) {
 	startManager(t, withWatchers)
 	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {

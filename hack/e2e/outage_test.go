@@ -46,7 +46,7 @@ func keepManager(t *testing.T, change ...func(*operator.Options)) {
 }
 
 // TestAPIServerAway: the API server is gone for 20 seconds in mid-drain. Some pods are shutting down
-// by then, others have not been told to go, and a message arrives meanwhile.
+// by then, others have not been evicted, and a message arrives meanwhile.
 func TestAPIServerAway(t *testing.T) {
 	const away = 20 * time.Second
 	keepManager(t)
@@ -56,7 +56,7 @@ func TestAPIServerAway(t *testing.T) {
 	last := f.pods(nodes[0], 2, critical)
 	others := f.pods(nodes[1], 3)
 	f.interrupt(nodes[0])
-	f.untilToldToGo(first)
+	f.untilEvicted(first)
 	before := f.until(nodes[0], v1alpha1.StateDraining)
 
 	cluster.Get(t).StopAPIServer(t)
@@ -74,5 +74,5 @@ func TestAPIServerAway(t *testing.T) {
 	}
 	checkKind(t, f.until(nodes[1], v1alpha1.StateCompleted), v1alpha1.SpotInterruption, time.Time{})
 	f.untilQueueEmpty()
-	f.checkToldOnce(append(append(first, last...), others...)...)
+	f.checkEvictedOnce(append(append(first, last...), others...)...)
 }

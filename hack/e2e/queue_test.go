@@ -16,7 +16,7 @@ import (
 )
 
 // TestQueueProblems: whatever is wrong with a queue, its policy says what and what to do, and
-// messages are heard again as soon as it is mended.
+// messages are received again as soon as it is mended.
 func TestQueueProblems(t *testing.T) {
 	startManager(t)
 	for _, test := range []struct {
@@ -51,7 +51,7 @@ func TestQueueProblems(t *testing.T) {
 			test.mend(t, f)
 			f.interrupt(node)
 			f.until(node, v1alpha1.StateCompleted)
-			f.untilHeard()
+			f.untilReady()
 			f.untilQueueEmpty()
 		})
 	}
@@ -137,7 +137,7 @@ func TestConsumersFollowPolicies(t *testing.T) {
 	second := *f
 	second.queueName += "-second"
 	second.apply()
-	second.untilHeard()
+	second.untilReady()
 	f.untilReadBy(f.queue, 1)
 
 	old := f.queue

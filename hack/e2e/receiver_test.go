@@ -54,7 +54,7 @@ func tunnel(t *testing.T, to string) (proxy *httptest.Server, asked *atomic.Valu
 }
 
 // testTrustedLater: a receiver behind a proxy is not trusted until its certificate is in the config
-// map that the webhook names, and is told then what the template says by then. Nothing is restarted.
+// map that the webhook names, and receives then what the template is by then. Nothing is restarted.
 func testTrustedLater(t *testing.T) {
 	t.Parallel()
 	bodies := make(chan string, 10)
@@ -84,12 +84,12 @@ func testTrustedLater(t *testing.T) {
 			Steps: []v1alpha1.WebhookStep{v1alpha1.StepCompleted},
 		}}
 	})
-	f.untilHeard()
+	f.untilReady()
 	node := f.nodes(1)[0]
 	f.interrupt(node)
-	f.untilWebhook(node, func(told *v1alpha1.WebhookStatus) error {
-		if told.State != v1alpha1.WebhookPending || !strings.Contains(told.LastError, "caFrom") {
-			return fmt.Errorf("want it not to be trusted: %+v", told)
+	f.untilWebhook(node, func(status *v1alpha1.WebhookStatus) error {
+		if status.State != v1alpha1.WebhookPending || !strings.Contains(status.LastError, "caFrom") {
+			return fmt.Errorf("want it not to be trusted: %+v", status)
 		}
 		return nil
 	})
@@ -103,7 +103,7 @@ func testTrustedLater(t *testing.T) {
 	}
 	f.untilNotified(node)
 	if got := <-bodies; got != `{"said": "Completed"}` || len(bodies) > 0 {
-		t.Errorf("told %s, and %d more", got, len(bodies))
+		t.Errorf("delivered %s, and %d more", got, len(bodies))
 	}
 }
 
@@ -175,9 +175,9 @@ func testSecretsStaySecret(t *testing.T, m *manager) {
 			})
 			node := f.nodes(1)[0]
 			f.interrupt(node)
-			f.untilWebhook(node, func(told *v1alpha1.WebhookStatus) error {
-				if ptr.Deref(told.Attempts, 0) == 0 || told.LastError == "" {
-					return fmt.Errorf("it was not tried yet: %+v", told)
+			f.untilWebhook(node, func(status *v1alpha1.WebhookStatus) error {
+				if ptr.Deref(status.Attempts, 0) == 0 || status.LastError == "" {
+					return fmt.Errorf("it was not tried yet: %+v", status)
 				}
 				return nil
 			})

@@ -33,7 +33,7 @@ func TestTermination(t *testing.T) {
 	t.Run("others", func(t *testing.T) {
 		t.Parallel()
 		t.Run("spot interruption and termination of one instance", testSpotAndTermination)
-		t.Run("termination heard on both ways", testHeardTwice)
+		t.Run("termination received on both ways", testReceivedTwice)
 		t.Run("hooks of others", testOthersHooks)
 		t.Run("volumes", testVolumes)
 		t.Run("maintenance", testMaintenance)
@@ -44,7 +44,7 @@ func TestTermination(t *testing.T) {
 	})
 }
 
-// maintenance is one that AWS Health tells of.
+// maintenance is one that AWS Health announces.
 func (f *fixture) maintenance(node *corev1.Node, notBefore time.Time) awssim.Notice {
 	return awssim.Notice{
 		Kind: awssim.Health, InstanceIDs: []string{instanceOf(node)}, NotBefore: notBefore.Truncate(time.Second),
@@ -76,10 +76,10 @@ func testMaintenance(t *testing.T) {
 		f.untilNode(node, cordoned)
 	}
 	f.until(near, v1alpha1.StateCompleted)
-	f.checkToldOnce(leave...)
-	told, err := audit.find(func(r *request) bool { return r.tellsPodToGo() && r.Object.Namespace == f.namespace })
-	if err != nil || len(told) != 1 || told[0].At.Before(begins) || told[0].At.After(begins.Add(10*time.Second)) {
-		t.Errorf("told to go: %+v, %v, want one pod shortly after %s", told, err, begins)
+	f.checkEvictedOnce(leave...)
+	evicted, err := audit.find(func(r *request) bool { return r.evictsPod() && r.Object.Namespace == f.namespace })
+	if err != nil || len(evicted) != 1 || evicted[0].At.Before(begins) || evicted[0].At.After(begins.Add(10*time.Second)) {
+		t.Errorf("evicted: %+v, %v, want one pod shortly after %s", evicted, err, begins)
 	}
 	f.until(far, v1alpha1.StateScheduled)
 	f.untilNode(far, cordoned)
@@ -93,7 +93,7 @@ func everything(spec *v1alpha1.NodeTerminationPolicySpec) {
 	spec.Node = &v1alpha1.NodeActions{Taint: &v1alpha1.NodeTaint{Effect: "NoSchedule"}, LoadBalancers: v1alpha1.LoadBalancersExclude}
 }
 
-// testNothingLeft: a drain is called off by AWS, and one by deletion of its NodeTermination. The
+// testNothingLeft: a drain is cancelled by AWS, and one by deletion of its NodeTermination. The
 // nodes are as they were before, also the one that somebody else had taken out of service.
 func testNothingLeft(t *testing.T) {
 	f := newFixture(t, startBefore, everything)
@@ -139,7 +139,7 @@ func testNothingLeft(t *testing.T) {
 	for _, node := range nodes {
 		f.untilNode(node, func(current *corev1.Node) error { return asBefore(node, current) })
 	}
-	f.checkToldOnce()
+	f.checkEvictedOnce()
 }
 
 // asBefore is whether nothing of the operator's is on a node.
@@ -186,7 +186,7 @@ func testDryRun(t *testing.T) {
 		}
 		return nil
 	})
-	f.checkToldOnce()
+	f.checkEvictedOnce()
 	f.untilNode(node, func(current *corev1.Node) error { return asBefore(node, current) })
 	written, err := audit.find(func(r *request) bool {
 		reads := r.Verb == "get" || r.Verb == "list" || r.Verb == "watch"
@@ -249,7 +249,7 @@ func testInstanceTag(t *testing.T) {
 		t.Errorf("the instance without the tag is left alone because of %q, want %s in it", ready.Message, tag)
 	}
 	f.untilQueueEmpty()
-	f.checkToldOnce(pods...)
+	f.checkEvictedOnce(pods...)
 	f.untilNode(other, func(current *corev1.Node) error { return asBefore(other, current) })
 	if err := admin(t).Get(t.Context(), client.ObjectKeyFromObject(left[0]), left[0]); err != nil {
 		t.Error(err)

@@ -23,7 +23,7 @@ import (
 	"github.com/nodetermination/operator/hack/operator"
 )
 
-// TestWatchersAndQueue: a node with the watchers of two policies, whose end is heard from its
+// TestWatchersAndQueue: a node with the watchers of two policies, whose end is announced by its
 // metadata and from the queue, is drained once.
 func TestWatchersAndQueue(t *testing.T) {
 	const image = "registry.example.com/node-termination-operator:v1"
@@ -47,15 +47,15 @@ func TestWatchersAndQueue(t *testing.T) {
 		watchers[untilWatched(t, p, node, image).UID] = true
 	}
 
-	heard := metav1.Time{Time: time.Now().UTC().Truncate(time.Second)}
-	hearMetadata(t, node, heard)
+	announced := metav1.Time{Time: time.Now().UTC().Truncate(time.Second)}
+	announceInMetadata(t, node, announced)
 	f.interrupt(node)
 	f.untilQueueEmpty()
 	nt := f.until(node, v1alpha1.StateCompleted)
 	if len(nt.Spec.Events) != 2 || nt.Status.PolicyRef == nil || nt.Status.PolicyRef.UID != f.policy.UID {
 		t.Errorf("events %+v, governed by %+v; want two, and %s", nt.Spec.Events, nt.Status.PolicyRef, f.policy.Name)
 	}
-	f.checkToldOnce(pods...)
+	f.checkEvictedOnce(pods...)
 	for _, pod := range watchersOn(t, node) {
 		if !watchers[pod.UID] || pod.DeletionTimestamp != nil {
 			t.Errorf("watcher %s did not stay as it was", pod.Name)
@@ -68,8 +68,8 @@ func TestWatchersAndQueue(t *testing.T) {
 		}
 	}
 	f.untilStatus(func(status *v1alpha1.NodeTerminationPolicyStatus) error {
-		if last := status.Sources[1].LastEventTime; last == nil || !last.Time.Equal(heard.Time) {
-			return fmt.Errorf("the metadata was last heard at %v, want %s", last, heard)
+		if last := status.Sources[1].LastEventTime; last == nil || !last.Time.Equal(announced.Time) {
+			return fmt.Errorf("the last event of the metadata is of %v, want %s", last, announced)
 		}
 		return nil
 	})
@@ -121,15 +121,15 @@ func managerPod(t *testing.T, image string) *corev1.Pod {
 	})[0]
 }
 
-// hearMetadata stores a spot notice as the node's watcher does.
-func hearMetadata(t *testing.T, node *corev1.Node, heard metav1.Time) {
+// announceInMetadata stores a spot notice as the node's watcher does.
+func announceInMetadata(t *testing.T, node *corev1.Node, announced metav1.Time) {
 	t.Helper()
 	const id = "spot-notice-of-the-metadata"
 	nt := ac.NodeTermination(instanceOf(node)).WithSpec(ac.NodeTerminationSpec().
 		WithInstanceID(instanceOf(node)).
 		WithNodeName(node.Name).
 		WithEvents(ac.Event().WithID(id).WithKind(v1alpha1.SpotInterruption).WithSource(v1alpha1.SourceIMDS).
-			WithTime(heard).WithDeadline(metav1.Time{Time: heard.Add(2 * time.Minute)}).WithInstanceAction("terminate")))
+			WithTime(announced).WithDeadline(metav1.Time{Time: announced.Add(2 * time.Minute)}).WithInstanceAction("terminate")))
 	if err := admin(t).Apply(t.Context(), nt, client.FieldOwner(v1alpha1.EventFieldManager(id)), client.ForceOwnership); err != nil {
 		t.Fatal(err)
 	}

@@ -38,8 +38,8 @@ type chat struct {
 	keys   []string
 }
 
-// newChat is a receiver. heard is called with each delivery before it is answered.
-func newChat(t *testing.T, heard func(r *http.Request)) *chat {
+// newChat starts a receiver. onDelivery is called with each delivery before it is answered.
+func newChat(t *testing.T, onDelivery func(r *http.Request)) *chat {
 	t.Helper()
 	c := &chat{}
 	c.Server = httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
@@ -47,22 +47,22 @@ func newChat(t *testing.T, heard func(r *http.Request)) *chat {
 		c.mu.Lock()
 		c.bodies, c.keys = append(c.bodies, string(body)), append(c.keys, r.Header.Get("X-Key"))
 		c.mu.Unlock()
-		if heard != nil {
-			heard(r)
+		if onDelivery != nil {
+			onDelivery(r)
 		}
 	}))
 	t.Cleanup(c.Close)
 	return c
 }
 
-func (c *chat) heard() []string {
+func (c *chat) received() []string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return append([]string{}, c.bodies...)
 }
 
-// tells makes a policy's webhook that goes to the chat.
-func (c *chat) tells(name string, steps ...v1alpha1.WebhookStep) v1alpha1.Webhook {
+// webhook returns a policy's webhook that goes to the chat.
+func (c *chat) webhook(name string, steps ...v1alpha1.WebhookStep) v1alpha1.Webhook {
 	return v1alpha1.Webhook{Name: name, URL: c.URL, PlainHTTP: v1alpha1.PlainHTTPAllow, Steps: steps}
 }
 
@@ -74,7 +74,7 @@ func (f *fixture) untilNotified(node *corev1.Node) *v1alpha1.NodeTermination {
 			return err
 		}
 		if nt.Status.CompletionTime == nil || !meta.IsStatusConditionTrue(nt.Status.Conditions, v1alpha1.ConditionNotified) {
-			return fmt.Errorf("not told yet: %s", describe(nt.Status.Conditions))
+			return fmt.Errorf("not delivered yet: %s", describe(nt.Status.Conditions))
 		}
 		return nil
 	})
@@ -106,13 +106,13 @@ func TestWebhooks(t *testing.T) {
 				TemplateFrom: &v1alpha1.ConfigMapKeySource{ConfigMapKeyRef: v1alpha1.KeyReference{Name: name, Key: "slack"}},
 			}}
 		})
-		f.untilHeard()
+		f.untilReady()
 		node := f.nodes(1)[0]
 		pod := f.pods(node, 1, stopsIn(20*time.Second))[0]
 		f.interrupt(node)
 		eventually(t, func() error {
-			if len(c.heard()) == 0 {
-				return errors.New("not told of the beginning")
+			if len(c.received()) == 0 {
+				return errors.New("the beginning was not delivered")
 			}
 			return nil
 		})
@@ -121,9 +121,9 @@ func TestWebhooks(t *testing.T) {
 			t.Fatal(err)
 		}
 		nt := f.untilNotified(node)
-		bodies := c.heard()
+		bodies := c.received()
 		if len(bodies) != 2 {
-			t.Fatalf("told %d times, want of the beginning and the end: %v", len(bodies), bodies)
+			t.Fatalf("delivered %d times, want the beginning and the end: %v", len(bodies), bodies)
 		}
 		var message struct{ Text string }
 		if err := json.Unmarshal([]byte(bodies[0]), &message); err != nil {
@@ -135,7 +135,7 @@ func TestWebhooks(t *testing.T) {
 			}
 		}
 		if c.keys[0] != "first" || c.keys[1] != "second" {
-			t.Errorf("told with the keys %v", c.keys)
+			t.Errorf("delivered with the keys %v", c.keys)
 		}
 	})
 	t.Run("a hundred nodes with three webhooks", func(t *testing.T) {
@@ -144,7 +144,7 @@ func TestWebhooks(t *testing.T) {
 		c := newChat(t, nil)
 		f := newFixture(t, func(spec *v1alpha1.NodeTerminationPolicySpec) {
 			for i := range hooks {
-				spec.Webhooks = append(spec.Webhooks, c.tells(fmt.Sprintf("hook-%d", i), v1alpha1.StepCompleted))
+				spec.Webhooks = append(spec.Webhooks, c.webhook(fmt.Sprintf("hook-%d", i), v1alpha1.StepCompleted))
 			}
 		})
 		created := f.nodes(nodes)
@@ -154,12 +154,12 @@ func TestWebhooks(t *testing.T) {
 		for _, node := range created {
 			f.untilNotified(node)
 		}
-		if n := len(c.heard()); n != nodes*hooks {
+		if n := len(c.received()); n != nodes*hooks {
 			t.Errorf("%d deliveries, want %d", n, nodes*hooks)
 		}
 	})
 	t.Run("through a proxy, to a receiver whose certificate is given later", testTrustedLater)
-	t.Run("secrets are told to nobody else", func(t *testing.T) { testSecretsStaySecret(t, m) })
+	t.Run("secrets are shown to nobody else", func(t *testing.T) { testSecretsStaySecret(t, m) })
 	t.Run("events of Kubernetes, one for what happens again and again", func(t *testing.T) {
 		t.Parallel()
 		f := newFixture(t)
@@ -184,7 +184,7 @@ func TestWebhooks(t *testing.T) {
 					return nil
 				}
 			}
-			return fmt.Errorf("no event of node %s tells of two suspensions", node.Name)
+			return fmt.Errorf("no event of node %s names two suspensions", node.Name)
 		})
 	})
 }
@@ -208,28 +208,28 @@ func (f *fixture) suspend(node *corev1.Node, suspend bool) {
 	f.until(node, state)
 }
 
-// TestKilledWhileItTells: the manager dies between a delivery and the writing down of it. The next
-// one tells again, as nothing may be lost.
-func TestKilledWhileItTells(t *testing.T) {
+// TestKilledWhileItDelivers: the manager dies between a delivery and its record in the status. The next
+// one delivers again, as nothing may be lost.
+func TestKilledWhileItDelivers(t *testing.T) {
 	first := startManager(t)
 	first.mayEnd = true
 	var once sync.Once
 	c := newChat(t, func(*http.Request) { once.Do(first.Kill) })
 	f := newFixture(t, func(spec *v1alpha1.NodeTerminationPolicySpec) {
-		spec.Webhooks = []v1alpha1.Webhook{c.tells("chat", v1alpha1.StepCompleted)}
+		spec.Webhooks = []v1alpha1.Webhook{c.webhook("chat", v1alpha1.StepCompleted)}
 	})
 	node := f.nodes(1)[0]
 	f.pods(node, 2)
 	f.interrupt(node)
 	eventually(t, func() error {
-		if len(c.heard()) == 0 {
-			return fmt.Errorf("nothing was told")
+		if len(c.received()) == 0 {
+			return fmt.Errorf("nothing was delivered")
 		}
 		return nil
 	})
 	startManager(t)
 	f.untilNotified(node)
-	if n := len(c.heard()); n != 2 {
-		t.Errorf("told %d times, want once by each manager", n)
+	if n := len(c.received()); n != 2 {
+		t.Errorf("delivered %d times, want once by each manager", n)
 	}
 }

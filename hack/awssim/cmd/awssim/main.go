@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command awssim runs the AWS simulator as a process and steers one that runs.
+// Command awssim runs the AWS simulator as a process and controls one that runs.
 package main
 
 import (
@@ -31,7 +31,7 @@ const usage = `awssim simulates SQS, EC2, Auto Scaling and STS for the AWS SDK.
   awssim send --endpoint URL --queue-url URL KIND [--instance i-...]... [flags]
       Sends the message AWS would. KIND: %s.
   awssim say --endpoint METADATA-URL KIND [flags]
-      Makes an instance's metadata say what AWS would. KIND: %s.
+      Makes an instance's metadata announce what AWS would. KIND: %s.
   awssim calls --endpoint URL [--service S] [--action A] [--clear]
       Prints the calls received, one JSON object a line.
   awssim fault --endpoint URL [flags] | --clear
@@ -219,7 +219,7 @@ func say(ctx context.Context, c *command) error {
 	c.Var(&notBefore, "not-before", "maintenance: `time` it begins, or a duration from now")
 	c.StringVar(&e.Description, "description", "", "maintenance: `text` for people")
 	c.StringVar(&e.Path, "path", "", "document: its `path` below /latest/")
-	c.StringVar(&e.Body, "body", "", "document: what it says; without it the document is taken away")
+	c.StringVar(&e.Body, "body", "", "document: its content; without it the document is removed")
 	words, err := c.parse()
 	if err != nil {
 		return err

@@ -16,8 +16,8 @@ import (
 const (
 	// startsWithin is how long a watcher may take to be ready with nothing to be said about it.
 	startsWithin = time.Minute
-	// maxWords is how much of a pod's message is shown; a source's message has 1024 letters.
-	maxWords = 700
+	// maxPodMessage is how much of a pod's message is shown; a source's message has 1024 letters.
+	maxPodMessage = 700
 	// metadataService is in the termination message of a watcher that cannot reach the metadata service.
 	metadataService = "instance metadata service"
 )
@@ -143,5 +143,5 @@ func terminationMessage(ended *corev1.ContainerStateTerminated) string {
 
 // short returns a message in one line of bounded length.
 func short(message string) string {
-	return v1alpha1.TruncateMessage(strings.Join(strings.Fields(message), " "), maxWords)
+	return v1alpha1.TruncateMessage(strings.Join(strings.Fields(message), " "), maxPodMessage)
 }

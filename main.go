@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// The manager of node-termination-operator: it receives that EC2 instances are about
-// to go away and gets the pods off their nodes in time.
+// The manager of node-termination-operator: it receives the events of EC2 instances that
+// are about to go away, and gets the pods off their nodes in time.
 package main
 
 import (

@@ -58,7 +58,7 @@ func AppliedOn(node *corev1.Node) (Applied, bool) {
 
 // Apply makes the node unschedulable and sets what is desired, in memory; it reports
 // whether anything changed. A taint that was set for another kind of event is
-// replaced; what load balancers or Kubernetes were told stands until it is reverted.
+// replaced; the label for load balancers and the out-of-service taint stand until they are reverted.
 func Apply(node *corev1.Node, instanceID string, desired Desired, now time.Time) bool {
 	before, found := AppliedOn(node)
 	after := Applied{

@@ -62,7 +62,7 @@ func TestReadySince(t *testing.T) {
 	}{
 		{"ready", []corev1.NodeCondition{condition(corev1.NodeMemoryPressure, corev1.ConditionFalse), condition(corev1.NodeReady, corev1.ConditionTrue)}, true},
 		{"not ready", []corev1.NodeCondition{condition(corev1.NodeReady, corev1.ConditionFalse)}, false},
-		{"not heard from", []corev1.NodeCondition{condition(corev1.NodeReady, corev1.ConditionUnknown)}, false},
+		{"unknown", []corev1.NodeCondition{condition(corev1.NodeReady, corev1.ConditionUnknown)}, false},
 		{"another condition", []corev1.NodeCondition{condition(corev1.NodeMemoryPressure, corev1.ConditionTrue)}, false},
 		{"new", nil, false},
 	} {

@@ -26,7 +26,7 @@ func excluding(delay int32) func(*v1alpha1.NodeTerminationPolicySpec) {
 	}
 }
 
-func TestLoadBalancersAreToldBeforeThePods(t *testing.T) {
+func TestLoadBalancersExcludeTheNodeBeforeThePodsAreEvicted(t *testing.T) {
 	t.Parallel()
 	s := newSetting(t, 1, excluding(5))
 	cluster.Get(t).CreatePods(t, s.ns, s.nodes[0].Name, 2)
@@ -41,7 +41,7 @@ func TestLoadBalancersAreToldBeforeThePods(t *testing.T) {
 	}
 	nt = s.until(nt, v1alpha1.StateCompleted)
 	if took := nt.Status.DrainStartTime.Sub(nt.Status.StartTime.Time); took < 4*time.Second {
-		t.Errorf("the first pod was told after %s, want five seconds", took)
+		t.Errorf("the first pod was evicted after %s, want five seconds", took)
 	}
 	if err := admin(t).Delete(t.Context(), nt); err != nil {
 		t.Fatal(err)
@@ -60,7 +60,7 @@ func TestLoadBalancersGetAtMostHalfOfTheTime(t *testing.T) {
 	cluster.Get(t).CreatePods(t, s.ns, s.nodes[0].Name, 1)
 	nt := s.until(s.terminate(0, notice("a", 16*time.Second)), v1alpha1.StateCompleted)
 	if took := nt.Status.DrainStartTime.Sub(nt.Status.StartTime.Time); took < 5*time.Second || took > 11*time.Second {
-		t.Errorf("the first pod was told after %s of sixteen seconds, want eight", took)
+		t.Errorf("the first pod was evicted after %s of sixteen seconds, want eight", took)
 	}
 }
 

@@ -5,12 +5,15 @@ package termination
 import (
 	"fmt"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	policyv1 "k8s.io/api/policy/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -62,6 +65,85 @@ func (s *setting) untilStates(nts []*v1alpha1.NodeTermination, want map[string]i
 		}
 		return nil
 	})
+}
+
+func TestAdmit(t *testing.T) {
+	zoneA, zoneB := budgetScope{"p", "zone", "a"}, budgetScope{"p", "zone", "b"}
+	for name, test := range map[string]struct {
+		known, recent map[string]place
+		released      []string
+		exempt        bool
+		admitted      bool
+	}{
+		"nothing is drained": {admitted: true},
+		"one of two": {
+			known: map[string]place{"i-1": {"n-1", zoneA}}, admitted: true,
+		},
+		"two, of which the API server knows one": {
+			known: map[string]place{"i-1": {"n-1", zoneA}}, recent: map[string]place{"i-2": {"n-2", zoneA}},
+		},
+		"one that is known both ways counts once": {
+			known: map[string]place{"i-1": {"n-1", zoneA}}, recent: map[string]place{"i-1": {"n-1", zoneA}}, admitted: true,
+		},
+		"others do not count": {
+			known: map[string]place{"i-1": {"n-1", zoneA}, "i-2": {"n-2", zoneB}}, recent: map[string]place{"i-3": {"n-3", zoneB}}, admitted: true,
+		},
+		"nor does the candidate itself": {
+			known: map[string]place{"i-0": {"n-0", zoneA}, "i-1": {"n-1", zoneA}}, recent: map[string]place{"i-0": {"n-0", zoneA}}, admitted: true,
+		},
+		"what was released is over, whatever the API server says": {
+			known: map[string]place{"i-1": {"n-1", zoneA}, "i-2": {"n-2", zoneA}}, released: []string{"i-2"}, admitted: true,
+		},
+		"what is exempt does not wait": {
+			known: map[string]place{"i-1": {"n-1", zoneA}, "i-2": {"n-2", zoneA}}, exempt: true, admitted: true,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := candidate{name: "i-0", place: place{"n-0", zoneA}, exempt: test.exempt, limit: 2, description: "policy p" + zoneA.description()}
+			want := admission{admitted: test.admitted}
+			if !test.admitted {
+				want.pending = "2 of at most 2 nodes of policy p with zone=a are being drained"
+			}
+			if got := admit(c, test.known, test.recent, sets.New(test.released...)); got != want {
+				t.Errorf("%+v, want %+v", got, want)
+			}
+		})
+	}
+}
+
+// However many ask at the same time, no more are admitted than the limit, and each place that
+// becomes free is offered once.
+func TestBudgetIsNeverExceeded(t *testing.T) {
+	const limit, candidates = 3, 20
+	var b budget
+	ask := func(i int) admission {
+		return b.admit(candidate{name: fmt.Sprintf("i-%02d", i), place: place{node: fmt.Sprint("n-", i)}, limit: limit}, nil)
+	}
+	var admitted atomic.Int32
+	var asking sync.WaitGroup
+	for i := range candidates {
+		asking.Go(func() {
+			if ask(i).admitted {
+				admitted.Add(1)
+			}
+		})
+	}
+	asking.Wait()
+	if n := admitted.Load(); n != limit {
+		t.Fatalf("%d are admitted, want %d", n, limit)
+	}
+	for name := range b.recent {
+		next := b.release(name)
+		if _, waits := b.pending[next]; next == "" || waits {
+			t.Errorf("the place of %s is offered to %q, pending %v", name, next, b.pending)
+		}
+		if again := b.release(name); again != "" {
+			t.Errorf("the place of %s is offered to %s as well", name, again)
+		}
+	}
+	if n := len(b.pending); n != candidates-2*limit {
+		t.Errorf("%d wait, want %d", n, candidates-2*limit)
+	}
 }
 
 func TestBudgetLimitsHowManyNodesAreDrained(t *testing.T) {

@@ -50,7 +50,7 @@ func TestCancellationNeedsNoPolicy(t *testing.T) {
 	}
 }
 
-// The end is told by the pods, whether or not the policy is still there.
+// The pods decide how it ended, whether or not the policy is still there.
 func TestNodeVanishesAfterItsPolicy(t *testing.T) {
 	t.Parallel()
 	s := newSetting(t, 2, nil)
@@ -70,7 +70,7 @@ func TestNodeVanishesAfterItsPolicy(t *testing.T) {
 	}
 	nt := s.until(blocked, v1alpha1.StateFailed)
 	if ready := meta.FindStatusCondition(nt.Status.Conditions, v1alpha1.ConditionReady); !strings.Contains(ready.Message, "2 of its 2 pods") {
-		t.Errorf("does not tell the truth: %s", ready.Message)
+		t.Errorf("the message is not true: %s", ready.Message)
 	}
 	nt = s.until(completing, v1alpha1.StateCompleted)
 	if hook := nt.Status.LifecycleHooks[0]; hook.State != v1alpha1.HookIgnored {
@@ -141,7 +141,7 @@ func TestNodeVanishes(t *testing.T) {
 	}
 	nt := s.until(blocked, v1alpha1.StateFailed)
 	if ready := meta.FindStatusCondition(nt.Status.Conditions, v1alpha1.ConditionReady); !strings.Contains(ready.Message, "2 of its 2 pods") {
-		t.Errorf("does not tell the truth: %s", ready.Message)
+		t.Errorf("the message is not true: %s", ready.Message)
 	}
 	s.until(empty, v1alpha1.StateCompleted)
 }

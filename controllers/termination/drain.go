@@ -65,7 +65,7 @@ func (s *scope) wait(reason string) {
 }
 
 // excludedUntil returns until when load balancers have the time to exclude the node: the
-// policy's delay after they were told, and half of the time before a hard deadline at most.
+// policy's delay after the node was labelled, and half of the time before a hard deadline at most.
 func (s *scope) excludedUntil() time.Time {
 	delay, _ := s.policy.Spec.ExcludesFromLoadBalancers()
 	applied, _ := ec2node.AppliedOn(s.node)

@@ -77,7 +77,7 @@ func TestSpotNoticeDrainsTheNode(t *testing.T) {
 	}
 	if status.Cause != v1alpha1.SpotInterruption || status.Deadline == nil || status.CompletionTime == nil ||
 		status.PolicyRef == nil || status.PolicyRef.UID != s.policy.UID || status.Node == nil || status.Node.UID != node.UID {
-		t.Errorf("status does not tell the story: %+v", status)
+		t.Errorf("status is not complete: %+v", status)
 	}
 	for condition, want := range map[string]metav1.ConditionStatus{
 		v1alpha1.ConditionReady: "True", v1alpha1.ConditionReconciling: "False", v1alpha1.ConditionStalled: "False",

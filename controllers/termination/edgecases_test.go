@@ -125,7 +125,7 @@ func TestPriorityIsOfWhatIsStillToBeDone(t *testing.T) {
 	}
 	nt.Generation = 3
 	if got := nearestDeadline(nt); got.IsZero() {
-		t.Error("something new was heard since it ended: want its deadline")
+		t.Error("something new was received since it ended: want its deadline")
 	}
 }
 
@@ -141,7 +141,7 @@ func TestAnUnknownBootIsNoOtherBoot(t *testing.T) {
 	}
 }
 
-// Whoever takes over a node cannot keep what another node's watcher hears from being stored.
+// Whoever takes over a node cannot keep what another node's watcher receives from being stored.
 func TestForgedTerminationIsDeleted(t *testing.T) {
 	t.Parallel()
 	s := newSetting(t, 2, nil)

@@ -219,7 +219,7 @@ func TestAgain(t *testing.T) {
 			t.Error("opened again without news")
 		}
 	})
-	t.Run("a second event of the same way out keeps the record", func(t *testing.T) {
+	t.Run("a second event of the same termination keeps the record", func(t *testing.T) {
 		s := &scope{now: t0.Add(2 * time.Minute), nt: finished(a), node: nodeReady(-time.Hour, "1")}
 		s.nt.Spec.Events = []v1alpha1.Event{spot("a", 0), stateChange("b", "shutting-down", 2*time.Minute)}
 		_, _ = (&Reconciler{Options: Options{Local: &LocalState{}}}).classify(t.Context(), s)

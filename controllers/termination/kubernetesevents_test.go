@@ -17,9 +17,9 @@ import (
 	"github.com/nodetermination/operator/hack/testcluster"
 )
 
-// Each step is told on the Node and the NodeTermination, and each pod that is evicted has one
+// Each step has an event on the Node and the NodeTermination, and each pod that is evicted has one
 // event, which says why and by when.
-func TestKubernetesEventsTellTheStory(t *testing.T) { // not in parallel: while many drain, pods have no events
+func TestKubernetesEventsOfADrain(t *testing.T) { // not in parallel: while many drain, pods have no events
 	s := newSetting(t, 1, func(spec *v1alpha1.NodeTerminationPolicySpec) {
 		spec.KubernetesEvents = &v1alpha1.KubernetesEvents{Mode: v1alpha1.KubernetesEventsEmit, Annotations: map[string]string{"team": "platform"}}
 	})
@@ -73,10 +73,10 @@ func TestPoliciesMayDoWithoutKubernetesEvents(t *testing.T) {
 	}
 	s.untilNode(1, untouched)
 	// What another policy has emitted since shows that these events would have arrived.
-	t.Run("others", func(t *testing.T) { untilOthersTell(t, s) })
+	t.Run("others", func(t *testing.T) { untilOthersEmit(t, s) })
 }
 
-func untilOthersTell(t *testing.T, s *setting) {
+func untilOthersEmit(t *testing.T, s *setting) {
 	other := newSetting(t, 1, nil)
 	nt := other.until(other.terminate(0, notice("a", 2*time.Minute)), v1alpha1.StateCompleted)
 	testcluster.Eventually(t, patience, func() error {
@@ -103,7 +103,7 @@ func untilOthersTell(t *testing.T, s *setting) {
 }
 
 // A drain that is cancelled by deleting its NodeTermination ends on the Node, too.
-func TestNodeTellsThatItsTerminationWasDeleted(t *testing.T) {
+func TestNodeHasAnEventWhenItsTerminationIsDeleted(t *testing.T) {
 	t.Parallel()
 	s := newSetting(t, 1, nil)
 	s.budget()
@@ -126,7 +126,7 @@ func TestNodeTellsThatItsTerminationWasDeleted(t *testing.T) {
 	})
 }
 
-// A crowd does not flood the API server, and what is wrong is always told.
+// A crowd does not flood the API server, and what is wrong always has an event.
 func TestEventsAreLimited(t *testing.T) {
 	recorder := &countingRecorder{kinds: map[string]int{}}
 	a := NewEventRecorder(recorder, nil, &LocalState{}, testClock)

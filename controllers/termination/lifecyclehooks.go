@@ -24,7 +24,7 @@ func (r *Reconciler) trackHooks(_ context.Context, s *scope) (verdict, error) {
 
 // callHooks is the phase that makes the calls about lifecycle hooks that are due: it asks
 // for what is not known of them, keeps the groups waiting, and completes the hooks. What
-// fails is told in the status and holds up nothing else.
+// fails is written in the status and holds up nothing else.
 func (r *Reconciler) callHooks(ctx context.Context, s *scope) {
 	if !lifecyclehook.Manages(s.policy) {
 		return
@@ -66,7 +66,7 @@ func (r *Reconciler) complete(_ context.Context, s *scope) {
 	s.setState(v1alpha1.StateCompleting, message)
 }
 
-// completionTime returns when a termination ended that goes well: now, or when the pods
+// completionTime returns when a termination has ended that goes well: now, or when the pods
 // were gone if that was before another event was received.
 func (s *scope) completionTime() *metav1.Time {
 	if drained := s.drained(); s.node != nil && drained != nil && !s.was(v1alpha1.StateCompleting) {

@@ -114,7 +114,7 @@ func TestHooksAreCompletedAfterTheDrain(t *testing.T) {
 	}
 }
 
-// A watcher hears only that the group wants to terminate the instance.
+// A watcher receives only that the group wants to terminate the instance.
 func TestHooksOfAWatchersEventAreFound(t *testing.T) {
 	t.Parallel()
 	s := newSetting(t, 1, nil)
@@ -306,7 +306,7 @@ func TestPodsThatComeBeforeTheCompletionGoToo(t *testing.T) {
 		return nil
 	})
 	if err := admin(t).Get(t.Context(), client.ObjectKeyFromObject(late), late); !apierrors.IsNotFound(err) {
-		t.Errorf("the group was told to go on while pod %s was there: %v", late.Name, err)
+		t.Errorf("the hook was completed while pod %s was there: %v", late.Name, err)
 	}
 	if nt = s.until(nt, v1alpha1.StateCompleted); *nt.Status.Pods.Total != 2 {
 		t.Errorf("%d pods are counted, want both", *nt.Status.Pods.Total)

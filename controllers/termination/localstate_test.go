@@ -3,6 +3,7 @@
 package termination
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -59,5 +60,12 @@ func TestWhatIsCordonedHasBegun(t *testing.T) {
 	local.forget(name)
 	if local.changed(name, "") || len(local.of) != 0 {
 		t.Error("a termination that was deleted is remembered")
+	}
+}
+
+func TestEveryOptionIsRequired(t *testing.T) {
+	_, err := New(Options{Local: &LocalState{}})
+	if err == nil || !strings.Contains(err.Error(), "Executor") || strings.Contains(err.Error(), "Local") {
+		t.Errorf("%v, want the options that are missing", err)
 	}
 }

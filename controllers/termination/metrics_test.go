@@ -51,7 +51,7 @@ func scraped(t *testing.T, from prometheus.Gatherer) map[string]float64 {
 }
 
 // No other test runs beside this one, and none has events of this kind.
-func TestMetricsTellOfADrain(t *testing.T) {
+func TestMetricsOfADrain(t *testing.T) {
 	const left, before = 60 * time.Second, 40 * time.Second
 	receives, refuses := newInbox(t), newInbox(t)
 	refuses.answers(http.StatusNotFound)

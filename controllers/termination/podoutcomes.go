@@ -15,7 +15,7 @@ import (
 )
 
 // severity orders outcomes: where there are too many the lesser ones are left out,
-// and of one pod the most severe is told.
+// and of one pod the most severe is kept.
 var severity = map[v1alpha1.PodOutcomeType]int{v1alpha1.PodWasBlocked: 1, v1alpha1.PodCutShort: 2, v1alpha1.PodRemaining: 3}
 
 // recordPlan takes over into the status what a plan says of the pods that are there and of

@@ -25,14 +25,14 @@ func TestOutcomesAreKeptInOrderAndWithinBounds(t *testing.T) {
 	for i := range maxOutcomes {
 		outcomes = withOutcome(outcomes, outcome(fmt.Sprint("blocked-", i), v1alpha1.PodWasBlocked, i))
 	}
-	outcomes = withOutcome(outcomes, outcome("left", v1alpha1.PodRemaining, 100))
+	outcomes = withOutcome(outcomes, outcome("remaining", v1alpha1.PodRemaining, 100))
 	outcomes = withOutcome(outcomes, outcome("blocked-0", v1alpha1.PodCutShort, 101))
 	outcomes = withOutcome(outcomes, outcome("blocked-0", v1alpha1.PodWasBlocked, 102)) // known to be worse
 	outcomes = withOutcome(outcomes, outcome("late", v1alpha1.PodWasBlocked, 103))      // no room
 	if len(outcomes) != maxOutcomes {
 		t.Fatalf("%d outcomes, want %d", len(outcomes), maxOutcomes)
 	}
-	for i, want := range []string{"left Remaining", "blocked-0 CutShort", "blocked-1 WasBlocked"} {
+	for i, want := range []string{"remaining Remaining", "blocked-0 CutShort", "blocked-1 WasBlocked"} {
 		if got := outcomes[i].Name + " " + string(outcomes[i].Outcome); got != want {
 			t.Errorf("outcome %d is %s, want %s", i, got, want)
 		}
@@ -42,7 +42,7 @@ func TestOutcomesAreKeptInOrderAndWithinBounds(t *testing.T) {
 	}
 }
 
-// outcomesAre is whether a termination tells just this of its pods: the outcome, and a part of
+// outcomesAre returns an error unless a termination records just this of its pods: the outcome, and a part of
 // the message, by the pod's name.
 func outcomesAre(nt *v1alpha1.NodeTermination, want map[string][2]string) error {
 	got := nt.Status.PodOutcomes
@@ -61,7 +61,7 @@ func grace(seconds int64) func(*corev1.Pod) {
 	return func(pod *corev1.Pod) { pod.Spec.TerminationGracePeriodSeconds = &seconds }
 }
 
-func TestRecordTellsOfPodsThatWereCutShort(t *testing.T) {
+func TestPodsThatWereCutShortAreRecorded(t *testing.T) {
 	t.Parallel()
 	s := newSetting(t, 1, func(spec *v1alpha1.NodeTerminationPolicySpec) {
 		spec.Drain = &v1alpha1.DrainSpec{BlockedPods: &v1alpha1.BlockedPods{Action: v1alpha1.BlockedDelete, BeforeSeconds: ptr.To[int32](55)}}
@@ -79,7 +79,7 @@ func TestRecordTellsOfPodsThatWereCutShort(t *testing.T) {
 	}
 }
 
-func TestRecordTellsOfPodsThatWereBlockedOrLeft(t *testing.T) {
+func TestPodsThatWereBlockedOrRemainAreRecorded(t *testing.T) {
 	t.Parallel()
 	s := newSetting(t, 1, func(spec *v1alpha1.NodeTerminationPolicySpec) {
 		spec.Drain = &v1alpha1.DrainSpec{TimeoutSeconds: ptr.To[int32](25)}
@@ -109,7 +109,7 @@ func TestRecordTellsOfPodsThatWereBlockedOrLeft(t *testing.T) {
 	}
 	for i, want := range []string{v1alpha1.ConditionCordoned, v1alpha1.ConditionDrained, v1alpha1.ConditionReady} {
 		if got := nt.Status.Conditions[i].Type; got != want {
-			t.Errorf("condition %d is %s, want %s: the story is told in order", i, got, want)
+			t.Errorf("condition %d is %s, want %s: they are in the order of what happened", i, got, want)
 		}
 	}
 }

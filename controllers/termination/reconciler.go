@@ -3,7 +3,9 @@
 package termination
 
 import (
-	"errors"
+	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -19,7 +21,7 @@ import (
 // conflictRetry is how soon a reconcile that lost a race of writes is tried again.
 const conflictRetry = 50 * time.Millisecond
 
-// Options are what a Reconciler works with. All are required.
+// Options are what a Reconciler works with. All are required; of Log the zero value discards.
 type Options struct {
 	// Client reads from the manager's cache, in which Nodes are indexed by
 	// ec2node.InstanceIDIndex, and writes.
@@ -42,7 +44,7 @@ type Options struct {
 	Dispatcher *webhook.Dispatcher
 	Sender     *webhook.Sender
 	Webhooks   *webhook.Resolver
-	// Replica is this process, whose pod goes last.
+	// Replica is this process, whose pod is evicted last.
 	Replica *leader.Replica
 	// Log gets a line for each state, and for each error once.
 	Log logr.Logger
@@ -68,15 +70,16 @@ const (
 	postponed
 )
 
-// New returns a Reconciler. The error says that an option is missing.
+// New returns a Reconciler. The error says which options are missing.
 func New(o Options) (*Reconciler, error) {
-	for _, missing := range []bool{
-		o.Client == nil, o.Live == nil, o.Queue == nil, o.Local == nil, o.Events == nil, o.Executor == nil, o.Watcher == nil, o.AWS == nil,
-		o.Dispatcher == nil, o.Sender == nil, o.Webhooks == nil, o.Replica == nil, o.Clock == nil,
-	} {
-		if missing {
-			return nil, errors.New("an option of the termination controller is missing: all are required")
-		}
+	missing := map[string]bool{
+		"Client": o.Client == nil, "Live": o.Live == nil, "Queue": o.Queue == nil, "Local": o.Local == nil, "Events": o.Events == nil,
+		"Executor": o.Executor == nil, "Watcher": o.Watcher == nil, "AWS": o.AWS == nil, "Dispatcher": o.Dispatcher == nil,
+		"Sender": o.Sender == nil, "Webhooks": o.Webhooks == nil, "Replica": o.Replica == nil, "Clock": o.Clock == nil,
+	}
+	maps.DeleteFunc(missing, func(_ string, missing bool) bool { return !missing })
+	if len(missing) > 0 {
+		return nil, fmt.Errorf("options %v of the termination controller are missing", slices.Sorted(maps.Keys(missing)))
 	}
 	return &Reconciler{Options: o}, nil
 }

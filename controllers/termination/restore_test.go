@@ -87,7 +87,7 @@ func TestCancelledMaintenanceRestoresTheNode(t *testing.T) {
 }
 
 // TestInstanceComesBack: the three ways in which an event that came to pass is
-// resolved. Each makes the node schedulable again, once: a fact that is still told
+// resolved. Each makes the node schedulable again, once: a fact that is still received
 // afterwards, as the metadata service may do, changes nothing.
 func TestInstanceComesBack(t *testing.T) {
 	t.Parallel()
@@ -131,7 +131,7 @@ func TestInstanceComesBack(t *testing.T) {
 				return nil
 			})
 			s.untilNode(0, untouched)
-			s.nudge(nt) // the same fact, told once more
+			s.nudge(nt) // the same fact, once more
 			if err := untouched(s.node(0)); err != nil {
 				t.Error(err)
 			}

@@ -121,7 +121,7 @@ func (s *scope) was(state string) bool {
 	return stateIn(&s.nt.Status) == state
 }
 
-// stateIn returns the state that a status tells; empty before the first.
+// stateIn returns the state that a status holds; empty before the first.
 func stateIn(status *v1alpha1.NodeTerminationStatus) string {
 	if ready := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionReady); ready != nil {
 		return ready.Reason

@@ -95,7 +95,7 @@ func untilNotified(s *setting, nt *v1alpha1.NodeTermination, status metav1.Condi
 	})
 }
 
-func TestWebhooksAreToldOfEachStepOnce(t *testing.T) {
+func TestWebhooksAreNotifiedOfEachStepOnce(t *testing.T) {
 	t.Parallel()
 	in := newInbox(t)
 	s := newSetting(t, 1, func(spec *v1alpha1.NodeTerminationPolicySpec) {
@@ -111,20 +111,20 @@ func TestWebhooksAreToldOfEachStepOnce(t *testing.T) {
 	for _, body := range in.received() {
 		steps[body["step"].(string)]++
 		if body["node"] != s.nodes[0].Name || body["pods"] != float64(3) || body["kind"] != "SPOT_ITN" || body["ip"] == "" {
-			t.Errorf("told %v", body)
+			t.Errorf("received %v", body)
 		}
 	}
 	if want := map[string]int{"Received": 1, "Draining": 1, "Completed": 2}; fmt.Sprint(steps) != fmt.Sprint(want) {
-		t.Errorf("told of %v, want %v", steps, want)
+		t.Errorf("received %v, want %v", steps, want)
 	}
-	for _, told := range nt.Status.Webhooks {
-		if told.State != v1alpha1.WebhookDelivered || *told.Attempts != 1 || told.LastError != "" {
-			t.Errorf("%+v", told)
+	for _, delivery := range nt.Status.Webhooks {
+		if delivery.State != v1alpha1.WebhookDelivered || *delivery.Attempts != 1 || delivery.LastError != "" {
+			t.Errorf("%+v", delivery)
 		}
 	}
 }
 
-// A receiver that fails does not hold up the drain, and is told when it is back; a
+// A receiver that fails does not hold up the drain, and is notified when it is back; a
 // secret that is changed meanwhile counts.
 func TestWebhookIsTriedAgain(t *testing.T) {
 	t.Parallel()
@@ -159,7 +159,7 @@ func TestWebhookIsTriedAgain(t *testing.T) {
 	in.answers(0)
 	nt = untilNotified(s, nt, metav1.ConditionTrue)
 	if got := in.keys; len(got) != 1 || got[0] != "new" {
-		t.Errorf("told with the keys %v, want the new one once", got)
+		t.Errorf("received with the keys %v, want the new one once", got)
 	}
 	if *nt.Status.Webhooks[0].Attempts < 2 {
 		t.Errorf("%+v", nt.Status.Webhooks)
@@ -200,11 +200,11 @@ func TestStallingReceiverDelaysNoDrain(t *testing.T) {
 	nt := s.until(s.terminate(0, notice("a", 2*time.Minute)), v1alpha1.StateCompleted)
 	<-arrived // it was asked
 	if got := in.received(); len(got) != 0 || nt.Status.Pods.Summary != "3/3" {
-		t.Errorf("told %v, pods %s", got, nt.Status.Pods.Summary)
+		t.Errorf("received %v, pods %s", got, nt.Status.Pods.Summary)
 	}
-	for _, told := range nt.Status.Webhooks {
-		if told.State != v1alpha1.WebhookPending {
-			t.Errorf("%+v, want it to be tried again", told)
+	for _, delivery := range nt.Status.Webhooks {
+		if delivery.State != v1alpha1.WebhookPending {
+			t.Errorf("%+v, want it to be tried again", delivery)
 		}
 	}
 	if notified := meta.FindStatusCondition(nt.Status.Conditions, v1alpha1.ConditionNotified); notified == nil || notified.Status != metav1.ConditionFalse {
@@ -215,15 +215,15 @@ func TestStallingReceiverDelaysNoDrain(t *testing.T) {
 // untilTried waits until an attempt has failed that was not made before, and returns how it stands.
 func (s *setting) untilTried(nt *v1alpha1.NodeTermination, before int32) v1alpha1.WebhookStatus {
 	s.t.Helper()
-	var told v1alpha1.WebhookStatus
+	var delivery v1alpha1.WebhookStatus
 	s.untilHolds(nt, func(nt *v1alpha1.NodeTermination) error {
 		if len(nt.Status.Webhooks) != 1 || ptr.Deref(nt.Status.Webhooks[0].Attempts, 0) <= before || nt.Status.CompletionTime == nil {
 			return fmt.Errorf("webhooks %+v, want more than %d attempts", nt.Status.Webhooks, before)
 		}
-		told = nt.Status.Webhooks[0]
+		delivery = nt.Status.Webhooks[0]
 		return nil
 	})
-	return told
+	return delivery
 }
 
 // A receiver that asks for patience gets it; one that then answers slowly, and badly, is asked for an
@@ -238,11 +238,11 @@ func TestSlowReceiverIsGivenUpAfterAnHour(t *testing.T) {
 		spec.Webhooks = []v1alpha1.Webhook{in.hook("slow", v1alpha1.StepCompleted)}
 	})
 	nt := s.terminate(0, notice("a", 2*time.Minute))
-	told := s.untilTried(nt, 0)
+	delivery := s.untilTried(nt, 0)
 	nt = s.until(nt, v1alpha1.StateCompleted)
 	end := nt.Status.CompletionTime.Time
-	if wait := told.RetryTime.Sub(end); wait < 10*time.Minute || wait > 11*time.Minute || !strings.Contains(told.LastError, "429") {
-		t.Errorf("tried again %s after the end: %+v", wait, told)
+	if wait := delivery.RetryTime.Sub(end); wait < 10*time.Minute || wait > 11*time.Minute || !strings.Contains(delivery.LastError, "429") {
+		t.Errorf("tried again %s after the end: %+v", wait, delivery)
 	}
 	testClock.by.Add(int64(9 * time.Minute))
 	s.nudge(nt)
@@ -253,20 +253,20 @@ func TestSlowReceiverIsGivenUpAfterAnHour(t *testing.T) {
 	in.answer, in.retryAfter = http.StatusBadGateway, ""
 	in.mu.Unlock()
 	slowness.Store(int64(9 * time.Second))
-	for told.State == v1alpha1.WebhookPending {
-		testClock.by.Add(int64(max(0, told.RetryTime.Sub(testClock.Now()))))
+	for delivery.State == v1alpha1.WebhookPending {
+		testClock.by.Add(int64(max(0, delivery.RetryTime.Sub(testClock.Now()))))
 		s.nudge(nt)
-		told = s.untilTried(nt, *told.Attempts)
-		if *told.Attempts > 40 {
+		delivery = s.untilTried(nt, *delivery.Attempts)
+		if *delivery.Attempts > 40 {
 			t.Fatal("it does not end")
 		}
 	}
-	if told.State != v1alpha1.WebhookGivenUp || told.RetryTime != nil || !strings.Contains(told.LastError, "502") {
-		t.Errorf("%+v", told)
+	if delivery.State != v1alpha1.WebhookGivenUp || delivery.RetryTime != nil || !strings.Contains(delivery.LastError, "502") {
+		t.Errorf("%+v", delivery)
 	}
 	// The next attempt would have been at most six minutes later.
 	if after := testClock.Now().Sub(end); after < time.Hour-6*time.Minute || after > time.Hour+time.Minute {
-		t.Errorf("given up %s after the end", after)
+		t.Errorf("failed for good %s after the end", after)
 	}
 	untilNotified(s, nt, metav1.ConditionFalse)
 }
@@ -291,7 +291,7 @@ func TestManyNodesAndWebhooks(t *testing.T) {
 	})
 }
 
-func TestWhatIsLongOverIsNotTold(t *testing.T) {
+func TestNobodyIsNotifiedOfWhatIsLongOver(t *testing.T) {
 	hook := &v1alpha1.Webhook{Name: "slack", Steps: []v1alpha1.WebhookStep{v1alpha1.StepReceived}}
 	for name, test := range map[string]struct {
 		ended time.Duration // ago; zero: not yet
@@ -314,14 +314,14 @@ func TestWhatIsLongOverIsNotTold(t *testing.T) {
 				s.nt.Status.Webhooks = []v1alpha1.WebhookStatus{{Name: hook.Name, Step: test.step}}
 			}
 			if got := s.subscribes(hook, test.step); got != test.want {
-				t.Errorf("told: %t, want %t", got, test.want)
+				t.Errorf("notified: %t, want %t", got, test.want)
 			}
 		})
 	}
 }
 
-// A termination is kept until everybody was told of it, but no longer than for an hour.
-func TestWhoIsStillToBeTold(t *testing.T) {
+// A termination is kept until everybody was notified of it, but no longer than for an hour.
+func TestWhoIsStillToBeNotified(t *testing.T) {
 	pending := []v1alpha1.WebhookStatus{{Name: "slack", Step: v1alpha1.StepCompleted, State: v1alpha1.WebhookPending}}
 	for name, test := range map[string]struct {
 		webhooks []v1alpha1.WebhookStatus
@@ -342,7 +342,7 @@ func TestWhoIsStillToBeTold(t *testing.T) {
 				s.condition(v1alpha1.ConditionNotified, false, test.reason, "")
 			}
 			if got := s.notifying(); got != test.want {
-				t.Errorf("to be told: %t, want %t", got, test.want)
+				t.Errorf("to be notified: %t, want %t", got, test.want)
 			}
 		})
 	}

@@ -20,7 +20,7 @@ const maxPast = 16
 // prune is the phase that removes the oldest of the events that no longer count. It
 // replaces the whole list, since each entry is owned by whoever received it.
 func (r *Reconciler) prune(ctx context.Context, s *scope) error {
-	if s.err != nil {
+	if s.failed() {
 		return nil
 	}
 	states := eventStates(s.nt.Status.Events)
@@ -51,7 +51,7 @@ func (r *Reconciler) prune(ctx context.Context, s *scope) error {
 // is gone.
 func (r *Reconciler) expire(ctx context.Context, s *scope) error {
 	hooksWait := lifecyclehook.Manages(s.policy) && len(lifecyclehook.Waiting(s.nt.Status.LifecycleHooks)) > 0
-	if s.err != nil || !s.finished() || s.node != nil || hooksWait || s.notifying() {
+	if s.failed() || !s.finished() || s.node != nil || hooksWait || s.notifying() {
 		return nil
 	}
 	since := s.nt.Status.CompletionTime

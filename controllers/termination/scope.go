@@ -98,6 +98,11 @@ func (s *scope) finish(state, message string) {
 	}
 }
 
+// failed reports whether act could not go on.
+func (s *scope) failed() bool {
+	return s.err != nil
+}
+
 // finished reports whether the termination has ended, well or not.
 func (s *scope) finished() bool {
 	return s.nt.Status.CompletionTime != nil

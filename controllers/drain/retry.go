@@ -124,7 +124,7 @@ func (q *queue) closeLagging(it *item, reason string, now time.Time) {
 	q.enqueue(it)
 }
 
-// closeUnknown is for an item of a group without a budget that is blocked by one
+// closeUnknown handles an item of a group without a budget that is blocked by one
 // all the same: it was isolated and belongs to its budget's group again, or the
 // budget is too new to be known.
 func (q *queue) closeUnknown(it *item, reason string, first time.Duration, now time.Time) {

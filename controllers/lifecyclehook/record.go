@@ -63,7 +63,7 @@ func (p *Plan) Hold(reason string) {
 	p.planCalls()
 }
 
-// Restart is Hold where pods have come to the node since it was drained, so that it is
+// Restart holds a completion where pods have come to the node since it was drained, so that it is
 // drained once more: the hooks that follow wait for that, too.
 func (p *Plan) Restart(reason string) {
 	p.in.PodsGoneSince, p.in.Finished = time.Time{}, false

@@ -42,7 +42,7 @@ func Zone(node *corev1.Node) string {
 // parseProviderID returns the zone and the instance of an EC2 node, empty for others.
 func parseProviderID(node *corev1.Node) (zone, instanceID string) {
 	match := ec2ProviderID.FindStringSubmatch(node.Spec.ProviderID)
-	if match == nil || !v1alpha1.IsInstanceID(match[2]) {
+	if len(match) == 0 || !v1alpha1.IsInstanceID(match[2]) {
 		return "", ""
 	}
 	return match[1], match[2]

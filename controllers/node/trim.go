@@ -9,7 +9,7 @@ import (
 	"github.com/nodetermination/operator/api/v1alpha1"
 )
 
-// Trim is the cache's transform for Nodes: it keeps what decisions and patches need, so that an idle manager's memory does not follow the size of
+// Trim trims a Node for the cache, as its transform: it keeps what decisions and patches need, so that an idle manager's memory does not follow the size of
 // its nodes' statuses.
 func Trim(object any) (any, error) {
 	node, ok := object.(*corev1.Node)

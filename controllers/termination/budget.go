@@ -81,7 +81,7 @@ type budget struct {
 	released sets.Set[string]
 }
 
-// admit is the function, and takes note of its answer.
+// admit decides about a candidate as the function does, and takes note of the answer.
 func (b *budget) admit(c candidate, known map[string]place) admission {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -127,7 +127,7 @@ func (b *budget) release(name string) (next string) {
 	return next
 }
 
-// forget is release for a termination that is deleted.
+// forget releases the place of a termination that is deleted, as release does.
 func (b *budget) forget(name string) (next string) {
 	next = b.release(name)
 	b.mu.Lock()

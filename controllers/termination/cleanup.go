@@ -17,7 +17,7 @@ import (
 // holds 32, and there must be room for what comes.
 const maxPast = 16
 
-// prune is the phase that removes the oldest of the events that no longer count. It
+// prune removes the oldest of the events that no longer count. It
 // replaces the whole list, since each entry is owned by whoever received it.
 func (r *Reconciler) prune(ctx context.Context, s *scope) error {
 	if s.failed() {
@@ -47,7 +47,7 @@ func (r *Reconciler) prune(ctx context.Context, s *scope) error {
 	return nil
 }
 
-// expire is the phase that deletes a termination that has ended, some time after its node
+// expire deletes a termination that has ended, some time after its node
 // is gone.
 func (r *Reconciler) expire(ctx context.Context, s *scope) error {
 	hooksWait := lifecyclehook.Manages(s.policy) && len(lifecyclehook.Waiting(s.nt.Status.LifecycleHooks)) > 0

@@ -14,7 +14,7 @@ import (
 	ec2node "github.com/nodetermination/operator/controllers/node"
 )
 
-// cordon is the phase that makes the node unschedulable and sets what else the
+// cordon makes the node unschedulable and sets what else the
 // policy wants there, in one request.
 func (r *Reconciler) cordon(ctx context.Context, s *scope) (verdict, error) {
 	if s.decision.action == v1alpha1.ActionIgnore || s.node == nil || s.finished() {

@@ -14,7 +14,7 @@ import (
 	ec2node "github.com/nodetermination/operator/controllers/node"
 )
 
-// govern is the phase that finds the policy: chosen once, then kept, so that
+// govern finds the policy: chosen once, then kept, so that
 // neither labels nor new policies move a termination under way.
 func (r *Reconciler) govern(_ context.Context, s *scope) (verdict, error) {
 	ref := s.nt.Status.PolicyRef
@@ -44,7 +44,7 @@ func (r *Reconciler) govern(_ context.Context, s *scope) (verdict, error) {
 	return ended, nil
 }
 
-// decide is the phase that turns the active events into one decision.
+// decide turns the active events into one decision.
 func (r *Reconciler) decide(_ context.Context, s *scope) (verdict, error) {
 	if s.policy == nil {
 		return proceed, nil

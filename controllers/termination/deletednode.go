@@ -14,7 +14,7 @@ import (
 	"github.com/nodetermination/operator/controllers/drain"
 )
 
-// endWithNode is the phase that ends a termination whose node is gone.
+// endWithNode ends a termination whose node is gone.
 func (r *Reconciler) endWithNode(ctx context.Context, s *scope) (verdict, error) {
 	if s.node != nil || s.finished() || len(s.active()) == 0 {
 		return proceed, nil

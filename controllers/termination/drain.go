@@ -29,7 +29,7 @@ const arrivalTime = 2 * time.Second
 // known, which is usually a matter of milliseconds and saves a write for each node.
 const settleTime = time.Second
 
-// drain is the phase that has the pods evicted.
+// drain has the pods evicted.
 func (r *Reconciler) drain(ctx context.Context, s *scope) (verdict, error) {
 	switch {
 	case s.finished():
@@ -79,7 +79,7 @@ func (s *scope) excludedUntil() time.Time {
 	return since.Add(delay)
 }
 
-// verifyDrained is for a node that was drained before another event was received. If it
+// verifyDrained looks at a node that was drained before another event was received. If it
 // is still empty the record stays as it was.
 func (r *Reconciler) verifyDrained(ctx context.Context, s *scope) (verdict, error) {
 	pods, err := r.Watcher.List(ctx, s.node.Name)
@@ -247,7 +247,7 @@ func (r *Reconciler) podsKnown(s *scope) bool {
 	return r.Local.get(s.nt.Name).podsSince.Equal(s.nt.Status.DrainStartTime.Time)
 }
 
-// stopIdleDrain is the phase that stops a drain that does not go on.
+// stopIdleDrain stops a drain that does not go on.
 func (r *Reconciler) stopIdleDrain(_ context.Context, s *scope) {
 	if s.err == nil && s.state != v1alpha1.StateDraining {
 		r.stopDrain(s.nt.Name)
@@ -283,7 +283,7 @@ func (s *scope) count(now drain.Counts) {
 	}
 }
 
-// reportProgress says how far the drain is.
+// reportProgress writes down how far the drain is.
 func (s *scope) reportProgress(now drain.Counts) {
 	reason := v1alpha1.ReasonDraining
 	message := fmt.Sprintf("%s pods are gone, %d are shutting down", s.nt.Status.Pods.Summary, now.Terminating)
@@ -323,7 +323,7 @@ func (s *scope) failDrain(plan *drain.Plan, dead bool) {
 	s.finish(v1alpha1.StateFailed, message)
 }
 
-// drainedMessage says how the drain went.
+// drainedMessage returns how the drain went.
 func (s *scope) drainedMessage() string {
 	message := fmt.Sprintf("%d pods gone in %s", *s.nt.Status.Pods.Total, s.now.Sub(s.nt.Status.DrainStartTime.Time).Round(time.Second))
 	if s.decision.deadline.IsZero() {

@@ -11,7 +11,7 @@ import (
 	"github.com/nodetermination/operator/controllers/lifecyclehook"
 )
 
-// dryRun is the phase of policies in mode DryRun: it says what would be done.
+// dryRun says what would be done, for policies in mode DryRun.
 func (r *Reconciler) dryRun(ctx context.Context, s *scope) (verdict, error) {
 	if s.policy == nil || !s.policy.Spec.DryRun() || s.node == nil || len(s.active()) == 0 || s.finished() {
 		return proceed, nil
@@ -29,7 +29,7 @@ func (r *Reconciler) dryRun(ctx context.Context, s *scope) (verdict, error) {
 	return ended, nil
 }
 
-// preview says what would be done.
+// preview returns what would be done.
 func (r *Reconciler) preview(ctx context.Context, s *scope) (string, error) {
 	if s.decision.action == v1alpha1.ActionIgnore {
 		return "do nothing: " + s.decision.ignores, nil

@@ -14,7 +14,7 @@ import (
 	"github.com/nodetermination/operator/controllers/source/event"
 )
 
-// classify is the phase that says which events still count. A state other than
+// classify says which events still count. A state other than
 // Active is final: it is decided once and kept.
 func (r *Reconciler) classify(_ context.Context, s *scope) (verdict, error) {
 	before := eventStates(s.nt.Status.Events)

@@ -19,7 +19,7 @@ const (
 	tagRetry = 5 * time.Second
 )
 
-// requireTag is the phase that leaves instances alone that lack the policy's tag. While
+// requireTag leaves instances alone that lack the policy's tag. While
 // EC2 has not answered nothing is done, and once something was done it is not asked any more.
 func (r *Reconciler) requireTag(_ context.Context, s *scope) (verdict, error) {
 	if s.policy == nil || s.policy.Spec.InstanceTag == "" || s.node == nil || s.nt.Status.StartTime != nil || len(s.active()) == 0 {

@@ -69,7 +69,7 @@ func (s *scope) eventPolicy() eventPolicy {
 	return known
 }
 
-// recordEvents is the phase that says, in the log and in events on the Node and the
+// recordEvents says, in the log and in events on the Node and the
 // NodeTermination, that the termination has begun and that it has entered another state.
 func (r *Reconciler) recordEvents(_ context.Context, s *scope) error {
 	begins := s.before.Status.StartTime == nil && s.nt.Status.StartTime != nil && s.state != v1alpha1.StateReceived

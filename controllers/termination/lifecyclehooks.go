@@ -13,7 +13,7 @@ import (
 	"github.com/nodetermination/operator/controllers/lifecyclehook"
 )
 
-// trackHooks is the phase that takes note of the hooks that wait for the drain, so
+// trackHooks takes note of the hooks that wait for the drain, so
 // that their deadlines count. It makes no call: see callHooks.
 func (r *Reconciler) trackHooks(_ context.Context, s *scope) (verdict, error) {
 	plan := lifecyclehook.Track(r.hookInput(s))
@@ -22,7 +22,7 @@ func (r *Reconciler) trackHooks(_ context.Context, s *scope) (verdict, error) {
 	return proceed, nil
 }
 
-// callHooks is the phase that makes the calls about lifecycle hooks that are due: it asks
+// callHooks makes the calls about lifecycle hooks that are due: it asks
 // for what is not known of them, keeps the groups waiting, and completes the hooks. What
 // fails is written in the status and holds up nothing else.
 func (r *Reconciler) callHooks(ctx context.Context, s *scope) {
@@ -48,7 +48,7 @@ func (r *Reconciler) callHooks(ctx context.Context, s *scope) {
 	r.Local.update(s.nt.Name, func(known *localRecord) { known.asked = plan.LastAsked })
 }
 
-// complete is the phase that ends a termination that went well, if no hook waits any more.
+// complete ends a termination that went well, if no hook waits any more.
 func (r *Reconciler) complete(_ context.Context, s *scope) {
 	if s.state != v1alpha1.StateCompleted || s.finished() {
 		return

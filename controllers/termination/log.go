@@ -20,7 +20,7 @@ func (r *Reconciler) controllerLog(request *reconcile.Request) logr.Logger {
 	return r.Log.WithValues("controller", "termination")
 }
 
-// updateLocal is the phase that notes what lines of the log and Kubernetes events are
+// updateLocal notes what lines of the log and Kubernetes events are
 // about that are written without a scope.
 func (r *Reconciler) updateLocal(_ context.Context, s *scope) {
 	r.Local.update(s.nt.Name, func(known *localRecord) {

@@ -90,7 +90,7 @@ func init() {
 	}
 }
 
-// measure is the phase that counts what the status says now and the one before did not.
+// measure counts what the status says now and the one before did not.
 func (r *Reconciler) measure(_ context.Context, s *scope) error {
 	s.countEvents(&s.before.Status)
 	s.countWebhooks(&s.before.Status)

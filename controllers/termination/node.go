@@ -21,7 +21,7 @@ import (
 // controllers write nodes too, but seldom twice in a row.
 const maxNodeConflicts = 5
 
-// identify is the phase that finds the node and makes sure it is the right one:
+// identify finds the node and makes sure it is the right one:
 // names are used again, and whoever wrote the object may have paired an instance
 // with a node it does not run.
 func (r *Reconciler) identify(ctx context.Context, s *scope) (verdict, error) {

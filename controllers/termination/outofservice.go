@@ -21,7 +21,7 @@ const stateAge = 30 * time.Second
 // https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/ec2-instance-lifecycle.html
 var stoppedStates = map[string]bool{"stopped": true, "terminated": true}
 
-// returnToService is the phase that reverts that a node is out of service once it answers,
+// returnToService reverts that a node is out of service once it answers,
 // whatever else stands: its pods would be killed and their volumes detached in use.
 func (r *Reconciler) returnToService(ctx context.Context, s *scope) (verdict, error) {
 	if s.node == nil {

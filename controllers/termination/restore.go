@@ -16,7 +16,7 @@ import (
 	"github.com/nodetermination/operator/controllers/webhook"
 )
 
-// restore is the phase that reverts what was done to the node once no event that
+// restore reverts what was done to the node once no event that
 // counts asks for anything any more.
 func (r *Reconciler) restore(ctx context.Context, s *scope) (verdict, error) {
 	over := len(s.active()) == 0
@@ -55,7 +55,7 @@ func (s *scope) uncordoned() {
 	}
 }
 
-// eventSummary says in words what became of the events.
+// eventSummary returns what became of the events.
 func eventSummary(events []v1alpha1.EventStatus) string {
 	counts := map[v1alpha1.EventState]int{}
 	for _, e := range events {

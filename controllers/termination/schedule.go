@@ -23,7 +23,7 @@ const (
 	pendingLook = 10 * time.Second
 )
 
-// schedule is the phase that decides whether the drain may begin: its time has come,
+// schedule decides whether the drain may begin: its time has come,
 // and not too many nodes are being drained.
 func (r *Reconciler) schedule(ctx context.Context, s *scope) (verdict, error) {
 	if s.finished() || s.node == nil || s.decision.action != v1alpha1.ActionCordonAndDrain || s.now.Before(s.decision.drainAt) {
@@ -53,7 +53,7 @@ func (r *Reconciler) schedule(ctx context.Context, s *scope) (verdict, error) {
 	return proceed, nil
 }
 
-// releaseBudget is the phase that lets others drain once this one does not.
+// releaseBudget lets others drain once this one does not.
 func (r *Reconciler) releaseBudget(_ context.Context, s *scope) {
 	drains := s.admission.admitted && !s.finished() && s.state != v1alpha1.StateCompleting
 	if drains || s.admission.pending != "" {

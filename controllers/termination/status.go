@@ -52,7 +52,7 @@ var readinessOf = map[string]readiness{
 	v1alpha1.StateRefused:    {stalled: true},
 }
 
-// summarize is the phase that turns the state into the conditions that everybody reads. An
+// summarize turns the state into the conditions that everybody reads. An
 // error keeps the state and takes the message's place, so that it shows in kubectl.
 func (r *Reconciler) summarize(_ context.Context, s *scope) {
 	if ready := meta.FindStatusCondition(s.nt.Status.Conditions, v1alpha1.ConditionReady); s.state == "" && ready != nil {
@@ -85,7 +85,7 @@ var conditionOrder = []string{
 	v1alpha1.ConditionReady, v1alpha1.ConditionReconciling, v1alpha1.ConditionStalled,
 }
 
-// writeStatus is the one write of a reconcile. It is left out if nothing changed, and put
+// writeStatus makes the one write of a reconcile. It is left out if nothing changed, and put
 // off if only counts changed and the last write is fresh.
 func (r *Reconciler) writeStatus(ctx context.Context, s *scope) error {
 	if equality.Semantic.DeepEqual(s.before.Status, s.nt.Status) {
@@ -127,7 +127,7 @@ func writeInterval(before, after *v1alpha1.NodeTerminationStatus, drains int) ti
 	}
 }
 
-// suspend is the phase that stops a termination where it is.
+// suspend stops a termination where it is.
 func (r *Reconciler) suspend(_ context.Context, s *scope) (verdict, error) {
 	if s.finished() || !s.suspended() {
 		return proceed, nil

@@ -18,7 +18,7 @@ import (
 	"github.com/nodetermination/operator/controllers/webhook/template"
 )
 
-// notify is the phase that has the policy's webhooks notified of the steps that were
+// notify has the policy's webhooks notified of the steps that were
 // reached, and writes down how that goes. Nothing waits for it.
 func (r *Reconciler) notify(_ context.Context, s *scope) {
 	// A beginning that is not written yet may become another one, and a drain whose pods are

@@ -81,7 +81,7 @@ func (c *consumer) connect(ctx context.Context) (connected bool) {
 	return false
 }
 
-// receive is one receiver: it takes batches and handles them until listen ends
+// receive runs one receiver: it takes batches and handles them until listen ends
 // or it is one too many.
 func (c *consumer) receive(listen, work context.Context) {
 	for failures := 0; listen.Err() == nil; {

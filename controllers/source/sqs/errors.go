@@ -57,7 +57,7 @@ func explain(op awsapi.Operation, queue Queue, err error) explanation {
 	return explanation{e.Reason(), queue.sentence(e)}
 }
 
-// sentence says what to do about an error, in the terms of a policy's source.
+// sentence returns what to do about an error, in the terms of a policy's source.
 func (q Queue) sentence(e *awsapi.Error) string {
 	assuming := e.Operation == awsapi.AssumeRole
 	switch {

@@ -44,7 +44,7 @@ const (
 	unreadable
 )
 
-// String is the outcome's name in metrics and logs.
+// String returns the outcome's name in metrics and logs.
 func (o outcome) String() string {
 	return [...]string{
 		"passed", "not_governed", "stale", "nothing_to_end", "discarded", "stored", "waiting", "retained", "failed", "unreadable",

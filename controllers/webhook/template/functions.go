@@ -88,7 +88,7 @@ func multiplies(bytes, times int) error {
 	return nil
 }
 
-// join is sprig's, with a bound.
+// join joins as sprig's does, with a bound.
 func join(separator string, list any) (string, error) {
 	texts := toStrings(list)
 	if err := multiplies(1+len(separator), len(texts)); err != nil {
@@ -97,7 +97,7 @@ func join(separator string, list any) (string, error) {
 	return strings.Join(texts, separator), nil
 }
 
-// replace is sprig's, with a bound.
+// replace replaces as sprig's does, with a bound.
 func replace(old, replacement, text string) (string, error) {
 	if err := multiplies(1+len(replacement), 1+strings.Count(text, old)); err != nil {
 		return "", err
@@ -109,7 +109,7 @@ func replace(old, replacement, text string) (string, error) {
 // larger than maxWidth or not written in the format: %9999d and %*d, but not the text 9999 or *.
 var verbs = regexp.MustCompile(`%[-+# 0-9.\[\]]*(%|\*|[0-9]{4})`)
 
-// printf is that of text/template, with a bound: each verb may write every argument, or
+// printf formats as that of text/template does, with a bound: each verb may write every argument, or
 // as much as it is wide.
 func printf(format string, arguments ...any) (string, error) {
 	for _, verb := range verbs.FindAllString(format, -1) {

@@ -61,11 +61,11 @@ func (q AdoptedQueue) Policies(ctx context.Context) ([]*v1alpha1.NodeTermination
 func (q AdoptedQueue) Release(ctx context.Context, receipts []string) {
 	c := q.consumer
 	for receipts := range slices.Chunk(receipts, batchSize) {
-		messages := make([]hidden, len(receipts))
+		messages := make([]visibilityChange, len(receipts))
 		for i, receipt := range receipts {
-			messages[i] = hidden{handle: receipt}
+			messages[i] = visibilityChange{handle: receipt}
 		}
-		lost, err := c.client.hide(ctx, messages)
+		lost, err := c.client.changeVisibility(ctx, messages)
 		c.finished(ctx, hiding, lost, err)
 	}
 }
@@ -73,7 +73,7 @@ func (q AdoptedQueue) Release(ctx context.Context, receipts []string) {
 // Done deletes a message about which nothing is left to be done.
 func (q AdoptedQueue) Done(ctx context.Context, receipt string) {
 	c := q.consumer
-	lost, err := c.client.remove(ctx, []string{receipt})
+	lost, err := c.client.deleteMessages(ctx, []string{receipt})
 	c.finished(ctx, removing, lost, err)
 }
 

@@ -22,7 +22,7 @@ const (
 	// longPoll is how long a receive waits for messages, the longest SQS allows.
 	longPoll = 20 * time.Second
 	// visibility is how long a message is hidden from others after it was
-	// received or its hold renewed. If the process dies, another hears of the
+	// received or its hold renewed. If the process dies, another receives the
 	// message this much later: it must be short against two minutes' notice.
 	visibility = 20 * time.Second
 	// callTimeout bounds a call with the SDK's retries, beyond what it waits for messages.
@@ -76,9 +76,9 @@ func (c *queueClient) receive(ctx context.Context, wait time.Duration) ([]types.
 	return out.Messages, nil
 }
 
-// remove deletes up to ten messages. Those that fail come back by themselves;
+// deleteMessages deletes up to ten messages. Those that fail come back by themselves;
 // their number is returned.
-func (c *queueClient) remove(ctx context.Context, handles []string) (failed int, err error) {
+func (c *queueClient) deleteMessages(ctx context.Context, handles []string) (failed int, err error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	entries := make([]types.DeleteMessageBatchRequestEntry, len(handles))
@@ -92,14 +92,14 @@ func (c *queueClient) remove(ctx context.Context, handles []string) (failed int,
 	return len(out.Failed), nil
 }
 
-// hidden is a received message and for how long it is to be invisible from now on.
-type hidden struct {
+// visibilityChange is a received message and for how long it is to be invisible from now on.
+type visibilityChange struct {
 	handle string
 	until  time.Duration
 }
 
-// hide makes up to ten messages invisible. Those that fail come back when their old time is over; their number is returned.
-func (c *queueClient) hide(ctx context.Context, messages []hidden) (failed int, err error) {
+// changeVisibility makes up to ten messages invisible. Those that fail come back when their old time is over; their number is returned.
+func (c *queueClient) changeVisibility(ctx context.Context, messages []visibilityChange) (failed int, err error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	entries := make([]types.ChangeMessageVisibilityBatchRequestEntry, len(messages))

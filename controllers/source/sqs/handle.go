@@ -126,12 +126,12 @@ func (c *consumer) extendVisibility(ctx context.Context, handles []string) (stop
 	ctx, cancel := context.WithCancel(ctx)
 	var extending sync.WaitGroup
 	extending.Go(func() {
-		again := make([]hidden, len(handles))
+		again := make([]visibilityChange, len(handles))
 		for i, handle := range handles {
-			again[i] = hidden{handle, visibility}
+			again[i] = visibilityChange{handle, visibility}
 		}
 		for c.sleep(ctx, visibility/2); ctx.Err() == nil; c.sleep(ctx, visibility/2) {
-			if _, err := c.client.hide(ctx, again); ctx.Err() == nil {
+			if _, err := c.client.changeVisibility(ctx, again); ctx.Err() == nil {
 				c.health.worked(hiding, err)
 			}
 		}
@@ -235,26 +235,26 @@ func (c *consumer) record(m *message, fact event.Fact, subs subscribers, node *c
 // finish deletes the messages that are done with and gives back the others.
 func (c *consumer) finish(ctx context.Context, messages []message) {
 	var done []string
-	var back []hidden
+	var back []visibilityChange
 	for _, m := range messages {
 		switch m.outcome {
 		case unreadable: // the queue's redrive policy or retention decides
 		case waiting:
-			back = append(back, hidden{m.handle, doubled(minWait, m.receives, maxWait)})
+			back = append(back, visibilityChange{m.handle, doubled(minWait, m.receives, maxWait)})
 		case retained:
-			back = append(back, hidden{m.handle, doubled(minRetain, m.receives, maxRetain)})
+			back = append(back, visibilityChange{m.handle, doubled(minRetain, m.receives, maxRetain)})
 		case failed:
-			back = append(back, hidden{m.handle, doubled(minRetry, m.receives, maxRetry)})
+			back = append(back, visibilityChange{m.handle, doubled(minRetry, m.receives, maxRetry)})
 		default:
 			done = append(done, m.handle)
 		}
 	}
 	if len(done) > 0 {
-		lost, err := c.client.remove(ctx, done)
+		lost, err := c.client.deleteMessages(ctx, done)
 		c.finished(ctx, removing, lost, err)
 	}
 	if len(back) > 0 {
-		lost, err := c.client.hide(ctx, back)
+		lost, err := c.client.changeVisibility(ctx, back)
 		c.finished(ctx, hiding, lost, err)
 	}
 	for _, m := range messages {

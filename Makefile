@@ -90,9 +90,10 @@ dashboard: ## Generate the Grafana dashboard, config/prometheus/dashboard.json.
 	go -C hack/dashboard run . > $(BIN)/dashboard.json && mv $(BIN)/dashboard.json config/prometheus/dashboard.json
 
 .PHONY: docs
-docs: $(CRD_REF_DOCS) ## Generate the API reference, docs/api.md.
+docs: $(CRD_REF_DOCS) ## Generate the API reference, docs/api.md, and draw docs/performance.svg from docs/performance.json.
 	$(CRD_REF_DOCS) --source-path=api/v1alpha1 --config=hack/tools/crd-ref-docs/config.yaml \
 		--templates-dir=hack/tools/crd-ref-docs/templates --renderer=markdown --output-path=docs/api.md --log-level=ERROR
+	go -C hack/dashboard run . performance ../../docs/performance.json > $(BIN)/performance.svg && mv $(BIN)/performance.svg docs/performance.svg
 
 # In a copy, so that it says the same whatever else was changed here.
 .PHONY: check-generated
@@ -142,14 +143,14 @@ bench: ## Measure speed and use, BENCH="--help" says what; all of it takes most 
 	@go run ./hack/bench $(BENCH)
 
 .PHONY: performance
-performance: ## Write what "make bench BENCH=--json=docs/performance.json" measured into docs/performance.md.
+performance: docs ## Write what "make bench BENCH=--json=docs/performance.json" measured into docs/performance.md and .svg.
 	@go run ./hack/bench page --json=docs/performance.json
 
 .PHONY: picture
 picture: ## Draw the dashboard, docs/dashboard.svg, with a manager's metrics of some eventful minutes.
 	@mkdir -p $(BIN)
 	go run ./hack/bench scenario --metrics=$(BIN)/metrics.txt
-	go -C hack/dashboard run . $(BIN)/metrics.txt > $(BIN)/dashboard.svg && mv $(BIN)/dashboard.svg docs/dashboard.svg
+	go -C hack/dashboard run . picture $(BIN)/metrics.txt > $(BIN)/dashboard.svg && mv $(BIN)/dashboard.svg docs/dashboard.svg
 
 .PHONY: fuzz
 fuzz: ## Run each fuzz test for FUZZTIME.

@@ -17,12 +17,11 @@ import (
 const (
 	// pagePath is the page that has the results, between two marks; the rest of it is written by people.
 	pagePath  = "docs/performance.md"
-	plotPath  = "docs/performance.svg"
 	beginMark = "<!-- measured: \"make performance\" writes what follows -->\n"
 	endMark   = "<!-- end of measured -->\n"
 )
 
-// writePage writes the results in a file into the page, and the plot beside it.
+// writePage writes the results in a file into the page.
 func writePage(path string) error {
 	r, err := loadResults(path)
 	if err != nil {
@@ -32,19 +31,15 @@ func writePage(path string) error {
 	if err != nil {
 		return err
 	}
-	page, err := os.ReadFile(filepath.Join(root, pagePath))
+	path = filepath.Join(root, pagePath)
+	page, err := os.ReadFile(path)
 	if err != nil {
 		return err
 	}
 	if page, err = insert(page, measuredPart(r)); err != nil {
 		return err
 	}
-	for name, content := range map[string][]byte{pagePath: page, plotPath: plot(r.Drain)} {
-		if err := os.WriteFile(filepath.Join(root, name), content, 0o644); err != nil {
-			return err
-		}
-	}
-	return nil
+	return os.WriteFile(path, page, 0o644)
 }
 
 // insert puts text between the page's marks.
@@ -76,7 +71,7 @@ func measuredPart(r *results) []byte {
 		}
 		fmt.Fprint(&page, "\n\n")
 		if b.name == "drain" {
-			fmt.Fprintf(&page, "![Share of nodes cordoned and of pods evicted over time](%s)\n\n", filepath.Base(plotPath))
+			fmt.Fprint(&page, "![Share of nodes cordoned and of pods evicted over time](performance.svg)\n\n")
 		}
 		for _, t := range b.tables(r) {
 			t.markdown(&page)

@@ -65,6 +65,10 @@ func drawAll(out io.Writer, r *recording) error {
 		}
 		page.Max.Y -= row.height() + gap
 	}
+	return writeSVG(out, svg)
+}
+
+func writeSVG(out io.Writer, svg *vgsvg.Canvas) error {
 	var content bytes.Buffer
 	if _, err := svg.WriteTo(&content); err != nil {
 		return err
@@ -124,45 +128,86 @@ func (p *panel) drawNumber(c draw.Canvas, curves []curve) {
 	c.FillText(number, vg.Point{X: c.Center().X, Y: c.Min.Y + 4}, value)
 }
 
-// drawLines draws lines over time, and below them the legend in two columns.
+// drawLines draws lines over time.
 func (p *panel) drawLines(c draw.Canvas, curves []curve, end float64) error {
-	lines := plot.New()
-	lines.Title.Text, lines.Title.TextStyle.Font, lines.Title.Padding = p.title, font.From(bold, 10), 6
-	lines.X.Label.Text, lines.Y.Label.Text = "seconds", axisLabels[p.unit]
+	lines := newChart(p.title, axisLabels[p.unit])
 	lines.X.Min, lines.X.Max, lines.Y.Min, lines.Y.Max = 0, end, 0, 1
-	for _, axis := range []*plot.Axis{&lines.X, &lines.Y} {
-		axis.Label.TextStyle.Font.Size, axis.Tick.Label.Font.Size, axis.Padding = 8, 8, 0
-	}
-	grid := plotter.NewGrid()
-	grid.Vertical.Color = nil
-	lines.Add(grid)
-	colors := brewer.Dark2[8].Colors()
-	legends := [2]plot.Legend{plot.NewLegend(), plot.NewLegend()}
 	for i, curve := range curves {
 		for j, part := range curve.parts() {
-			line, err := plotter.NewLine(part)
+			line, err := lines.add(part, i)
 			if err != nil {
 				return err
 			}
-			line.Color = colors[i%len(colors)]
-			lines.Add(line)
 			if j == 0 {
-				legends[i%2].Add(curve.label, line)
+				lines.legends[i%2].Add(curve.label, line)
 			}
 		}
 	}
 	lines.Y.Max += (lines.Y.Max - lines.Y.Min) / 20 // no line on the edge
+	lines.draw(c)
+	return nil
+}
+
+// chart is lines over time, and the two columns of the legend below them.
+type chart struct {
+	*plot.Plot
+	legends [2]plot.Legend
+}
+
+func newChart(title, yLabel string) *chart {
+	c := &chart{plot.New(), [2]plot.Legend{plot.NewLegend(), plot.NewLegend()}}
+	c.Title.Text, c.Title.TextStyle.Font, c.Title.Padding = title, font.From(bold, 10), 6
+	c.X.Label.Text, c.Y.Label.Text = "seconds", yLabel
+	for _, axis := range []*plot.Axis{&c.X, &c.Y} {
+		axis.Label.TextStyle.Font.Size, axis.Tick.Label.Font.Size, axis.Padding = 8, 8, 0
+		axis.Tick.Marker = plot.TickerFunc(roundTicks)
+	}
+	grid := plotter.NewGrid()
+	grid.Vertical.Color = nil
+	c.Add(grid)
+	return c
+}
+
+// roundTicks returns four to ten ticks, where the library's own are two or three and can be odd.
+func roundTicks(from, to float64) []plot.Tick {
+	step := math.Pow10(int(math.Floor(math.Log10(to - from))))
+	switch steps := (to - from) / step; {
+	case steps < 2:
+		step /= 5
+	case steps < 5:
+		step /= 2
+	}
+	var ticks []plot.Tick
+	for i := int(math.Ceil(from / step)); float64(i)*step <= to; i++ {
+		at := float64(i) * step
+		ticks = append(ticks, plot.Tick{Value: at, Label: fmt.Sprintf("%.6g", at)})
+	}
+	return ticks
+}
+
+// add adds a line in the i-th color.
+func (c *chart) add(points plotter.XYs, i int) (*plotter.Line, error) {
+	line, err := plotter.NewLine(points)
+	if err != nil {
+		return nil, err
+	}
+	colors := brewer.Dark2[8].Colors()
+	line.Color = colors[i%len(colors)]
+	c.Add(line)
+	return line, nil
+}
+
+func (c *chart) draw(on draw.Canvas) {
 	height := vg.Length(0)
 	columns := draw.Tiles{Cols: 2, Rows: 1}
-	for i := range legends {
-		l := &legends[i]
+	for i := range c.legends {
+		l := &c.legends[i]
 		l.Left, l.Top, l.Padding, l.TextStyle.Font.Size = true, true, 2, 8
-		height = max(height, l.Rectangle(c).Size().Y)
+		height = max(height, l.Rectangle(on).Size().Y)
 	}
-	below := draw.Crop(c, 0, 0, 0, height-c.Size().Y)
-	for i := range legends {
-		legends[i].Draw(columns.At(below, i, 0))
+	below := draw.Crop(on, 0, 0, 0, height-on.Size().Y)
+	for i := range c.legends {
+		c.legends[i].Draw(columns.At(below, i, 0))
 	}
-	lines.Draw(draw.Crop(c, 0, 0, height+gap, 0))
-	return nil
+	c.Draw(draw.Crop(on, 0, 0, height+gap, 0))
 }

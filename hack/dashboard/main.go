@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command dashboard prints the Grafana dashboard of config/prometheus, or with the name
-// of a file of samples, as the benchmark keeps them with --metrics, a picture of it as
-// SVG. It is a module of its own, as nothing else needs Grafana's types and Prometheus'
-// engine.
+// Command dashboard prints the Grafana dashboard of config/prometheus, or a picture as SVG:
+// "dashboard picture FILE" of the dashboard, with the samples that the benchmark keeps with
+// --metrics, and "dashboard performance FILE" of the results that it keeps with --json.
+// It is a module of its own, as nothing else needs Grafana's types, Prometheus' engine and
+// a plotting library.
 package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 
@@ -31,8 +33,13 @@ func main() {
 }
 
 func run(args []string) error {
-	if len(args) > 0 {
-		return drawPicture(args[0], os.Stdout)
+	switch {
+	case len(args) == 2 && args[0] == "picture":
+		return drawPicture(args[1], os.Stdout)
+	case len(args) == 2 && args[0] == "performance":
+		return drawPerformance(args[1], os.Stdout)
+	case len(args) > 0:
+		return errors.New("write nothing, picture FILE or performance FILE")
 	}
 	built, err := build()
 	if err != nil {

@@ -34,6 +34,10 @@ const (
 	// ConditionNotified is True when every webhook was notified of every step so far.
 	// Absent: the policy has no webhook.
 	ConditionNotified = "Notified"
+	// ConditionMaintenanceOverdue is True when a maintenance should have begun more than a
+	// day ago, AWS gives no end of it and nobody has said that it is over. Absent: there
+	// was none.
+	ConditionMaintenanceOverdue = "MaintenanceOverdue"
 	// ConditionLifecycleHookCompleted is True when no Auto Scaling lifecycle hook
 	// waits for this termination any more. Absent: none ever did.
 	ConditionLifecycleHookCompleted = "LifecycleHookCompleted"
@@ -75,15 +79,16 @@ const (
 	// StateFailed: the termination ended before the pods were gone; the message says
 	// what blocked them.
 	StateFailed = "Failed"
-	// StateCancelled: every event was cancelled or resolved, and what was done is
+	// StateCancelled: every event was cancelled or is over, and what was done is
 	// undone.
 	StateCancelled = "Cancelled"
 	// StateDryRun: the policy is in mode DryRun; the message says what would be done.
 	StateDryRun = "DryRun"
 	// StateSuspended: spec.suspend is true.
 	StateSuspended = "Suspended"
-	// StatePolicyGone: the policy that governs the termination was deleted, or its
-	// mode changed to DryRun meanwhile: everything stays as it is.
+	// StatePolicyGone: the policy that governs the termination was deleted, or its mode
+	// changed to DryRun meanwhile, and no other one governs the node: everything stays as
+	// it is until one does.
 	StatePolicyGone = "PolicyGone"
 	// StateRefused: the node does not run on the instance.
 	StateRefused = "Refused"
@@ -119,6 +124,14 @@ const (
 	ReasonScheduled = "Scheduled"
 	// ReasonWaiting: the drain waits for something else first.
 	ReasonWaiting = "Waiting"
+)
+
+// Reasons of the MaintenanceOverdue condition.
+const (
+	// ReasonMaintenanceOverdue: nobody has said that the maintenance is over.
+	ReasonMaintenanceOverdue = "NoEndKnown"
+	// ReasonMaintenanceOver: it is over, or has another date.
+	ReasonMaintenanceOver = "Over"
 )
 
 // Reasons of the Notified condition.

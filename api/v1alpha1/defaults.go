@@ -17,9 +17,11 @@ const (
 	defaultBlockedBefore     = 30 * time.Second
 	defaultLastWaveReserve   = 30 * time.Second
 	defaultRebalanceUncordon = time.Hour
-	defaultStartBefore       = 24 * time.Hour
-	defaultPollInterval      = 2 * time.Second
-	defaultTTL               = 24 * time.Hour
+	// defaultStatusCheckUncordon is for alarms that are never said to be OK.
+	defaultStatusCheckUncordon = 24 * time.Hour
+	defaultStartBefore         = 24 * time.Hour
+	defaultPollInterval        = 2 * time.Second
+	defaultTTL                 = 24 * time.Hour
 	// systemPriority is where the priorities reserved for Kubernetes' own pods begin.
 	// https://kubernetes.io/docs/concepts/scheduling-eviction/pod-priority-preemption/
 	systemPriority = 2_000_000_000
@@ -50,10 +52,12 @@ func (s *NodeTerminationPolicySpec) ActionFor(kind EventKind) EventAction {
 	if rule := s.rule(kind); rule != nil {
 		return rule.Action
 	}
-	if kind == RebalanceRecommendation {
+	switch kind {
+	case RebalanceRecommendation, InstanceStatusCheckFailed:
 		return ActionCordon
+	default:
+		return ActionCordonAndDrain
 	}
-	return ActionCordonAndDrain
 }
 
 // UncordonAfter returns how long after an event of this kind a node that was only
@@ -63,7 +67,14 @@ func (s *NodeTerminationPolicySpec) UncordonAfter(kind EventKind) (time.Duration
 	if rule != nil && rule.UncordonAfterSeconds != nil {
 		return seconds(rule.UncordonAfterSeconds, 0), true
 	}
-	return defaultRebalanceUncordon, kind == RebalanceRecommendation
+	switch kind {
+	case RebalanceRecommendation:
+		return defaultRebalanceUncordon, true
+	case InstanceStatusCheckFailed:
+		return defaultStatusCheckUncordon, true
+	default:
+		return 0, false
+	}
 }
 
 // StartBefore returns how long before its notBefore the drain for a maintenance begins.

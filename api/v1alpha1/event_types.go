@@ -6,7 +6,7 @@ import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 // EventKind says what happens to an EC2 instance.
 //
-// +kubebuilder:validation:Enum=SpotInterruption;RebalanceRecommendation;ScheduledMaintenance;AutoScalingTermination;InstanceStateChange;CapacityReservationInterruption;Manual
+// +kubebuilder:validation:Enum=SpotInterruption;RebalanceRecommendation;ScheduledMaintenance;AutoScalingTermination;InstanceStateChange;CapacityReservationInterruption;InstanceStatusCheckFailed;Manual
 type EventKind string
 
 // The kinds of events, each with the AWS page that describes it.
@@ -33,6 +33,10 @@ const (
 	// reclaimed.
 	// https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/interruptible-capacity-reservations.html
 	CapacityReservationInterruption EventKind = "CapacityReservationInterruption"
+	// InstanceStatusCheckFailed: a CloudWatch alarm on a status check of the instance is
+	// in state ALARM.
+	// https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/monitoring-system-instance-status-check.html
+	InstanceStatusCheckFailed EventKind = "InstanceStatusCheckFailed"
 	// Manual: the Node has the annotation nodetermination.dev/drain.
 	Manual EventKind = "Manual"
 )
@@ -52,14 +56,20 @@ const (
 	SourceManual EventSource = "Manual"
 )
 
-// Event is one fact about the instance, as a source received it. Sources only add
-// events; the manager decides what they mean and writes that into status.events.
+// Event is one fact about the instance, as a source received it: the latest statement
+// about one thing. It only moves forward: a statement is replaced by a later one, never
+// by an earlier one. The manager decides what an event means and writes that into
+// status.events.
 //
 // +kubebuilder:validation:XValidation:rule="self.kind == oldSelf.kind",message="the kind of an event cannot change: add an event with another id"
-// +kubebuilder:validation:XValidation:rule="!has(oldSelf.cancelled) || !oldSelf.cancelled || (has(self.cancelled) && self.cancelled)",message="a cancelled event stays cancelled: add an event with another id"
+// +kubebuilder:validation:XValidation:rule="self.time >= oldSelf.time",message="the event has a later statement already: a statement with an earlier time is not stored"
+// +kubebuilder:validation:XValidation:rule="self.time != oldSelf.time || !has(oldSelf.cancelled) || !oldSelf.cancelled || (has(self.cancelled) && self.cancelled)",message="a cancelled event stays cancelled: to plan it again needs a statement with a later time"
+// +kubebuilder:validation:XValidation:rule="self.time != oldSelf.time || self.kind != 'InstanceStateChange' || !has(self.instanceAction) || !has(oldSelf.instanceAction) || ['stopping', 'stopped', 'shutting-down', 'terminated'].indexOf(self.instanceAction) >= ['stopping', 'stopped', 'shutting-down', 'terminated'].indexOf(oldSelf.instanceAction)",message="within one second a state is followed by a later one only: stopping, stopped, shutting-down, terminated"
+// +kubebuilder:validation:XValidation:rule="self.time != oldSelf.time || !has(oldSelf.bootID) || (has(self.bootID) && self.bootID == oldSelf.bootID) || (self.kind == 'ScheduledMaintenance' && self.source == 'IMDS')",message="the bootID belongs to the statement: only what the metadata service lists after a boot may have another at the same time"
 type Event struct {
-	// id identifies the event. It is made from the content of the event and not from
-	// the current time, so that receiving the same event again changes nothing.
+	// id identifies what the event is about, and the source: an AWS Health event, a
+	// scheduled event of the metadata service, a lifecycle action, or else the kind. So a
+	// later statement about the same thing replaces the earlier one.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=64
@@ -73,8 +83,10 @@ type Event struct {
 	// +required
 	Source EventSource `json:"source,omitempty"`
 
-	// time is when AWS issued the event. For kind Manual it is when the annotation was
-	// first seen.
+	// time is when AWS made the statement, and so its revision: of two statements about
+	// one thing the one with the later time counts. Where the metadata service gives no
+	// time it is when this content was first read. For kind Manual it is when the
+	// annotation was first seen.
 	// +required
 	Time metav1.Time `json:"time,omitempty,omitzero"` //nolint:kubeapilinter // the zero time is left out and so refused as missing
 
@@ -87,6 +99,11 @@ type Event struct {
 	// the event is no scheduled maintenance.
 	// +optional
 	NotBefore *metav1.Time `json:"notBefore,omitempty"`
+
+	// notAfter is the latest time at which a scheduled maintenance ends. Unset: AWS gives
+	// no such time.
+	// +optional
+	NotAfter *metav1.Time `json:"notAfter,omitempty"`
 
 	// description is AWS's own text for people. For kind Manual it is the annotation's
 	// value. Unset: there is no text.
@@ -108,10 +125,26 @@ type Event struct {
 	// +optional
 	LifecycleHook *LifecycleHook `json:"lifecycleHook,omitempty"`
 
-	// cancelled is true after AWS cancelled the event, or after the annotation of a
-	// Manual event was removed. Unset: the event is not cancelled.
+	// bootID is the node's boot ID when the statement was received. If the node reports
+	// another one it has booted since. Unset: it was not known.
 	// +optional
-	Cancelled *bool `json:"cancelled,omitempty"` //nolint:kubeapilinter // fixed by the design; one way only, so it needs no third value
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=64
+	BootID string `json:"bootID,omitempty"`
+
+	// policyName is the name of the policy that governed the node when the event was
+	// stored. Its lifecycle hook is completed by that policy if the node is gone before
+	// anything was done. Unset: none did, or it was not known.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	PolicyName string `json:"policyName,omitempty"`
+
+	// cancelled is true after AWS cancelled, closed or completed what the event announces,
+	// or after the annotation of a Manual event was removed. A later statement can plan it
+	// again. Unset: false.
+	// +optional
+	Cancelled *bool `json:"cancelled,omitempty"` //nolint:kubeapilinter // fixed by the design
 }
 
 // LifecycleHook identifies one lifecycle action of an Auto Scaling group.

@@ -25,7 +25,6 @@ const (
 
 	// eventFieldManagerPrefix and the id of an event make the event's field manager.
 	eventFieldManagerPrefix = "nto-"
-	cancellerSuffix         = "-cancelled"
 
 	taintKeyPrefix = "nodetermination.dev/"
 )
@@ -41,13 +40,6 @@ func IsInstanceID(id string) bool { return instanceID.MatchString(id) }
 // has its own: with one for several, applying one event would remove the others.
 func EventFieldManager(eventID string) string {
 	return eventFieldManagerPrefix + eventID
-}
-
-// CancellerFieldManager returns the field manager that an event is cancelled with. It
-// owns nothing but the cancellation, so that receiving the event once more does not
-// take that back.
-func CancellerFieldManager(eventID string) string {
-	return EventFieldManager(eventID) + cancellerSuffix
 }
 
 // TaintKey returns the key of the taint that is set on a node for this kind of event:

@@ -64,11 +64,11 @@ type NodeTerminationSpec struct {
 	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="instanceID cannot change: create another NodeTermination"
 	InstanceID string `json:"instanceID,omitempty"`
 
-	// nodeName is the name of the Kubernetes node that runs on the instance.
+	// nodeName is the name of the Kubernetes node that runs on the instance. The manager
+	// changes it if the instance registers again under another name.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
-	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="nodeName cannot change: create another NodeTermination"
 	NodeName string `json:"nodeName,omitempty"`
 
 	// instance holds details of the instance from its metadata service, for the
@@ -149,7 +149,8 @@ type NodeTerminationStatus struct {
 	Cause EventKind `json:"cause,omitempty"`
 
 	// policyRef refers to the policy that governs this termination. It is chosen at
-	// the first action and then kept. Unset: none has been chosen yet.
+	// the first action and then kept; if it is deleted or its mode changes to DryRun,
+	// another policy that governs the node takes over. Unset: none has been chosen yet.
 	// +optional
 	PolicyRef *PolicyReference `json:"policyRef,omitempty"`
 
@@ -239,6 +240,13 @@ type PolicyReference struct {
 	// +required
 	// +kubebuilder:validation:Minimum=1
 	Generation int64 `json:"generation,omitempty"`
+
+	// takenOverFrom is the name of the policy that governed the termination before, until
+	// it was deleted or its mode changed to DryRun. Unset: this is the first one.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	TakenOverFrom string `json:"takenOverFrom,omitempty"`
 }
 
 // EventState says whether an event still counts.
@@ -250,11 +258,12 @@ type EventState string
 const (
 	// EventActive: the event counts.
 	EventActive EventState = "Active"
-	// EventResolved: the event has happened, and the instance is back since.
+	// EventResolved: the event is over: it has happened and the instance is back since, or
+	// its time has passed.
 	EventResolved EventState = "Resolved"
 	// EventCancelled: the event was cancelled, by AWS or by removing the annotation.
 	EventCancelled EventState = "Cancelled"
-	// EventStale: the event was over before the node last booted.
+	// EventStale: the event was over when it was first received.
 	EventStale EventState = "Stale"
 )
 
@@ -269,6 +278,20 @@ type EventStatus struct {
 	// state says whether the event still counts.
 	// +required
 	State EventState `json:"state,omitempty"`
+
+	// time is the time of the statement that the state belongs to: a later statement
+	// about the same thing is judged anew. Unset: an earlier version wrote the state,
+	// which belongs to the statement in the spec.
+	// +optional
+	Time *metav1.Time `json:"time,omitempty"`
+
+	// plan is what that statement announced, such as "terminate 2026-11-22T05:10:00Z". A
+	// later statement with the same plan is no reason to begin again. Unset: it announced
+	// no more than its kind.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=128
+	Plan string `json:"plan,omitempty"`
 }
 
 // NodeReference identifies one Node object: not its name, which can be used again, but
@@ -278,8 +301,8 @@ type NodeReference struct {
 	// +required
 	UID types.UID `json:"uid,omitempty"` //nolint:kubeapilinter // markers cannot bound a type of another module
 
-	// bootID is the node's boot ID when it was last read. A different boot ID later
-	// means that the node has booted since. Unset: the node does not report one.
+	// bootID is the node's boot ID when the termination began. It stands for the bootID of
+	// events that have none. Unset: the node does not report one.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=64
@@ -292,7 +315,7 @@ type NodeReference struct {
 	// +kubebuilder:validation:MaxLength=64
 	Zone string `json:"zone,omitempty"`
 
-	// goneTime is when the Node object was first seen to be gone. Unset: it exists.
+	// goneTime is when the instance was first seen to have no Node object. Unset: it has one.
 	// +optional
 	GoneTime *metav1.Time `json:"goneTime,omitempty"`
 }

@@ -87,7 +87,7 @@ type NodeTerminationPolicySpec struct {
 	Sources []Source `json:"sources,omitempty"`
 
 	// events say what is done for a kind of event. Kinds that are not listed keep
-	// their default: Cordon for RebalanceRecommendation, CordonAndDrain for all
+	// their default: Cordon for RebalanceRecommendation and InstanceStatusCheckFailed, CordonAndDrain for all
 	// others.
 	// +optional
 	// +listType=map
@@ -199,7 +199,7 @@ type EventRule struct {
 
 	// uncordonAfterSeconds is how long after the event the node is uncordoned, if
 	// nothing followed. It is for action Cordon. Unset: 3600 for
-	// RebalanceRecommendation, never for other kinds.
+	// RebalanceRecommendation, 86400 for InstanceStatusCheckFailed, never for other kinds.
 	// +optional
 	// +kubebuilder:validation:Minimum=60
 	// +kubebuilder:validation:Maximum=604800

@@ -1,11 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package event turns what AWS says about EC2 instances into events of a
-// NodeTermination. It is pure: no clock, no network, no state.
+// NodeTermination, and decides for how long an event counts. It is pure: no clock, no
+// network, no state.
 //
 // A queue carries three forms of document: EventBridge events, lifecycle
 // notifications straight from an Auto Scaling group, and either of them in an
 // SNS notification. There is one parser per kind of message, one file each.
+//
+//	revision.go  which of two statements about one thing stands
+//	restate.go   what a watcher stores of what the metadata service lists
+//	life.go      which events still count
+//	over.go      by what each kind of event is over
 //
 // A required field that is missing or malformed is an error. An optional one
 // that is malformed counts as absent: with two minutes left, a drain is worth
@@ -139,25 +145,4 @@ func formOf(body []byte) (form, error) {
 		return notificationForm, nil
 	}
 	return unknownForm, nil
-}
-
-// Over returns the time after which what the event announces has happened: the later
-// of deadline and notBefore where either is set, else the event's time. A node that
-// booted after it is not the one the event is about any more.
-func Over(e v1alpha1.Event) time.Time {
-	switch {
-	case e.Deadline != nil && e.NotBefore != nil && e.NotBefore.After(e.Deadline.Time):
-		return e.NotBefore.Time
-	case e.Deadline != nil:
-		return e.Deadline.Time
-	case e.NotBefore != nil:
-		return e.NotBefore.Time
-	}
-	return e.Time.Time
-}
-
-// Resolves reports whether the event ends those before it: the instance runs again, so
-// what was received about it earlier is over.
-func Resolves(e v1alpha1.Event) bool {
-	return e.Kind == v1alpha1.InstanceStateChange && e.InstanceAction == stateRunning
 }

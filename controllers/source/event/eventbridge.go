@@ -50,7 +50,6 @@ type envelope struct {
 
 // eventBridgeEvent is an EventBridge event whose envelope is in order.
 type eventBridgeEvent struct {
-	id         string
 	time, sent time.Time
 	detail     json.RawMessage
 }
@@ -85,11 +84,12 @@ func parseEventBridge(body []byte, sent time.Time) (Document, error) {
 	if err != nil {
 		return Document{}, err
 	}
-	document, err := parse(eventBridgeEvent{id: eventID(e.ID), time: t, sent: sent, detail: e.Detail})
+	document, err := parse(eventBridgeEvent{time: t, sent: sent, detail: e.Detail})
 	return document.within(e.Account), err
 }
 
-// event starts an event of the given kind.
+// event starts an event of the given kind: the only one of its kind from a queue, unless
+// it is given another ID.
 func (b eventBridgeEvent) event(kind v1alpha1.EventKind) v1alpha1.Event {
-	return v1alpha1.Event{ID: b.id, Kind: kind, Time: metav1.Time{Time: b.time}}
+	return v1alpha1.Event{ID: kindID(v1alpha1.SourceSQS, kind), Kind: kind, Time: metav1.Time{Time: b.time}}
 }

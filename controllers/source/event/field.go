@@ -61,6 +61,12 @@ func eventID(id string) string {
 	return hashID(id)
 }
 
+// kindID returns the ID of what a source says once of an instance at a time: a later
+// statement replaces the earlier one.
+func kindID(source v1alpha1.EventSource, kind v1alpha1.EventKind) string {
+	return string(source) + "-" + string(kind)
+}
+
 // hashID makes an ID of maxID characters from what identifies a fact.
 func hashID(parts ...string) string {
 	sum := sha256.Sum256([]byte(strings.Join(parts, "\x00")))

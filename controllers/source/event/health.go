@@ -19,6 +19,7 @@ type healthDetail struct {
 	TypeCode     string `json:"eventTypeCode"`
 	TypeCategory string `json:"eventTypeCategory"`
 	StartTime    string `json:"startTime"`
+	EndTime      string `json:"endTime"`
 	LastUpdated  string `json:"lastUpdatedTime"`
 	// StatusCode is upcoming, open or closed.
 	StatusCode   string              `json:"statusCode"`
@@ -65,9 +66,7 @@ func parseHealth(b eventBridgeEvent) (Document, error) {
 			return Document{}, err
 		}
 		own := *e.DeepCopy()
-		if entity.Status == "RESOLVED" {
-			own.Cancelled = new(true)
-		}
+		own.Cancelled = new(*e.Cancelled || entity.Status == "RESOLVED")
 		facts = append(facts, Fact{InstanceID: id, Event: own})
 	}
 	if len(facts) == 0 {
@@ -114,11 +113,12 @@ func (d healthDetail) maintenance(b eventBridgeEvent) (v1alpha1.Event, error) {
 		e.Time = metav1.Time{Time: updated}
 	}
 	e.NotBefore, e.Deadline = at(start), at(start)
+	if end, err := parseTime("detail.endTime", d.EndTime); err == nil && !end.Before(start) { // optional
+		e.NotAfter = at(end)
+	}
 	e.Description = d.description()
 	e.InstanceAction = d.action()
-	if d.StatusCode == "closed" {
-		e.Cancelled = new(true)
-	}
+	e.Cancelled = new(d.StatusCode == "closed")
 	return e, nil
 }
 

@@ -31,13 +31,12 @@ const (
 type Instance struct {
 	// InstanceID is the EC2 instance whose metadata it is.
 	InstanceID string
-	// BootID is another after every boot.
+	// BootID is another after every boot. Empty: not known.
 	BootID string
 }
 
 // ParseMetadata reads the document at one of the paths above. Where the
-// document does not say since when, the event's time is zero, and whoever receives
-// it first sets it.
+// document does not say since when, the event's time is zero: see Restate.
 //
 // The error is an *Error. Of a list, what can be read counts: facts may come
 // with the error of the first entry that cannot.
@@ -46,15 +45,16 @@ func ParseMetadata(path string, body []byte, instance Instance) (Document, error
 	if !ok {
 		return Document{}, unexpected("the path", quote(path), "one of ParseMetadata's")
 	}
-	events, passed, err := parse(body, instance)
+	events, passed, err := parse(body)
 	document := Document{Passed: passed}
 	for _, e := range events {
+		e.BootID = instance.BootID
 		document.Facts = append(document.Facts, Fact{InstanceID: instance.InstanceID, Event: e})
 	}
 	return document, err
 }
 
-var metadataParsers = map[string]func([]byte, Instance) (events []v1alpha1.Event, passed string, err error){
+var metadataParsers = map[string]func([]byte) (events []v1alpha1.Event, passed string, err error){
 	PathSpotInstanceAction:   parseSpotInstanceAction,
 	PathRebalance:            parseRebalanceNotice,
 	PathTargetLifecycleState: parseTargetLifecycleState,
@@ -81,7 +81,7 @@ func decodeMetadata(body []byte, into any) error {
 // parseSpotInstanceAction reads the notice that a spot instance is interrupted,
 // two minutes ahead, except that hibernation begins at once.
 // https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/spot-instance-termination-notices.html
-func parseSpotInstanceAction(body []byte, _ Instance) ([]v1alpha1.Event, string, error) {
+func parseSpotInstanceAction(body []byte) ([]v1alpha1.Event, string, error) {
 	const notice = 2 * time.Minute
 	var d struct {
 		Action string `json:"action"`
@@ -98,7 +98,7 @@ func parseSpotInstanceAction(body []byte, _ Instance) ([]v1alpha1.Event, string,
 		return nil, "", err
 	}
 	e := v1alpha1.Event{
-		ID:             hashID(PathSpotInstanceAction, d.Action, t.Format(time.RFC3339)),
+		ID:             kindID(v1alpha1.SourceIMDS, v1alpha1.SpotInterruption),
 		Kind:           v1alpha1.SpotInterruption,
 		Time:           metav1.Time{Time: t.Add(-notice)},
 		Deadline:       at(t),
@@ -112,7 +112,7 @@ func parseSpotInstanceAction(body []byte, _ Instance) ([]v1alpha1.Event, string,
 
 // parseRebalanceNotice reads the signal that a spot instance is at elevated risk of interruption.
 // https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/rebalance-recommendations.html
-func parseRebalanceNotice(body []byte, _ Instance) ([]v1alpha1.Event, string, error) {
+func parseRebalanceNotice(body []byte) ([]v1alpha1.Event, string, error) {
 	var d struct {
 		NoticeTime string `json:"noticeTime"`
 	}
@@ -124,18 +124,22 @@ func parseRebalanceNotice(body []byte, _ Instance) ([]v1alpha1.Event, string, er
 		return nil, "", err
 	}
 	return []v1alpha1.Event{{
-		ID:   hashID(PathRebalance, t.Format(time.RFC3339)),
+		ID:   kindID(v1alpha1.SourceIMDS, v1alpha1.RebalanceRecommendation),
 		Kind: v1alpha1.RebalanceRecommendation,
 		Time: metav1.Time{Time: t},
 	}}, "", nil
 }
+
+// inService is the target state of an instance that its group keeps, or takes back from
+// its warm pool.
+const inService = "InService"
 
 // targetStates are those that an Auto Scaling group moves its instances to, and
 // what that does to one: a warm pool's instances are stopped and come back with
 // another boot. Empty: nothing that a node would notice.
 // https://docs.aws.amazon.com/autoscaling/ec2/userguide/retrieving-target-lifecycle-state-through-imds.html
 var targetStates = map[string]string{
-	"InService":         "",
+	inService:           "",
 	"Standby":           "",
 	"Detached":          "",
 	"Terminated":        "terminate",
@@ -147,20 +151,22 @@ var targetStates = map[string]string{
 
 // parseTargetLifecycleState reads where the instance's Auto Scaling group moves
 // it. The document does not say whether a hook waits, nor since when it says so.
-func parseTargetLifecycleState(body []byte, instance Instance) ([]v1alpha1.Event, string, error) {
+// InService cancels what was said before.
+func parseTargetLifecycleState(body []byte) ([]v1alpha1.Event, string, error) {
+	e := v1alpha1.Event{ID: kindID(v1alpha1.SourceIMDS, v1alpha1.AutoScalingTermination), Kind: v1alpha1.AutoScalingTermination}
 	state := strings.TrimSpace(string(body))
 	action, known := targetStates[state]
 	switch {
 	case !known:
 		return nil, "", unexpected("the target state", quote(state), "one of Auto Scaling's, such as InService or Terminated")
+	case state == inService:
+		e.Cancelled = new(true)
+		return []v1alpha1.Event{e}, "", nil
 	case action == "":
 		return nil, "target state " + quote(state) + " ends nothing", nil
 	}
-	return []v1alpha1.Event{{
-		ID:             hashID(PathTargetLifecycleState, state, instance.BootID),
-		Kind:           v1alpha1.AutoScalingTermination,
-		InstanceAction: action,
-	}}, "", nil
+	e.InstanceAction = action
+	return []v1alpha1.Event{e}, "", nil
 }
 
 // maintenance is an entry of the lists of scheduled and past events.
@@ -170,17 +176,18 @@ type maintenance struct {
 	Description string `json:"Description"`
 	EventID     string `json:"EventId"`
 	NotBefore   string `json:"NotBefore"`
+	NotAfter    string `json:"NotAfter"`
 	// State is active, completed or canceled.
 	State string `json:"State"`
 }
 
 // parseMaintenance reads the maintenance that is scheduled. One that is over is cancelled.
-func parseMaintenance(body []byte, _ Instance) ([]v1alpha1.Event, string, error) {
+func parseMaintenance(body []byte) ([]v1alpha1.Event, string, error) {
 	return maintenances(body, true)
 }
 
 // parseMaintenanceHistory reads the maintenance that is over: it only cancels.
-func parseMaintenanceHistory(body []byte, _ Instance) ([]v1alpha1.Event, string, error) {
+func parseMaintenanceHistory(body []byte) ([]v1alpha1.Event, string, error) {
 	return maintenances(body, false)
 }
 
@@ -221,6 +228,9 @@ func (m maintenance) event() (v1alpha1.Event, error) {
 		NotBefore:      at(notBefore),
 		Description:    cut(strings.TrimSpace(m.Description), maxDescription),
 		InstanceAction: cut(m.Code, maxAction),
+	}
+	if notAfter, err := parseMaintenanceTime("NotAfter", m.NotAfter); err == nil && !notAfter.Before(notBefore) { // optional
+		e.NotAfter = at(notAfter)
 	}
 	switch strings.ToLower(m.State) {
 	case "completed", "canceled", "cancelled":

@@ -111,6 +111,9 @@ var schemaYAML = typed.YAMLObject(`types:
 - name: com.github.nodetermination.operator.api.v1alpha1.Event
   map:
     fields:
+    - name: bootID
+      type:
+        scalar: string
     - name: cancelled
       type:
         scalar: boolean
@@ -132,9 +135,15 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: lifecycleHook
       type:
         namedType: com.github.nodetermination.operator.api.v1alpha1.LifecycleHook
+    - name: notAfter
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
     - name: notBefore
       type:
         namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+    - name: policyName
+      type:
+        scalar: string
     - name: source
       type:
         namedType: com.github.nodetermination.operator.api.v1alpha1.EventSource
@@ -170,9 +179,15 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: id
       type:
         scalar: string
+    - name: plan
+      type:
+        scalar: string
     - name: state
       type:
         namedType: com.github.nodetermination.operator.api.v1alpha1.EventState
+    - name: time
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
 - name: com.github.nodetermination.operator.api.v1alpha1.Heartbeat
   map:
     fields:
@@ -688,6 +703,9 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         scalar: numeric
     - name: name
+      type:
+        scalar: string
+    - name: takenOverFrom
       type:
         scalar: string
     - name: uid

@@ -12,18 +12,23 @@ import (
 // EventApplyConfiguration represents a declarative configuration of the Event type for use
 // with apply.
 //
-// Event is one fact about the instance, as a source received it. Sources only add
-// events; the manager decides what they mean and writes that into status.events.
+// Event is one fact about the instance, as a source received it: the latest statement
+// about one thing. It only moves forward: a statement is replaced by a later one, never
+// by an earlier one. The manager decides what an event means and writes that into
+// status.events.
 type EventApplyConfiguration struct {
-	// id identifies the event. It is made from the content of the event and not from
-	// the current time, so that receiving the same event again changes nothing.
+	// id identifies what the event is about, and the source: an AWS Health event, a
+	// scheduled event of the metadata service, a lifecycle action, or else the kind. So a
+	// later statement about the same thing replaces the earlier one.
 	ID *string `json:"id,omitempty"`
 	// kind is what happens to the instance.
 	Kind *apiv1alpha1.EventKind `json:"kind,omitempty"`
 	// source is where the event was received from.
 	Source *apiv1alpha1.EventSource `json:"source,omitempty"`
-	// time is when AWS issued the event. For kind Manual it is when the annotation was
-	// first seen.
+	// time is when AWS made the statement, and so its revision: of two statements about
+	// one thing the one with the later time counts. Where the metadata service gives no
+	// time it is when this content was first read. For kind Manual it is when the
+	// annotation was first seen.
 	Time *v1.Time `json:"time,omitempty"`
 	// deadline is when the instance is interrupted, stopped or terminated. Unset: AWS
 	// gives no such time.
@@ -31,6 +36,9 @@ type EventApplyConfiguration struct {
 	// notBefore is the earliest time at which a scheduled maintenance starts. Unset:
 	// the event is no scheduled maintenance.
 	NotBefore *v1.Time `json:"notBefore,omitempty"`
+	// notAfter is the latest time at which a scheduled maintenance ends. Unset: AWS gives
+	// no such time.
+	NotAfter *v1.Time `json:"notAfter,omitempty"`
 	// description is AWS's own text for people. For kind Manual it is the annotation's
 	// value. Unset: there is no text.
 	Description *string `json:"description,omitempty"`
@@ -41,8 +49,16 @@ type EventApplyConfiguration struct {
 	// lifecycleHook is the Auto Scaling lifecycle hook at which the instance waits.
 	// Unset: no hook is known.
 	LifecycleHook *LifecycleHookApplyConfiguration `json:"lifecycleHook,omitempty"`
-	// cancelled is true after AWS cancelled the event, or after the annotation of a
-	// Manual event was removed. Unset: the event is not cancelled.
+	// bootID is the node's boot ID when the statement was received. If the node reports
+	// another one it has booted since. Unset: it was not known.
+	BootID *string `json:"bootID,omitempty"`
+	// policyName is the name of the policy that governed the node when the event was
+	// stored. Its lifecycle hook is completed by that policy if the node is gone before
+	// anything was done. Unset: none did, or it was not known.
+	PolicyName *string `json:"policyName,omitempty"`
+	// cancelled is true after AWS cancelled, closed or completed what the event announces,
+	// or after the annotation of a Manual event was removed. A later statement can plan it
+	// again. Unset: false.
 	Cancelled *bool `json:"cancelled,omitempty"`
 }
 
@@ -100,6 +116,14 @@ func (b *EventApplyConfiguration) WithNotBefore(value v1.Time) *EventApplyConfig
 	return b
 }
 
+// WithNotAfter sets the NotAfter field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the NotAfter field is set to the value of the last call.
+func (b *EventApplyConfiguration) WithNotAfter(value v1.Time) *EventApplyConfiguration {
+	b.NotAfter = &value
+	return b
+}
+
 // WithDescription sets the Description field in the declarative configuration to the given value
 // and returns the receiver, so that objects can be built by chaining "With" function invocations.
 // If called multiple times, the Description field is set to the value of the last call.
@@ -121,6 +145,22 @@ func (b *EventApplyConfiguration) WithInstanceAction(value string) *EventApplyCo
 // If called multiple times, the LifecycleHook field is set to the value of the last call.
 func (b *EventApplyConfiguration) WithLifecycleHook(value *LifecycleHookApplyConfiguration) *EventApplyConfiguration {
 	b.LifecycleHook = value
+	return b
+}
+
+// WithBootID sets the BootID field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the BootID field is set to the value of the last call.
+func (b *EventApplyConfiguration) WithBootID(value string) *EventApplyConfiguration {
+	b.BootID = &value
+	return b
+}
+
+// WithPolicyName sets the PolicyName field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the PolicyName field is set to the value of the last call.
+func (b *EventApplyConfiguration) WithPolicyName(value string) *EventApplyConfiguration {
+	b.PolicyName = &value
 	return b
 }
 

@@ -19,7 +19,7 @@ type EventRuleApplyConfiguration struct {
 	Action *apiv1alpha1.EventAction `json:"action,omitempty"`
 	// uncordonAfterSeconds is how long after the event the node is uncordoned, if
 	// nothing followed. It is for action Cordon. Unset: 3600 for
-	// RebalanceRecommendation, never for other kinds.
+	// RebalanceRecommendation, 86400 for InstanceStatusCheckFailed, never for other kinds.
 	UncordonAfterSeconds *int32 `json:"uncordonAfterSeconds,omitempty"`
 	// startBeforeSeconds is how long before notBefore the drain for a
 	// ScheduledMaintenance begins. The node is cordoned at once. Unset: 86400.

@@ -6,6 +6,7 @@ package v1alpha1
 
 import (
 	apiv1alpha1 "github.com/nodetermination/operator/api/v1alpha1"
+	v1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 // EventStatusApplyConfiguration represents a declarative configuration of the EventStatus type for use
@@ -17,6 +18,14 @@ type EventStatusApplyConfiguration struct {
 	ID *string `json:"id,omitempty"`
 	// state says whether the event still counts.
 	State *apiv1alpha1.EventState `json:"state,omitempty"`
+	// time is the time of the statement that the state belongs to: a later statement
+	// about the same thing is judged anew. Unset: an earlier version wrote the state,
+	// which belongs to the statement in the spec.
+	Time *v1.Time `json:"time,omitempty"`
+	// plan is what that statement announced, such as "terminate 2026-11-22T05:10:00Z". A
+	// later statement with the same plan is no reason to begin again. Unset: it announced
+	// no more than its kind.
+	Plan *string `json:"plan,omitempty"`
 }
 
 // EventStatusApplyConfiguration constructs a declarative configuration of the EventStatus type for use with
@@ -38,5 +47,21 @@ func (b *EventStatusApplyConfiguration) WithID(value string) *EventStatusApplyCo
 // If called multiple times, the State field is set to the value of the last call.
 func (b *EventStatusApplyConfiguration) WithState(value apiv1alpha1.EventState) *EventStatusApplyConfiguration {
 	b.State = &value
+	return b
+}
+
+// WithTime sets the Time field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Time field is set to the value of the last call.
+func (b *EventStatusApplyConfiguration) WithTime(value v1.Time) *EventStatusApplyConfiguration {
+	b.Time = &value
+	return b
+}
+
+// WithPlan sets the Plan field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Plan field is set to the value of the last call.
+func (b *EventStatusApplyConfiguration) WithPlan(value string) *EventStatusApplyConfiguration {
+	b.Plan = &value
 	return b
 }

@@ -17,13 +17,13 @@ import (
 type NodeReferenceApplyConfiguration struct {
 	// uid is the UID of the Node object.
 	UID *types.UID `json:"uid,omitempty"`
-	// bootID is the node's boot ID when it was last read. A different boot ID later
-	// means that the node has booted since. Unset: the node does not report one.
+	// bootID is the node's boot ID when the termination began. It stands for the bootID of
+	// events that have none. Unset: the node does not report one.
 	BootID *string `json:"bootID,omitempty"`
 	// zone is the Availability Zone in the node's providerID. Unset: the providerID
 	// has none.
 	Zone *string `json:"zone,omitempty"`
-	// goneTime is when the Node object was first seen to be gone. Unset: it exists.
+	// goneTime is when the instance was first seen to have no Node object. Unset: it has one.
 	GoneTime *v1.Time `json:"goneTime,omitempty"`
 }
 

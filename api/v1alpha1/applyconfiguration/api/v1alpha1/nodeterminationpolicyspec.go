@@ -31,7 +31,7 @@ type NodeTerminationPolicySpecApplyConfiguration struct {
 	// sources are where events are received from.
 	Sources []SourceApplyConfiguration `json:"sources,omitempty"`
 	// events say what is done for a kind of event. Kinds that are not listed keep
-	// their default: Cordon for RebalanceRecommendation, CordonAndDrain for all
+	// their default: Cordon for RebalanceRecommendation and InstanceStatusCheckFailed, CordonAndDrain for all
 	// others.
 	Events []EventRuleApplyConfiguration `json:"events,omitempty"`
 	// node says what is set on a node besides the cordon. Unset: nothing.

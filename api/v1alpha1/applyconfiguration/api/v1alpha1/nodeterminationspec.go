@@ -11,7 +11,8 @@ package v1alpha1
 type NodeTerminationSpecApplyConfiguration struct {
 	// instanceID is the ID of the EC2 instance that all events are about.
 	InstanceID *string `json:"instanceID,omitempty"`
-	// nodeName is the name of the Kubernetes node that runs on the instance.
+	// nodeName is the name of the Kubernetes node that runs on the instance. The manager
+	// changes it if the instance registers again under another name.
 	NodeName *string `json:"nodeName,omitempty"`
 	// instance holds details of the instance from its metadata service, for the
 	// record. Unset: no watcher has reported any.

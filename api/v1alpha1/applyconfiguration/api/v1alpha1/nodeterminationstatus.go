@@ -25,7 +25,8 @@ type NodeTerminationStatusApplyConfiguration struct {
 	// Unset: nothing has been decided yet.
 	Cause *apiv1alpha1.EventKind `json:"cause,omitempty"`
 	// policyRef refers to the policy that governs this termination. It is chosen at
-	// the first action and then kept. Unset: none has been chosen yet.
+	// the first action and then kept; if it is deleted or its mode changes to DryRun,
+	// another policy that governs the node takes over. Unset: none has been chosen yet.
 	PolicyRef *PolicyReferenceApplyConfiguration `json:"policyRef,omitempty"`
 	// deadline is when the instance is interrupted, stopped or terminated: the nearest
 	// deadline of the active events. Unset: no active event has a hard deadline.

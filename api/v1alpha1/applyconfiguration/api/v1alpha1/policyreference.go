@@ -20,6 +20,9 @@ type PolicyReferenceApplyConfiguration struct {
 	UID *types.UID `json:"uid,omitempty"`
 	// generation is the generation of the policy that the last step followed.
 	Generation *int64 `json:"generation,omitempty"`
+	// takenOverFrom is the name of the policy that governed the termination before, until
+	// it was deleted or its mode changed to DryRun. Unset: this is the first one.
+	TakenOverFrom *string `json:"takenOverFrom,omitempty"`
 }
 
 // PolicyReferenceApplyConfiguration constructs a declarative configuration of the PolicyReference type for use with
@@ -49,5 +52,13 @@ func (b *PolicyReferenceApplyConfiguration) WithUID(value types.UID) *PolicyRefe
 // If called multiple times, the Generation field is set to the value of the last call.
 func (b *PolicyReferenceApplyConfiguration) WithGeneration(value int64) *PolicyReferenceApplyConfiguration {
 	b.Generation = &value
+	return b
+}
+
+// WithTakenOverFrom sets the TakenOverFrom field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the TakenOverFrom field is set to the value of the last call.
+func (b *PolicyReferenceApplyConfiguration) WithTakenOverFrom(value string) *PolicyReferenceApplyConfiguration {
+	b.TakenOverFrom = &value
 	return b
 }

@@ -30,6 +30,8 @@ type lifecycleAction struct {
 	Token      string `json:"LifecycleActionToken"`
 	Transition string `json:"LifecycleTransition"`
 	InstanceID string `json:"EC2InstanceId"`
+	// Origin is the same of where the instance comes from.
+	Origin string `json:"Origin"`
 	// Destination is EC2, AutoScalingGroup or WarmPool. Older groups do not send it.
 	Destination string `json:"Destination"`
 	// Account, Event and Time are only in what the group itself sends.
@@ -53,7 +55,7 @@ func parseLaunchLifecycleAction(b eventBridgeEvent) (Document, error) {
 	if err := decode(b.detail, "detail.", &a); err != nil {
 		return Document{}, err
 	}
-	return a.launch("detail.")
+	return a.launch("detail.", b.time)
 }
 
 // parseAutoScaling reads what a group sends to its hook's notification target itself.
@@ -80,7 +82,8 @@ func parseAutoScaling(body []byte) (Document, error) {
 		document, err := a.termination("", t)
 		return document.within(a.Account), err
 	case launching:
-		return a.launch("")
+		t, _ := parseTime("Time", a.Time) // only an instance from the warm pool needs it
+		return a.launch("", t)
 	}
 	return Document{Passed: "lifecycle transition " + quote(a.Transition) + " is neither a termination nor a launch"}, nil
 }
@@ -104,13 +107,23 @@ func (a lifecycleAction) termination(within string, t time.Time) (Document, erro
 	}}}, nil
 }
 
-// launch returns the same whichever way the action was received.
-func (a lifecycleAction) launch(within string) (Document, error) {
+// launch returns the same whichever way the action was received. An instance that is launched
+// from the warm pool is not on its way there any more, which is a fact about its node.
+func (a lifecycleAction) launch(within string, t time.Time) (Document, error) {
 	hook, err := a.waiting(within)
 	if err != nil {
 		return Document{}, err
 	}
-	return Document{Launch: &Launch{InstanceID: a.InstanceID, Hook: hook}}, nil
+	document := Document{Launch: &Launch{InstanceID: a.InstanceID, Hook: hook}}
+	if a.Origin == WarmPool && hook.Destination != WarmPool && !t.IsZero() {
+		document.Facts = []Fact{{InstanceID: a.InstanceID, Event: v1alpha1.Event{
+			ID:        kindID(v1alpha1.SourceSQS, v1alpha1.AutoScalingTermination),
+			Kind:      v1alpha1.AutoScalingTermination,
+			Time:      metav1.Time{Time: t},
+			Cancelled: new(true),
+		}}}
+	}
+	return document, nil
 }
 
 // waiting returns the hook at which the instance waits.

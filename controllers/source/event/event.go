@@ -59,7 +59,8 @@ type Launch struct {
 // https://docs.aws.amazon.com/autoscaling/ec2/userguide/warm-pools-eventbridge-events.html
 const WarmPool = "WarmPool"
 
-// Document is what a queue message said: facts, a launch, or why there is neither.
+// Document is what a queue message said: facts, a launch, both of an instance that comes from
+// a warm pool, or why there is neither.
 type Document struct {
 	// Facts are what to store: one per instance.
 	Facts []Fact

@@ -66,7 +66,9 @@ func parseHealth(b eventBridgeEvent) (Document, error) {
 			return Document{}, err
 		}
 		own := *e.DeepCopy()
-		own.Cancelled = new(*e.Cancelled || entity.Status == "RESOLVED")
+		if entity.Status == "RESOLVED" {
+			own.Cancelled = new(true)
+		}
 		facts = append(facts, Fact{InstanceID: id, Event: own})
 	}
 	if len(facts) == 0 {
@@ -118,7 +120,9 @@ func (d healthDetail) maintenance(b eventBridgeEvent) (v1alpha1.Event, error) {
 	}
 	e.Description = d.description()
 	e.InstanceAction = d.action()
-	e.Cancelled = new(d.StatusCode == "closed")
+	if d.StatusCode == "closed" {
+		e.Cancelled = new(true)
+	}
 	return e, nil
 }
 

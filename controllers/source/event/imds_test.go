@@ -34,6 +34,11 @@ func maintenanceOf(id, notBefore, description string, cancelled bool) v1alpha1.E
 	return e
 }
 
+func until(notAfter string, e v1alpha1.Event) v1alpha1.Event {
+	e.NotAfter = stampPtr(notAfter)
+	return e
+}
+
 // metadataSamples are documents: AWS's own samples, with this year's dates, in
 // testdata/imds, or short ones as they are.
 var metadataSamples = []struct {
@@ -45,32 +50,32 @@ var metadataSamples = []struct {
 	name: "spot-terminate", path: PathSpotInstanceAction,
 	source: "https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/spot-instance-termination-notices.html",
 	events: []v1alpha1.Event{{
-		ID: "eed9568bacb12aaf04b04a26bc5ab4973c2473de6e6995f18be2e24142f4b44f", Kind: v1alpha1.SpotInterruption, InstanceAction: "terminate",
+		ID: "IMDS-SpotInterruption", Kind: v1alpha1.SpotInterruption, InstanceAction: "terminate",
 		Time: stamp("2026-11-22T05:08:00Z"), Deadline: stampPtr("2026-11-22T05:10:00Z"),
 	}},
 }, {
 	name: "spot-hibernate", path: PathSpotInstanceAction, // begins at once
 	source: "https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/spot-instance-termination-notices.html",
 	events: []v1alpha1.Event{{
-		ID: "3b5519dadb29fb963c318aedee7c0a2006d6c4e21002a0648f59a9971f275e70", Kind: v1alpha1.SpotInterruption, InstanceAction: "hibernate",
+		ID: "IMDS-SpotInterruption", Kind: v1alpha1.SpotInterruption, InstanceAction: "hibernate",
 		Time: stamp("2026-11-22T05:10:00Z"), Deadline: stampPtr("2026-11-22T05:10:00Z"),
 	}},
 }, {
 	name: "rebalance", path: PathRebalance,
 	source: "https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/rebalance-recommendations.html",
 	events: []v1alpha1.Event{{
-		ID: "0c8c617febfef86d4454ebcd9294f2ec296cf81d6b486252900b46b850630034", Kind: v1alpha1.RebalanceRecommendation, Time: stamp("2026-11-22T05:08:22Z"),
+		ID: "IMDS-RebalanceRecommendation", Kind: v1alpha1.RebalanceRecommendation, Time: stamp("2026-11-22T05:08:22Z"),
 	}},
 }, {
 	name: "maintenance", path: PathMaintenance,
 	source: "https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/viewing_scheduled_events.html",
-	events: []v1alpha1.Event{maintenanceOf(scheduledID, "2026-01-21T09:00:43Z", "scheduled reboot", false)},
+	events: []v1alpha1.Event{until("2026-01-21T09:17:23Z", maintenanceOf(scheduledID, "2026-01-21T09:00:43Z", "scheduled reboot", false))},
 }, {
 	name: "maintenance-history", path: PathMaintenanceHistory,
 	source: "https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/viewing_scheduled_events.html",
 	events: []v1alpha1.Event{
-		maintenanceOf(scheduledID, "2026-01-21T09:00:43Z", "[Canceled] scheduled reboot", true),
-		maintenanceOf(pastID, "2026-01-29T09:00:43Z", "[Completed] scheduled reboot", true),
+		until("2026-01-21T09:17:23Z", maintenanceOf(scheduledID, "2026-01-21T09:00:43Z", "[Canceled] scheduled reboot", true)),
+		until("2026-01-29T09:17:23Z", maintenanceOf(pastID, "2026-01-29T09:00:43Z", "[Completed] scheduled reboot", true)),
 	},
 }, {
 	name: "no maintenance", path: PathMaintenance, body: "[]", passed: "no maintenance is listed that matters",
@@ -89,18 +94,19 @@ var metadataSamples = []struct {
 }, {
 	name: "terminated", path: PathTargetLifecycleState, body: "Terminated\n",
 	source: "https://docs.aws.amazon.com/autoscaling/ec2/userguide/retrieving-target-lifecycle-state-through-imds.html",
-	events: []v1alpha1.Event{{ID: "7b77fd0ab115c7cc620042df9ee6ca9aed417dcdc95e5e55e071eafdf0466849", Kind: v1alpha1.AutoScalingTermination, InstanceAction: "terminate"}},
+	events: []v1alpha1.Event{{ID: "IMDS-AutoScalingTermination", Kind: v1alpha1.AutoScalingTermination, InstanceAction: "terminate"}},
 }, {
 	name: "warm pool, terminated", path: PathTargetLifecycleState, body: "Warmed:Terminated",
-	events: []v1alpha1.Event{{ID: "d43714c5215ddc78c8bb4929cb6a5918adee5ef0d6a608d198fc76debcfa285b", Kind: v1alpha1.AutoScalingTermination, InstanceAction: "terminate"}},
+	events: []v1alpha1.Event{{ID: "IMDS-AutoScalingTermination", Kind: v1alpha1.AutoScalingTermination, InstanceAction: "terminate"}},
 }, {
 	name: "warm pool, stopped", path: PathTargetLifecycleState, body: "Warmed:Stopped",
-	events: []v1alpha1.Event{{ID: "210a3ba70f491a4f736dac2b58a6f3e7ff9c98fdce21157ef5026d950f9371d4", Kind: v1alpha1.AutoScalingTermination, InstanceAction: "stop"}},
+	events: []v1alpha1.Event{{ID: "IMDS-AutoScalingTermination", Kind: v1alpha1.AutoScalingTermination, InstanceAction: "stop"}},
 }, {
 	name: "warm pool, hibernated", path: PathTargetLifecycleState, body: "Warmed:Hibernated",
-	events: []v1alpha1.Event{{ID: "63631e8c76efc1e51acca09093bdaa4debd66d8bd2e52e4d5528e2ebc9b880f2", Kind: v1alpha1.AutoScalingTermination, InstanceAction: "hibernate"}},
+	events: []v1alpha1.Event{{ID: "IMDS-AutoScalingTermination", Kind: v1alpha1.AutoScalingTermination, InstanceAction: "hibernate"}},
 }, {
-	name: "in service", path: PathTargetLifecycleState, body: "InService", passed: `target state "InService" ends nothing`,
+	name: "in service", path: PathTargetLifecycleState, body: "InService",
+	events: []v1alpha1.Event{{ID: "IMDS-AutoScalingTermination", Kind: v1alpha1.AutoScalingTermination, Cancelled: ptr.To(true)}},
 }, {
 	name: "standby", path: PathTargetLifecycleState, body: "Standby", passed: `target state "Standby" ends nothing`,
 }, {
@@ -130,6 +136,7 @@ func TestMetadata(t *testing.T) {
 			}
 			want := Document{Passed: s.passed}
 			for _, e := range s.events {
+				e.BootID = testInstance.BootID
 				want.Facts = append(want.Facts, Fact{InstanceID: instance, Event: e})
 			}
 			if diff := cmp.Diff(want, got); diff != "" {
@@ -199,7 +206,7 @@ func TestMetadataPartly(t *testing.T) {
 	}
 }
 
-// TestMetadataIDs: what another ID means, and what not.
+// TestMetadataIDs: one thing has one ID, whatever is said of it.
 func TestMetadataIDs(t *testing.T) {
 	idOf := func(path, body string, m Instance) string {
 		d, err := ParseMetadata(path, []byte(body), m)
@@ -214,14 +221,16 @@ func TestMetadataIDs(t *testing.T) {
 		boot           Instance
 		same           bool
 	}{
-		"another action":         {PathSpotInstanceAction, `{"action": "stop", "time": "2026-11-22T05:10:00Z"}`, `{"action": "terminate", "time": "2026-11-22T05:10:00Z"}`, testInstance, false},
-		"another time":           {PathSpotInstanceAction, `{"action": "stop", "time": "2026-11-22T05:10:00Z"}`, `{"action": "stop", "time": "2026-11-22T06:10:00Z"}`, testInstance, false},
+		"another action":         {PathSpotInstanceAction, `{"action": "stop", "time": "2026-11-22T05:10:00Z"}`, `{"action": "terminate", "time": "2026-11-22T05:10:00Z"}`, testInstance, true},
+		"another time":           {PathSpotInstanceAction, `{"action": "stop", "time": "2026-11-22T05:10:00Z"}`, `{"action": "stop", "time": "2026-11-22T06:10:00Z"}`, testInstance, true},
 		"otherwise written":      {PathSpotInstanceAction, `{"action": "stop", "time": "2026-11-22T05:10:00Z"}`, `{"time":"2026-11-22T05:10:00.000Z","action":"stop"}`, testInstance, true},
 		"notice after a boot":    {PathSpotInstanceAction, `{"action": "stop", "time": "2026-11-22T05:10:00Z"}`, `{"action": "stop", "time": "2026-11-22T05:10:00Z"}`, other, true},
-		"another recommendation": {PathRebalance, `{"noticeTime": "2026-11-22T05:08:22Z"}`, `{"noticeTime": "2026-11-22T05:08:23Z"}`, testInstance, false},
+		"another recommendation": {PathRebalance, `{"noticeTime": "2026-11-22T05:08:22Z"}`, `{"noticeTime": "2026-11-22T05:08:23Z"}`, testInstance, true},
+		"another maintenance":    {PathMaintenance, `[{"EventId": "a", "NotBefore": "21 Jan 2026 09:00:43 GMT"}]`, `[{"EventId": "b", "NotBefore": "21 Jan 2026 09:00:43 GMT"}]`, testInstance, false},
 		"rescheduled":            {PathMaintenance, `[{"EventId": "a", "NotBefore": "21 Jan 2026 09:00:43 GMT"}]`, `[{"EventId": "a", "NotBefore": "22 Jan 2026 09:00:43 GMT"}]`, testInstance, true},
 		"same state":             {PathTargetLifecycleState, "Warmed:Stopped", "Warmed:Stopped", testInstance, true},
-		"stopped once more":      {PathTargetLifecycleState, "Warmed:Stopped", "Warmed:Stopped", other, false},
+		"stopped once more":      {PathTargetLifecycleState, "Warmed:Stopped", "Warmed:Stopped", other, true},
+		"in service again":       {PathTargetLifecycleState, "Warmed:Stopped", "InService", testInstance, true},
 	} {
 		one, two := idOf(c.path, c.one, testInstance), idOf(c.path, c.two, c.boot)
 		if (one == two) != c.same {

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/nodetermination/operator/api/v1alpha1"
 )
 
 func TestErrors(t *testing.T) {
@@ -144,11 +146,28 @@ func TestOptional(t *testing.T) {
 		want []byte
 	}{
 		{edit(t, "capacity-reservation", "2026-11-22T05:09:30Z", "soon"), edit(t, "capacity-reservation", `"instance-termination-time"`, `"x"`)},
+		{edit(t, "health-reboot", "Thu, 3 Sep 2026 15:00:00 GMT", "later"), edit(t, "health-reboot", `"endTime"`, `"x"`)},
+		{edit(t, "health-reboot", "Thu, 3 Sep 2026 15:00:00 GMT", "Thu, 3 Sep 2026 12:00:00 GMT"), edit(t, "health-reboot", `"endTime"`, `"x"`)},
 		{edit(t, "health-retirement", "Thu, 27 Jan 2026 13:44:13 GMT", "lately"), edit(t, "health-retirement", `"lastUpdatedTime"`, `"x"`)},
 	} {
 		if diff := cmp.Diff(parse(t, c.want), parse(t, c.body)); diff != "" {
 			t.Errorf("-absent +malformed:\n%s", diff)
 		}
+	}
+}
+
+// TestLaunchFromWarmPool: an instance that leaves its group's warm pool is not on its way there any more.
+func TestLaunchFromWarmPool(t *testing.T) {
+	want := []Fact{{InstanceID: instance, Account: account, Event: v1alpha1.Event{
+		ID: "SQS-AutoScalingTermination", Kind: v1alpha1.AutoScalingTermination, Time: stamp("2026-11-22T05:08:00Z"), Cancelled: new(true),
+	}}}
+	doc := parse(t, edit(t, "autoscaling-launch", `"Origin": "EC2"`, `"Origin": "WarmPool"`))
+	if diff := cmp.Diff(Document{Launch: launch("AutoScalingGroup"), Facts: want}, doc); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+	doc = parse(t, edit(t, "autoscaling-launch-warm", `"Origin": "EC2"`, `"Origin": "WarmPool"`))
+	if diff := cmp.Diff(Document{Launch: launch(WarmPool)}, doc); diff != "" {
+		t.Errorf("within the pool, -want +got:\n%s", diff)
 	}
 }
 

@@ -38,7 +38,7 @@ func Restate(e v1alpha1.Event, stored []v1alpha1.Event, now time.Time) (v1alpha1
 	}
 	switch {
 	case !e.Time.IsZero():
-		return e, Supersedes(e, known) && !equality.Semantic.DeepEqual(e, known)
+		return e, Supersedes(e, known) && (e.Time.After(known.Time.Time) || !saysTheSame(e, known))
 	case !saysTheSame(e, known):
 		e.Time = metav1.NewTime(after(known.Time.Time, now))
 		return e, true
@@ -50,7 +50,7 @@ func Restate(e v1alpha1.Event, stored []v1alpha1.Event, now time.Time) (v1alpha1
 // Unlisted returns the cancellations of the maintenance that the metadata service listed in
 // an earlier boot and does not list in this one: it was done, or given up, meanwhile. Within
 // one boot what is missing says nothing.
-func Unlisted(listed []v1alpha1.Event, stored []v1alpha1.Event, bootID string, now time.Time) []v1alpha1.Event {
+func Unlisted(listed, stored []v1alpha1.Event, bootID string, now time.Time) []v1alpha1.Event {
 	var over []v1alpha1.Event
 	for _, e := range stored {
 		isListed := slices.ContainsFunc(listed, func(other v1alpha1.Event) bool { return other.ID == e.ID })

@@ -12,9 +12,13 @@ import (
 	"github.com/nodetermination/operator/api/v1alpha1"
 )
 
-// deletesBlockedFrom returns from when on pods that cannot be evicted are deleted; false: never.
+// deletesBlockedFrom returns from when on pods that cannot be evicted are deleted, the zero
+// time if that is at once; false: never.
 func (in *Input) deletesBlockedFrom() (time.Time, bool) {
 	before, deletes := in.Drain.DeletesBlocked()
+	if in.ShuttingDown {
+		return time.Time{}, deletes
+	}
 	return in.Deadline.Add(-before), deletes && in.hasDeadline()
 }
 

@@ -10,11 +10,12 @@ import "time"
 const clockTolerance = 5 * time.Second
 
 // shorten returns the action that ends a pod before the deadline which was evicted
-// earlier, with more time; false if it ends in time or cannot end sooner.
+// earlier, with more time; false if it ends in time or cannot end sooner, or the
+// deadline is no more than an estimate.
 // The kubelet begins to count anew with the shorter grace period, so that is the
 // time left from now.
 func (in *Input) shorten(pod *Pod) (Action, bool) {
-	if !in.hasDeadline() || !pod.DeletionTimestamp.After(in.Deadline.Add(clockTolerance)) {
+	if !in.hasDeadline() || in.ShuttingDown && !in.NodeDead || !pod.DeletionTimestamp.After(in.Deadline.Add(clockTolerance)) {
 		return Action{}, false
 	}
 	given := pod.DeletionGracePeriodSeconds

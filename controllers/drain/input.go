@@ -31,6 +31,10 @@ type Input struct {
 	// Own reports whether a pod is one of the operator's own, which are evicted last of
 	// all: once evicted they cannot evict the others. Nil: none is.
 	Own func(Pod) bool
+	// ShuttingDown: the instance's operating system is shutting down, and ends the pods by
+	// itself. All waves begin and blocked pods are deleted at once; Deadline is an estimate,
+	// which shortens the grace period of no pod that is terminating already.
+	ShuttingDown bool
 	// NodeDead: the instance is stopped or terminated, so that no kubelet reports that
 	// a pod has ended. All pods are evicted at once, whatever their annotations
 	// ask for, and none is waited for past its grace period.

@@ -27,6 +27,7 @@ func randomInput(r *rand.Rand) Input {
 		in.Own = own
 	}
 	in.NodeDead = r.IntN(5) == 0
+	in.ShuttingDown = !in.Deadline.IsZero() && r.IntN(5) == 0
 	kinds := []BlockerKind{BlockedByBudget, BlockedByServer, BlockedByTimeout, BlockedByNamespace}
 	priorities := []int32{-5, 0, 9, 10, 500, 2_000_000_000}
 	chance := func(f func(*Pod)) func(*Pod) {
@@ -122,7 +123,7 @@ func stays(in Input, pod Pod) bool {
 // kept reports whether a pod must not be evicted now, as its annotations ask.
 func kept(in Input, pod Pod) bool {
 	before, deletes := in.Drain.DeletesBlocked()
-	over := in.NodeDead || (deletes && !in.Deadline.IsZero() && !in.Now.Before(in.Deadline.Add(-before)))
+	over := in.NodeDead || deletes && (in.ShuttingDown || !in.Deadline.IsZero() && !in.Now.Before(in.Deadline.Add(-before)))
 	return !over && preferences(in, pod)&(PreferCompletion|PreferNoDisruption|PreferNoEviction) != 0
 }
 
@@ -140,7 +141,7 @@ func rank(in Input, pod Pod) int64 {
 // reserveHasCome reports whether it is the time for the last wave and all after it.
 func reserveHasCome(in Input) bool {
 	waves := in.Drain.WaveList()
-	return in.NodeDead || (!in.Deadline.IsZero() && !in.Now.Before(in.Deadline.Add(-waves[len(waves)-1].Reserve())))
+	return in.NodeDead || in.ShuttingDown || (!in.Deadline.IsZero() && !in.Now.Before(in.Deadline.Add(-waves[len(waves)-1].Reserve())))
 }
 
 func violates(in Input, plan Plan) string {
@@ -165,6 +166,8 @@ func violates(in Input, plan Plan) string {
 			return "deletes past a budget without a hard deadline"
 		case action.Method == Delete && !pod.Terminating() && !blocked:
 			return "deletes a pod that nothing blocks"
+		case pod.Terminating() && in.ShuttingDown && !in.NodeDead:
+			return "shortens what terminates, by an estimate"
 		case pod.Terminating() && *grace >= pod.DeletionGracePeriodSeconds:
 			return "deletes a terminating pod again for nothing"
 		case hard && grace != nil && *grace > 1 && in.Now.Add(time.Duration(*grace)*time.Second).After(in.Deadline):

@@ -46,6 +46,36 @@ func TestNewPlanUnreachableNode(t *testing.T) {
 	}
 }
 
+// TestNewPlanShuttingDown: the operating system ends the pods by itself, so none is waited for,
+// and nobody knows exactly until when.
+func TestNewPlanShuttingDown(t *testing.T) {
+	const system = 2_000_000_000
+	for name, test := range map[string]struct {
+		in   Input
+		want string
+	}{
+		"in one wave":                {Input{Pods: []Pod{newPod("a"), newPod("sys", priority(system)), newPod("z", preferring(PreferLast))}}, "Evict a, Evict sys, Evict z, look at 240"},
+		"nothing completes there":    {Input{Pods: []Pod{newPod("a", preferring(PreferCompletion))}}, "Evict a, look at 240"},
+		"blocked pods are deleted":   {Input{Pods: []Pod{newPod("a")}, Blockers: blockedBy(BlockedByBudget, "a")}, "Delete a, look at 240"},
+		"unless they never are":      {Input{Pods: []Pod{newPod("a")}, Blockers: blockedBy(BlockedByBudget, "a"), Drain: &v1alpha1.DrainSpec{BlockedPods: &v1alpha1.BlockedPods{Action: v1alpha1.BlockedWait}}}, "Evict a, look at 240"},
+		"grace is clipped":           {Input{Pods: []Pod{newPod("a", func(p *Pod) { p.GracePeriodSeconds = 300 })}}, "Evict a 118s, look at 240"},
+		"what terminates is left":    {Input{Pods: []Pod{newPod("a", terminating(start, 300))}}, "look at 240"},
+		"unless the node is dead":    {Input{Pods: []Pod{newPod("a", terminating(start, 300))}, NodeDead: true}, "Delete a 118s, look at 240"},
+		"what is skipped is skipped": {Input{Pods: []Pod{newPod("a", preferring(PreferSkip))}}, "done"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			test.in.Now, test.in.ShuttingDown, test.in.Deadline = start, true, after(120)
+			plan, err := NewPlan(test.in)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := describe(plan, start); got != test.want {
+				t.Errorf("got  %s\nwant %s", got, test.want)
+			}
+		})
+	}
+}
+
 func TestNewPlanCountsLostPods(t *testing.T) {
 	in := Input{Now: start, NodeDead: true, Pods: []Pod{newPod("a"), newPod("gone", terminating(after(-60), 30)), newPod("going", terminating(start, 30))}}
 	plan, err := NewPlan(in)

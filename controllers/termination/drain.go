@@ -204,12 +204,19 @@ func (r *Reconciler) plan(s *scope, pods []drain.Pod, dead bool) (drain.Plan, er
 	plan, err := drain.NewPlan(drain.Input{
 		Pods: pods, Drain: s.rules(), Deadline: s.decision.deadline,
 		Started: ptr.Deref(s.nt.Status.DrainStartTime, metav1.Time{}).Time, Now: s.now, Blockers: r.Executor.Blockers(s.nt.Name), Blocked: s.nt.Status.Blocked,
-		Own: func(pod drain.Pod) bool { return r.Replica.IsReplica(pod.Namespace, pod.Labels) }, NodeDead: dead,
+		Own: func(pod drain.Pod) bool { return r.Replica.IsReplica(pod.Namespace, pod.Labels) }, ShuttingDown: s.shuttingDown(), NodeDead: dead,
 	})
 	if err != nil {
 		return plan, fmt.Errorf("policy %s: %w", s.policy.Name, err)
 	}
 	return plan, nil
+}
+
+// shuttingDown reports whether EC2 has said that the instance stops or terminates, and the
+// policy drains for that.
+func (s *scope) shuttingDown() bool {
+	return s.policy != nil && s.policy.Spec.ActionFor(v1alpha1.InstanceStateChange) == v1alpha1.ActionCordonAndDrain &&
+		slices.ContainsFunc(s.active(), func(e v1alpha1.Event) bool { return e.Kind == v1alpha1.InstanceStateChange })
 }
 
 // rules returns the policy's way to drain; every default, should the policy be gone.

@@ -43,6 +43,7 @@ var act = []func(*Reconciler, context.Context, *scope) (verdict, error){
 	(*Reconciler).govern,
 	(*Reconciler).trackHooks,
 	(*Reconciler).decide,
+	(*Reconciler).noteTombstone,
 	(*Reconciler).requireTag,
 	(*Reconciler).dryRun,
 	(*Reconciler).endWithNode,

@@ -49,7 +49,6 @@ func (r *Reconciler) decide(_ context.Context, s *scope) (verdict, error) {
 	if s.policy == nil {
 		return proceed, nil
 	}
-	s.liftCordons()
 	s.decision = decisionFor(s.active(), s.nt.Status.LifecycleHooks, s.policy)
 	if len(s.active()) == 0 {
 		return proceed, nil // cause and deadline stay as a record
@@ -93,23 +92,6 @@ func decisionFor(events []v1alpha1.Event, hooks []v1alpha1.HookStatus, policy *v
 		d.ignores = fmt.Sprintf("policy %s ignores %s", policy.Name, d.cause)
 	}
 	return d
-}
-
-// liftCordons resolves the events whose cordon is to be lifted by now, and looks
-// again when the next one's is. Ignored events go the same way, or they would
-// fill the list in the course of time.
-func (s *scope) liftCordons() {
-	for _, e := range s.active() {
-		after, lifts := s.policy.Spec.UncordonAfter(e.Kind)
-		if !lifts || s.policy.Spec.ActionFor(e.Kind) == v1alpha1.ActionCordonAndDrain {
-			continue
-		}
-		if at := e.Time.Add(after); s.now.Before(at) {
-			s.lookAgain(at)
-		} else {
-			s.resolve(e.ID)
-		}
-	}
 }
 
 // drainTime returns when the drain for an event begins: at once (zero, and not the

@@ -119,6 +119,11 @@ func TestPriorityIsOfWhatIsStillToBeDone(t *testing.T) {
 	if got := nearestDeadline(nt); !got.Equal(t0.Add(time.Hour + 2*time.Minute)) {
 		t.Errorf("one is resolved: %v, want that of the other", got)
 	}
+	nt.Spec.Events[0] = spot("over", time.Minute)
+	nt.Status.Events[0].Time = atPtr(0)
+	if got := nearestDeadline(nt); !got.Equal(t0.Add(3 * time.Minute)) {
+		t.Errorf("a later statement was received: %v, want its deadline", got)
+	}
 	nt.Status.CompletionTime, nt.Status.ObservedGeneration = atPtr(time.Hour), 2
 	if got := nearestDeadline(nt); !got.IsZero() {
 		t.Errorf("it has ended: %v, want none", got)
@@ -126,18 +131,6 @@ func TestPriorityIsOfWhatIsStillToBeDone(t *testing.T) {
 	nt.Generation = 3
 	if got := nearestDeadline(nt); got.IsZero() {
 		t.Error("something new was received since it ended: want its deadline")
-	}
-}
-
-func TestAnUnknownBootIsNoOtherBoot(t *testing.T) {
-	node := nodeReady(-time.Hour, "1")
-	if cameBack(spot("a", 0), &v1alpha1.NodeReference{UID: "node-uid"}, node, t0.Add(time.Hour)) {
-		t.Error("a boot ID that was not known before counts as another boot")
-	}
-	node = nodeReady(time.Minute, "1")
-	heardByWatcher := v1alpha1.Event{ID: "h", Kind: v1alpha1.AutoScalingTermination, Source: v1alpha1.SourceIMDS, Time: at(0)}
-	if cameBack(heardByWatcher, &v1alpha1.NodeReference{BootID: "1"}, node, t0.Add(time.Hour)) {
-		t.Error("a node that flaps resolves its group's wish to terminate it")
 	}
 }
 

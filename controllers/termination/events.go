@@ -4,144 +4,129 @@ package termination
 
 import (
 	"context"
+	"fmt"
+	"slices"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
-	"k8s.io/utils/ptr"
+	"k8s.io/apimachinery/pkg/api/meta"
 
 	"github.com/nodetermination/operator/api/v1alpha1"
 	ec2node "github.com/nodetermination/operator/controllers/node"
 	"github.com/nodetermination/operator/controllers/source/event"
 )
 
-// classify says which events still count. A state other than
-// Active is final: it is decided once and kept.
+// classify says which events still count. It is event.NewLife that decides.
 func (r *Reconciler) classify(_ context.Context, s *scope) (verdict, error) {
-	before := eventStates(s.nt.Status.Events)
-	after := make([]v1alpha1.EventStatus, 0, len(s.nt.Spec.Events))
-	for _, e := range s.nt.Spec.Events {
-		state, known := before[e.ID]
-		if state == v1alpha1.EventActive || !known {
-			state = stateOf(e, known, s)
-		}
-		after = append(after, v1alpha1.EventStatus{ID: e.ID, State: state})
+	in := event.LifeInput{
+		Events: s.nt.Spec.Events, Before: s.nt.Status.Events,
+		Node: event.NodeOf(s.node), UncordonAfter: uncordonAfter(s.governing()), Now: s.now,
 	}
-	if s.begin(before, eventStates(after)) {
+	if known := s.nt.Status.Node; known != nil {
+		in.BootID = known.BootID
+	}
+	life := event.NewLife(in)
+	if s.begin(life.News, life.Stands) {
 		r.Local.update(s.nt.Name, func(known *localRecord) { known.completed = nil }) // a group may wait there once more
 	}
-	s.nt.Status.Events = after
-	if s.node != nil && s.nt.Status.Node != nil {
-		// A boot counts against the events that were due by then, once.
-		s.nt.Status.Node.BootID = s.node.Status.NodeInfo.BootID
-	}
+	s.nt.Status.Events = life.States
+	s.noteOverdue(life.Overdue)
+	s.lookAgain(life.NextLook)
 	return proceed, nil
 }
 
-// begin opens a finished termination again when it receives a new active event, and
-// reports whether it starts afresh.
-// While an older event still stands it is the same termination and its record is
-// kept; otherwise the instance has come back in between, and it starts afresh.
-func (s *scope) begin(before, after map[string]v1alpha1.EventState) (afresh bool) {
-	if !s.finished() {
-		return false
-	}
-	news, stands := false, false
-	for id, state := range after {
-		if state != v1alpha1.EventActive {
-			continue
-		}
-		if _, known := before[id]; known {
-			stands = true
-		} else {
-			news = true
+// governing returns the policy that govern is going to find, as it is needed before: when
+// cordons are lifted is the policy's to say. Nil if none governs.
+func (s *scope) governing() *v1alpha1.NodeTerminationPolicy {
+	if ref := s.nt.Status.PolicyRef; ref != nil {
+		for i := range s.policies {
+			if s.policies[i].UID == ref.UID && s.policies[i].DeletionTimestamp == nil {
+				return &s.policies[i]
+			}
 		}
 	}
+	if s.node == nil {
+		return nil
+	}
+	return ec2node.Governing(s.policies, s.node)
+}
+
+// uncordonAfter returns when a policy lifts the cordons of events, as event.NewLife asks for
+// it. What drains is not lifted by time. Ignored kinds are over like the others: they would
+// fill the list in the course of time.
+func uncordonAfter(policy *v1alpha1.NodeTerminationPolicy) func(v1alpha1.EventKind) (time.Duration, bool) {
+	if policy == nil {
+		return nil
+	}
+	return func(kind v1alpha1.EventKind) (time.Duration, bool) {
+		if policy.Spec.ActionFor(kind) == v1alpha1.ActionCordonAndDrain {
+			return 0, false
+		}
+		return policy.Spec.UncordonAfter(kind)
+	}
+}
+
+// begin opens a finished termination again if there is news, and reports whether it starts
+// afresh. While an event still stands it is the same termination: its record is kept and
+// the node looked at once more. Otherwise the instance has come back in between.
+func (s *scope) begin(news, stands bool) (afresh bool) {
 	switch {
-	case !news:
+	case !s.finished(), !news:
+		return false
 	case stands:
 		s.nt.Status.CompletionTime = nil
-	default:
-		s.nt.Status = v1alpha1.NodeTerminationStatus{ObservedGeneration: s.nt.Status.ObservedGeneration}
-		if s.node != nil {
-			s.nt.Status.Node = referenceTo(s.node)
-		}
-		return true
+		return false
 	}
-	return false
+	s.nt.Status = v1alpha1.NodeTerminationStatus{ObservedGeneration: s.nt.Status.ObservedGeneration}
+	if s.node != nil {
+		s.nt.Status.Node = referenceTo(s.node)
+	}
+	return true
 }
 
-// stateOf decides whether an event counts. seen: it counted before. A
-// fact that was over when it was first received is stale, later it is resolved.
-func stateOf(e v1alpha1.Event, seen bool, s *scope) v1alpha1.EventState {
+// noteOverdue says in a condition that a maintenance should have begun long ago. It may have
+// been done, or be late: nobody but the user can find out, so the node stays as it is.
+func (s *scope) noteOverdue(overdue []v1alpha1.Event) {
+	known := meta.FindStatusCondition(s.nt.Status.Conditions, v1alpha1.ConditionMaintenanceOverdue)
 	switch {
-	case cancelled(e, s.nt.Spec.Events):
-		return v1alpha1.EventCancelled
-	case e.Kind == v1alpha1.Manual:
-		return v1alpha1.EventActive // people mean it until they take it back, whatever the node does meanwhile
-	case event.Resolves(e), resolvedByState(e, s.nt.Spec.Events):
-		return v1alpha1.EventResolved
-	case s.node == nil || !cameBack(e, s.nt.Status.Node, s.node, s.now):
-		return v1alpha1.EventActive
-	case seen:
-		return v1alpha1.EventResolved
-	default:
-		return v1alpha1.EventStale
+	case len(overdue) > 0 && s.node != nil:
+		s.condition(v1alpha1.ConditionMaintenanceOverdue, true, v1alpha1.ReasonMaintenanceOverdue, fmt.Sprintf(
+			"a maintenance was to begin at %s or later, and AWS has not said that it is over: look in AWS Health what has become of it; if it is over, delete this NodeTermination to uncordon the node",
+			formatTime(overdue[0].NotBefore.Time)))
+	case known != nil:
+		s.condition(v1alpha1.ConditionMaintenanceOverdue, false, v1alpha1.ReasonMaintenanceOver, "no maintenance is overdue any more")
 	}
 }
 
-// cancelled reports whether AWS has cancelled the event. A maintenance is received from
-// several sources under several ids: cancelling it under one closes all that
-// were planned for the same time.
-func cancelled(e v1alpha1.Event, all []v1alpha1.Event) bool {
-	if ptr.Deref(e.Cancelled, false) {
-		return true
+// noteTombstone ends a termination that began with a cancellation: what it cancels may be
+// received yet and must not begin then. Nothing was done, so nobody is notified.
+func (r *Reconciler) noteTombstone(_ context.Context, s *scope) (verdict, error) {
+	until := keepUntil(s.nt.Spec.Events)
+	if stateIn(&s.before.Status) != "" || len(s.active()) > 0 || until.IsZero() {
+		return proceed, nil
 	}
-	if e.Kind != v1alpha1.ScheduledMaintenance || e.NotBefore == nil {
-		return false
-	}
-	for _, other := range all {
-		if ptr.Deref(other.Cancelled, false) && other.Kind == e.Kind &&
-			other.NotBefore != nil && other.NotBefore.Equal(e.NotBefore) {
-			return true
+	s.finish(v1alpha1.StateCancelled, fmt.Sprintf(
+		"AWS cancelled a maintenance that was not received before; nothing is done if it is received yet, and this is remembered until %s", formatTime(until)))
+	return ended, nil
+}
+
+// keepUntil returns until when the cancellations among the events have to be kept; zero if
+// they need not.
+func keepUntil(events []v1alpha1.Event) time.Time {
+	var last time.Time
+	for _, e := range events {
+		if until := event.KeepUntil(e); until.After(last) {
+			last = until
 		}
 	}
-	return false
+	return last
 }
 
-// resolvedByState reports whether EC2 has said that the instance runs, after the
-// event had come to pass.
-func resolvedByState(e v1alpha1.Event, all []v1alpha1.Event) bool {
-	for _, other := range all {
-		if event.Resolves(other) && !other.Time.Time.Before(event.Over(e)) {
-			return true
-		}
+// stateOf returns the state of an event; empty if its latest statement has not been
+// judged yet.
+func stateOf(e v1alpha1.Event, states []v1alpha1.EventStatus) v1alpha1.EventState {
+	i := slices.IndexFunc(states, func(status v1alpha1.EventStatus) bool { return status.ID == e.ID })
+	if i < 0 || states[i].Time != nil && !states[i].Time.Equal(&e.Time) {
+		return ""
 	}
-	return false
-}
-
-// cameBack reports whether the node is known to have started after the event had come
-// to pass: it booted again, or became Ready later. An instance that its group
-// terminates may well become NotReady and Ready while it waits at a hook, so for
-// those only a boot counts.
-func cameBack(e v1alpha1.Event, known *v1alpha1.NodeReference, node *corev1.Node, now time.Time) bool {
-	over := event.Over(e)
-	boot := node.Status.NodeInfo.BootID
-	booted := known != nil && known.BootID != "" && boot != "" && known.BootID != boot
-	if booted && now.After(over) {
-		return true
-	}
-	if e.Kind == v1alpha1.AutoScalingTermination {
-		return false
-	}
-	since, ready := ec2node.ReadySince(node)
-	return ready && since.After(over)
-}
-
-// resolve marks an event as resolved.
-func (s *scope) resolve(id string) {
-	for i := range s.nt.Status.Events {
-		if s.nt.Status.Events[i].ID == id {
-			s.nt.Status.Events[i].State = v1alpha1.EventResolved
-		}
-	}
+	return states[i].State
 }

@@ -77,7 +77,9 @@ func (r *Reconciler) recordEvents(_ context.Context, s *scope) error {
 	if changes {
 		r.logAbout(s.nt.Name, s.nt.Spec.NodeName).Info("NodeTermination is "+s.state, "message", s.message)
 	}
-	if known := s.eventPolicy(); known.emits && (begins || changes) {
+	// Of what was over when it was first looked at nobody was told that it began.
+	unknown := s.nt.Status.StartTime == nil && stateIn(&s.before.Status) == "" && s.state == v1alpha1.StateCancelled
+	if known := s.eventPolicy(); known.emits && (begins || changes) && !unknown {
 		r.Events.recordState(s, eventAnnotations(known, s.nt, s.node), begins, changes)
 	}
 	return nil

@@ -5,6 +5,7 @@ package termination
 import (
 	"cmp"
 	"context"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -115,12 +116,13 @@ func (r *Reconciler) measure(_ context.Context, s *scope) error {
 	return nil
 }
 
-// countEvents counts the events that the status did not know before.
+// countEvents counts the events that the status did not know before, and those that did not
+// count any more and were announced anew.
 func (s *scope) countEvents(before *v1alpha1.NodeTerminationStatus) {
-	known, now := eventStates(before.Events), eventStates(s.nt.Status.Events)
 	for _, e := range s.nt.Spec.Events {
-		_, old := known[e.ID]
-		if _, counts := now[e.ID]; counts && !old {
+		now := stateOf(e, s.nt.Status.Events)
+		i := slices.IndexFunc(before.Events, func(status v1alpha1.EventStatus) bool { return status.ID == e.ID })
+		if now != "" && i < 0 || now == v1alpha1.EventActive && before.Events[i].State != v1alpha1.EventActive {
 			eventsTotal.WithLabelValues(string(e.Kind), string(e.Source)).Inc()
 		}
 	}
@@ -176,6 +178,8 @@ var (
 		"NodeTerminations that there are, by state. Those that have ended are kept for a while. Only the leader reports it.", []string{"state"}, nil)
 	overdueDesc = prometheus.NewDesc("node_termination_drains_overdue",
 		"NodeTerminations that have not ended although their deadline has passed and pods are still there. Only the leader reports it.", nil, nil)
+	maintenanceDesc = prometheus.NewDesc("node_termination_maintenance_overdue",
+		"NodeTerminations with a maintenance that should have begun more than a day ago, and of which AWS has not said that it is over. Only the leader reports it.", nil, nil)
 	blockedDesc = prometheus.NewDesc("node_termination_blocked_pods",
 		"Pods that have to go and that cannot be evicted now, because of a disruption budget or an annotation. Only the leader reports it.", nil, nil)
 	failingDesc = prometheus.NewDesc("node_termination_lifecycle_hooks_failing",
@@ -184,7 +188,7 @@ var (
 
 // Describe implements prometheus.Collector.
 func (*terminationCollector) Describe(descs chan<- *prometheus.Desc) {
-	for _, desc := range []*prometheus.Desc{statesDesc, overdueDesc, blockedDesc, failingDesc} {
+	for _, desc := range []*prometheus.Desc{statesDesc, overdueDesc, maintenanceDesc, blockedDesc, failingDesc} {
 		descs <- desc
 	}
 }
@@ -202,13 +206,16 @@ func (c *terminationCollector) Collect(to chan<- prometheus.Metric) {
 		return
 	}
 	states := map[string]int{}
-	var overdue, blocked, failing int
+	var overdue, maintenance, blocked, failing int
 	for i := range list.Items {
 		status := &list.Items[i].Status
 		states[cmp.Or(stateIn(status), v1alpha1.StateReceived)]++
 		if status.CompletionTime == nil && status.Deadline != nil && status.Pods != nil &&
 			ptr.Deref(status.Pods.Remaining, 0) > 0 && c.clock.Now().After(status.Deadline.Time) {
 			overdue++
+		}
+		if meta.IsStatusConditionTrue(status.Conditions, v1alpha1.ConditionMaintenanceOverdue) {
+			maintenance++
 		}
 		if status.CompletionTime == nil && status.Pods != nil {
 			blocked += int(ptr.Deref(status.Pods.Blocked, 0))
@@ -222,6 +229,7 @@ func (c *terminationCollector) Collect(to chan<- prometheus.Metric) {
 		gauge(statesDesc, states[state], state)
 	}
 	gauge(overdueDesc, overdue)
+	gauge(maintenanceDesc, maintenance)
 	gauge(blockedDesc, blocked)
 	gauge(failingDesc, failing)
 }

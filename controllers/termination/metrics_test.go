@@ -149,6 +149,10 @@ func TestTerminationCollector(t *testing.T) {
 			status.Pods = &v1alpha1.PodCounts{Remaining: ptr.To[int32](0), Blocked: ptr.To[int32](0)}
 		}),
 		termination(v1alpha1.StateFailed, ended),
+		termination(v1alpha1.StateCompleted, func(status *v1alpha1.NodeTerminationStatus) {
+			ended(status)
+			status.Conditions = append(status.Conditions, metav1.Condition{Type: v1alpha1.ConditionMaintenanceOverdue, Status: metav1.ConditionTrue})
+		}),
 		termination(v1alpha1.StateCompleted, ended),
 	).Build()
 	elected := make(chan struct{})
@@ -160,8 +164,9 @@ func TestTerminationCollector(t *testing.T) {
 	want := map[string]float64{
 		"node_termination_terminations{state=Received}": 1, "node_termination_terminations{state=Draining}": 2,
 		"node_termination_terminations{state=Completing}": 1, "node_termination_terminations{state=Failed}": 1,
-		"node_termination_terminations{state=Completed}": 1, "node_termination_drains_overdue{}": 1,
-		"node_termination_blocked_pods{}": 2, "node_termination_lifecycle_hooks_failing{}": 1,
+		"node_termination_terminations{state=Completed}": 2, "node_termination_drains_overdue{}": 1,
+		"node_termination_maintenance_overdue{}": 1,
+		"node_termination_blocked_pods{}":        2, "node_termination_lifecycle_hooks_failing{}": 1,
 	}
 	for state := range readinessOf {
 		want["node_termination_terminations{state="+state+"}"] += 0
@@ -170,5 +175,34 @@ func TestTerminationCollector(t *testing.T) {
 	registry.MustRegister(c)
 	if diff := cmp.Diff(want, scraped(t, registry)); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// An event keeps its id however often it is announced.
+func TestEventsAreCountedOnce(t *testing.T) {
+	first, renewed, next := spot("SpotInterruption", 0), spot("SpotInterruption", time.Second), spot("SpotInterruption", time.Hour)
+	for _, test := range []struct {
+		name   string
+		before []v1alpha1.EventStatus
+		event  v1alpha1.Event
+		state  v1alpha1.EventState
+		want   float64
+	}{
+		{"received", nil, first, v1alpha1.EventActive, 1},
+		{"received too late", nil, first, v1alpha1.EventStale, 1},
+		{"known", judged(v1alpha1.EventActive, first), first, v1alpha1.EventActive, 0},
+		{"renewed", judged(v1alpha1.EventActive, first), renewed, v1alpha1.EventActive, 0},
+		{"over", judged(v1alpha1.EventActive, first), first, v1alpha1.EventResolved, 0},
+		{"received once more", judged(v1alpha1.EventResolved, first), next, v1alpha1.EventActive, 1},
+	} {
+		s := &scope{nt: &v1alpha1.NodeTermination{}}
+		s.nt.Spec.Events = []v1alpha1.Event{test.event}
+		s.nt.Status.Events = []v1alpha1.EventStatus{{ID: test.event.ID, State: test.state, Time: test.event.Time.DeepCopy()}}
+		counter := eventsTotal.WithLabelValues(string(test.event.Kind), string(test.event.Source))
+		earlier := testutil.ToFloat64(counter)
+		s.countEvents(&v1alpha1.NodeTerminationStatus{Events: test.before})
+		if got := testutil.ToFloat64(counter) - earlier; got != test.want {
+			t.Errorf("%s: counted %v times, want %v", test.name, got, test.want)
+		}
 	}
 }

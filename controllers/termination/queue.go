@@ -191,10 +191,9 @@ func nearestDeadline(nt *v1alpha1.NodeTermination) time.Time {
 	if nt.Status.CompletionTime != nil && nt.Status.ObservedGeneration == nt.Generation {
 		return nearest
 	}
-	states := eventStates(nt.Status.Events)
 	for _, e := range nt.Spec.Events {
-		state, known := states[e.ID]
-		if e.Deadline != nil && (!known || state == v1alpha1.EventActive) && nearer(e.Deadline.Time, nearest) {
+		state := stateOf(e, nt.Status.Events)
+		if e.Deadline != nil && (state == "" || state == v1alpha1.EventActive) && nearer(e.Deadline.Time, nearest) {
 			nearest = e.Deadline.Time
 		}
 	}

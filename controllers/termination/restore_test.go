@@ -86,23 +86,16 @@ func TestCancelledMaintenanceRestoresTheNode(t *testing.T) {
 	}
 }
 
-// TestInstanceComesBack: the three ways in which an event that came to pass is
+// TestInstanceComesBack: ways in which an event that came to pass is
 // resolved. Each makes the node schedulable again, once: a fact that is still received
 // afterwards, as the metadata service may do, changes nothing.
 func TestInstanceComesBack(t *testing.T) {
 	t.Parallel()
 	for name, comeBack := range map[string]func(s *setting, nt *v1alpha1.NodeTermination){
 		"another boot": func(s *setting, _ *v1alpha1.NodeTermination) {
-			s.changeNodeStatus(func(node *corev1.Node) { node.Status.NodeInfo.BootID = "second-boot" })
-		},
-		// Not by way of NotReady, which kwok would mend, with a time of its own.
-		"ready again": func(s *setting, _ *v1alpha1.NodeTermination) {
 			s.changeNodeStatus(func(node *corev1.Node) {
-				for c := range node.Status.Conditions {
-					if condition := &node.Status.Conditions[c]; condition.Type == corev1.NodeReady {
-						condition.LastTransitionTime = now(0)
-					}
-				}
+				node.Status.NodeInfo.BootID = "second-boot"
+				turnReady(node)
 			})
 		},
 		"running again": func(s *setting, nt *v1alpha1.NodeTermination) {
@@ -137,6 +130,16 @@ func TestInstanceComesBack(t *testing.T) {
 			}
 			s.until(nt, v1alpha1.StateCompleted)
 		})
+	}
+}
+
+// turnReady sets since when the node is Ready to now, as after it was not. Not by way of
+// NotReady, which kwok would mend, with a time of its own.
+func turnReady(node *corev1.Node) {
+	for c := range node.Status.Conditions {
+		if condition := &node.Status.Conditions[c]; condition.Type == corev1.NodeReady {
+			condition.LastTransitionTime = now(0)
+		}
 	}
 }
 

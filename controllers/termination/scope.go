@@ -136,23 +136,13 @@ func stateIn(status *v1alpha1.NodeTerminationStatus) string {
 
 // active returns the events that count.
 func (s *scope) active() []v1alpha1.Event {
-	states := eventStates(s.nt.Status.Events)
 	var active []v1alpha1.Event
 	for _, e := range s.nt.Spec.Events {
-		if states[e.ID] == v1alpha1.EventActive {
+		if stateOf(e, s.nt.Status.Events) == v1alpha1.EventActive {
 			active = append(active, e)
 		}
 	}
 	return active
-}
-
-// eventStates returns the states of events by ID.
-func eventStates(events []v1alpha1.EventStatus) map[string]v1alpha1.EventState {
-	states := make(map[string]v1alpha1.EventState, len(events))
-	for _, e := range events {
-		states[e.ID] = e.State
-	}
-	return states
 }
 
 // nearer reports whether a deadline comes before another; zero is no deadline.

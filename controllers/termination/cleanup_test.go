@@ -41,7 +41,6 @@ func TestSurplus(t *testing.T) {
 		return events
 	}
 	hookDeadline := []v1alpha1.HookStatus{{AutoScalingGroupName: "workers", Name: "drain", State: v1alpha1.HookWaiting, Deadline: at(time.Hour)}}
-	lists := func(lists ...[]judgedEvent) []judgedEvent { return slices.Concat(lists...) }
 	cases := map[string]struct {
 		events []judgedEvent
 		hooks  []v1alpha1.HookStatus
@@ -49,40 +48,40 @@ func TestSurplus(t *testing.T) {
 	}{
 		"as many as are kept": {events: several(24, resolved, spot("s", 0))},
 		"the oldest that do not count go": {
-			events: lists(several(20, resolved, spot("s", 0)), several(6, active, spot("a", 0))), want: "s18 s19",
+			events: slices.Concat(several(20, resolved, spot("s", 0)), several(6, active, spot("a", 0))), want: "s18 s19",
 		},
 		"whatever counts": {
-			events: lists(several(1, resolved, spot("s", 0)), several(24, active, rebalance("r", -day))), want: "s00",
+			events: slices.Concat(several(1, resolved, spot("s", 0)), several(24, active, rebalance("r", -day))), want: "s00",
 		},
 		"a list that is full": {
 			events: several(32, resolved, spot("s", 0)), want: "s24 s25 s26 s27 s28 s29 s30 s31",
 		},
 		"cancellations of what may come go after what is over": {
-			events: lists(several(23, withdrawn, cancel(maintenance("m", day))), several(2, resolved, spot("s", 0))), want: "s01",
+			events: slices.Concat(several(23, withdrawn, cancel(maintenance("m", day))), several(2, resolved, spot("s", 0))), want: "s01",
 		},
 		"and before what counts": {
-			events: lists(several(23, active, rebalance("r", -day)), several(2, withdrawn, cancel(maintenance("m", day)))), want: "m01",
+			events: slices.Concat(several(23, active, rebalance("r", -day)), several(2, withdrawn, cancel(maintenance("m", day)))), want: "m01",
 		},
 		"cancellations of what cannot come any more go with what is over": {
-			events: lists(several(2, withdrawn, cancel(maintenance("m", -30*day))), several(23, resolved, spot("s", 0))), want: "s22",
+			events: slices.Concat(several(2, withdrawn, cancel(maintenance("m", -30*day))), several(23, resolved, spot("s", 0))), want: "s22",
 		},
 		"of what counts, that without a deadline goes": {
-			events: lists(several(23, active, spot("a", -day)), several(3, active, rebalance("r", 0))), want: "r01 r02",
+			events: slices.Concat(several(23, active, spot("a", -day)), several(3, active, rebalance("r", 0))), want: "r01 r02",
 		},
 		"what people ask for stays": {
-			events: lists(several(20, active, manual("m")), several(5, active, rebalance("r", day))), want: "r04",
+			events: slices.Concat(several(20, active, manual("m")), several(5, active, rebalance("r", day))), want: "r04",
 		},
 		"until they take it back": {
-			events: lists(several(20, withdrawn, cancel(manual("m"))), several(5, active, rebalance("r", -day))), want: "m19",
+			events: slices.Concat(several(20, withdrawn, cancel(manual("m"))), several(5, active, rebalance("r", -day))), want: "m19",
 		},
 		"a hook that waits has a deadline": {
-			events: lists(several(20, active, hook("h")), several(5, active, rebalance("r", day))), hooks: hookDeadline, want: "r04",
+			events: slices.Concat(several(20, active, hook("h")), several(5, active, rebalance("r", day))), hooks: hookDeadline, want: "r04",
 		},
 		"what was not looked at yet stays": {
-			events: lists(several(20, "", rebalance("r", -day)), several(12, active, spot("a", 0))),
+			events: slices.Concat(several(20, "", rebalance("r", -day)), several(12, active, spot("a", 0))),
 		},
 		"no more than may go": {
-			events: lists(several(31, active, spot("a", 0)), several(1, resolved, spot("s", 0))), want: "s00",
+			events: slices.Concat(several(31, active, spot("a", 0)), several(1, resolved, spot("s", 0))), want: "s00",
 		},
 	}
 	for name, tc := range cases {

@@ -74,7 +74,7 @@ func NewLife(in LifeInput) Life {
 		before := statusOf(in.Before, e.ID)
 		counted := before != nil && before.State == v1alpha1.EventActive
 		status := v1alpha1.EventStatus{ID: e.ID, Time: e.Time.DeepCopy(), Plan: planOf(e)}
-		if before != nil && !counted && (before.Time == nil || before.Time.Equal(&e.Time)) {
+		if before != nil && !counted && isOf(before, e) {
 			status.State = before.State
 		} else {
 			status.State = l.stateOf(e, counted)
@@ -146,6 +146,15 @@ func statusOf(states []v1alpha1.EventStatus, id string) *v1alpha1.EventStatus {
 		}
 	}
 	return nil
+}
+
+// isOf reports whether a status is that of the statement, and not of an earlier one. An earlier
+// version wrote no time, and left cancelled out of what it stored.
+func isOf(status *v1alpha1.EventStatus, e v1alpha1.Event) bool {
+	if status.Time == nil {
+		return e.Cancelled == nil || *e.Cancelled
+	}
+	return status.Time.Equal(&e.Time)
 }
 
 // isTime reports whether two times that may be unset are set and the same.

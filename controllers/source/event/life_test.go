@@ -225,6 +225,8 @@ func TestRevisions(t *testing.T) {
 		{"as before", &v1alpha1.EventStatus{State: v1alpha1.EventActive, Time: moment(0), Plan: "terminate 2026-11-22T12:02:00Z"}, spot, v1alpha1.EventActive, false, true},
 		{"of an earlier version", &v1alpha1.EventStatus{State: v1alpha1.EventActive}, spot, v1alpha1.EventActive, false, true},
 		{"ended by an earlier version", &v1alpha1.EventStatus{State: v1alpha1.EventResolved}, spot, v1alpha1.EventResolved, false, false},
+		{"ended by an earlier version, and said again since", &v1alpha1.EventStatus{State: v1alpha1.EventResolved},
+			said(v1alpha1.SpotInterruption, deadlineAt(2*time.Minute), doing("terminate"), func(e *v1alpha1.Event) { e.Cancelled = new(false) }), v1alpha1.EventActive, true, false},
 		{"what it came to is final", &v1alpha1.EventStatus{State: v1alpha1.EventResolved, Time: moment(0)}, spot, v1alpha1.EventResolved, false, false},
 		{"a later statement counts again", &v1alpha1.EventStatus{State: v1alpha1.EventResolved, Time: moment(-time.Hour)}, spot, v1alpha1.EventActive, true, false},
 		{"also after a cancellation", &v1alpha1.EventStatus{State: v1alpha1.EventCancelled, Time: moment(-time.Hour)}, spot, v1alpha1.EventActive, true, false},

@@ -35,6 +35,7 @@ type document struct {
 	body   []byte    // that events are from
 	events []v1alpha1.Event
 
+	wasRead   bool         // with success, at least once
 	failures  int          // in a row
 	failed    int          // since the start
 	backoff   wait.Backoff // of the failures in a row
@@ -96,5 +97,8 @@ func (d *document) works() {
 	if d.lastError != "" {
 		d.log.Info("document can be read again", "failures", d.failures, "sinceStart", d.failed)
 	}
-	d.failures, d.backoff, d.lastError = 0, retryBackoff, ""
+	d.wasRead, d.failures, d.backoff, d.lastError = true, 0, retryBackoff, ""
 }
+
+// isRead reports whether the events are all that the document has.
+func (d *document) isRead() bool { return d.wasRead && d.failures == 0 }

@@ -14,11 +14,13 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/client-go/rest"
 	"k8s.io/utils/clock"
 	"k8s.io/utils/ptr"
 
 	"github.com/nodetermination/operator/api/v1alpha1"
+	"github.com/nodetermination/operator/controllers/source/event"
 )
 
 const (
@@ -28,12 +30,15 @@ const (
 	apiTimeout = 5 * time.Second
 )
 
-// store writes events into the NodeTermination of one instance.
+// store writes what the metadata says into the NodeTermination of one instance.
 type store struct {
 	client   rest.Interface
 	clock    clock.PassiveClock
 	identity identity
 	nodeName string
+
+	isRead bool                      // stored is what the API server has
+	stored *v1alpha1.NodeTermination // nil: there is none
 }
 
 // newClient returns a client for NodeTerminations alone: client-go's clients for all
@@ -55,99 +60,99 @@ func newClient(config *rest.Config) (rest.Interface, error) {
 	return client, nil
 }
 
-// store stores an event, or cancels the one that it cancels.
-func (s *store) store(ctx context.Context, e v1alpha1.Event) error {
+// forget has the NodeTermination read again before the next decision.
+func (s *store) forget() { s.isRead, s.stored = false, nil }
+
+// store stores a statement of the metadata service; false if there is nothing to store.
+func (s *store) store(ctx context.Context, e v1alpha1.Event) (bool, error) {
 	e.Source = v1alpha1.SourceIMDS
-	cancelled := ptr.Deref(e.Cancelled, false)
-	var existing *v1alpha1.NodeTermination
-	if cancelled || e.Time.IsZero() {
-		var err error
-		if existing, err = s.get(ctx); err != nil {
-			return err
+	e.Cancelled = new(ptr.Deref(e.Cancelled, false)) // false takes a cancellation back, unset does not
+	if e.Time.IsZero() {
+		restated, isNews, err := s.restate(ctx, e)
+		if err != nil || !isNews {
+			return false, err
+		}
+		e = restated
+	}
+	err := s.apply(ctx, e)
+	if apierrors.IsInvalid(err) && !isFull(err) { // as it is if there is a later statement
+		if _, isNews, readErr := s.restate(ctx, e); readErr == nil && !isNews {
+			return false, nil
 		}
 	}
-	known := find(existing, func(other v1alpha1.Event) bool { return other.ID == e.ID })
-	if e.Time.IsZero() { // the first attempt to store it is when it was received
-		e.Time = metav1.NewTime(s.clock.Now().UTC().Truncate(time.Second))
-		if known != nil {
-			e.Time = known.Time
-		}
-	}
-	if !cancelled {
-		return s.apply(ctx, e, v1alpha1.EventFieldManager(e.ID), "")
-	}
-	return s.cancel(ctx, e, existing, known)
+	return err == nil, err
 }
 
-// cancel cancels what is planned for the same time. If nothing is, there is nothing to do:
-// the metadata's history goes far back.
-func (s *store) cancel(ctx context.Context, e v1alpha1.Event, existing *v1alpha1.NodeTermination, known *v1alpha1.Event) error {
-	if known != nil && ptr.Deref(known.Cancelled, false) {
-		return nil
+// restate returns a statement as it is to be stored beside what is stored already; false if
+// there is nothing to store.
+func (s *store) restate(ctx context.Context, e v1alpha1.Event) (v1alpha1.Event, bool, error) {
+	stored, err := s.events(ctx)
+	if err != nil {
+		return e, false, err
 	}
-	planned := find(existing, func(other v1alpha1.Event) bool {
-		return !ptr.Deref(other.Cancelled, false) && (other.ID == e.ID ||
-			other.Kind == e.Kind && other.NotBefore != nil && other.NotBefore.Equal(e.NotBefore))
-	})
-	if planned == nil {
-		return nil
-	}
-	if known != nil { // own no more of the event than is needed
-		e = v1alpha1.Event{ID: known.ID, Kind: known.Kind, Source: known.Source, Time: known.Time, Cancelled: e.Cancelled}
-	}
-	// The UID keeps it from being created anew if it was deleted meanwhile.
-	return s.apply(ctx, e, v1alpha1.CancellerFieldManager(e.ID), existing.UID)
+	e, isNews := event.Restate(e, stored, s.clock.Now())
+	return e, isNews, nil
 }
 
-func find(termination *v1alpha1.NodeTermination, match func(v1alpha1.Event) bool) *v1alpha1.Event {
-	if termination == nil {
-		return nil
+// unlisted returns the cancellations of what was listed in an earlier boot only.
+func (s *store) unlisted(ctx context.Context, listed []v1alpha1.Event, bootID string) ([]v1alpha1.Event, error) {
+	stored, err := s.events(ctx)
+	if err != nil {
+		return nil, err
 	}
-	for i := range termination.Spec.Events {
-		if e := &termination.Spec.Events[i]; match(*e) {
-			return e
-		}
-	}
-	return nil
+	return event.Unlisted(listed, stored, bootID, s.clock.Now()), nil
 }
 
-// apply makes the event one of the NodeTermination's, which is created if need be.
-func (s *store) apply(ctx context.Context, e v1alpha1.Event, owner string, uid types.UID) error {
-	body, err := json.Marshal(v1alpha1.NodeTermination{
+// isFull reports whether an event was refused because the NodeTermination has as many as it
+// can have.
+func isFull(err error) bool {
+	return apierrors.HasStatusCause(err, metav1.CauseType(field.ErrorTypeTooMany))
+}
+
+// apply makes the event one of the NodeTermination's, which is created if need be, but not
+// for a cancellation.
+func (s *store) apply(ctx context.Context, e v1alpha1.Event) error {
+	termination := v1alpha1.NodeTermination{
 		TypeMeta:   metav1.TypeMeta{APIVersion: v1alpha1.GroupVersion.String(), Kind: "NodeTermination"},
-		ObjectMeta: metav1.ObjectMeta{Name: s.identity.instanceID, UID: uid},
+		ObjectMeta: metav1.ObjectMeta{Name: s.identity.instanceID},
 		Spec: v1alpha1.NodeTerminationSpec{
 			InstanceID: s.identity.instanceID,
 			NodeName:   s.nodeName,
 			Instance:   s.identity.instance,
 			Events:     []v1alpha1.Event{e},
 		},
-	})
+	}
+	if ptr.Deref(e.Cancelled, false) && s.stored != nil {
+		termination.UID = s.stored.UID // if it was deleted meanwhile this is refused
+	}
+	body, err := json.Marshal(termination)
 	if err != nil {
 		return fmt.Errorf("cannot write event %s as JSON: %w", e.ID, err)
 	}
-	_, err = s.patch(ctx, types.ApplyYAMLPatchType, body, owner)
-	return err
+	return s.patch(ctx, types.ApplyYAMLPatchType, body, v1alpha1.EventFieldManager(e.ID))
 }
 
-// get returns the instance's NodeTermination, nil if there is none. The watcher may not
-// read, but the answer to a patch that changes nothing is the object.
-func (s *store) get(ctx context.Context) (*v1alpha1.NodeTermination, error) {
-	answer, err := s.patch(ctx, types.MergePatchType, []byte("{}"), v1alpha1.FieldManager)
-	if apierrors.IsNotFound(err) {
+// events returns the events of the NodeTermination. The watcher may not read, but the answer
+// to a patch that changes nothing is the object.
+func (s *store) events(ctx context.Context) ([]v1alpha1.Event, error) {
+	if !s.isRead {
+		err := s.patch(ctx, types.MergePatchType, []byte("{}"), v1alpha1.FieldManager)
+		if apierrors.IsNotFound(err) {
+			s.isRead, err = true, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	if s.stored == nil {
 		return nil, nil
 	}
-	if err != nil {
-		return nil, err
-	}
-	var termination v1alpha1.NodeTermination
-	if err := json.Unmarshal(answer, &termination); err != nil {
-		return nil, fmt.Errorf("cannot read NodeTermination %s: %w", s.identity.instanceID, err)
-	}
-	return &termination, nil
+	return s.stored.Spec.Events, nil
 }
 
-func (s *store) patch(ctx context.Context, kind types.PatchType, body []byte, owner string) ([]byte, error) {
+// patch sends a patch, and keeps the NodeTermination that the API server answers with.
+func (s *store) patch(ctx context.Context, kind types.PatchType, body []byte, owner string) error {
+	s.forget()
 	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
 	defer cancel()
 	request := s.client.Patch(kind).
@@ -162,7 +167,16 @@ func (s *store) patch(ctx context.Context, kind types.PatchType, body []byte, ow
 	}
 	result := request.Do(ctx)
 	if err := result.Error(); err != nil { // says why, unlike that of Raw
-		return nil, err
+		return err
 	}
-	return result.Raw()
+	answer, err := result.Raw()
+	if err != nil {
+		return err
+	}
+	var stored v1alpha1.NodeTermination
+	if err := json.Unmarshal(answer, &stored); err != nil {
+		return fmt.Errorf("cannot read NodeTermination %s: %w", s.identity.instanceID, err)
+	}
+	s.isRead, s.stored = true, &stored
+	return nil
 }

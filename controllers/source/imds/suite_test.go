@@ -4,7 +4,6 @@ package imds
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -16,11 +15,11 @@ import (
 
 	"github.com/go-logr/logr"
 	"github.com/go-logr/logr/funcr"
-	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/rest"
 	clocktesting "k8s.io/utils/clock/testing"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -28,11 +27,22 @@ import (
 
 	"github.com/nodetermination/operator/api/v1alpha1"
 	"github.com/nodetermination/operator/hack/awssim"
+	"github.com/nodetermination/operator/hack/operator"
 	"github.com/nodetermination/operator/hack/testcluster"
 )
 
-// watcherUser may do to NodeTerminations what config/watcher lets a watcher do, and nothing else.
-const watcherUser = "imds-watcher"
+// watcherUser is the watchers' service account.
+const watcherUser = "system:serviceaccount:" + operator.WatcherNamespace + ":imds-watcher"
+
+// asWatcher returns a configuration with the rights of the watcher on a node.
+func asWatcher(config *rest.Config, node string) *rest.Config {
+	config.Impersonate = rest.ImpersonationConfig{
+		UserName: watcherUser,
+		Groups:   []string{"system:serviceaccounts", "system:authenticated"},
+		Extra:    map[string][]string{"authentication.kubernetes.io/node-name": {node}},
+	}
+	return config
+}
 
 var (
 	cluster     = testcluster.Shared{SetUp: setUp}
@@ -51,29 +61,28 @@ func admin(tb testing.TB) client.Client {
 	return adminClient
 }
 
+// setUp installs everything, and returns when the watchers' admission policy is in force.
 func setUp(c *testcluster.Cluster) (err error) {
-	if err := c.InstallCRDs("../../../config/crd/bases"); err != nil {
+	ctx := context.Background()
+	if err := operator.Install(ctx, c.Kubeconfig()); err != nil {
 		return err
 	}
 	scheme := runtime.NewScheme()
 	utilruntime.Must(v1alpha1.AddToScheme(scheme))
-	utilruntime.Must(rbacv1.AddToScheme(scheme))
 	if adminClient, err = client.New(c.Config(), client.Options{Scheme: scheme}); err != nil {
 		return err
 	}
-	return errors.Join(
-		adminClient.Create(context.Background(), &rbacv1.ClusterRole{
-			ObjectMeta: metav1.ObjectMeta{Name: watcherUser},
-			Rules: []rbacv1.PolicyRule{{
-				APIGroups: []string{v1alpha1.GroupVersion.Group}, Resources: []string{"nodeterminations"}, Verbs: []string{"create", "patch"},
-			}},
-		}),
-		adminClient.Create(context.Background(), &rbacv1.ClusterRoleBinding{
-			ObjectMeta: metav1.ObjectMeta{Name: watcherUser},
-			RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: watcherUser},
-			Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: watcherUser}},
-		}),
-	)
+	watcher, err := client.New(asWatcher(c.Config(), "own"), client.Options{Scheme: scheme, Mapper: adminClient.RESTMapper()})
+	if err != nil {
+		return err
+	}
+	return wait.PollUntilContextTimeout(ctx, 100*time.Millisecond, time.Minute, true, func(ctx context.Context) (bool, error) {
+		nt := &v1alpha1.NodeTermination{ObjectMeta: metav1.ObjectMeta{Name: "i-0000000000000000f"}}
+		nt.Spec = v1alpha1.NodeTerminationSpec{InstanceID: nt.Name, NodeName: "another", Events: []v1alpha1.Event{
+			{ID: "x", Kind: v1alpha1.SpotInterruption, Source: v1alpha1.SourceIMDS, Time: *at(0)},
+		}}
+		return apierrors.IsInvalid(watcher.Create(ctx, nt, client.DryRunAll)), nil
+	})
 }
 
 // epoch is when the clocks begin.
@@ -87,6 +96,7 @@ type fixture struct {
 	clock         *clocktesting.FakeClock
 	sim           *awssim.Metadata
 	id, node      string
+	bootID        string
 	heartbeatFile string
 	requests      atomic.Int64       // to the API server
 	faults        http.RoundTripper  // nil but where the network fails
@@ -111,7 +121,7 @@ func idleFixture(t *testing.T) *fixture {
 	t.Helper()
 	n := instances.Add(1)
 	f := &fixture{
-		t: t, clock: clocktesting.NewFakeClock(epoch), id: fmt.Sprintf("i-0abc%013x", n), node: fmt.Sprintf("ip-10-0-0-%d.ec2.internal", n),
+		t: t, clock: clocktesting.NewFakeClock(epoch), id: fmt.Sprintf("i-0abc%013x", n), node: fmt.Sprintf("ip-10-0-0-%d.ec2.internal", n), bootID: "boot-1",
 		heartbeatFile: filepath.Join(t.TempDir(), "heartbeat"),
 	}
 	sim, err := awssim.StartMetadata(awssim.MetadataOptions{Instance: awssim.MetadataInstance{ID: f.id}, Now: f.clock.Now})
@@ -134,7 +144,7 @@ func (f *fixture) watcher() (*Watcher, error) {
 			f.t.Logf("cleaning up: %v", err)
 		}
 	})
-	config.Impersonate = rest.ImpersonationConfig{UserName: watcherUser}
+	config = asWatcher(config, f.node)
 	config.Wrap(func(next http.RoundTripper) http.RoundTripper {
 		return roundTripper(func(request *http.Request) (*http.Response, error) {
 			f.requests.Add(1)
@@ -145,7 +155,7 @@ func (f *fixture) watcher() (*Watcher, error) {
 		f.change(config)
 	}
 	return newWatcher(Options{
-		NodeName: f.node, BootID: "boot-1", PollInterval: 2 * time.Second, Endpoint: f.sim.URL(), Heartbeat: f.heartbeatFile,
+		NodeName: f.node, BootID: f.bootID, PollInterval: 2 * time.Second, Endpoint: f.sim.URL(), Heartbeat: f.heartbeatFile,
 		Config: config, Log: funcr.New(f.note, funcr.Options{}), Clock: f.clock,
 	}, f.faults)
 }
@@ -171,6 +181,13 @@ func (f *fixture) restart() {
 		f.t.Fatal(err)
 	}
 	f.Watcher = w
+}
+
+// boot is a restart of the whole machine.
+func (f *fixture) boot(id string) {
+	f.t.Helper()
+	f.bootID = id
+	f.restart()
 }
 
 // pass lets time pass, and the watcher do what is due.

@@ -4,6 +4,7 @@ package imds
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
 	"net/http"
 	"reflect"
@@ -35,6 +36,9 @@ const (
 	// heartbeatInterval is how often at most the heartbeat is renewed, and grace for how
 	// long it counts beyond the next poll: some failures in a row are nothing to worry about.
 	heartbeatInterval, grace = 10 * time.Second, 40 * time.Second
+	// fullRetry bounds the wait for room where a NodeTermination is full: the manager makes
+	// some as soon as it sees that.
+	fullRetry = 2 * time.Second
 	// disabledTimeout is for how long the metadata service has to be disabled before the
 	// watcher ends, which receives nothing anyway: only then does its pod's status say why.
 	disabledTimeout = 5 * time.Minute
@@ -74,21 +78,17 @@ type Watcher struct {
 	heartbeat heartbeat
 	instance  event.Instance
 	documents []*document
+	scheduled *document // the one of them that lists maintenance
 	counters  *counters
 
 	lastHeartbeat time.Time
-	stored        map[key]v1alpha1.Event // as the documents have them
-	failures      int                    // to store, in a row
-	backoff       wait.Backoff           // of the failures in a row
-	retry         time.Time              // not to be stored before
-	lastError     string                 // why not, as it was logged
-	disabledSince time.Time              // the metadata service; zero: it is enabled
-}
-
-// key identifies an event, or its cancellation.
-type key struct {
-	id        string
-	cancelled bool
+	stored        map[string]v1alpha1.Event // by id, as the documents have them
+	comparedBoots bool                      // what earlier boots' scheduled had, and this one's has not, is over
+	failures      int                       // to store, in a row
+	backoff       wait.Backoff              // of the failures in a row
+	retry         time.Time                 // not to be stored before
+	lastError     string                    // why not, as it was logged
+	disabledSince time.Time                 // the metadata service; zero: it is enabled
 }
 
 // New makes no call. Its error says what is wrong with the options or the environment.
@@ -110,7 +110,7 @@ func newWatcher(opts Options, transport http.RoundTripper) (*Watcher, error) {
 		metadata:  metadata,
 		store:     store{client: client, clock: opts.Clock, nodeName: opts.NodeName},
 		heartbeat: heartbeat(opts.Heartbeat),
-		stored:    map[key]v1alpha1.Event{},
+		stored:    map[string]v1alpha1.Event{},
 		backoff:   retryBackoff,
 	}
 	calm, maintenance := max(opts.PollInterval, calmEvery), max(opts.PollInterval, maintenanceEvery)
@@ -124,6 +124,9 @@ func newWatcher(opts Options, transport http.RoundTripper) (*Watcher, error) {
 		d.log = opts.Log.WithValues("path", d.path)
 		d.backoff = retryBackoff
 		w.documents = append(w.documents, &d)
+		if d.path == event.PathMaintenance {
+			w.scheduled = &d
+		}
 	}
 	w.counters = newCounters(w.documents)
 	return w, nil
@@ -220,35 +223,78 @@ func (w *Watcher) storeAll(ctx context.Context) {
 	if w.opts.Clock.Now().Before(w.retry) {
 		return
 	}
-	failed := false
+	w.store.forget()
+	var errs []error
 	for _, e := range w.unstored() {
-		err := w.store.store(ctx, e)
-		w.counters.wrote(e.Kind, err == nil)
-		if err != nil {
-			w.logOnce(ctx, e, err)
-			failed = true
-			continue
+		err := w.storeOne(ctx, e)
+		if err == nil {
+			w.stored[e.ID] = e
 		}
-		w.stored[keyOf(e)] = e
-		w.logOf(e).Info("event stored")
+		errs = append(errs, err)
 	}
-	if !failed {
+	if errors.Join(errs...) == nil {
+		errs = append(errs, w.compareBoots(ctx))
+	}
+	if errors.Join(errs...) == nil {
 		w.failures, w.backoff, w.retry, w.lastError = 0, retryBackoff, time.Time{}, ""
 		return
 	}
 	w.failures++
-	w.retry = w.opts.Clock.Now().Add(w.backoff.Step())
+	pause := w.backoff.Step()
+	if slices.ContainsFunc(errs, isFull) {
+		pause = min(pause, fullRetry)
+	}
+	w.retry = w.opts.Clock.Now().Add(pause)
 }
 
-// logOnce logs why an event is not stored, once for each reason.
-func (w *Watcher) logOnce(ctx context.Context, e v1alpha1.Event, err error) {
+// storeOne stores a statement, and logs and counts that.
+func (w *Watcher) storeOne(ctx context.Context, e v1alpha1.Event) error {
+	stored, err := w.store.store(ctx, e)
+	log := w.logOf(e)
+	switch {
+	case err != nil:
+		w.logOnce(ctx, log, err)
+	case !stored:
+		log.V(1).Info("event is nothing new")
+		return nil
+	case isRenewal(e, w.stored[e.ID]):
+		log.V(1).Info("event stored again with another time")
+	default:
+		log.Info("event stored")
+	}
+	w.counters.wrote(e.Kind, err == nil)
+	return err
+}
+
+// compareBoots stores, once, that maintenance is over which was listed in an earlier boot
+// and is not in this one.
+func (w *Watcher) compareBoots(ctx context.Context) error {
+	if w.comparedBoots || !w.scheduled.isRead() {
+		return nil
+	}
+	over, err := w.store.unlisted(ctx, w.scheduled.events, w.instance.BootID)
+	if err != nil {
+		w.logOnce(ctx, w.opts.Log, err)
+		return err
+	}
+	for _, e := range over {
+		if err := w.storeOne(ctx, e); err != nil {
+			return err
+		}
+	}
+	w.comparedBoots = true
+	return nil
+}
+
+// logOnce logs why something is not stored, once for each reason.
+func (w *Watcher) logOnce(ctx context.Context, log logr.Logger, err error) {
 	why := cause(err)
 	if ctx.Err() != nil || why == w.lastError {
-		w.logOf(e).V(1).Info("event not stored", "error", err.Error())
+		log.V(1).Info("event not stored", "error", err.Error())
 		return
 	}
 	w.lastError = why
-	w.logOf(e).Error(err, "event could not be stored and is tried again")
+	log.Error(err, "event could not be stored and is tried again")
 }
 
 func (w *Watcher) logOf(e v1alpha1.Event) logr.Logger {
@@ -259,21 +305,28 @@ func (w *Watcher) logOf(e v1alpha1.Event) logr.Logger {
 	return log
 }
 
-// unstored returns the events that the documents have and the API server has not.
+// unstored returns the statements of the documents that were not stored yet. Of two about
+// one thing the last one counts, which is the history's.
 func (w *Watcher) unstored() []v1alpha1.Event {
 	var events []v1alpha1.Event
-	for _, d := range w.documents {
-		for _, e := range d.events {
-			if stored, ok := w.stored[keyOf(e)]; !ok || !reflect.DeepEqual(stored, e) {
+	seen := map[string]bool{}
+	for _, d := range slices.Backward(w.documents) {
+		for _, e := range slices.Backward(d.events) {
+			stored, ok := w.stored[e.ID]
+			if !seen[e.ID] && (!ok || !reflect.DeepEqual(stored, e)) {
 				events = append(events, e)
 			}
+			seen[e.ID] = true
 		}
 	}
+	slices.Reverse(events)
 	return events
 }
 
-func keyOf(e v1alpha1.Event) key {
-	return key{e.ID, ptr.Deref(e.Cancelled, false)}
+// isRenewal reports whether two statements announce the same at different times.
+func isRenewal(a, b v1alpha1.Event) bool {
+	a.Time, a.Deadline = b.Time, b.Deadline
+	return reflect.DeepEqual(a, b)
 }
 
 // next returns when there is something to do again.

@@ -21,6 +21,8 @@ import (
 // event ids are tested where they are made.
 var ignoreID = cmpopts.IgnoreFields(v1alpha1.Event{}, "ID")
 
+var ignoreTime = cmpopts.IgnoreFields(v1alpha1.Event{}, "Time")
+
 func at(d time.Duration) *metav1.Time { return &metav1.Time{Time: epoch.Add(d)} }
 
 // TestDocuments: each row of the table of events, from the metadata to the NodeTermination.
@@ -45,7 +47,7 @@ func TestDocuments(t *testing.T) {
 			awssim.MetadataEvent{Kind: awssim.MetadataKindMaintenance, Code: "instance-retirement", NotBefore: epoch.Add(48 * time.Hour)},
 			v1alpha1.Event{
 				Kind: v1alpha1.ScheduledMaintenance, Time: *at(5 * time.Second), // when it was received
-				Deadline: at(48 * time.Hour), NotBefore: at(48 * time.Hour), Description: "scheduled reboot", InstanceAction: "instance-retirement",
+				Deadline: at(48 * time.Hour), NotBefore: at(48 * time.Hour), NotAfter: at(50 * time.Hour), Description: "scheduled reboot", InstanceAction: "instance-retirement",
 			},
 		},
 		"termination by the group": {
@@ -62,7 +64,7 @@ func TestDocuments(t *testing.T) {
 			f.announce(c.announced)
 			f.clock.SetTime(epoch.Add(5 * time.Second))
 			f.pass(0)
-			c.want.Source = v1alpha1.SourceIMDS
+			c.want.Source, c.want.BootID, c.want.Cancelled = v1alpha1.SourceIMDS, "boot-1", new(false)
 			nt := f.stored()
 			if nt == nil {
 				t.Fatalf("nothing was stored: %s", f.log)
@@ -82,14 +84,18 @@ func TestDocuments(t *testing.T) {
 	}
 }
 
-// TestQuiet: while nothing is announced, the watcher sends nothing to the API server.
+// TestQuiet: while nothing is announced, the watcher sends nothing to the API server but what it
+// needs to know at its start.
 func TestQuiet(t *testing.T) {
 	f := newFixture(t)
 	f.announce(awssim.MetadataEvent{Kind: awssim.MetadataKindTargetState, State: "InService"})
 	before := f.sim.Requests("")
 	f.pass(time.Hour)
-	if n := f.requests.Load(); n != 0 {
-		t.Errorf("%d requests to the API server, want none", n)
+	if n := f.requests.Load(); n != 1 {
+		t.Errorf("%d requests to the API server, want one at the start", n)
+	}
+	if nt := f.stored(); nt != nil {
+		t.Errorf("stored is %+v, want nothing", nt)
 	}
 	for path, want := range map[string]int{
 		event.PathSpotInstanceAction: 1800, event.PathTargetLifecycleState: 360, event.PathRebalance: 360,
@@ -120,8 +126,8 @@ func TestAgain(t *testing.T) {
 	if before == nil || len(before.Spec.Events) != 4 {
 		t.Fatalf("stored is %+v, want four events", before)
 	}
-	if n := f.requests.Load(); n > 6 {
-		t.Errorf("%d requests, want at most one for each event, and one more where it does not say since when", n)
+	if n := f.requests.Load(); n > 4 {
+		t.Errorf("%d requests, want at most one for each event", n)
 	}
 	for range 3 {
 		f.restart()
@@ -152,7 +158,7 @@ func TestSiblings(t *testing.T) {
 	}
 }
 
-// TestMaintenance: a maintenance is rescheduled, cancelled, and listed for long after.
+// TestMaintenance: a maintenance is rescheduled, cancelled, listed for long after, and planned again.
 func TestMaintenance(t *testing.T) {
 	f := newFixture(t)
 	announce := func(state string, notBefore time.Duration) {
@@ -163,13 +169,13 @@ func TestMaintenance(t *testing.T) {
 	first := f.one()
 	announce("active", 72*time.Hour)
 	second := f.one()
-	if first.ID != second.ID || !second.NotBefore.Equal(at(72*time.Hour)) || !second.Time.Equal(&first.Time) {
+	if first.ID != second.ID || !second.NotBefore.Equal(at(72*time.Hour)) || !second.Time.After(first.Time.Time) {
 		t.Errorf("rescheduled: %+v, was %+v", second, first)
 	}
 	announce("canceled", 72*time.Hour)
 	want := second
-	want.Cancelled = ptr.To(true)
-	if diff := cmp.Diff(want, f.one()); diff != "" {
+	want.Cancelled = new(true)
+	if diff := cmp.Diff(want, f.one(), ignoreTime); diff != "" {
 		t.Fatalf("cancelled, -want +got:\n%s", diff)
 	}
 	cancelled := f.stored()
@@ -180,10 +186,16 @@ func TestMaintenance(t *testing.T) {
 	}
 	f.restart()
 	f.pass(time.Hour)
-	announce("active", 72*time.Hour) // and the metadata contradicts itself
+	if after := f.stored(); after.ResourceVersion != cancelled.ResourceVersion {
+		t.Errorf("cancelled again:\n%s", cmp.Diff(cancelled, after))
+	}
+	announce("active", 72*time.Hour)
+	if diff := cmp.Diff(second, f.one(), ignoreTime); diff != "" || !f.one().Time.After(cancelled.Spec.Events[0].Time.Time) {
+		t.Errorf("planned again at %s, -want +got:\n%s", f.one().Time, diff)
+	}
 	announce("completed", 72*time.Hour)
-	if diff := cmp.Diff(want, f.one()); diff != "" {
-		t.Errorf("after a restart, -want +got:\n%s", diff)
+	if diff := cmp.Diff(want, f.one(), ignoreTime); diff != "" {
+		t.Errorf("over, -want +got:\n%s", diff)
 	}
 	if cancelled.UID != f.stored().UID {
 		t.Error("it is another NodeTermination")
@@ -318,18 +330,20 @@ func TestRefused(t *testing.T) {
 	}
 	f.announce(awssim.MetadataEvent{Kind: awssim.MetadataKindSpot})
 	f.pass(time.Minute)
-	if n := f.requests.Load(); n < 10 || n > 20 {
-		t.Errorf("%d attempts in a minute, want one every %s", n, maxRetry)
+	if n := f.requests.Load(); n < 20 || n > 40 {
+		t.Errorf("%d requests in a minute, want two every %s", n, maxRetry)
 	}
-	if len(f.log) != 2 || !strings.Contains(f.log[1], "nodeName cannot change") {
+	if len(f.log) != 2 || !strings.Contains(f.log[1], "spec.nodeName is another and has to be "+f.node) {
 		t.Errorf("the log says:\n%s", strings.Join(f.log, "\n"))
 	}
-	if err := admin(t).Delete(t.Context(), f.stored()); err != nil {
+	moved := f.stored()
+	moved.Spec.NodeName = f.node
+	if err := admin(t).Update(t.Context(), moved); err != nil { // as the manager does
 		t.Fatal(err)
 	}
 	f.pass(maxRetry)
-	if e := f.one(); e.Kind != v1alpha1.SpotInterruption || f.stored().Spec.NodeName != f.node {
-		t.Errorf("stored is %+v", f.stored().Spec)
+	if nt := f.stored(); len(nt.Spec.Events) != 2 || nt.Spec.NodeName != f.node {
+		t.Errorf("stored is %+v", nt.Spec)
 	}
 }
 

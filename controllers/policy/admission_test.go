@@ -80,6 +80,9 @@ func entry(id, source string, more applied) applied {
 	return e
 }
 
+// hookOfPolicy is what the queue's consumer knows besides, and a watcher does not.
+var hookOfPolicy = applied{"lifecycleHook": hook["lifecycleHook"], "policyName": "workers"}
+
 var hook = applied{"lifecycleHook": applied{"autoScalingGroupName": "workers", "name": "drain"}}
 
 // apply applies as the owner of one event, as all sources do.
@@ -155,7 +158,7 @@ func TestWatcherWritesAboutItsNode(t *testing.T) {
 	}
 
 	// The queue's consumer, an administrator and the manager write too.
-	must(apply(ctx, admin(t), factOf(w.own, entry("queue", "SQS", hook)), "queue"))
+	must(apply(ctx, admin(t), factOf(w.own, entry("queue", "SQS", hookOfPolicy)), "queue"))
 	must(merge(ctx, admin(t), first, applied{
 		"metadata": applied{"labels": applied{"a": "b"}, "annotations": applied{"c": "d"}, "finalizers": []string{"example.com/wait"}},
 		"spec":     applied{"suspend": true},
@@ -166,9 +169,13 @@ func TestWatcherWritesAboutItsNode(t *testing.T) {
 	must(apply(ctx, w.watcher, factOf(w.own, entry("second", "IMDS", nil)), "second"))
 	must(apply(ctx, w.watcher, factOf(w.own, entry("first", "IMDS", applied{"notBefore": "2026-12-02T00:00:00Z"})).
 		with("spec", applied{"instance": applied{"type": "m6i.xlarge"}}), "first"))
-	// The canceller owns no more than it has to, and the first owner does not revive the event.
-	must(apply(ctx, w.watcher, factOf(w.own, entry("first", "IMDS", applied{"cancelled": true})), "first-cancelled"))
-	must(apply(ctx, w.watcher, first, "first"))
+	// Later statements cancel the event, plan it again, and cancel it.
+	for second, cancelled := range []bool{false, true, false, true} {
+		later := applied{"time": fmt.Sprintf("2026-11-22T05:09:0%dZ", second), "bootID": "boot-1", "cancelled": cancelled}
+		must(apply(ctx, w.watcher, factOf(w.own, entry("first", "IMDS", later)), "first"))
+	}
+	// Boots after that read the same list.
+	must(apply(ctx, w.watcher, factOf(w.own, entry("second", "IMDS", applied{"bootID": "boot-2", "cancelled": false})), "second"))
 	nt := must(merge(ctx, w.watcher, first, applied{})) // its way to read
 	got := map[string]string{}
 	for _, e := range nt.Spec.Events {
@@ -238,6 +245,9 @@ func TestWatcherWritesNothingElse(t *testing.T) {
 		"SQS's event cancelled":               {nil, factOf(w.own, entry("queue", "SQS", applied{"cancelled": true})), nil, "of source IMDS only"},
 		"SQS's event made its own":            {nil, factOf(w.own, entry("queue", "IMDS", nil)), nil, "no lifecycleHook"},
 		"SQS's event replaced":                {nil, mine, applied{"spec": applied{"events": []applied{entry("queue", "IMDS", nil), entry("mine", "IMDS", nil)}}}, "of another source"},
+		"a policy's name":                     {nil, factOf(w.own, entry("more", "IMDS", applied{"policyName": "workers"})), nil, "no policyName"},
+		"a policy's name for its event":       {nil, factOf(w.own, entry("mine", "IMDS", applied{"policyName": "workers"})), nil, "no policyName"},
+		"a new object with a policy's name":   {nil, fresh(entry("more", "IMDS", applied{"policyName": "workers"})), nil, "no policyName"},
 		"its event made SQS's":                {nil, factOf(w.own, entry("mine", "SQS", nil)), nil, "of source IMDS only"},
 		"a hook for its event":                {nil, factOf(w.own, entry("mine", "IMDS", hook)), nil, "no lifecycleHook"},
 		"SQS's event removed":                 {nil, mine, applied{"spec": applied{"events": []applied{more}}}, "removes no events"},
@@ -275,6 +285,37 @@ func TestWatcherWritesNothingElse(t *testing.T) {
 	}
 	if err := admin(t).Get(t.Context(), client.ObjectKey{Name: otherID}, &v1alpha1.NodeTermination{}); !apierrors.IsNotFound(err) {
 		t.Errorf("a NodeTermination of the other instance was created: %v", err)
+	}
+}
+
+// TestWatcherRenamesNoNode: an instance that registers again under another name has its
+// NodeTermination moved by the manager, and until then the watcher is refused.
+func TestWatcherRenamesNoNode(t *testing.T) {
+	t.Parallel()
+	w := newWatching(t)
+	ctx := t.Context()
+	const before = "the-name-before"
+	object := factOf(w.own, entry("mine", "IMDS", nil))
+	if _, err := apply(ctx, admin(t), object.with("spec", applied{"nodeName": before}), "mine"); err != nil {
+		t.Fatal(err)
+	}
+	refused := "spec.nodeName is " + before + " and has to be " + w.own.Name
+	for what, do := range map[string]func() (*v1alpha1.NodeTermination, error){
+		"applying its own event": func() (*v1alpha1.NodeTermination, error) { return apply(ctx, w.watcher, object, "mine") },
+		"changing the name": func() (*v1alpha1.NodeTermination, error) {
+			return merge(ctx, w.watcher, object, applied{"spec": object["spec"]})
+		},
+		"reading": func() (*v1alpha1.NodeTermination, error) { return merge(ctx, w.watcher, object, applied{}) },
+	} {
+		if _, err := do(); err == nil || !strings.Contains(err.Error(), refused) {
+			t.Errorf("%s: %v, want it refused with %q", what, err, refused)
+		}
+	}
+	if _, err := merge(ctx, admin(t), object, applied{"spec": applied{"nodeName": w.own.Name}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := apply(ctx, w.watcher, object, "mine"); err != nil {
+		t.Errorf("after the manager has changed it: %v", err)
 	}
 }
 

@@ -98,14 +98,14 @@ func runWatcher(ctx context.Context, dir, binary string, length, interval time.D
 	if err := wait(ctx, warmUp); err != nil {
 		return used, err
 	}
-	asked := metadata.Requests("")
+	asked, stored := metadata.Requests(""), requests.Load() // at its start it asks for what is stored
 	cpu, err := cpuMinute(ctx, cmd.Process.Pid, length)
 	if err != nil {
 		return used, err
 	}
 	used.CPU = millis(cpu)
 	used.Asked = int(float64(metadata.Requests("")-asked) / length.Minutes())
-	used.Requests = requests.Load()
+	used.Requests = requests.Load() - stored
 	if used.Memory, err = resident(cmd.Process.Pid); err != nil {
 		return used, err
 	}
@@ -142,7 +142,7 @@ func cpuMinute(ctx context.Context, pid int, length time.Duration) (time.Duratio
 	return used[len(used)/2], nil
 }
 
-// countingServer stands for an API server, which counts its requests. kubeconfig is for a client of it.
+// countingServer stands for an API server that has nothing stored, and counts its requests. kubeconfig is for a client of it.
 func countingServer(dir string, requests *atomic.Int64) (kubeconfig string, stop func(), err error) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -150,7 +150,7 @@ func countingServer(dir string, requests *atomic.Int64) (kubeconfig string, stop
 	}
 	server := &http.Server{ReadHeaderTimeout: time.Second, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		requests.Add(1)
-		http.Error(w, "this is no API server", http.StatusServiceUnavailable)
+		http.Error(w, "there is no NodeTermination", http.StatusNotFound)
 	})}
 	go func() { _ = server.Serve(listener) }() // until it is closed
 	kubeconfig = filepath.Join(dir, "kubeconfig")

@@ -21,7 +21,7 @@ import (
 func Restate(e v1alpha1.Event, stored []v1alpha1.Event, now time.Time) (v1alpha1.Event, bool) {
 	i := slices.IndexFunc(stored, func(other v1alpha1.Event) bool { return other.ID == e.ID })
 	switch {
-	case i < 0 && isCancelled(e) && !slices.ContainsFunc(stored, func(other v1alpha1.Event) bool { return closes(e, other) }):
+	case i < 0 && isCancelled(e) && !slices.ContainsFunc(stored, func(other v1alpha1.Event) bool { return !isCancelled(other) && closes(e, other) }):
 		return e, false
 	case i < 0:
 		if e.Time.IsZero() {

@@ -101,6 +101,7 @@ func TestRestate(t *testing.T) {
 		{"over, and known to be", over, []v1alpha1.Event{at(over, 0)}, nil},
 		{"over, and never planned", over, nil, nil},
 		{"over, and planned by a queue", over, []v1alpha1.Event{said(v1alpha1.ScheduledMaintenance, startingAt(3*day))}, new(at(over, time.Hour))},
+		{"over, and closed by a queue", over, []v1alpha1.Event{said(v1alpha1.ScheduledMaintenance, startingAt(3*day), cancelledEvent)}, nil},
 		{"over, and another planned by a queue", over, []v1alpha1.Event{said(v1alpha1.ScheduledMaintenance, startingAt(4*day))}, nil},
 		{"listed after it was over", listed, []v1alpha1.Event{at(over, 0)}, new(at(listed, time.Hour))},
 		{"in service, always", inService, nil, nil},

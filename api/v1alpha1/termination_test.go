@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -84,11 +86,17 @@ func TestTerminationUpdates(t *testing.T) {
 		{"suspended", func(nt *object) { nt.Spec.Suspend = ptr.To(true) }, ""},
 		{"a deadline moved", func(nt *object) { nt.Spec.Events[0].Deadline = nil }, ""},
 		{"cancelled", func(nt *object) { nt.Spec.Events[0].Cancelled = ptr.To(true) }, ""},
-		{"another node", func(nt *object) { nt.Spec.NodeName = "other" }, "nodeName cannot change: create another NodeTermination"},
+		{"another node", func(nt *object) { nt.Spec.NodeName = "other" }, ""},
 		{"another instance", func(nt *object) { nt.Spec.InstanceID = "i-00000000" }, "instanceID cannot change: create another NodeTermination"},
 		{"another kind", func(nt *object) { nt.Spec.Events[0].Kind = v1alpha1.InstanceStateChange }, "the kind of an event cannot change: add an event with another id"},
-		{"no longer cancelled", func(nt *object) { nt.Spec.Events[1].Cancelled = nil }, "a cancelled event stays cancelled: add an event with another id"},
-		{"cancelled, but false", func(nt *object) { nt.Spec.Events[1].Cancelled = ptr.To(false) }, "a cancelled event stays cancelled: add an event with another id"},
+		{"no longer cancelled", func(nt *object) { nt.Spec.Events[1].Cancelled = nil }, "a cancelled event stays cancelled: to plan it again needs a statement with a later time"},
+		{"cancelled, but false", func(nt *object) { nt.Spec.Events[1].Cancelled = ptr.To(false) }, "a cancelled event stays cancelled: to plan it again needs a statement with a later time"},
+		{"planned again later", func(nt *object) {
+			nt.Spec.Events[1].Cancelled = ptr.To(false)
+			nt.Spec.Events[1].Time = metav1.NewTime(nt.Spec.Events[1].Time.Add(time.Second))
+		}, ""},
+		{"an earlier time", func(nt *object) { nt.Spec.Events[0].Time = metav1.NewTime(nt.Spec.Events[0].Time.Add(-time.Second)) },
+			"the event has a later statement already: a statement with an earlier time is not stored"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			created := termination(t, instance, spec(anEvent+", "+strings.Replace(aHook, "{id: b", "{id: b, cancelled: true", 1)))
@@ -101,6 +109,51 @@ func TestTerminationUpdates(t *testing.T) {
 			test.change(&nt)
 			err := admin(t).Update(t.Context(), &nt)
 			if test.want != "" {
+				refused(t, err, test.want)
+			} else if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// TestStatements: of two statements about one thing the API server keeps the one that event.Supersedes
+// prefers.
+func TestStatements(t *testing.T) {
+	state := func(action string) v1alpha1.Event {
+		return v1alpha1.Event{Kind: v1alpha1.InstanceStateChange, Source: v1alpha1.SourceSQS, InstanceAction: action, BootID: "a"}
+	}
+	maintenance := func(source v1alpha1.EventSource, bootID string) v1alpha1.Event {
+		return v1alpha1.Event{Kind: v1alpha1.ScheduledMaintenance, Source: source, BootID: bootID}
+	}
+	const order = "within one second a state is followed by a later one only: stopping, stopped, shutting-down, terminated"
+	const boot = "the bootID belongs to the statement: only what the metadata service lists after a boot may have another at the same time"
+	for _, test := range []struct {
+		name     string
+		from, to v1alpha1.Event
+		want     string // empty: accepted
+	}{
+		{name: "stopping, stopped", from: state("stopping"), to: state("stopped")},
+		{name: "stopped, stopping", from: state("stopped"), to: state("stopping"), want: order},
+		{name: "stopping, terminated", from: state("stopping"), to: state("terminated")},
+		{name: "terminated, shutting down", from: state("terminated"), to: state("shutting-down"), want: order},
+		{name: "stopped, shutting down", from: state("stopped"), to: state("shutting-down")},
+		{name: "shutting down, stopped", from: state("shutting-down"), to: state("stopped"), want: order},
+		{name: "listed after a boot", from: maintenance(v1alpha1.SourceIMDS, "a"), to: maintenance(v1alpha1.SourceIMDS, "b")},
+		{name: "received again after a boot", from: maintenance(v1alpha1.SourceSQS, "a"), to: maintenance(v1alpha1.SourceSQS, "b"), want: boot},
+		{name: "of a boot that was not known", from: maintenance(v1alpha1.SourceSQS, ""), to: maintenance(v1alpha1.SourceSQS, "b")},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			at := metav1.Date(2026, 11, 22, 5, 8, 0, 0, time.UTC)
+			test.from.ID, test.from.Time, test.to.ID, test.to.Time = "x", at, "x", at
+			created := &v1alpha1.NodeTermination{
+				ObjectMeta: metav1.ObjectMeta{Name: instance},
+				Spec:       v1alpha1.NodeTerminationSpec{InstanceID: instance, NodeName: "node", Events: []v1alpha1.Event{test.from}},
+			}
+			create(t, created)
+			defer remove(t, created)
+			created.Spec.Events = []v1alpha1.Event{test.to}
+			if err := admin(t).Update(t.Context(), created); test.want != "" {
 				refused(t, err, test.want)
 			} else if err != nil {
 				t.Error(err)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package store writes the facts that the manager's sources have received into NodeTerminations. Storing the
-// same fact again changes nothing, and no source drops what another has stored.
+// same fact again, or an older one about the same thing, changes nothing, and no source drops what another has stored.
 //
 // +kubebuilder:rbac:groups="",resources=nodes,verbs=list;watch
 // +kubebuilder:rbac:groups=nodetermination.dev,resources=nodeterminations,verbs=get;create;patch;delete
@@ -9,12 +9,14 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/go-logr/logr"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/clock"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -30,7 +32,24 @@ const (
 	maxEvents = 32
 )
 
-// Store writes facts into NodeTerminations. All of its fields are required.
+// ErrFull is the error about a fact for which there is no room. The manager makes room within
+// moments: it removes events that no longer count.
+var ErrFull = errors.New("a NodeTermination has at most 32 events: if this lasts, remove some from its spec.events")
+
+// Result is what became of a fact.
+type Result int
+
+const (
+	// Stored: the fact is in a NodeTermination.
+	Stored Result = iota
+	// Known: the fact, or a later statement about the same thing, was stored before. What
+	// people have deleted since is not stored again.
+	Known
+	// NothingToEnd: the fact only ends others, and there are none.
+	NothingToEnd
+)
+
+// Store writes facts into NodeTerminations. All of its fields but Memory are required.
 type Store struct {
 	// Live reads NodeTerminations from the API server, past every cache.
 	Live client.Reader
@@ -38,75 +57,93 @@ type Store struct {
 	Client client.Writer
 	// Log gets a line for each NodeTermination that is deleted because it names a wrong node.
 	Log logr.Logger
+	// Clock decides whether what a cancellation ends may still be received.
+	Clock clock.PassiveClock
+	// Memory is of what was stored before. Nil: a fact is stored again after people have
+	// deleted its NodeTermination.
+	Memory *Memory
 }
 
 // Put stores a fact about the instance that the named node runs on. The caller has set the event's source.
-// False without an error: the fact only ends others, and there are none. The error says why the fact cannot
-// be stored; to try again does no harm.
-func (s *Store) Put(ctx context.Context, fact event.Fact, nodeName string) (stored bool, err error) {
-	if ptr.Deref(fact.Event.Cancelled, false) || event.Resolves(fact.Event) {
-		return s.end(ctx, fact, nodeName)
+// The error, ErrFull for one, says why the fact cannot be stored; to try again does no harm.
+func (s *Store) Put(ctx context.Context, fact event.Fact, nodeName string) (Result, error) {
+	if s.Memory.knows(fact.InstanceID, fact.Event) {
+		return Known, nil
 	}
-	err = s.add(ctx, fact, nodeName)
-	return err == nil, err
+	result, err := s.put(ctx, fact, nodeName)
+	if err == nil && result == Stored {
+		s.Memory.add(fact.InstanceID, fact.Event)
+	}
+	return result, err
 }
 
-// add stores a fact, in a NodeTermination that is created if need be.
-func (s *Store) add(ctx context.Context, fact event.Fact, nodeName string) error {
-	owner := v1alpha1.EventFieldManager(fact.Event.ID)
-	err := s.apply(ctx, fact, nodeName, owner)
-	if !apierrors.IsInvalid(err) {
-		return err
-	}
-	existing, getErr := s.get(ctx, fact.InstanceID)
-	switch {
-	case getErr != nil:
-		return err
-	case existing != nil && existing.Spec.NodeName != nodeName:
-		if err := s.deleteMismatched(ctx, existing, nodeName); err != nil {
-			return err
-		}
-		return s.apply(ctx, fact, nodeName, owner)
-	case existing != nil && len(existing.Spec.Events) >= maxEvents:
-		return fmt.Errorf("NodeTermination %s is full with %d events: delete it to make room: %w", existing.Name, maxEvents, err)
-	}
-	return err
-}
-
-// end stores a fact that cancels or resolves others, if there is a NodeTermination for
-// it: none is created for its sake.
-func (s *Store) end(ctx context.Context, fact event.Fact, nodeName string) (stored bool, err error) {
+// Revise stores a fact that is over already, if an earlier statement about the same thing is
+// stored: that one may not be over. NothingToEnd: there is none.
+func (s *Store) Revise(ctx context.Context, fact event.Fact, nodeName string) (Result, error) {
 	existing, err := s.get(ctx, fact.InstanceID)
-	switch {
-	case err != nil:
-		return false, err
-	case existing == nil:
-		return false, nil
-	case existing.Spec.NodeName != nodeName:
-		return false, s.deleteMismatched(ctx, existing, nodeName)
+	if err != nil || existing == nil || isForged(existing, nodeName) || indexOf(existing, fact.Event) < 0 {
+		return NothingToEnd, err
 	}
-	owner := v1alpha1.EventFieldManager(fact.Event.ID)
-	if ptr.Deref(fact.Event.Cancelled, false) {
-		owner = v1alpha1.CancellerFieldManager(fact.Event.ID)
-		for _, e := range existing.Spec.Events {
-			if e.ID == fact.Event.ID && ptr.Deref(e.Cancelled, false) {
-				// Applied again with less, it would remove the notBefore by which others are closed.
-				return true, nil
-			}
-			if e.ID == fact.Event.ID { // own no more of the event than is needed
-				fact.Event = v1alpha1.Event{ID: e.ID, Kind: e.Kind, Source: e.Source, Time: e.Time, Cancelled: new(true)}
-			}
-		}
-	}
-	// The UID keeps it from being created anew if it was deleted meanwhile.
-	if err := s.apply(ctx, fact, nodeName, owner, existing.UID); err != nil {
-		return false, err
-	}
-	return true, nil
+	return s.update(ctx, existing, fact, nodeName)
 }
 
-// apply makes the event one of the NodeTermination's, which is created if need be.
-func (s *Store) apply(ctx context.Context, fact event.Fact, nodeName, owner string, uid ...types.UID) error {
+// put stores a fact that is not remembered. The first try forces nothing: it is refused if
+// it contradicts what is stored, which is looked at then.
+func (s *Store) put(ctx context.Context, fact event.Fact, nodeName string) (Result, error) {
+	if s.creates(fact.Event) {
+		err := s.apply(ctx, fact, nodeName, nil)
+		if !apierrors.IsConflict(err) && !apierrors.IsInvalid(err) {
+			return Stored, err
+		}
+	}
+	existing, err := s.get(ctx, fact.InstanceID)
+	if err != nil {
+		return Stored, err
+	}
+	if existing != nil && isForged(existing, nodeName) {
+		if err := s.deleteForged(ctx, existing, nodeName); err != nil {
+			return Stored, err
+		}
+		existing = nil
+	}
+	switch {
+	case existing != nil:
+		return s.update(ctx, existing, fact, nodeName)
+	case !s.creates(fact.Event):
+		return NothingToEnd, nil
+	}
+	return Stored, s.apply(ctx, fact, nodeName, nil)
+}
+
+// creates reports whether a NodeTermination is created for an event: for one that plans
+// something, and for the cancellation of what may be received later.
+func (s *Store) creates(e v1alpha1.Event) bool {
+	return !event.EndsOthers(e) || event.KeepUntil(e).After(s.Clock.Now())
+}
+
+// update stores a fact in a NodeTermination that exists. It takes over what others own of
+// the event, as the canceller of an earlier version does, and moves the NodeTermination if
+// its instance has registered again as a node of another name.
+func (s *Store) update(ctx context.Context, existing *v1alpha1.NodeTermination, fact event.Fact, nodeName string) (Result, error) {
+	i := indexOf(existing, fact.Event)
+	switch {
+	case i < 0 && len(existing.Spec.Events) >= maxEvents:
+		return Stored, fmt.Errorf("NodeTermination %s is full: %w", existing.Name, ErrFull)
+	case i >= 0 && !event.Supersedes(fact.Event, existing.Spec.Events[i]):
+		s.Memory.add(fact.InstanceID, existing.Spec.Events[i])
+		return Known, nil
+	}
+	return Stored, s.apply(ctx, fact, nodeName, existing)
+}
+
+// indexOf returns the place of what is stored about the same thing; -1 for none.
+func indexOf(nt *v1alpha1.NodeTermination, e v1alpha1.Event) int {
+	return slices.IndexFunc(nt.Spec.Events, func(other v1alpha1.Event) bool { return other.ID == e.ID })
+}
+
+// apply makes the event one of a NodeTermination's. Nil: it is created if need be, and nothing
+// is taken over from other owners. Else it is refused if that one was deleted meanwhile.
+func (s *Store) apply(ctx context.Context, fact event.Fact, nodeName string, existing *v1alpha1.NodeTermination) error {
 	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
 	defer cancel()
 	termination := ac.NodeTermination(fact.InstanceID).WithSpec(ac.NodeTerminationSpec().
@@ -116,10 +153,12 @@ func (s *Store) apply(ctx context.Context, fact event.Fact, nodeName, owner stri
 	if fact.Account != "" {
 		termination.Spec.WithInstance(ac.Instance().WithAccountID(fact.Account))
 	}
-	for _, id := range uid {
-		termination.WithUID(id)
+	options := []client.ApplyOption{client.FieldOwner(v1alpha1.EventFieldManager(fact.Event.ID))}
+	if existing != nil {
+		termination.WithUID(existing.UID)
+		options = append(options, client.ForceOwnership)
 	}
-	return s.Client.Apply(ctx, termination, client.FieldOwner(owner), client.ForceOwnership)
+	return s.Client.Apply(ctx, termination, options...)
 }
 
 // get returns the NodeTermination of an instance, nil if there is none.
@@ -134,23 +173,28 @@ func (s *Store) get(ctx context.Context, instanceID string) (*v1alpha1.NodeTermi
 	return &termination, err
 }
 
-// deleteMismatched deletes a NodeTermination that pairs an instance with a node
-// that does not run on it: while it exists, true facts cannot be stored.
-func (s *Store) deleteMismatched(ctx context.Context, termination *v1alpha1.NodeTermination, nodeName string) error {
+// isForged reports whether a NodeTermination pairs its instance with a node that does not run on
+// it, and nobody but watchers says so. Each watcher may write about its own node only.
+func isForged(nt *v1alpha1.NodeTermination, nodeName string) bool {
+	return nt.Spec.NodeName != nodeName && nt.Status.Node == nil &&
+		!slices.ContainsFunc(nt.Spec.Events, func(e v1alpha1.Event) bool { return e.Source != v1alpha1.SourceIMDS })
+}
+
+// deleteForged deletes a NodeTermination that isForged: what it says is not to count for the
+// node that runs on the instance. It fails if anybody has stored something in it since.
+func (s *Store) deleteForged(ctx context.Context, nt *v1alpha1.NodeTermination, nodeName string) error {
 	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
 	defer cancel()
-	err := s.Client.Delete(ctx, termination, client.Preconditions{UID: &termination.UID})
+	err := s.Client.Delete(ctx, nt, client.Preconditions{UID: &nt.UID, ResourceVersion: &nt.ResourceVersion})
 	if client.IgnoreNotFound(err) != nil {
-		return fmt.Errorf("cannot delete NodeTermination %s, which names node %s instead of %s: %w",
-			termination.Name, termination.Spec.NodeName, nodeName, err)
+		return fmt.Errorf("cannot delete NodeTermination %s, which names node %s instead of %s: %w", nt.Name, nt.Spec.NodeName, nodeName, err)
 	}
-	s.Log.Info("NodeTermination deleted because it named a wrong node",
-		"instance", termination.Name, "node", nodeName, "wrongNode", termination.Spec.NodeName)
+	s.Log.Info("NodeTermination deleted because it named a wrong node", "instance", nt.Name, "node", nodeName, "wrongNode", nt.Spec.NodeName)
 	return nil
 }
 
-// eventOf returns the fields of an event that are set. Others are left out, as an owner
-// of an empty field would hinder others. It returns a copy, as Apply writes the server's
+// eventOf returns the fields of an event that are set, and whether it is cancelled: an owner
+// that left that out would not own it. It returns a copy, as Apply writes the server's
 // answer into its argument.
 func eventOf(original v1alpha1.Event) *ac.EventApplyConfiguration {
 	e := original.DeepCopy()
@@ -161,10 +205,13 @@ func eventOf(original v1alpha1.Event) *ac.EventApplyConfiguration {
 		Time:           &e.Time,
 		Deadline:       e.Deadline,
 		NotBefore:      e.NotBefore,
+		NotAfter:       e.NotAfter,
 		Description:    unlessEmpty(e.Description),
 		InstanceAction: unlessEmpty(e.InstanceAction),
 		LifecycleHook:  hookOf(e.LifecycleHook),
-		Cancelled:      e.Cancelled,
+		BootID:         unlessEmpty(e.BootID),
+		PolicyName:     unlessEmpty(e.PolicyName),
+		Cancelled:      new(ptr.Deref(e.Cancelled, false)),
 	}
 }
 

@@ -137,10 +137,14 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	if policy := ec2node.Governing(policies.Items, live); policy != nil {
 		log = log.WithValues("policy", policy.Name)
 	}
-	facts := store.Store{Live: r.Live, Client: r.Client, Log: log}
+	facts := store.Store{Live: r.Live, Client: r.Client, Log: log, Clock: r.Clock}
 	for _, e := range events {
-		if _, err := facts.Put(ctx, event.Fact{InstanceID: instanceID, Event: e}, node.Name); err != nil {
+		result, err := facts.Put(ctx, event.Fact{InstanceID: instanceID, Event: e}, node.Name)
+		switch {
+		case err != nil:
 			return ctrl.Result{}, fmt.Errorf("cannot store the annotation of node %s: %w", node.Name, err)
+		case result != store.Stored:
+			continue
 		}
 		log.Info("event stored", "node", node.Name, "kind", e.Kind, "event", e.ID,
 			"reason", e.Description, "cancelled", ptr.Deref(e.Cancelled, false))

@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	clientapply "k8s.io/client-go/applyconfigurations"
 	clocktesting "k8s.io/utils/clock/testing"
+	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
@@ -61,7 +62,7 @@ func stored(t *testing.T, c client.Client) []string {
 	}
 	var events []string
 	for _, e := range nt.Spec.Events {
-		if e.Cancelled != nil {
+		if ptr.Deref(e.Cancelled, false) {
 			e.ID = "-" + e.ID
 		}
 		events = append(events, e.ID)

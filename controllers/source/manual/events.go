@@ -43,12 +43,13 @@ func parseID(id string) (node types.UID, n int, ok bool) {
 //
 // Of the node's own events the last one stands for the annotation, unless it was
 // cancelled: then the annotation was removed since and is another request. All others
-// are to be cancelled, also those of a node that has registered again.
+// are to be cancelled, also those of a Node object that the instance had before, by
+// whatever name.
 func missing(node *corev1.Node, nt *v1alpha1.NodeTermination, now time.Time) []v1alpha1.Event {
 	reason, annotated := node.Annotations[v1alpha1.AnnotationDrain]
 	var last int
 	var active []v1alpha1.Event // not cancelled
-	if nt != nil && nt.Spec.NodeName == node.Name {
+	if nt != nil {
 		for _, e := range nt.Spec.Events {
 			uid, n, ours := parseID(e.ID)
 			if !ours {
@@ -65,6 +66,7 @@ func missing(node *corev1.Node, nt *v1alpha1.NodeTermination, now time.Time) []v
 	request := v1alpha1.Event{
 		ID: idOf(node.UID, last+1), Kind: v1alpha1.Manual, Source: v1alpha1.SourceManual,
 		Time: metav1.NewTime(now.UTC().Truncate(time.Second)), Description: cut(reason),
+		Cancelled: ptr.To(false),
 	}
 	known := false
 	var events []v1alpha1.Event
@@ -74,7 +76,8 @@ func missing(node *corev1.Node, nt *v1alpha1.NodeTermination, now time.Time) []v
 			request.ID, request.Time = e.ID, e.Time
 			continue
 		}
-		events = append(events, v1alpha1.Event{ID: e.ID, Kind: e.Kind, Source: e.Source, Time: e.Time, Cancelled: ptr.To(true)})
+		e.Cancelled = ptr.To(true)
+		events = append(events, e)
 	}
 	if annotated && !known {
 		events = append(events, request)

@@ -39,13 +39,13 @@ func node(value ...string) *corev1.Node {
 // request returns an event as it was stored in the first minute.
 func request(node types.UID, n int, description string) v1alpha1.Event {
 	return v1alpha1.Event{
-		ID: idOf(node, n), Kind: v1alpha1.Manual, Source: v1alpha1.SourceManual, Time: metav1.NewTime(t0), Description: description,
+		ID: idOf(node, n), Kind: v1alpha1.Manual, Source: v1alpha1.SourceManual, Time: metav1.NewTime(t0), Description: description, Cancelled: ptr.To(false),
 	}
 }
 
 // cancelled returns what cancels an event, which is also the event after that.
 func cancelled(e v1alpha1.Event) v1alpha1.Event {
-	e.Description, e.Cancelled = "", ptr.To(true)
+	e.Cancelled = ptr.To(true)
 	return e
 }
 
@@ -64,8 +64,12 @@ func TestMissing(t *testing.T) {
 	now := t0.Add(time.Hour)
 	byHand := v1alpha1.Event{ID: "manual-1", Kind: v1alpha1.Manual, Source: v1alpha1.SourceManual, Time: metav1.NewTime(t0)}
 	spot := v1alpha1.Event{ID: "1e5527d7-bb36-4607-3370-4164db56a40e", Kind: v1alpha1.SpotInterruption, Source: v1alpha1.SourceSQS}
-	mispaired := termination(request(uid, 1, "update"))
-	mispaired.Spec.NodeName = "b"
+	named := func(nodeName string, nt *v1alpha1.NodeTermination) *v1alpha1.NodeTermination {
+		nt.Spec.NodeName = nodeName // it has not moved yet
+		return nt
+	}
+	old := request(uid, 1, "update") // as the version before wrote it
+	old.Cancelled = nil
 	long := strings.Repeat("é", 1025)
 	type events = []v1alpha1.Event
 	for name, test := range map[string]struct {
@@ -84,27 +88,25 @@ func TestMissing(t *testing.T) {
 		"annotated at too great length and stored":    {node: node(long), nt: termination(request(uid, 1, long[:2*1024]))},
 		"another reason":                              {node: node("other"), nt: termination(request(uid, 1, "update")), want: events{request(uid, 1, "other")}},
 		"no reason any more":                          {node: node(""), nt: termination(request(uid, 1, "update")), want: events{request(uid, 1, "")}},
-		"removed":                                     {node: node(), nt: termination(spot, request(uid, 1, "update")), want: events{cancelled(request(uid, 1, ""))}},
+		"removed":                                     {node: node(), nt: termination(spot, request(uid, 1, "update")), want: events{cancelled(request(uid, 1, "update"))}},
 		"removed and cancelled":                       {node: node(), nt: termination(cancelled(request(uid, 1, "")))},
 		"annotated again":                             {node: node("again"), nt: termination(cancelled(request(uid, 1, ""))), want: events{at(request(uid, 2, "again"), now)}},
 		"annotated again and stored":                  {node: node("again"), nt: termination(cancelled(request(uid, 1, "")), request(uid, 2, "again"))},
 		"annotated again, and the first was pruned":   {node: node("again"), nt: termination(request(uid, 2, "again"))},
 		"annotated once more, and others were pruned": {node: node("once more"), nt: termination(cancelled(request(uid, 10, "")), cancelled(request(uid, 9, ""))), want: events{at(request(uid, 11, "once more"), now)}},
 		"removed twice at once":                       {node: node(), nt: termination(request(uid, 1, ""), request(uid, 2, "")), want: events{cancelled(request(uid, 1, "")), cancelled(request(uid, 2, ""))}},
-		"registered again":                            {node: node(), nt: termination(request(before, 3, "update")), want: events{cancelled(request(before, 3, ""))}},
-		"registered again, with the annotation":       {node: node("update"), nt: termination(request(before, 3, "update")), want: events{cancelled(request(before, 3, "")), at(request(uid, 1, "update"), now)}},
-		"another node's NodeTermination":              {node: node("update"), nt: mispaired, want: events{at(request(uid, 1, "update"), now)}},
-		"another node's, and no annotation":           {node: node(), nt: mispaired},
-		"annotated between two that were stored":      {node: node("x"), nt: termination(request(uid, 1, "x"), request(uid, 2, "x")), want: events{cancelled(request(uid, 1, ""))}},
+		"registered again":                            {node: node(), nt: termination(request(before, 3, "update")), want: events{cancelled(request(before, 3, "update"))}},
+		"registered again, with the annotation":       {node: node("update"), nt: termination(request(before, 3, "update")), want: events{cancelled(request(before, 3, "update")), at(request(uid, 1, "update"), now)}},
+		"registered again under another name":         {node: node("update"), nt: named("b", termination(request(before, 1, "update"))), want: events{cancelled(request(before, 1, "update")), at(request(uid, 1, "update"), now)}},
+		"another name, and no annotation":             {node: node(), nt: named("b", termination(request(before, 1, "update"))), want: events{cancelled(request(before, 1, "update"))}},
+		"stored by the version before":                {node: node("update"), nt: termination(old)},
+		"annotated between two that were stored":      {node: node("x"), nt: termination(request(uid, 1, "x"), request(uid, 2, "x")), want: events{cancelled(request(uid, 1, "x"))}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if diff := cmp.Diff(test.want, missing(test.node, test.nt, now)); diff != "" {
 				t.Error(diff)
 			}
 			// What was stored is not missing any more, and a restart makes nothing of it.
-			if test.nt == mispaired {
-				return
-			}
 			stored := test.nt
 			if stored == nil {
 				stored = termination()
@@ -124,11 +126,7 @@ next:
 		for i := range nt.Spec.Events {
 			known := &nt.Spec.Events[i]
 			if known.ID == e.ID {
-				if e.Cancelled == nil {
-					known.Description = e.Description
-				} else {
-					known.Cancelled = e.Cancelled
-				}
+				*known = e
 				continue next
 			}
 		}

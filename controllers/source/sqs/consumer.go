@@ -40,14 +40,15 @@ type consumer struct {
 	receivers sync.WaitGroup
 }
 
-func newConsumer(queue Queue, opts Options, changed func()) *consumer {
+// newConsumer returns a consumer of a queue. The memory is of what all queues have stored.
+func newConsumer(queue Queue, opts Options, memory *store.Memory, changed func()) *consumer {
 	log := opts.Log.WithValues("queue", queue.URL)
 	c := &consumer{
 		queue:  queue,
 		opts:   opts,
 		log:    log,
 		health: newHealth(queue, opts.Clock, log, changed),
-		store:  store.Store{Live: opts.Live, Client: opts.Client, Log: log},
+		store:  store.Store{Live: opts.Live, Client: opts.Client, Log: log, Clock: opts.Clock, Memory: memory},
 	}
 	c.adopter = opts.NewAdopter(AdoptedQueue{Log: log, consumer: c})
 	return c

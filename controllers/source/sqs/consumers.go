@@ -18,6 +18,7 @@ import (
 
 	"github.com/nodetermination/operator/controllers/awsapi"
 	ec2node "github.com/nodetermination/operator/controllers/node"
+	"github.com/nodetermination/operator/controllers/source/store"
 )
 
 // stopTimeout is how long messages that are being handled may take when the
@@ -47,6 +48,7 @@ type Options struct {
 // Consumers keeps one consumer running per queue that a policy names.
 type Consumers struct {
 	opts    Options
+	memory  *store.Memory
 	changed chan crevent.GenericEvent
 	running sync.WaitGroup
 
@@ -60,6 +62,7 @@ type Consumers struct {
 func NewConsumers(opts Options) *Consumers {
 	return &Consumers{
 		opts:      opts,
+		memory:    store.NewMemory(),
 		changed:   make(chan crevent.GenericEvent, 1),
 		consumers: map[Queue]*consumer{},
 	}
@@ -147,7 +150,7 @@ func (c *Consumers) Ensure(queues []Queue) {
 	for _, queue := range queues {
 		named[queue] = true
 		if c.consumers[queue] == nil {
-			c.consumers[queue] = newConsumer(queue, c.opts, c.notify)
+			c.consumers[queue] = newConsumer(queue, c.opts, c.memory, c.notify)
 			c.run(c.consumers[queue])
 		}
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/nodetermination/operator/controllers/awsapi"
 	ec2node "github.com/nodetermination/operator/controllers/node"
 	"github.com/nodetermination/operator/controllers/source/event"
+	"github.com/nodetermination/operator/controllers/source/store"
 )
 
 const (
@@ -30,6 +31,12 @@ const (
 	// minRetry and maxRetry bound for how long a message is hidden that could not
 	// be stored, which doubles: little, against two minutes' notice.
 	minRetry, maxRetry = 2 * time.Second, 30 * time.Second
+	// labelWait is for how long a message is hidden about a node whose labels may be on their way.
+	labelWait = 10 * time.Second
+	// roomWait is for how long a message is hidden for which the manager makes room.
+	roomWait = 2 * time.Second
+	// maxBootID is how long a boot ID the API takes.
+	maxBootID = 64
 )
 
 // message is a received message and what becomes of it.
@@ -181,15 +188,15 @@ func (c *consumer) storeMessage(ctx context.Context, m *message, subs subscriber
 			adopts, ignored = c.adopter.Adopts(subs.policies, *hook)
 		}
 		if err == nil {
-			result, err = subs.outcomeFor(fact.Event, adopts, node, age)
+			result, err = subs.outcomeFor(fact.Event, adopts, node, age, c.opts.Clock.Now())
 		}
 		if node == nil && fact.Event.LifecycleHook != nil {
 			c.adoptUnjoined(m, fact, ignored, result)
 		}
-		if err == nil && result == stored {
-			result, err = c.put(ctx, fact, node.Name)
+		if err == nil && (result == stored || result == stale) {
+			result, err = c.put(ctx, fact, node, subs, result == stale)
 		}
-		if err != nil {
+		if err != nil && result != full {
 			result = failed
 		}
 		c.record(m, fact, subs, node, result, err)
@@ -197,17 +204,40 @@ func (c *consumer) storeMessage(ctx context.Context, m *message, subs subscriber
 	}
 }
 
-// put stores a fact.
-func (c *consumer) put(ctx context.Context, fact event.Fact, nodeName string) (outcome, error) {
+// put stores a fact about a node; one that is over only in the place of an earlier one.
+func (c *consumer) put(ctx context.Context, fact event.Fact, node *corev1.Node, subs subscribers, over bool) (outcome, error) {
 	fact.Event.Source = v1alpha1.SourceSQS
-	done, err := c.store.Put(ctx, fact, nodeName)
+	fact.Event.BootID = bootID(node)
+	if policy := ec2node.Governing(subs.all, node); policy != nil {
+		fact.Event.PolicyName = policy.Name
+	}
+	put := c.store.Put
+	if over {
+		put = c.store.Revise
+	}
+	result, err := put(ctx, fact, node.Name)
 	switch {
+	case errors.Is(err, store.ErrFull):
+		return full, err
 	case err != nil:
 		return failed, err
-	case !done:
+	case result == store.Known:
+		return known, nil
+	case result == store.NothingToEnd && over:
+		return stale, nil
+	case result == store.NothingToEnd:
 		return nothingToEnd, nil
 	}
 	return stored, nil
+}
+
+// bootID returns the node's boot ID, if it is known: one that is not Ready may still show
+// that of the boot before.
+func bootID(node *corev1.Node) string {
+	if n := event.NodeOf(node); n.Ready && len(n.BootID) <= maxBootID {
+		return n.BootID
+	}
+	return ""
 }
 
 // record counts and logs what became of one fact.
@@ -223,9 +253,9 @@ func (c *consumer) record(m *message, fact event.Fact, subs subscribers, node *c
 	switch {
 	case result == stored:
 		log.Info("event stored")
-	case result == failed && c.logOnce.first(m.id, c.opts.Clock.Now()):
+	case err != nil && c.logOnce.first(m.id, c.opts.Clock.Now()):
 		log.Error(err, "event could not be stored, its message is given back to the queue")
-	case result == failed:
+	case err != nil:
 		log.V(1).Info("event could not be stored again", "error", err.Error())
 	default:
 		log.V(1).Info("event not stored", "outcome", result.String())
@@ -243,8 +273,12 @@ func (c *consumer) finish(ctx context.Context, messages []message) {
 			back = append(back, visibilityChange{m.handle, doubled(minWait, m.receives, maxWait)})
 		case retained:
 			back = append(back, visibilityChange{m.handle, doubled(minRetain, m.receives, maxRetain)})
+		case notGovernedYet:
+			back = append(back, visibilityChange{m.handle, labelWait})
 		case failed:
 			back = append(back, visibilityChange{m.handle, doubled(minRetry, m.receives, maxRetry)})
+		case full:
+			back = append(back, visibilityChange{m.handle, roomWait})
 		default:
 			done = append(done, m.handle)
 		}

@@ -12,8 +12,11 @@ import (
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/nodetermination/operator/api/v1alpha1"
 	"github.com/nodetermination/operator/hack/awssim"
 )
 
@@ -46,6 +49,54 @@ func TestUnknownInstanceIsRetained(t *testing.T) {
 	f.handled(1)
 	if f.termination(stranger) == nil || len(f.messages()) != 0 {
 		t.Error("the message was not stored once its instance was a node")
+	}
+}
+
+// A node's labels may come later than the first message about it.
+func TestLabelsAreOnTheirWay(t *testing.T) {
+	n := node("a", instance, func(n *corev1.Node) {
+		n.Labels = nil
+		n.CreationTimestamp = metav1.NewTime(epoch.Add(time.Hour))
+	})
+	f := newFixture(t, n)
+	f.policy("a", selecting("a"))
+	f.spot(instance)
+	f.run()
+	f.handled(1)
+	for range 2 {
+		if got := f.hiddenFor(); got != labelWait {
+			t.Fatalf("hidden for %s", got)
+		}
+		f.step(labelWait)
+		f.handled(1)
+	}
+	n.Labels = map[string]string{"pool": "a"}
+	if err := f.kube.Update(t.Context(), n); err != nil {
+		t.Fatal(err)
+	}
+	f.step(labelWait)
+	f.handled(1)
+	if f.termination(instance) == nil || len(f.messages()) != 0 {
+		t.Error("the message was not stored once a policy selected the node")
+	}
+}
+
+// The boot and the policy are noted with the event; a node that is not Ready may show the boot before.
+func TestBootAndPolicyAreNoted(t *testing.T) {
+	boot := func(ready corev1.ConditionStatus, id string) func(*corev1.Node) {
+		return func(n *corev1.Node) { n.Status.NodeInfo.BootID, n.Status.Conditions[0].Status = id, ready }
+	}
+	f := newFixture(t, node("a", instance, boot("True", "boot")), node("b", instance2, boot("Unknown", "boot")), node("c", instance3, boot("True", strings.Repeat("x", 65))))
+	f.policy("queue")
+	f.policy("another", func(p *v1alpha1.NodeTerminationPolicy) { p.Spec.Sources, p.Spec.Priority = nil, new(int32(1)) })
+	f.send(awssim.Notice{Kind: awssim.Health, InstanceIDs: []string{instance, instance2, instance3}})
+	f.run()
+	f.handled(1)
+	for instanceID, want := range map[string]string{instance: "boot", instance2: "", instance3: ""} {
+		nt := f.termination(instanceID)
+		if nt == nil || nt.Spec.Events[0].BootID != want || nt.Spec.Events[0].PolicyName != "another" {
+			t.Errorf("%s: %+v", instanceID, nt)
+		}
 	}
 }
 
@@ -245,11 +296,11 @@ func TestDeleteFails(t *testing.T) {
 func TestEventIsLogged(t *testing.T) {
 	f := newFixture(t, node("a", instance))
 	f.policy("all")
-	id := f.send(awssim.Notice{Kind: awssim.SpotInterruption, InstanceIDs: []string{instance}, ID: "1e5527d7-bb36-4607-3370-4164db56a40e"})
+	id := f.send(awssim.Notice{Kind: awssim.SpotInterruption, InstanceIDs: []string{instance}})
 	f.run()
 	f.handled(1)
 	if got := f.logged.with("event stored", id, f.url, `"instance"="`+instance+`"`, `"node"="a"`,
-		`"kind"="SpotInterruption"`, `"event"="1e5527d7-bb36-4607-3370-4164db56a40e"`); len(got) != 1 {
+		`"kind"="SpotInterruption"`, `"event"="SQS-SpotInterruption"`); len(got) != 1 {
 		t.Errorf("the event is not in the log: %q", f.logged.with(""))
 	}
 	if got := f.Health(f.queue).LastEventTime; !got.Equal(f.clock.Now()) {

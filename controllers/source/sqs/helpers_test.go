@@ -56,6 +56,7 @@ const (
 	instance  = "i-0abc1234def567890"
 	instance2 = "i-0abc1234def567891"
 	instance3 = "i-0abc1234def567892"
+	instance4 = "i-0abc1234def567893"
 	stranger  = "i-0fff1234def567890" // no node of ours
 )
 

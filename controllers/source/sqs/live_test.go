@@ -4,10 +4,12 @@ package sqs
 
 import (
 	"context"
+	"fmt"
 	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	clocktesting "k8s.io/utils/clock/testing"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -90,6 +92,95 @@ func TestOnePerInstance(t *testing.T) {
 		if nt := f.termination(id); nt == nil || nt.Spec.NodeName != n.Name || len(nt.Spec.Events) != 2 {
 			t.Errorf("node %s: %+v", n.Name, nt)
 		}
+	}
+}
+
+// The message of a maintenance comes back as long as one of its instances is unknown. It neither takes back
+// what was said later about the other, nor stores anew what people have deleted.
+func TestRetainedMessageTakesNothingBack(t *testing.T) {
+	f, nodes := newLiveFixture(t, 1)
+	id, _ := ec2node.InstanceID(nodes[0])
+	now := f.clock.Now()
+	moved := now.Add(122 * time.Minute).UTC()
+	maintenance := awssim.Notice{Kind: awssim.Health, EventARN: "arn:aws:health:us-east-1::event/EC2/x/x_1", InstanceIDs: []string{id, stranger}, Time: now, NotBefore: now.Add(72 * time.Hour)}
+	f.send(maintenance)
+	f.run()
+	f.handled(1)
+	maintenance.InstanceIDs, maintenance.Time, maintenance.NotBefore = []string{id}, now.Add(time.Minute), moved
+	f.send(maintenance)
+	f.handled(1)
+	f.step(30 * time.Second)
+	f.handled(1)
+	events := f.termination(id).Spec.Events
+	if len(events) != 1 || !events[0].NotBefore.Equal(&metav1.Time{Time: moved}) {
+		t.Fatalf("the older message counts: %+v", events)
+	}
+	if err := f.kube.Delete(t.Context(), f.termination(id)); err != nil {
+		t.Fatal(err)
+	}
+	f.step(f.hiddenFor())
+	f.handled(1)
+	if nt := f.termination(id); nt != nil {
+		t.Errorf("made anew: %+v", nt.Spec)
+	}
+}
+
+// Of a maintenance that is closed, an older message is no news, whether it comes before or after.
+func TestClosedStaysClosed(t *testing.T) {
+	f, nodes := newLiveFixture(t, 1)
+	id, _ := ec2node.InstanceID(nodes[0])
+	now := f.clock.Now()
+	closed := awssim.Notice{
+		Kind: awssim.Health, EventARN: "arn:aws:health:us-east-1::event/EC2/x/x_1", InstanceIDs: []string{id},
+		Time: now.Add(time.Hour), NotBefore: now.Add(7 * 24 * time.Hour), Status: "closed",
+	}
+	f.send(closed)
+	f.run()
+	f.handled(1)
+	older := closed
+	older.Time, older.Status = now, "upcoming"
+	f.send(older)
+	f.handled(1)
+	if events := f.termination(id).Spec.Events; len(events) != 1 || !*events[0].Cancelled {
+		t.Errorf("planned again: %+v", events)
+	}
+}
+
+// While a NodeTermination is full, the message comes back every two seconds.
+func TestFull(t *testing.T) {
+	const full = 32
+	f, nodes := newLiveFixture(t, 1)
+	id, _ := ec2node.InstanceID(nodes[0])
+	nt := &v1alpha1.NodeTermination{ObjectMeta: metav1.ObjectMeta{Name: id}, Spec: v1alpha1.NodeTerminationSpec{InstanceID: id, NodeName: nodes[0].Name}}
+	for i := range full {
+		nt.Spec.Events = append(nt.Spec.Events, v1alpha1.Event{
+			ID: fmt.Sprint("e", i), Kind: v1alpha1.SpotInterruption, Source: v1alpha1.SourceIMDS, Time: metav1.NewTime(f.clock.Now()),
+		})
+	}
+	if err := f.kube.Create(t.Context(), nt); err != nil {
+		t.Fatal(err)
+	}
+	message := f.spot(id)
+	f.run()
+	for range 4 {
+		f.handled(1)
+		if got := f.hiddenFor(); got != roomWait {
+			t.Fatalf("hidden for %s", got)
+		}
+		f.step(roomWait)
+	}
+	f.handled(1)
+	if lines := f.logged.with(message, "could not be stored", "is full"); len(lines) != 1 {
+		t.Errorf("logged %d times", len(lines))
+	}
+	nt.Spec.Events = nt.Spec.Events[1:]
+	if err := f.kube.Update(t.Context(), nt); err != nil {
+		t.Fatal(err)
+	}
+	f.step(roomWait)
+	f.handled(1)
+	if events := f.termination(id).Spec.Events; len(events) != full || events[full-1].Source != v1alpha1.SourceSQS || len(f.messages()) != 0 {
+		t.Errorf("not stored once there was room: %+v", events)
 	}
 }
 

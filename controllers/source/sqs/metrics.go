@@ -10,8 +10,9 @@ import (
 var messagesTotal = prometheus.NewCounterVec(prometheus.CounterOpts{
 	Name: "node_termination_queue_messages_total",
 	Help: "Messages taken from SQS queues, each time they are, by what became of them: " +
-		"stored, passed, not_governed, stale, nothing_to_end and discarded ones are deleted, " +
-		"waiting (adopted lifecycle hook), retained (unknown instance) and failed ones given back, " +
+		"stored, known (received before), passed, not_governed, stale, nothing_to_end and discarded ones are deleted, " +
+		"waiting (adopted lifecycle hook), retained (unknown instance), not_governed_yet (node younger than five minutes), " +
+		"failed and full (too many events) ones given back, " +
 		"unreadable ones left alone.",
 }, []string{"outcome"})
 

@@ -7,15 +7,18 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/utils/ptr"
 
 	"github.com/nodetermination/operator/api/v1alpha1"
 	ec2node "github.com/nodetermination/operator/controllers/node"
 	"github.com/nodetermination/operator/controllers/source/event"
 )
 
-// keepUnknown is the age at which a message about an unknown instance is deleted.
-const keepUnknown = 15 * time.Minute
+const (
+	// keepUnknown is the age at which a message about an unknown instance is deleted.
+	keepUnknown = 15 * time.Minute
+	// labelTime is how long after its creation a node may get the labels by which a policy selects it.
+	labelTime = 5 * time.Minute
+)
 
 // outcome is what becomes of a fact, and of a message: of several facts the one
 // that comes last here counts.
@@ -26,20 +29,27 @@ const (
 	skipped outcome = iota
 	// notGoverned: a node of ours that no policy with this queue selects. Deleted.
 	notGoverned
-	// stale: older than the node's boot. Deleted.
+	// stale: over when it was received. Deleted.
 	stale
 	// nothingToEnd: cancels or resolves what was never received. Deleted.
 	nothingToEnd
 	// discarded: an unknown instance's, not to be kept, or not any longer. Deleted.
 	discarded
+	// known: stored before, or something later was. Deleted.
+	known
 	// stored: in the API server. Deleted.
 	stored
 	// waiting: a hook that a policy adopts. Given back until the hook is completed.
 	waiting
 	// retained: an unknown instance's. Given back for a long time.
 	retained
+	// notGovernedYet: a node's that no policy with this queue selects, but whose labels may
+	// be on their way. Given back for some seconds.
+	notGovernedYet
 	// failed: could not be stored. Given back for a short time.
 	failed
+	// full: there is no room in its NodeTermination, for a moment. Given back for that long.
+	full
 	// unreadable: left to the queue's redrive policy or retention.
 	unreadable
 )
@@ -47,14 +57,15 @@ const (
 // String returns the outcome's name in metrics and logs.
 func (o outcome) String() string {
 	return [...]string{
-		"passed", "not_governed", "stale", "nothing_to_end", "discarded", "stored", "waiting", "retained", "failed", "unreadable",
+		"passed", "not_governed", "stale", "nothing_to_end", "discarded", "known", "stored",
+		"waiting", "retained", "not_governed_yet", "failed", "full", "unreadable",
 	}[o]
 }
 
 // outcomeFor returns what becomes of a fact about a node, which is nil for an instance
 // that is none, in a message of that age; stored means that it is to be stored. adopted
 // is whether a policy adopts the event's hook. The error says which policy cannot be used.
-func (s subscribers) outcomeFor(e v1alpha1.Event, adopted bool, node *corev1.Node, age time.Duration) (outcome, error) {
+func (s subscribers) outcomeFor(e v1alpha1.Event, adopted bool, node *corev1.Node, age time.Duration, now time.Time) (outcome, error) {
 	if node == nil {
 		if adopted && age < event.MaxHookWait {
 			return waiting, nil
@@ -68,9 +79,11 @@ func (s subscribers) outcomeFor(e v1alpha1.Event, adopted bool, node *corev1.Nod
 	switch {
 	case err != nil:
 		return failed, err
+	case !selected && now.Sub(node.CreationTimestamp.Time) < labelTime:
+		return notGovernedYet, nil
 	case !selected:
 		return notGoverned, nil
-	case isStale(e, node):
+	case s.isStale(e, node, now):
 		return stale, nil
 	}
 	return stored, nil
@@ -93,12 +106,26 @@ func (s subscribers) selects(node *corev1.Node) (bool, error) {
 	return false, unusable
 }
 
-// isStale reports whether the node has booted since the event came to pass. A waiting
-// lifecycle hook is no matter of the node's age, and a cancellation is never too late.
-func isStale(e v1alpha1.Event, node *corev1.Node) bool {
-	if e.LifecycleHook != nil || ptr.Deref(e.Cancelled, false) {
+// isStale reports whether an event is over that is received only now. What ends others never
+// is, nor a termination by a group: the group says itself when it takes the instance back.
+func (s subscribers) isStale(e v1alpha1.Event, node *corev1.Node, now time.Time) bool {
+	if event.EndsOthers(e) || e.Kind == v1alpha1.AutoScalingTermination {
 		return false
 	}
-	since, ready := ec2node.ReadySince(node)
-	return ready && event.Over(e).Before(since)
+	return event.Over(e, event.NodeOf(node), s.uncordonAfter(node), now)
+}
+
+// uncordonAfter returns how long after an event of a kind the policy that governs the node
+// lifts the cordon; false for never, as after a drain. Nil: no policy governs it.
+func (s subscribers) uncordonAfter(node *corev1.Node) func(v1alpha1.EventKind) (time.Duration, bool) {
+	policy := ec2node.Governing(s.all, node)
+	if policy == nil {
+		return nil
+	}
+	return func(kind v1alpha1.EventKind) (time.Duration, bool) {
+		if policy.Spec.ActionFor(kind) == v1alpha1.ActionCordonAndDrain {
+			return 0, false
+		}
+		return policy.Spec.UncordonAfter(kind)
+	}
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	dto "github.com/prometheus/client_model/go"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/nodetermination/operator/api/v1alpha1"
 	"github.com/nodetermination/operator/hack/awssim"
@@ -130,14 +131,34 @@ func TestWhichMessage(t *testing.T) {
 			want: deleted, outcome: stored, stored: []string{instance}, events: 2,
 		},
 		{
-			name: "cancelled, nothing to cancel",
+			name: "cancelled, nothing to cancel", // it may come later
 			send: awssim.Notice{Kind: awssim.Health, Status: "closed", InstanceIDs: []string{instance}},
+			want: deleted, outcome: stored, stored: []string{instance},
+		},
+		{
+			name: "cancelled, nothing to cancel, and long ago",
+			send: awssim.Notice{Kind: awssim.Health, Status: "closed", InstanceIDs: []string{instance}, NotBefore: epoch.Add(-15 * 24 * time.Hour)},
 			want: deleted, outcome: nothingToEnd,
 		},
 		{
 			name: "cancelled", prepare: func(f *fixture) { f.policy("all"); exists(f) },
 			send: awssim.Notice{Kind: awssim.Health, Status: "closed", InstanceIDs: []string{instance}},
 			want: deleted, outcome: stored, stored: []string{instance}, events: 2,
+		},
+		{
+			name: "received before", prepare: func(f *fixture) { f.policy("all"); exists(f) },
+			send: awssim.Notice{Kind: awssim.SpotInterruption, InstanceIDs: []string{instance}},
+			want: deleted, outcome: known, stored: []string{instance},
+		},
+		{
+			name: "selected by no policy, but young", prepare: func(f *fixture) { f.policy("b", selecting("b")) },
+			send: awssim.Notice{Kind: awssim.SpotInterruption, InstanceIDs: []string{instance4}},
+			want: 10 * time.Second, outcome: notGovernedYet,
+		},
+		{
+			name: "one instance unknown, one selected by no policy, but young", prepare: func(f *fixture) { f.policy("b", selecting("b")) },
+			send: awssim.Notice{Kind: awssim.Health, InstanceIDs: []string{stranger, instance4}},
+			want: 10 * time.Second, outcome: notGovernedYet,
 		},
 		{name: "not JSON", body: "rubbish", want: left, outcome: unreadable},
 		{name: "not of EC2's form", body: `{"source": "aws.ec2", "detail-type": "EC2 Spot Instance Interruption Warning"}`, want: left, outcome: unreadable},
@@ -165,7 +186,8 @@ func TestWhichMessage(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			auto := func(n *corev1.Node) { n.Labels["eks.amazonaws.com/compute-type"] = "auto" }
-			f := newFixture(t, node("a", instance), node("b", instance2), node("c", instance3, auto))
+			young := func(n *corev1.Node) { n.CreationTimestamp = metav1.NewTime(epoch.Add(time.Hour)) }
+			f := newFixture(t, node("a", instance), node("b", instance2), node("c", instance3, auto), node("d", instance4, young))
 			if test.prepare != nil {
 				test.prepare(f)
 			} else {

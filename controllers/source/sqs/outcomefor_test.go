@@ -34,9 +34,22 @@ func TestOutcomeFor(t *testing.T) {
 	}
 	unusable := selects("a")
 	unusable.Spec.NodeSelector.MatchExpressions[0].Operator = "Near"
-	at := func(d time.Duration) *metav1.Time { return &metav1.Time{Time: booted.Add(d)} }
-	event := func(d time.Duration) v1alpha1.Event { return v1alpha1.Event{Time: *at(d)} }
-	old := event(-time.Minute)
+	now := booted.Add(time.Hour)
+	at := func(d time.Duration) *metav1.Time { return &metav1.Time{Time: now.Add(d)} }
+	event := func(d time.Duration) v1alpha1.Event {
+		return v1alpha1.Event{Kind: v1alpha1.SpotInterruption, Time: *at(d), Deadline: at(d + 2*time.Minute)}
+	}
+	of := func(kind v1alpha1.EventKind, d time.Duration) v1alpha1.Event {
+		return v1alpha1.Event{Kind: kind, Time: *at(d)}
+	}
+	old := event(-12 * time.Minute)
+	young := func(age time.Duration) *corev1.Node {
+		n := node("False")
+		n.CreationTimestamp = *at(-age)
+		return n
+	}
+	draining := selects("a")
+	draining.Spec.Events = []v1alpha1.EventRule{{Kind: v1alpha1.RebalanceRecommendation, Action: v1alpha1.ActionCordonAndDrain}}
 
 	for _, test := range []struct {
 		name     string
@@ -68,24 +81,35 @@ func TestOutcomeFor(t *testing.T) {
 		{name: "unusable selector", policies: []*v1alpha1.NodeTerminationPolicy{selects("b"), unusable}, node: node("True"), event: event(0), want: failed, err: "policy p: spec.nodeSelector"},
 		{name: "unusable selector, but another selects", policies: []*v1alpha1.NodeTerminationPolicy{unusable, selects("a")}, node: node("True"), event: event(0), want: stored},
 
-		{name: "over before the boot", policies: []*v1alpha1.NodeTerminationPolicy{selects()}, node: node("True"), event: old, want: stale},
-		{name: "over before, but not ready", policies: []*v1alpha1.NodeTerminationPolicy{selects()}, node: node("False"), event: old, want: stored},
-		{name: "over before, ready unknown", policies: []*v1alpha1.NodeTerminationPolicy{selects()}, node: &corev1.Node{}, event: old, want: stored},
-		{
-			name: "sent before, over later", policies: []*v1alpha1.NodeTerminationPolicy{selects()}, node: node("True"),
-			event: v1alpha1.Event{Time: old.Time, Deadline: at(time.Second)}, want: stored,
-		},
-		{
-			name: "hook", policies: []*v1alpha1.NodeTerminationPolicy{selects()}, node: node("True"),
-			event: v1alpha1.Event{Time: old.Time, LifecycleHook: &v1alpha1.LifecycleHook{}}, want: stored,
-		},
+		{name: "selected by none yet", policies: []*v1alpha1.NodeTerminationPolicy{selects("b")}, node: young(5*time.Minute - 1), event: event(0), want: notGovernedYet},
+		{name: "selected by none in time", policies: []*v1alpha1.NodeTerminationPolicy{selects("b")}, node: young(5 * time.Minute), event: event(0), want: notGoverned},
+		{name: "selected at once", policies: []*v1alpha1.NodeTerminationPolicy{selects("a")}, node: young(0), event: event(0), want: stored},
+		{name: "not known to be selected yet", policies: []*v1alpha1.NodeTerminationPolicy{unusable}, node: young(0), event: event(0), want: failed, err: "policy p: spec.nodeSelector"},
+
+		{name: "over", policies: []*v1alpha1.NodeTerminationPolicy{selects()}, node: node("True"), event: old, want: stale},
+		{name: "over, but not ready", policies: []*v1alpha1.NodeTerminationPolicy{selects()}, node: node("False"), event: old, want: stored},
+		{name: "over, ready unknown", policies: []*v1alpha1.NodeTerminationPolicy{selects()}, node: &corev1.Node{}, event: old, want: stored},
+		{name: "not over yet", policies: []*v1alpha1.NodeTerminationPolicy{selects()}, node: node("True"), event: event(-12*time.Minute + 1), want: stored},
+		{name: "stopping before the boot", policies: []*v1alpha1.NodeTerminationPolicy{selects()}, node: node("True"), event: of(v1alpha1.InstanceStateChange, -61*time.Minute), want: stale},
+		{name: "stopping just now", policies: []*v1alpha1.NodeTerminationPolicy{selects()}, node: node("True"), event: of(v1alpha1.InstanceStateChange, -time.Minute), want: stored},
+		{name: "its cordon would be lifted", policies: []*v1alpha1.NodeTerminationPolicy{selects()}, node: node("True"), event: of(v1alpha1.RebalanceRecommendation, -time.Hour), want: stale},
+		{name: "its cordon would not be lifted after a drain", policies: []*v1alpha1.NodeTerminationPolicy{draining}, node: node("True"), event: of(v1alpha1.RebalanceRecommendation, -time.Hour), want: stored},
+		{name: "a group waits", policies: []*v1alpha1.NodeTerminationPolicy{selects()}, node: node("True"), event: of(v1alpha1.AutoScalingTermination, -48*time.Hour), want: stored},
 		{
 			name: "cancelled", policies: []*v1alpha1.NodeTerminationPolicy{selects()}, node: node("True"),
-			event: v1alpha1.Event{Time: old.Time, Cancelled: new(true)}, want: stored,
+			event: v1alpha1.Event{Kind: v1alpha1.ScheduledMaintenance, Time: old.Time, Cancelled: new(true)}, want: stored,
+		},
+		{
+			name: "running", policies: []*v1alpha1.NodeTerminationPolicy{selects()}, node: node("True"),
+			event: v1alpha1.Event{Kind: v1alpha1.InstanceStateChange, InstanceAction: "running", Time: *at(-48 * time.Hour)}, want: stored,
 		},
 		{name: "selected by none and over", policies: []*v1alpha1.NodeTerminationPolicy{selects("b")}, node: node("True"), event: old, want: notGoverned},
 	} {
-		got, err := subscribers{policies: test.policies, unknown: test.unknown}.outcomeFor(test.event, test.adopted, test.node, test.age)
+		subs := subscribers{policies: test.policies, unknown: test.unknown}
+		for _, policy := range test.policies {
+			subs.all = append(subs.all, *policy)
+		}
+		got, err := subs.outcomeFor(test.event, test.adopted, test.node, test.age, now)
 		if got != test.want || (err == nil) != (test.err == "") || err != nil && !strings.Contains(err.Error(), test.err) {
 			t.Errorf("%s: %s, %v; want %s, %q", test.name, got, err, test.want, test.err)
 		}

@@ -30,6 +30,7 @@ const (
 	asgID        = "9e68a3774e3560752afff46459ea492fc950250ffc4fb1a8ee8615457cf6c730"
 	retirementID = "6930deb232fc53d14d2149259f142868c3d49883fd914c75aeb680dad55e8903"
 	rebootID     = "8976855a923dbd6c1e45d374ad57894e90222eee772e6cd0a35ab03b6b73d876"
+	alarmID      = "ce7972e56bed703f23b6e28b1b374c65c9e78b934fa5ee195cea41f47b6e89af"
 )
 
 func stamp(s string) metav1.Time {
@@ -210,6 +211,19 @@ var samples = []struct {
 	file:   "sns-confirmation",
 	source: "https://docs.aws.amazon.com/sns/latest/dg/http-subscription-confirmation-json.html",
 	err:    `Type is "SubscriptionConfirmation", expected Notification: the topic sends nothing until the queue's subscription is confirmed by the SubscribeURL in this message`,
+}, {
+	file:   "alarm-state",
+	source: "https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/cloudwatch-and-eventbridge.html",
+	facts: statusCheck(stamp("2026-11-22T05:08:00Z"),
+		"Threshold Crossed: 2 datapoints [1.0, 1.0] were greater than or equal to the threshold (1.0).", nil),
+}, {
+	file:   "alarm-deleted",
+	source: "https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/cloudwatch-and-eventbridge.html",
+	facts:  statusCheck(stamp("2026-11-22T06:00:00Z"), "", new(true)),
+}, {
+	file:   "alarm-composite",
+	source: "https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/cloudwatch-and-eventbridge.html",
+	passed: "a composite alarm is about no metric of an instance",
 }}
 
 func reboot(cancelled *bool) v1alpha1.Event {
@@ -321,6 +335,7 @@ var (
 	apiKinds       = []v1alpha1.EventKind{
 		v1alpha1.SpotInterruption, v1alpha1.RebalanceRecommendation, v1alpha1.ScheduledMaintenance,
 		v1alpha1.AutoScalingTermination, v1alpha1.InstanceStateChange, v1alpha1.CapacityReservationInterruption,
+		v1alpha1.InstanceStatusCheckFailed,
 	}
 )
 

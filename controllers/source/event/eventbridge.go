@@ -16,6 +16,7 @@ const (
 	sourceEC2         = "aws.ec2"
 	sourceAutoScaling = "aws.autoscaling"
 	sourceHealth      = "aws.health"
+	sourceCloudWatch  = "aws.cloudwatch"
 )
 
 // parsers are by source and detail-type. What else these sources send is passed over.
@@ -35,6 +36,10 @@ var parsers = map[string]map[string]func(eventBridgeEvent) (Document, error){
 	sourceHealth: {
 		"AWS Health Event": parseHealth,
 	},
+	sourceCloudWatch: {
+		"CloudWatch Alarm State Change":         parseAlarmState,
+		"CloudWatch Alarm Configuration Change": parseAlarmConfiguration,
+	},
 }
 
 // envelope is what all EventBridge events share.
@@ -52,6 +57,8 @@ type envelope struct {
 type eventBridgeEvent struct {
 	time, sent time.Time
 	detail     json.RawMessage
+	// body is the whole event, for what few parsers need of it.
+	body []byte
 }
 
 func parseEventBridge(body []byte, sent time.Time) (Document, error) {
@@ -68,7 +75,7 @@ func parseEventBridge(body []byte, sent time.Time) (Document, error) {
 	}
 	kinds, ok := parsers[e.Source]
 	if !ok {
-		return Document{}, unexpected("source", quote(e.Source), "aws.ec2, aws.autoscaling or aws.health: let the EventBridge rule match only those")
+		return Document{}, unexpected("source", quote(e.Source), "aws.ec2, aws.autoscaling, aws.health or aws.cloudwatch: let the EventBridge rule match only those")
 	}
 	parse, ok := kinds[e.DetailType]
 	if !ok {
@@ -84,7 +91,7 @@ func parseEventBridge(body []byte, sent time.Time) (Document, error) {
 	if err != nil {
 		return Document{}, err
 	}
-	document, err := parse(eventBridgeEvent{time: t, sent: sent, detail: e.Detail})
+	document, err := parse(eventBridgeEvent{time: t, sent: sent, detail: e.Detail, body: body})
 	return document.within(e.Account), err
 }
 

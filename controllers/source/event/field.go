@@ -74,9 +74,10 @@ func hashID(parts ...string) string {
 }
 
 // timeLayouts are RFC 3339, with or without fractions, as EventBridge and Auto
-// Scaling write it, and what AWS Health writes: Thu, 27 Aug 2026 13:00:00 GMT.
+// Scaling write it, what AWS Health writes: Thu, 27 Aug 2026 13:00:00 GMT, and RFC 3339
+// without a colon in the zone, as CloudWatch does.
 // Other zone names are refused because Go would read them as UTC.
-var timeLayouts = []string{time.RFC3339, "Mon, 2 Jan 2006 15:04:05 GMT", "Mon, 2 Jan 2006 15:04:05 UTC"}
+var timeLayouts = []string{time.RFC3339, "Mon, 2 Jan 2006 15:04:05 GMT", "Mon, 2 Jan 2006 15:04:05 UTC", "2006-01-02T15:04:05-0700"}
 
 const timeExpected = "a time such as 2026-08-27T13:00:00Z or Thu, 27 Aug 2026 13:00:00 GMT"
 

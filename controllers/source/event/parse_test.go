@@ -38,7 +38,7 @@ func TestErrors(t *testing.T) {
 		"deep part": {edit(t, "rebalance", `"instance-id"`, `"a": `+strings.Repeat("[", 20000)+strings.Repeat("]", 20000)+`, "instance-id"`), "the message is not JSON (invalid character '[' exceeded max depth)" + known},
 
 		"no source":        {edit(t, "rebalance", `"source": "aws.ec2",`, ``), "source is missing" + whole},
-		"other source":     {edit(t, "rebalance", `aws.ec2`, `aws.s3`), `source is "aws.s3", expected aws.ec2, aws.autoscaling or aws.health: let the EventBridge rule match only those`},
+		"other source":     {edit(t, "rebalance", `aws.ec2`, `aws.s3`), `source is "aws.s3", expected aws.ec2, aws.autoscaling, aws.health or aws.cloudwatch: let the EventBridge rule match only those`},
 		"no detail-type":   {edit(t, "rebalance", `"detail-type": "EC2 Instance Rebalance Recommendation",`, ``), "detail-type is missing" + whole},
 		"no id":            {edit(t, "rebalance", `"id": "12345678-1234-1234-1234-123456789012",`, ``), "id is missing" + whole},
 		"no time":          {edit(t, "rebalance", `"time": "2026-11-22T05:08:00Z",`, ``), "time is missing" + date},
@@ -287,6 +287,7 @@ func TestParseTime(t *testing.T) {
 		"2026-08-27T13:00:00Z":            "2026-08-27T13:00:00Z",
 		"2026-08-27T13:00:00.999Z":        "2026-08-27T13:00:00Z",
 		"2026-08-27T13:00:00+02:00":       "2026-08-27T11:00:00Z",
+		"2026-08-27T13:00:00.999+0000":    "2026-08-27T13:00:00Z",
 		"Thu, 27 Aug 2026 13:00:00 GMT":   "2026-08-27T13:00:00Z",
 		"Thu, 27 Aug 2026 13:00:00 UTC":   "2026-08-27T13:00:00Z",
 		"Fri, 3 Jun 2022 05:01:10 GMT":    "2022-06-03T05:01:10Z",

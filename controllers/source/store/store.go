@@ -40,12 +40,12 @@ var ErrFull = errors.New("a NodeTermination has at most 32 events: if this lasts
 type Result int
 
 const (
-	// Stored: the fact is in a NodeTermination.
+	// Stored says that the fact is in a NodeTermination.
 	Stored Result = iota
-	// Known: the fact, or a later statement about the same thing, was stored before. What
-	// people have deleted since is not stored again.
+	// Known says that the fact, or a later statement about the same thing, was stored
+	// before. What people have deleted since is not stored again.
 	Known
-	// NothingToEnd: the fact only ends others, and there are none.
+	// NothingToEnd says that the fact only ends others, and there are none.
 	NothingToEnd
 )
 

@@ -34,6 +34,21 @@ func TestByInstance(t *testing.T) {
 	}
 }
 
+// TestByInstanceOfOneSecond: Nodes do not take turns, whatever the order in which they are listed.
+func TestByInstanceOfOneSecond(t *testing.T) {
+	created := metav1.NewTime(time.Date(2026, 11, 22, 5, 8, 0, 0, time.UTC))
+	builder := fake.NewClientBuilder().WithScheme(clientgoscheme.Scheme).WithIndex(&corev1.Node{}, ec2node.InstanceIDIndex, ec2node.IndexByInstanceID)
+	for _, name := range []string{"b", "c", "a"} {
+		builder.WithObjects(&corev1.Node{
+			ObjectMeta: metav1.ObjectMeta{Name: name, CreationTimestamp: created},
+			Spec:       corev1.NodeSpec{ProviderID: "aws:///us-east-1a/i-0abc1234def567890"},
+		})
+	}
+	if got, err := ec2node.ByInstance(t.Context(), builder.Build(), "i-0abc1234def567890"); err != nil || got == nil || got.Name != "c" {
+		t.Errorf("%+v, %v; want c", got, err)
+	}
+}
+
 func TestIndexByInstanceID(t *testing.T) {
 	node := &corev1.Node{Spec: corev1.NodeSpec{ProviderID: "aws:///us-east-1a/i-0abc1234def567890"}}
 	if got := ec2node.IndexByInstanceID(node); len(got) != 1 || got[0] != "i-0abc1234def567890" {

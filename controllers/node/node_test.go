@@ -169,6 +169,7 @@ func TestGoverning(t *testing.T) {
 			p.Spec.NodeSelector = &v1alpha1.LabelSelector{MatchLabels: labels}
 		}
 	}
+	dryRun := func(p *v1alpha1.NodeTerminationPolicy) { p.Spec.Mode = v1alpha1.ModeDryRun }
 	deleting := func(p *v1alpha1.NodeTerminationPolicy) { p.DeletionTimestamp = ptr.To(metav1.NewTime(start)) }
 
 	for _, test := range []struct {
@@ -182,6 +183,9 @@ func TestGoverning(t *testing.T) {
 		{"unset is zero", []v1alpha1.NodeTerminationPolicy{policy("a", ptr.To[int32](-1), time.Hour), policy("b", nil, 0)}, "b"},
 		{"the oldest", []v1alpha1.NodeTerminationPolicy{policy("a", nil, 0), policy("b", nil, time.Hour)}, "b"},
 		{"the first by name", []v1alpha1.NodeTerminationPolicy{policy("b", nil, 0), policy("a", nil, 0)}, "a"},
+		{"Enforce before DryRun, whatever the age", []v1alpha1.NodeTerminationPolicy{policy("a", nil, time.Hour, dryRun), policy("b", nil, 0)}, "b"},
+		{"and whatever the priority", []v1alpha1.NodeTerminationPolicy{policy("a", nil, 0), policy("b", ptr.To[int32](9), 0, dryRun)}, "a"},
+		{"one in mode DryRun if there is no other", []v1alpha1.NodeTerminationPolicy{policy("a", nil, 0, dryRun), policy("b", nil, time.Hour, dryRun)}, "b"},
 		{"not one that does not select it", []v1alpha1.NodeTerminationPolicy{policy("a", nil, 0), policy("b", ptr.To[int32](9), 0, selecting(map[string]string{"type": "other"}))}, "a"},
 		{"not one that is being deleted", []v1alpha1.NodeTerminationPolicy{policy("a", nil, 0), policy("b", ptr.To[int32](9), 0, deleting)}, "a"},
 		{"not one that cannot be used", []v1alpha1.NodeTerminationPolicy{policy("a", nil, 0), policy("b", ptr.To[int32](9), 0, selecting(map[string]string{"no key": ""}))}, "a"},
@@ -210,7 +214,9 @@ func TestGoverningIgnoresOrder(t *testing.T) {
 					Name:              string(rune('a' + i)),
 					CreationTimestamp: metav1.NewTime(start.Add(time.Duration(random.IntN(2)) * time.Hour)),
 				},
-				Spec: v1alpha1.NodeTerminationPolicySpec{Priority: ptr.To(random.Int32N(2))},
+				Spec: v1alpha1.NodeTerminationPolicySpec{
+					Priority: ptr.To(random.Int32N(2)), Mode: []v1alpha1.Mode{v1alpha1.ModeEnforce, v1alpha1.ModeDryRun}[random.IntN(2)],
+				},
 			})
 		}
 		want := ec2node.Governing(policies, &corev1.Node{}).Name

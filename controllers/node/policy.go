@@ -23,9 +23,10 @@ func Selects(policy *v1alpha1.NodeTerminationPolicy, node *corev1.Node) (bool, e
 	return selector.Matches(labels.Set(node.Labels)), nil
 }
 
-// Governing returns the policy that governs a node: of those that select it the one
-// with the highest priority, then the oldest, then the first by name. It returns nil if
-// none does. Policies that are being deleted or cannot be used are skipped.
+// Governing returns the policy that governs a node: of those that select it one in mode
+// Enforce before one in mode DryRun, then the one with the highest priority, then the
+// oldest, then the first by name. It returns nil if none does. Policies that are being
+// deleted or cannot be used are skipped.
 func Governing(policies []v1alpha1.NodeTerminationPolicy, node *corev1.Node) *v1alpha1.NodeTerminationPolicy {
 	var governing *v1alpha1.NodeTerminationPolicy
 	for i := range policies {
@@ -45,6 +46,9 @@ func Governing(policies []v1alpha1.NodeTerminationPolicy, node *corev1.Node) *v1
 
 // before reports whether p governs rather than other where both select a node.
 func before(p, other *v1alpha1.NodeTerminationPolicy) bool {
+	if p.Spec.DryRun() != other.Spec.DryRun() {
+		return other.Spec.DryRun()
+	}
 	return cmp.Or(
 		cmp.Compare(ptr.Deref(other.Spec.Priority, 0), ptr.Deref(p.Spec.Priority, 0)),
 		p.CreationTimestamp.Compare(other.CreationTimestamp.Time),

@@ -92,7 +92,7 @@ type timedCall struct {
 func (p *Plan) nextCall(hook *v1alpha1.HookStatus) timedCall {
 	rules := p.in.Policy.Spec.LifecycleHook
 	switch {
-	case p.in.Suspended:
+	case p.in.Suspended, p.in.NodeMissing:
 		return p.nextHeartbeat(hook)
 	case p.in.NodeGone:
 		return timedCall{p.in.Now, awsapi.Continue}
@@ -138,9 +138,10 @@ func earlier(completion, heartbeat timedCall) timedCall {
 }
 
 // seeks reports whether a group may wait for the drain at a hook that no event has
-// named: the metadata service, which watchers read, does not.
+// named: the metadata service, which watchers read, does not. Once the drain is over one
+// answer more has to do.
 func (p *Plan) seeks() bool {
-	if p.in.Forbidden != "" || p.in.NodeGone || len(p.Hooks) > 0 ||
+	if p.in.Forbidden != "" || p.Answered || len(p.Hooks) > 0 ||
 		p.in.Policy.Spec.ActionFor(v1alpha1.AutoScalingTermination) != v1alpha1.ActionCordonAndDrain {
 		return false
 	}

@@ -84,7 +84,7 @@ func (p *Plan) waitsSince(hook *v1alpha1.HookStatus) metav1.Time {
 // overdue reports whether a hook's deadline has passed before the pods were gone. A
 // drain that was given up earlier is no reason to complete it.
 func (p *Plan) overdue(hook *v1alpha1.HookStatus) bool {
-	return !p.in.NodeGone && !p.podsGone() && !p.in.Now.Before(hook.Deadline.Time)
+	return !p.in.NodeMissing && !p.in.NodeGone && !p.podsGone() && !p.in.Now.Before(hook.Deadline.Time)
 }
 
 // timedOut reports whether the group has stopped to wait at a hook, by its own timeout.

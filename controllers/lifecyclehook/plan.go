@@ -27,12 +27,14 @@ type Input struct {
 	Events []v1alpha1.Event
 	// Hooks are the statuses so far. They are not changed.
 	Hooks []v1alpha1.HookStatus
-	// Policy governs the node. Nil: none does.
-	Policy *v1alpha1.NodeTerminationPolicy
+	// Policy governs the node. Nil: none does, and Ungoverned is why.
+	Policy     *v1alpha1.NodeTerminationPolicy
+	Ungoverned string
 	// Forbidden is why nothing may be done about the instance. Empty: it may.
 	Forbidden string
-	// NodeGone: the node does not exist any more.
-	NodeGone bool
+	// NodeMissing: no node runs on the instance now, but one may register yet. NodeGone: none
+	// will.
+	NodeMissing, NodeGone bool
 	// PodsGoneSince is when the node had been drained. Zero: it has not been.
 	PodsGoneSince time.Time
 	// Finished: the termination has ended. If the pods are not gone the drain was given up.
@@ -42,6 +44,8 @@ type Input struct {
 	// LastAsked is when Auto Scaling last had no answer to a question about the instance.
 	// Zero: it was not asked.
 	LastAsked time.Time
+	// Answered: it has said after the termination's end that the instance waits at no hook.
+	Answered bool
 	// Now is the time.
 	Now time.Time
 }
@@ -56,8 +60,9 @@ type Plan struct {
 	Calls []Call
 	// NextLook is when to plan again, though nothing has changed. Zero: no need.
 	NextLook time.Time
-	// LastAsked is what to plan with the next time.
+	// LastAsked and Answered are what to plan with the next time.
 	LastAsked time.Time
+	Answered  bool
 
 	in Input
 	// current is the hook whose call is made next, step is how far that hook is.
@@ -114,17 +119,17 @@ func Manages(policy *v1alpha1.NodeTerminationPolicy) bool {
 // so that their deadlines count, and finds which of them are this operator's. Without a
 // policy they are released to their own timeouts.
 func Track(in Input) *Plan {
-	p := &Plan{LastAsked: in.LastAsked, in: in}
+	p := &Plan{LastAsked: in.LastAsked, Answered: in.Answered && in.Finished, in: in}
 	for i := range in.Hooks {
 		p.Hooks = append(p.Hooks, *in.Hooks[i].DeepCopy())
+	}
+	for _, hook := range latestHooks(in.Events) {
+		p.track(hook)
 	}
 	if in.Policy == nil {
 		p.release()
 		p.concluded = true
 		return p
-	}
-	for _, hook := range latestHooks(in.Events) {
-		p.track(hook)
 	}
 	for i := range p.Hooks {
 		p.update(&p.Hooks[i])

@@ -91,6 +91,7 @@ func (r randomly) input() Input {
 		Events: r.events(), Hooks: r.hooks(), Policy: r.policy(), NodeGone: r.rarely(), Finished: r.rarely(), Suspended: r.rarely(),
 		Now: start.Add(time.Duration(r.IntN(900)) * time.Second),
 	}
+	in.NodeMissing = !in.NodeGone && r.rarely()
 	if r.IntN(10) == 0 {
 		in.Forbidden = "no tag"
 	}
@@ -146,7 +147,7 @@ func TestPlanNeverGoesTooFar(t *testing.T) {
 		if !plan.NextLook.IsZero() && plan.NextLook.Before(in.Now) {
 			t.Errorf("seed %d: next look %s before now", seed, in.Now.Sub(plan.NextLook))
 		}
-		if Manages(in.Policy) && plan.NextLook.IsZero() && !in.Suspended {
+		if Manages(in.Policy) && plan.NextLook.IsZero() && !in.Suspended && !in.NodeMissing {
 			for _, hook := range Waiting(plan.Hooks) {
 				if hook.LastHeartbeatTime.Equal(&metav1.Time{Time: in.Now}) {
 					continue // the change of the status has it planned again
@@ -182,8 +183,8 @@ func checkCalls(t *testing.T, seed uint64, in Input, plan *Plan, gone bool) {
 			t.Errorf("seed %d: two calls about one hook: %+v", seed, plan.Calls)
 		case hook.State != v1alpha1.HookWaiting:
 			t.Errorf("seed %d: %s about a hook that is %s", seed, call.Method, hook.State)
-		case call.Method == Complete && in.Suspended:
-			t.Errorf("seed %d: completed while suspended", seed)
+		case call.Method == Complete && (in.Suspended || in.NodeMissing):
+			t.Errorf("seed %d: completed while suspended, or the node is missing", seed)
 		case call.Method == Complete && !gone && !in.NodeGone && !overdue:
 			t.Errorf("seed %d: completed before the pods are gone: %+v", seed, hook)
 		case call.Method == Heartbeat && overdue:

@@ -81,18 +81,36 @@ func (p *Plan) recordFound(answer Answer) {
 		}
 		return
 	}
-	if len(answer.Hooks) == 0 {
-		p.lookAgain(p.in.Now.Add(askInterval)) // it may come to wait yet
-	}
-	p.LastAsked, p.found = p.in.Now, true
+	p.LastAsked, p.Answered, p.found = p.in.Now, p.in.Finished, true
 	for _, hook := range answer.Hooks {
 		if !hook.Launching {
 			p.track(v1alpha1.LifecycleHook{AutoScalingGroupName: answer.Group, Name: hook.Name})
 		}
 	}
 	for i := range p.Hooks {
+		setTimeouts(&p.Hooks[i], answer.Hooks)
 		p.update(&p.Hooks[i])
 	}
+	switch {
+	case len(p.Hooks) > 0:
+		p.lookAgain(p.in.Now) // the drain's deadline is theirs
+	case p.seeks():
+		p.lookAgain(p.in.Now.Add(askInterval)) // it may come to wait yet
+	}
+}
+
+// setTimeouts writes down for how long the group waits at a hook, and reports whether the
+// hook is one of those that Auto Scaling has described.
+func setTimeouts(hook *v1alpha1.HookStatus, described []awsapi.Hook) bool {
+	i := slices.IndexFunc(described, func(d awsapi.Hook) bool { return d.Name == hook.Name })
+	if i < 0 {
+		return false
+	}
+	hook.HeartbeatTimeoutSeconds = ptr.To(int32(cmp.Or(described[i].HeartbeatTimeout, assumedHeartbeatTimeout) / time.Second))
+	if global := int32(described[i].GlobalTimeout / time.Second); global > 0 {
+		hook.GlobalTimeoutSeconds = &global
+	}
+	return true
 }
 
 // recordDescribed takes note of for how long the group waits at a hook.
@@ -103,14 +121,9 @@ func (p *Plan) recordDescribed(hook *v1alpha1.HookStatus, answer Answer) {
 		}
 		return
 	}
-	i := slices.IndexFunc(answer.Hooks, func(described awsapi.Hook) bool { return described.Name == hook.Name })
-	if i < 0 {
+	if !setTimeouts(hook, answer.Hooks) {
 		p.LastAsked = p.in.Now // the group has no such hook any more, and says so to the next call
 		return
-	}
-	hook.HeartbeatTimeoutSeconds = ptr.To(int32(cmp.Or(answer.Hooks[i].HeartbeatTimeout, assumedHeartbeatTimeout) / time.Second))
-	if global := int32(answer.Hooks[i].GlobalTimeout / time.Second); global > 0 {
-		hook.GlobalTimeoutSeconds = &global
 	}
 	hook.Message = ""
 	hook.Deadline = metav1.Time{Time: p.deadline(hook)}

@@ -232,15 +232,16 @@ func TestFind(t *testing.T) {
 		hooks  []string
 		asked  bool
 		look   time.Duration
+		now    bool   // it looks again at once, as the drain's deadline is another
 		reason string // of the condition; empty: it says nothing
 		stays  bool   // what the condition said before
 	}{
 		"two hooks, but not one for launches": {
 			answer: Answer{Group: "g", Hooks: []awsapi.Hook{{Name: "a"}, {Name: "join", Launching: true}, {Name: "b"}}},
-			hooks:  []string{"a", "b"}, asked: true, look: 10 * time.Second, reason: v1alpha1.ReasonHookWaiting,
+			hooks:  []string{"a", "b"}, asked: true, now: true, reason: v1alpha1.ReasonHookWaiting,
 		},
 		"it does not wait yet":   {asked: true, look: 10 * time.Second},
-		"only hooks of launches": {answer: Answer{Group: "g", Hooks: []awsapi.Hook{{Name: "join", Launching: true}}}, asked: true},
+		"only hooks of launches": {answer: Answer{Group: "g", Hooks: []awsapi.Hook{{Name: "join", Launching: true}}}, asked: true, look: 10 * time.Second},
 		"not answered":           {answer: Answer{Err: errDenied}, asked: true, look: 10 * time.Second, reason: v1alpha1.ReasonHookFailing, stays: true},
 		"not sent":               {answer: Answer{Err: errBusy}, look: 200 * time.Millisecond, stays: true},
 	} {
@@ -259,7 +260,7 @@ func TestFind(t *testing.T) {
 				t.Errorf("hooks (-want +got):\n%s", diff)
 			}
 			var look time.Time
-			if test.look != 0 {
+			if test.look != 0 || test.now {
 				look = in.Now.Add(test.look)
 			}
 			if len(plan.Calls) != 0 || !plan.NextLook.Equal(look) || plan.LastAsked.Equal(in.Now) != test.asked {
@@ -279,6 +280,43 @@ func TestFind(t *testing.T) {
 				t.Errorf("it has been so since %s", conditions[0].LastTransitionTime)
 			case test.stays && len(conditions) != 1:
 				t.Error("what it said before is lost")
+			}
+		})
+	}
+}
+
+// What was found has its timeouts from the same answer.
+func TestFoundHookHasItsTimeouts(t *testing.T) {
+	plan := NewPlan(Input{Events: []v1alpha1.Event{terminating("", "")}, Policy: policy(nil), Now: start})
+	plan.Record(Answer{Group: "g", Hooks: []awsapi.Hook{{Name: "a", HeartbeatTimeout: time.Minute, GlobalTimeout: 2 * time.Hour}}})
+	want := waiting("a", "")
+	want.HeartbeatTimeoutSeconds, want.GlobalTimeoutSeconds, want.Deadline = ptr.To[int32](60), ptr.To[int32](7200), after(time.Minute)
+	if diff := cmp.Diff([]v1alpha1.HookStatus{want}, plan.Hooks); diff != "" {
+		t.Errorf("hooks (-want +got):\n%s", diff)
+	}
+	if plan.Calls != nil {
+		t.Errorf("calls %v, want none", plan.Calls)
+	}
+}
+
+// The search ends with the first answer after the end, not with a call that fails.
+func TestSearchEndsAfterTheTermination(t *testing.T) {
+	for name, test := range map[string]struct {
+		finished bool
+		answer   Answer
+		want     bool
+	}{
+		"answered before the end": {},
+		"answered after it":       {finished: true, want: true},
+		"not answered":            {finished: true, answer: Answer{Err: errDenied}},
+		"not sent":                {finished: true, answer: Answer{Err: errBusy}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			in := Input{Events: []v1alpha1.Event{terminating("", "")}, Policy: policy(nil), Finished: test.finished, Now: start}
+			plan := NewPlan(in)
+			plan.Record(test.answer)
+			if plan.Answered != test.want || plan.NextLook.IsZero() != test.want {
+				t.Errorf("answered %t, next look %s; want %t", plan.Answered, plan.NextLook, test.want)
 			}
 		})
 	}

@@ -75,10 +75,10 @@ func newHookStatus(hook v1alpha1.LifecycleHook, now time.Time) v1alpha1.HookStat
 	}
 }
 
-// release leaves the hooks to their own timeouts, as their policy is gone.
+// release leaves the hooks to their own timeouts, as no policy governs the node.
 func (p *Plan) release() {
 	for _, hook := range Waiting(p.Hooks) {
-		ignore(hook, "no policy governs the node any more")
+		ignore(hook, v1alpha1.TruncateMessage(p.in.Ungoverned, maxMessage))
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/nodetermination/operator/api/v1alpha1"
+	"github.com/nodetermination/operator/controllers/awsapi"
 )
 
 func TestTrack(t *testing.T) {
@@ -159,16 +160,57 @@ func TestHooksAreReleasedWithoutAPolicy(t *testing.T) {
 	in.Hooks = append(in.Hooks, waiting("done", "b"))
 	in.Hooks[1].State = v1alpha1.HookContinued
 	in.Hooks[0].Failures = ptr.To[int32](1)
-	in.Policy, in.PodsGoneSince = nil, start
+	in.Events = append(in.Events, terminating("new", "c"))
+	in.Policy, in.Ungoverned, in.PodsGoneSince = nil, "policy workers was deleted", start
 	plan := NewPlan(in)
-	if hook := plan.Hooks[0]; hook.State != v1alpha1.HookIgnored || hook.Message != "no policy governs the node any more" || hook.Failures != nil {
+	if hook := plan.Hooks[0]; hook.State != v1alpha1.HookIgnored || hook.Message != "policy workers was deleted" || hook.Failures != nil {
 		t.Errorf("hook %+v, want it left to its own timeout", hook)
 	}
 	if plan.Hooks[1].State != v1alpha1.HookContinued || plan.Calls != nil {
 		t.Errorf("hook %+v, calls %v; want nothing done about it", plan.Hooks[1], plan.Calls)
 	}
+	if hook := plan.Hooks[2]; hook.Name != "new" || hook.State != v1alpha1.HookIgnored {
+		t.Errorf("hook %+v, want also what is received now left to its own timeout", hook)
+	}
 	if condition := plan.Condition(); condition == nil || condition.Reason != v1alpha1.ReasonHookIgnored {
 		t.Errorf("condition %+v", condition)
+	}
+	in.Hooks, in.Policy = plan.Hooks, policy(nil)
+	for _, i := range []int{0, 2} {
+		if hook := Track(in).Hooks[i]; hook.State != v1alpha1.HookWaiting || hook.Message != "" {
+			t.Errorf("hook %+v, want it to wait again for the policy that governs now", hook)
+		}
+	}
+}
+
+// A node that is missing may register again: the group is kept waiting, and nothing is completed.
+func TestHooksOfAMissingNode(t *testing.T) {
+	none := &v1alpha1.LifecycleHookSpec{OnTimeout: v1alpha1.OnTimeoutNone}
+	complete := []Call{{Method: Complete, Result: awsapi.Continue}}
+	for name, test := range map[string]struct {
+		now    time.Duration
+		rules  *v1alpha1.LifecycleHookSpec
+		change func(*Input)
+		calls  []Call
+	}{
+		"heartbeats only":                         {now: 100 * time.Second, change: func(in *Input) { in.NodeMissing = true }, calls: []Call{{Method: Heartbeat}}},
+		"also if its pods are gone":               {now: 100 * time.Second, change: func(in *Input) { in.NodeMissing, in.PodsGoneSince = true, start }, calls: []Call{{Method: Heartbeat}}},
+		"nothing at the deadline":                 {now: 300 * time.Second, change: func(in *Input) { in.NodeMissing = true }},
+		"nor is it left to its own timeout there": {now: 300 * time.Second, rules: none, change: func(in *Input) { in.NodeMissing = true }},
+		"completed once the node is gone":         {now: 10 * time.Second, change: func(in *Input) { in.NodeGone = true }, calls: complete},
+		"also at the deadline":                    {now: 300 * time.Second, rules: none, change: func(in *Input) { in.NodeGone = true }, calls: complete},
+	} {
+		t.Run(name, func(t *testing.T) {
+			in := oneHook(test.rules, test.now)
+			test.change(&in)
+			plan := NewPlan(in)
+			if diff := cmp.Diff(test.calls, plan.Calls); diff != "" {
+				t.Errorf("calls (-want +got):\n%s", diff)
+			}
+			if state := plan.Hooks[0].State; state != v1alpha1.HookWaiting {
+				t.Errorf("the hook is %s, want it waiting", state)
+			}
+		})
 	}
 }
 

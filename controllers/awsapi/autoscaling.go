@@ -107,21 +107,37 @@ func seconds(n *int32) time.Duration {
 // TerminatingGroup returns the name of the group in which the instance waits at a
 // termination hook; empty if it waits at none. Its error is ErrBusy or says what to do.
 // https://docs.aws.amazon.com/autoscaling/ec2/userguide/ec2-auto-scaling-lifecycle.html
-func (c *Client) TerminatingGroup(ctx context.Context, region, instanceID string) (group string, err error) {
+func (c *Client) TerminatingGroup(ctx context.Context, region, instanceID string) (string, error) {
+	group, state, err := c.lifecycleState(ctx, region, instanceID)
+	// Warmed:Terminating:Wait is the same in a warm pool.
+	if err != nil || !strings.HasSuffix(state, "Terminating:Wait") {
+		return "", err
+	}
+	return group, nil
+}
+
+// InService reports whether the instance is in service in its group. The error is that of
+// TerminatingGroup.
+func (c *Client) InService(ctx context.Context, region, instanceID string) (bool, error) {
+	_, state, err := c.lifecycleState(ctx, region, instanceID)
+	return state == "InService", err
+}
+
+// lifecycleState returns the instance's group and its lifecycle state there; empty if it is in none.
+func (c *Client) lifecycleState(ctx context.Context, region, instanceID string) (group, state string, err error) {
 	err = c.call(ctx, region, describeAutoScalingInstances, func(ctx context.Context, to *connection) error {
 		out, err := to.autoScaling.DescribeAutoScalingInstances(ctx, &autoscaling.DescribeAutoScalingInstancesInput{InstanceIds: []string{instanceID}})
 		if err != nil {
 			return err
 		}
 		for _, instance := range out.AutoScalingInstances {
-			// Warmed:Terminating:Wait is the same in a warm pool.
-			if aws.ToString(instance.InstanceId) == instanceID && strings.HasSuffix(aws.ToString(instance.LifecycleState), "Terminating:Wait") {
-				group = aws.ToString(instance.AutoScalingGroupName)
+			if aws.ToString(instance.InstanceId) == instanceID {
+				group, state = aws.ToString(instance.AutoScalingGroupName), aws.ToString(instance.LifecycleState)
 			}
 		}
 		return nil
 	})
-	return group, err
+	return group, state, err
 }
 
 // Heartbeat makes the group wait for the hook's heartbeat timeout from now on,

@@ -84,23 +84,26 @@ func TestHooksOfAGroupThatIsGone(t *testing.T) {
 
 func TestTerminatingGroup(t *testing.T) {
 	f := newFixture(t)
-	ask := func(want string) {
+	ask := func(want string, inService bool) {
 		t.Helper()
+		if got, err := f.InService(t.Context(), region, instance); got != inService || err != nil {
+			t.Errorf("in service %t, error %v, want %t", got, err, inService)
+		}
 		if got, err := f.TerminatingGroup(t.Context(), region, instance); got != want || err != nil {
 			t.Errorf("group %q, error %v, want group %q", got, err, want)
 		}
 	}
-	ask("") // in no group
+	ask("", false) // in no group
 	f.sim.PutGroupInstance(group, instance)
-	ask("") // in service
+	ask("", true)
 	f.hook("drain")
 	f.sim.PutGroupInstance("others", "i-0abc1234def567891")
 	action := f.begin("drain")
-	ask(group)
+	ask(group, false)
 	if err := f.Complete(t.Context(), Action{Region: region, Group: group, Hook: "drain", Token: action.Token}, Continue); err != nil {
 		t.Fatal(err)
 	}
-	ask("") // goes on
+	ask("", false) // goes on
 }
 
 // An action is named by its token, its instance or both, and ends once.

@@ -54,8 +54,9 @@ type NodeTerminationPolicySpec struct {
 	// +optional
 	NodeSelector *LabelSelector `json:"nodeSelector,omitempty"`
 
-	// priority decides which policy governs a node that several select: the one with
-	// the highest priority, then the oldest, then the first by name. Unset: 0.
+	// priority decides which policy governs a node that several select: of those in mode
+	// Enforce, or else of those in mode DryRun, the one with the highest priority, then the
+	// oldest, then the first by name. Unset: 0.
 	// +optional
 	// +kubebuilder:validation:Minimum=-1000000
 	// +kubebuilder:validation:Maximum=1000000

@@ -76,7 +76,6 @@ func TestLaterDrainLeavesLoadBalancersAlone(t *testing.T) {
 }
 
 func TestDryRunChangesNothing(t *testing.T) {
-	t.Parallel()
 	s := newSetting(t, 1, func(spec *v1alpha1.NodeTerminationPolicySpec) {
 		spec.Mode = v1alpha1.ModeDryRun
 		spec.Node = &v1alpha1.NodeActions{Taint: &v1alpha1.NodeTaint{Effect: "NoSchedule"}}
@@ -95,9 +94,8 @@ func TestDryRunChangesNothing(t *testing.T) {
 	if left := s.left(0); len(left) != 3 {
 		t.Errorf("left %v, want all three", left)
 	}
-	if err := admin(t).Delete(t.Context(), s.nodes[0]); err != nil {
-		t.Fatal(err)
-	}
+	s.deleteNode(0)
+	s.pass(nt, 3*time.Minute)
 	s.untilHolds(nt, func(nt *v1alpha1.NodeTermination) error {
 		if nt.Status.CompletionTime == nil || stateOfTermination(nt) != v1alpha1.StateDryRun {
 			return fmt.Errorf("want an end as DryRun, got %+v", nt.Status)

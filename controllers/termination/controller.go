@@ -5,7 +5,7 @@
 // left to the drain executor or to another look later, so a restart continues
 // where the last process stopped.
 //
-// +kubebuilder:rbac:groups=nodetermination.dev,resources=nodeterminations,verbs=list;watch;patch;delete
+// +kubebuilder:rbac:groups=nodetermination.dev,resources=nodeterminations,verbs=get;list;watch;patch;delete
 // +kubebuilder:rbac:groups=nodetermination.dev,resources=nodeterminations/status,verbs=patch
 // +kubebuilder:rbac:groups=nodetermination.dev,resources=nodeterminationpolicies,verbs=list;watch
 // +kubebuilder:rbac:groups="",resources=nodes,verbs=get;list;watch;patch
@@ -40,6 +40,7 @@ var act = []func(*Reconciler, context.Context, *scope) (verdict, error){
 	(*Reconciler).identify,
 	(*Reconciler).returnToService,
 	(*Reconciler).classify,
+	(*Reconciler).startOver,
 	(*Reconciler).govern,
 	(*Reconciler).trackHooks,
 	(*Reconciler).decide,
@@ -89,7 +90,7 @@ func (r *Reconciler) reconcile(ctx context.Context, key types.NamespacedName) (c
 	case err != nil:
 		return ctrl.Result{}, err
 	case s == nil:
-		return ctrl.Result{}, r.undo(ctx, key.Name)
+		return r.undo(ctx, key.Name)
 	}
 	if r.act(ctx, s) == postponed {
 		return r.result(s, s.err)

@@ -54,7 +54,8 @@ func (s *setting) nudge(nt *v1alpha1.NodeTermination) {
 	})
 }
 
-func TestWrongPairIsRefused(t *testing.T) {
+// Whoever wrote the object, the instance is what it is about.
+func TestWrongPairIsMended(t *testing.T) {
 	t.Parallel()
 	s := newSetting(t, 2, nil)
 	cluster.Get(t).CreatePods(t, s.ns, s.nodes[0].Name, 1)
@@ -62,12 +63,13 @@ func TestWrongPairIsRefused(t *testing.T) {
 	nt := &v1alpha1.NodeTermination{ObjectMeta: metav1.ObjectMeta{Name: victim}}
 	nt.Spec = v1alpha1.NodeTerminationSpec{InstanceID: victim, NodeName: s.nodes[0].Name, Events: []v1alpha1.Event{notice("a", time.Minute)}}
 	s.create(nt)
-	s.until(nt, v1alpha1.StateRefused)
-	for i := range s.nodes {
-		if err := untouched(s.node(i)); err != nil {
-			t.Error(err)
-		}
+	if nt = s.until(nt, v1alpha1.StateCompleted); nt.Spec.NodeName != s.nodes[1].Name {
+		t.Errorf("it names node %s, want %s", nt.Spec.NodeName, s.nodes[1].Name)
 	}
+	if err := untouched(s.node(0)); err != nil {
+		t.Error(err)
+	}
+	s.untilNode(1, cordoned)
 	if len(s.left(0)) != 1 {
 		t.Error("a pod was evicted")
 	}

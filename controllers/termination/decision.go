@@ -11,38 +11,7 @@ import (
 
 	"github.com/nodetermination/operator/api/v1alpha1"
 	"github.com/nodetermination/operator/controllers/lifecyclehook"
-	ec2node "github.com/nodetermination/operator/controllers/node"
 )
-
-// govern finds the policy: chosen once, then kept, so that
-// neither labels nor new policies move a termination under way.
-func (r *Reconciler) govern(_ context.Context, s *scope) (verdict, error) {
-	ref := s.nt.Status.PolicyRef
-	if ref == nil {
-		if s.node == nil {
-			return proceed, nil
-		}
-		s.policy = ec2node.Governing(s.policies, s.node)
-		if s.policy == nil && len(s.active()) > 0 {
-			s.setState(v1alpha1.StateNoPolicy, "no NodeTerminationPolicy selects node "+s.nt.Spec.NodeName+": nothing is done")
-			return ended, nil
-		}
-		return proceed, nil
-	}
-	for i := range s.policies {
-		if s.policies[i].UID == ref.UID && s.policies[i].DeletionTimestamp == nil {
-			s.policy = &s.policies[i]
-			ref.Generation = s.policy.Generation
-			return proceed, nil
-		}
-	}
-	if s.finished() || s.node == nil || len(s.active()) == 0 { // what was cancelled is reverted all the same
-		return proceed, nil
-	}
-	s.setState(v1alpha1.StatePolicyGone, fmt.Sprintf(
-		"policy %s was deleted: node, pods and lifecycle hooks are left as they are; delete this NodeTermination to revert what was done to the node", ref.Name))
-	return ended, nil
-}
 
 // decide turns the active events into one decision.
 func (r *Reconciler) decide(_ context.Context, s *scope) (verdict, error) {

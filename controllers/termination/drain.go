@@ -69,7 +69,7 @@ func (s *scope) wait(reason string) {
 func (s *scope) excludedUntil() time.Time {
 	delay, _ := s.policy.Spec.ExcludesFromLoadBalancers()
 	applied, _ := ec2node.AppliedOn(s.node)
-	if applied.ExcludedSince == 0 || s.was(v1alpha1.StateDraining) {
+	if applied.ExcludedSince == 0 || s.was(v1alpha1.StateDraining) && !s.registeredAgain {
 		return time.Time{}
 	}
 	since := time.Unix(applied.ExcludedSince, 0)

@@ -16,11 +16,6 @@ func (r *Reconciler) dryRun(ctx context.Context, s *scope) (verdict, error) {
 	if s.policy == nil || !s.policy.Spec.DryRun() || s.node == nil || len(s.active()) == 0 || s.finished() {
 		return proceed, nil
 	}
-	if s.nt.Status.StartTime != nil {
-		s.setState(v1alpha1.StatePolicyGone, fmt.Sprintf(
-			"policy %s was turned to mode DryRun: node, pods and lifecycle hooks are left as they are; turn it to Enforce to go on, or delete this NodeTermination to revert what was done to the node", s.policy.Name))
-		return ended, nil
-	}
 	message, err := r.preview(ctx, s)
 	if err != nil {
 		return ended, err

@@ -18,32 +18,6 @@ import (
 	"github.com/nodetermination/operator/hack/testcluster"
 )
 
-func TestNodeThatRegistersAgainIsDrainedAgain(t *testing.T) {
-	t.Parallel()
-	s := newSetting(t, 1, nil)
-	nt := s.terminate(0, notice("a", time.Minute))
-	first := s.until(nt, v1alpha1.StateCompleted)
-
-	again := s.nodes[0].DeepCopy()
-	again.ObjectMeta = metav1.ObjectMeta{Name: again.Name, Labels: again.Labels, Annotations: again.Annotations}
-	again.Spec.Unschedulable, again.Spec.Taints = false, nil
-	if err := admin(t).Delete(t.Context(), s.node(0)); err != nil {
-		t.Fatal(err)
-	}
-	testcluster.Eventually(t, patience, func() error { return admin(t).Create(t.Context(), again) })
-	cluster.Get(t).CreatePods(t, s.ns, again.Name, 2)
-	s.change(nt, func(spec *v1alpha1.NodeTerminationSpec) { spec.Events = append(spec.Events, notice("b", time.Minute)) })
-	second := s.untilHolds(nt, func(nt *v1alpha1.NodeTermination) error {
-		if nt.Status.CompletionTime == nil || nt.Status.Node == nil || nt.Status.Node.UID == first.Status.Node.UID ||
-			nt.Status.Pods == nil || *nt.Status.Pods.Total != 2 || *nt.Status.Pods.Remaining != 0 {
-			return fmt.Errorf("the new node was not drained: %+v, %+v", nt.Status.Node, nt.Status.Pods)
-		}
-		return nil
-	})
-	s.until(second, v1alpha1.StateCompleted)
-	s.untilNode(0, cordoned)
-}
-
 func TestIgnoredEventKeepsNoCordon(t *testing.T) {
 	t.Parallel()
 	s := newSetting(t, 1, func(spec *v1alpha1.NodeTerminationPolicySpec) {

@@ -21,8 +21,10 @@ const (
 
 // requireTag leaves instances alone that lack the policy's tag. While
 // EC2 has not answered nothing is done, and once something was done it is not asked any more.
+// Without a node there is something to do only where a group waits.
 func (r *Reconciler) requireTag(_ context.Context, s *scope) (verdict, error) {
-	if s.policy == nil || s.policy.Spec.InstanceTag == "" || s.node == nil || s.nt.Status.StartTime != nil || len(s.active()) == 0 {
+	if s.policy == nil || s.policy.Spec.InstanceTag == "" || s.nt.Status.StartTime != nil || len(s.active()) == 0 ||
+		s.node == nil && !slices.ContainsFunc(s.active(), isGroups) {
 		return proceed, nil
 	}
 	tag := s.policy.Spec.InstanceTag

@@ -34,6 +34,8 @@ const (
 	actionTerminate = "Terminate"
 	// reasonEvicted is the reason of the event on a Pod that is evicted.
 	reasonEvicted = "Evicted"
+	// reasonTakenOver is the reason of the event that another policy has taken over.
+	reasonTakenOver = "PolicyTakenOver"
 	// maxNote is how long the note of an event may be, in bytes.
 	// https://kubernetes.io/docs/reference/kubernetes-api/cluster-resources/event-v1/
 	maxNote = 1024
@@ -79,21 +81,31 @@ func (r *Reconciler) recordEvents(_ context.Context, s *scope) error {
 	}
 	// Of what was over when it was first looked at nobody was told that it began.
 	unknown := s.nt.Status.StartTime == nil && stateIn(&s.before.Status) == "" && s.state == v1alpha1.StateCancelled
-	if known := s.eventPolicy(); known.emits && (begins || changes) && !unknown {
+	known := s.eventPolicy()
+	if known.emits && (begins || changes) && !unknown {
 		r.Events.recordState(s, eventAnnotations(known, s.nt, s.node), begins, changes)
+	}
+	if message := s.takeover(); message != "" {
+		r.logAbout(s.nt.Name, s.nt.Spec.NodeName).Info("Another policy governs the NodeTermination", "message", message)
+		if known.emits {
+			r.Events.recordTakeover(s, eventAnnotations(known, s.nt, s.node), message)
+		}
 	}
 	return nil
 }
 
+// takeover returns that another policy has taken over; empty if none has.
+func (s *scope) takeover() string {
+	before, now := s.before.Status.PolicyRef, s.nt.Status.PolicyRef
+	if before == nil || now == nil || before.UID == now.UID {
+		return ""
+	}
+	return fmt.Sprintf("policy %s takes over from policy %s, which was deleted or turned to mode DryRun", now.Name, before.Name)
+}
+
 // recordState emits the events of recordEvents.
 func (e *EventRecorder) recordState(s *scope, annotations map[string]string, begins, changes bool) {
-	node := &corev1.ObjectReference{APIVersion: "v1", Kind: "Node", Name: s.nt.Spec.NodeName}
-	if known := s.nt.Status.Node; known != nil {
-		node.UID = known.UID
-	}
-	termination := &corev1.ObjectReference{
-		APIVersion: v1alpha1.GroupVersion.String(), Kind: "NodeTermination", Name: s.nt.Name, UID: s.nt.UID,
-	}
+	node, termination := s.references()
 	record := func(state, note string) {
 		kind := corev1.EventTypeNormal
 		if readinessOf[state].stalled {
@@ -115,6 +127,24 @@ func (e *EventRecorder) recordState(s *scope, annotations map[string]string, beg
 			note = fmt.Sprintf("%s: %s", s.nt.Status.Cause, s.message)
 		}
 		record(s.state, note)
+	}
+}
+
+// recordTakeover emits the event that another policy has taken over.
+func (e *EventRecorder) recordTakeover(s *scope, annotations map[string]string, message string) {
+	node, termination := s.references()
+	e.emit(e.states, annotations, node, termination, corev1.EventTypeNormal, reasonTakenOver, message)
+	e.emit(e.states, annotations, termination, node, corev1.EventTypeNormal, reasonTakenOver, message)
+}
+
+// references returns what events are about.
+func (s *scope) references() (node, termination *corev1.ObjectReference) {
+	node = &corev1.ObjectReference{APIVersion: "v1", Kind: "Node", Name: s.nt.Spec.NodeName}
+	if known := s.nt.Status.Node; known != nil {
+		node.UID = known.UID
+	}
+	return node, &corev1.ObjectReference{
+		APIVersion: v1alpha1.GroupVersion.String(), Kind: "NodeTermination", Name: s.nt.Name, UID: s.nt.UID,
 	}
 }
 

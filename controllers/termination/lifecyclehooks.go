@@ -45,7 +45,7 @@ func (r *Reconciler) callHooks(ctx context.Context, s *scope) {
 	}
 	plan.WriteTo(s.nt)
 	s.lookAgain(plan.NextLook)
-	r.Local.update(s.nt.Name, func(known *localRecord) { known.asked = plan.LastAsked })
+	r.Local.update(s.nt.Name, func(known *localRecord) { known.asked, known.answered = plan.LastAsked, plan.Answered })
 }
 
 // complete ends a termination that went well, if no hook waits any more.
@@ -77,9 +77,11 @@ func (s *scope) completionTime() *metav1.Time {
 
 // hookInput returns what a plan about hooks is made from.
 func (r *Reconciler) hookInput(s *scope) lifecyclehook.Input {
+	known := r.Local.get(s.nt.Name)
 	in := lifecyclehook.Input{
 		Events: s.active(), Hooks: s.nt.Status.LifecycleHooks, Policy: s.policy, Forbidden: s.decision.forbidden,
-		NodeGone: s.node == nil, Finished: s.finished(), Suspended: s.suspended(), LastAsked: r.Local.get(s.nt.Name).asked, Now: s.now,
+		Ungoverned: s.ungoverned, NodeMissing: s.node == nil && !s.gone, NodeGone: s.gone, Finished: s.finished(), Suspended: s.suspended(),
+		LastAsked: known.asked, Answered: known.answered, Now: s.now,
 	}
 	if drained := s.drained(); drained != nil {
 		in.PodsGoneSince = drained.LastTransitionTime.Time

@@ -3,11 +3,12 @@
 package termination
 
 import (
-	"context"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -140,6 +141,29 @@ func TestHooksOfAWatchersEventAreFound(t *testing.T) {
 	})
 	if s.action("a").Result != "CONTINUE" || s.action("b").Result != "CONTINUE" {
 		t.Error("not every hook was continued")
+	}
+}
+
+// A group whose instance waits at no hook is asked once more after the end, and then no more.
+func TestSearchForAHookEndsWithTheDrain(t *testing.T) {
+	s := newSetting(t, 1, nil)
+	e := terminating("imds", nil)
+	e.Source, e.Time = v1alpha1.SourceIMDS, now(0)
+	nt := s.until(s.terminate(0, e), v1alpha1.StateCompleted)
+	asked := func() (n int) {
+		for _, call := range sim.Calls("autoscaling", "DescribeAutoScalingInstances") {
+			if call.Params["InstanceIds.member.1"] == nt.Name {
+				n++
+			}
+		}
+		return n
+	}
+	for i, want := range []int{2, 2, 2} {
+		testClock.shift(t, time.Duration(i+1)*11*time.Second)
+		s.nudge(nt)
+		if n := asked(); n != want {
+			t.Errorf("%d times asked %s after the end, want %d", n, time.Duration(i+1)*11*time.Second, want)
+		}
 	}
 }
 
@@ -314,7 +338,6 @@ func TestPodsThatComeBeforeTheCompletionGoToo(t *testing.T) {
 }
 
 func TestHookOfANodeThatIsGoneIsCompleted(t *testing.T) {
-	t.Parallel()
 	s := newSetting(t, 1, nil)
 	s.budget()
 	cluster.Get(t).CreatePods(t, s.ns, s.nodes[0].Name, 1, app("web"))
@@ -325,14 +348,29 @@ func TestHookOfANodeThatIsGoneIsCompleted(t *testing.T) {
 		}
 		return nil
 	})
-	if err := admin(t).Delete(context.Background(), s.nodes[0]); err != nil {
-		t.Fatal(err)
+	s.deleteNode(0)
+	s.pass(nt, 61*time.Second)
+	s.untilHolds(nt, func(nt *v1alpha1.NodeTermination) error {
+		ready := meta.FindStatusCondition(nt.Status.Conditions, v1alpha1.ConditionReady)
+		if !strings.Contains(ready.Message, "1 pods that have to go are still bound to its name") {
+			return fmt.Errorf("want that the pod is waited for: %s", ready.Message)
+		}
+		return nil
+	})
+	if action := s.action("drain"); action.Result != "" {
+		t.Errorf("the hook was completed with %s while a pod was there", action.Result)
 	}
+	for _, pod := range s.left(0) { // as Kubernetes does with those whose node is gone
+		if err := admin(t).Delete(t.Context(), &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: s.ns, Name: pod}}, client.GracePeriodSeconds(0)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.nudge(nt)
 	testcluster.Eventually(t, patience, func() error {
 		if action := s.action("drain"); action.Result != "CONTINUE" {
 			return fmt.Errorf("result %q", action.Result)
 		}
 		return nil
 	})
-	s.until(nt, v1alpha1.StateFailed)
+	s.until(nt, v1alpha1.StateCompleted)
 }

@@ -26,8 +26,10 @@ type localRecord struct {
 	drains string
 	// written is when its status was last written.
 	written time.Time
-	// asked is when Auto Scaling last had no answer about it.
-	asked time.Time
+	// asked is when Auto Scaling last had no answer about it; answered: it has said after
+	// the end that the instance waits at no hook.
+	asked    time.Time
+	answered bool
 	// completed are the hooks that were completed.
 	completed map[hookKey]bool
 	// shortened are the pods whose grace was shortened, until that is in the status.

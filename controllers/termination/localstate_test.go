@@ -23,7 +23,7 @@ func TestHookIsNotCompletedAgain(t *testing.T) {
 		v1alpha1.HookAbandoned: {&corev1.Node{}, v1alpha1.OnTimeoutAbandon},
 	} {
 		r := &Reconciler{Options: Options{Local: &LocalState{}}}
-		s := &scope{now: t0.Add(time.Hour), nt: &v1alpha1.NodeTermination{}, node: test.node, policy: &v1alpha1.NodeTerminationPolicy{}}
+		s := &scope{now: t0.Add(time.Hour), nt: &v1alpha1.NodeTermination{}, node: test.node, gone: test.node == nil, policy: &v1alpha1.NodeTerminationPolicy{}}
 		s.policy.Spec.LifecycleHook = &v1alpha1.LifecycleHookSpec{OnTimeout: test.onTimeout}
 		s.nt.Name = instance
 		s.nt.Spec.Events = []v1alpha1.Event{hook("h")}

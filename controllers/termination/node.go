@@ -6,9 +6,11 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -21,81 +23,134 @@ import (
 // controllers write nodes too, but seldom twice in a row.
 const maxNodeConflicts = 5
 
-// identify finds the node and makes sure it is the right one:
-// names are used again, and whoever wrote the object may have paired an instance
-// with a node it does not run.
+// identify finds the Node that runs on the instance. The instance is what this is about: its
+// Node may be made anew, under the same name or another one, or be missing for a while.
 func (r *Reconciler) identify(ctx context.Context, s *scope) (verdict, error) {
-	node := &corev1.Node{}
-	err := r.Client.Get(ctx, types.NamespacedName{Name: s.nt.Spec.NodeName}, node)
-	if apierrors.IsNotFound(err) {
-		s.noteGone()
-		return proceed, nil
-	}
-	if err != nil {
-		return ended, fmt.Errorf("cannot read node %s: %w", s.nt.Spec.NodeName, err)
-	}
-	instance, ec2 := ec2node.InstanceID(node)
-	known := s.nt.Status.Node
+	node, err := ec2node.ByInstance(ctx, r.Client, s.nt.Spec.InstanceID)
 	switch {
-	case known == nil && (!ec2 || instance != s.nt.Spec.InstanceID):
-		if deleted, err := r.deleteForged(ctx, s); deleted || err != nil {
-			return postponed, err
-		}
-		s.setState(v1alpha1.StateRefused, fmt.Sprintf(
-			"node %s does not run on instance %s (its providerID is %q): nothing is done; delete this NodeTermination",
-			node.Name, s.nt.Spec.InstanceID, node.Spec.ProviderID))
-		return ended, nil
-	case known == nil:
-		s.nt.Status.Node = referenceTo(node)
-	case s.finished() && instance == s.nt.Spec.InstanceID:
-		// The same instance has registered anew since: what it receives now is about this node.
-		known.UID, known.GoneTime = node.UID, nil
-	case known.UID != node.UID || instance != s.nt.Spec.InstanceID:
-		// Another node took the name: the one this is about is gone.
-		s.successor = node
-		s.noteGone()
-		return proceed, nil
+	case err != nil:
+		return ended, err
+	case node == nil:
+		return r.missNode(ctx, s)
+	case node.Name != s.nt.Spec.NodeName:
+		return postponed, r.follow(ctx, s, node)
 	}
 	s.node = node
+	s.recognize()
 	return proceed, nil
+}
+
+// recognize notes which Node object this is. One that was made anew is yet to be cordoned
+// and drained: see startOver.
+func (s *scope) recognize() {
+	known := s.nt.Status.Node
+	switch {
+	case known == nil:
+		s.nt.Status.Node = referenceTo(s.node)
+	case known.UID == s.node.UID:
+		known.GoneTime = nil
+	default:
+		s.nt.Status.Node = referenceTo(s.node)
+		if known.BootID != "" {
+			s.nt.Status.Node.BootID = known.BootID // that of when the termination began
+		}
+		s.registeredAgain = true
+	}
+}
+
+// follow changes the name of the node to that of the one that runs on the instance; the
+// change brings us back. What a watcher has written of another node's instance is deleted.
+func (r *Reconciler) follow(ctx context.Context, s *scope, node *corev1.Node) error {
+	if s.nt.Status.Node == nil && s.onlyFromWatchers() {
+		return r.deleteForged(ctx, s, node)
+	}
+	moved := s.nt.DeepCopy()
+	moved.Spec.NodeName = node.Name
+	patch := client.MergeFromWithOptions(s.nt, client.MergeFromWithOptimisticLock{})
+	if err := r.Client.Patch(ctx, moved, patch, client.FieldOwner(v1alpha1.FieldManager)); err != nil {
+		return fmt.Errorf("cannot change the node of NodeTermination %s to %s: %w", s.nt.Name, node.Name, err)
+	}
+	r.stopDrain(s.nt.Name)
+	r.Log.WithValues(s.logValues()...).Info("The instance has another node", "newNode", node.Name)
+	return nil
+}
+
+// missNode notes that no node runs on the instance. A Node of that name that does not say
+// yet where it runs contradicts nothing.
+func (r *Reconciler) missNode(ctx context.Context, s *scope) (verdict, error) {
+	named := &corev1.Node{}
+	err := r.Client.Get(ctx, types.NamespacedName{Name: s.nt.Spec.NodeName}, named)
+	switch {
+	case apierrors.IsNotFound(err):
+	case err != nil:
+		return ended, fmt.Errorf("cannot read node %s: %w", s.nt.Spec.NodeName, err)
+	case s.nt.Status.Node == nil && (s.onlyFromWatchers() || named.Spec.ProviderID == ""):
+		s.setState(v1alpha1.StateRefused, fmt.Sprintf(
+			"node %s does not run on instance %s (its providerID is %q): nothing is done; delete this NodeTermination",
+			named.Name, s.nt.Spec.InstanceID, named.Spec.ProviderID))
+		return ended, nil
+	case named.Spec.ProviderID != "":
+		s.successor = named
+	}
+	switch known := s.nt.Status.Node; {
+	case known == nil:
+		s.condition(v1alpha1.ConditionCordoned, false, v1alpha1.ReasonNodeGone, "no node runs on the instance")
+	case known.GoneTime == nil:
+		known.GoneTime = &metav1.Time{Time: s.now}
+	}
+	return proceed, nil
+}
+
+// missingSince returns since when no node runs on the instance.
+func (s *scope) missingSince() time.Time {
+	if known := s.nt.Status.Node; known != nil {
+		return known.GoneTime.Time
+	}
+	return meta.FindStatusCondition(s.nt.Status.Conditions, v1alpha1.ConditionCordoned).LastTransitionTime.Time
+}
+
+// startOver has a node cordoned and drained that registered again while an event stands, also
+// after the termination has ended. Its lifecycle hooks go on waiting until then.
+func (r *Reconciler) startOver(_ context.Context, s *scope) (verdict, error) {
+	if !s.registeredAgain || len(s.active()) == 0 {
+		return proceed, nil
+	}
+	s.nt.Status.CompletionTime, s.nt.Status.DrainStartTime = nil, nil
+	if meta.FindStatusCondition(s.nt.Status.Conditions, v1alpha1.ConditionDrained) != nil {
+		s.condition(v1alpha1.ConditionDrained, false, v1alpha1.ReasonWaiting, "the node has registered again, and is drained once more")
+	}
+	return proceed, nil
+}
+
+// onlyFromWatchers reports whether nobody but watchers has written the NodeTermination.
+func (s *scope) onlyFromWatchers() bool {
+	others := func(e v1alpha1.Event) bool { return e.Source != v1alpha1.SourceIMDS }
+	return len(s.nt.Spec.Events) > 0 && !slices.ContainsFunc(s.nt.Spec.Events, others)
 }
 
 // deleteForged deletes a NodeTermination that pairs the instance of one node with the
 // name of another and that only watchers have written. None of them has a reason to
 // write of another node's instance, and as long as it does, what that node's own writes
 // is not stored.
-func (r *Reconciler) deleteForged(ctx context.Context, s *scope) (deleted bool, err error) {
-	others := func(e v1alpha1.Event) bool { return e.Source != v1alpha1.SourceIMDS }
-	if len(s.nt.Spec.Events) == 0 || slices.ContainsFunc(s.nt.Spec.Events, others) {
-		return false, nil
-	}
-	var nodes corev1.NodeList
-	if err := r.Client.List(ctx, &nodes, client.MatchingFields{ec2node.InstanceIDIndex: s.nt.Spec.InstanceID}); err != nil {
-		return false, fmt.Errorf("cannot find the node of instance %s: %w", s.nt.Spec.InstanceID, err)
-	}
-	if len(nodes.Items) == 0 {
-		return false, nil
-	}
-	err = r.Client.Delete(ctx, s.nt, client.Preconditions{UID: &s.nt.UID, ResourceVersion: &s.nt.ResourceVersion})
+func (r *Reconciler) deleteForged(ctx context.Context, s *scope, nodeOfInstance *corev1.Node) error {
+	err := r.Client.Delete(ctx, s.nt, client.Preconditions{UID: &s.nt.UID, ResourceVersion: &s.nt.ResourceVersion})
 	if client.IgnoreNotFound(err) != nil {
-		return false, fmt.Errorf("cannot delete NodeTermination %s, which names node %s instead of %s: %w",
-			s.nt.Name, s.nt.Spec.NodeName, nodes.Items[0].Name, err)
+		return fmt.Errorf("cannot delete NodeTermination %s, which names node %s instead of %s: %w",
+			s.nt.Name, s.nt.Spec.NodeName, nodeOfInstance.Name, err)
 	}
 	r.Log.WithValues(s.logValues()...).Info("NodeTermination deleted, as a watcher has paired another node's instance with its own node: look who has that watcher's token",
-		"nodeOfInstance", nodes.Items[0].Name)
-	return true, nil
+		"nodeOfInstance", nodeOfInstance.Name)
+	return nil
 }
 
-// referenceTo returns what a status keeps of a node.
+// referenceTo returns what a status keeps of a node. While it is not Ready it may still
+// report the boot before.
 func referenceTo(node *corev1.Node) *v1alpha1.NodeReference {
-	return &v1alpha1.NodeReference{UID: node.UID, BootID: node.Status.NodeInfo.BootID, Zone: ec2node.Zone(node)}
-}
-
-// noteGone notes when the node was first seen to be gone.
-func (s *scope) noteGone() {
-	if known := s.nt.Status.Node; known != nil && known.GoneTime == nil {
-		known.GoneTime = &metav1.Time{Time: s.now}
+	ref := &v1alpha1.NodeReference{UID: node.UID, Zone: ec2node.Zone(node)}
+	if _, ready := ec2node.ReadySince(node); ready {
+		ref.BootID = node.Status.NodeInfo.BootID
 	}
+	return ref
 }
 
 // changeNode writes what change does to the node, whose new state node holds

@@ -5,10 +5,13 @@ package termination
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
+	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/nodetermination/operator/api/v1alpha1"
@@ -70,8 +73,9 @@ func eventSummary(events []v1alpha1.EventStatus) string {
 	return strings.Join(counted, ", ")
 }
 
-// undo restores the node of a NodeTermination that was deleted, and forgets the termination.
-func (r *Reconciler) undo(ctx context.Context, instanceID string) error {
+// undo restores the node of a NodeTermination that was deleted, and forgets the termination. What
+// only the cache does not have yet comes back when it does.
+func (r *Reconciler) undo(ctx context.Context, instanceID string) (ctrl.Result, error) {
 	r.stopDrain(instanceID)
 	r.Dispatcher.Forget(instanceID, func(webhook.Attempt) bool { return false })
 	if next := r.budget.forget(instanceID); next != "" {
@@ -79,20 +83,36 @@ func (r *Reconciler) undo(ctx context.Context, instanceID string) error {
 	}
 	var nodes corev1.NodeList
 	if err := r.Client.List(ctx, &nodes, client.MatchingFields{ec2node.InstanceIDIndex: instanceID}); err != nil {
-		return fmt.Errorf("cannot find the node of instance %s: %w", instanceID, err)
+		return ctrl.Result{}, fmt.Errorf("cannot find the node of instance %s: %w", instanceID, err)
+	}
+	nodes.Items = slices.DeleteFunc(nodes.Items, func(node corev1.Node) bool {
+		applied, _ := ec2node.AppliedOn(&node)
+		return applied.InstanceID != instanceID
+	})
+	if len(nodes.Items) > 0 {
+		if exists, err := r.terminationExists(ctx, instanceID); exists || err != nil {
+			return ctrl.Result{RequeueAfter: conflictRetry}, err
+		}
 	}
 	for i := range nodes.Items {
 		node := &nodes.Items[i]
-		applied, _ := ec2node.AppliedOn(node)
 		if err := r.revert(ctx, node, instanceID); err != nil {
-			return err
+			return ctrl.Result{}, err
 		}
-		if applied.InstanceID == instanceID {
-			r.Events.recordReverted(instanceID, node)
-		}
+		r.Events.recordReverted(instanceID, node)
 	}
 	r.Local.forget(instanceID)
-	return nil
+	return ctrl.Result{}, nil
+}
+
+// terminationExists asks the API server itself for a NodeTermination: the cache of a new
+// leader may not have it yet.
+func (r *Reconciler) terminationExists(ctx context.Context, name string) (bool, error) {
+	err := r.Live.Get(ctx, types.NamespacedName{Name: name}, &v1alpha1.NodeTermination{})
+	if client.IgnoreNotFound(err) != nil {
+		return false, fmt.Errorf("cannot read NodeTermination %s: %w", name, err)
+	}
+	return err == nil, nil
 }
 
 // revert takes off a node what was applied for an instance.

@@ -9,10 +9,18 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/utils/ptr"
+	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 
 	"github.com/nodetermination/operator/api/v1alpha1"
+	ec2node "github.com/nodetermination/operator/controllers/node"
+	"github.com/nodetermination/operator/controllers/webhook"
 	"github.com/nodetermination/operator/hack/testcluster"
 )
 
@@ -48,6 +56,34 @@ func TestDeletedTerminationRevertsOnlyOurs(t *testing.T) {
 	for i := range s.nodes {
 		if len(s.left(i)) != 1 {
 			t.Errorf("the pod of node %d was evicted after its termination was deleted", i)
+		}
+	}
+}
+
+// A new leader may not have a NodeTermination in its cache yet that the API server has.
+func TestUndoAsksTheAPIServer(t *testing.T) {
+	t.Parallel()
+	scheme := runtime.NewScheme()
+	utilruntime.Must(clientgoscheme.AddToScheme(scheme))
+	utilruntime.Must(v1alpha1.AddToScheme(scheme))
+	nt := &v1alpha1.NodeTermination{ObjectMeta: metav1.ObjectMeta{Name: instance}}
+	for name, live := range map[string][]client.Object{"which has it": {nt}, "which does not": nil} {
+		node := nodeReady(0, "1")
+		ec2node.Apply(node, instance, ec2node.Desired{}, t0)
+		cached := fake.NewClientBuilder().WithScheme(scheme).WithObjects(node).WithIndex(&corev1.Node{}, ec2node.InstanceIDIndex, ec2node.IndexByInstanceID).Build()
+		r := &Reconciler{Options: Options{
+			Client: cached, Live: fake.NewClientBuilder().WithScheme(scheme).WithObjects(live...).Build(), Local: &LocalState{},
+			Dispatcher: webhook.NewDispatcher(func(string) {}), Events: NewEventRecorder(nil, cached, &LocalState{}, testClock), Clock: testClock,
+		}}
+		result, err := r.Reconcile(t.Context(), ctrl.Request{NamespacedName: client.ObjectKeyFromObject(nt)})
+		if err != nil || (result.RequeueAfter > 0) != (live != nil) {
+			t.Errorf("%s: %+v, %v", name, result, err)
+		}
+		if err := cached.Get(t.Context(), client.ObjectKeyFromObject(node), node); err != nil {
+			t.Fatal(err)
+		}
+		if node.Spec.Unschedulable != (live != nil) {
+			t.Errorf("%s: unschedulable %t", name, node.Spec.Unschedulable)
 		}
 	}
 }

@@ -21,11 +21,16 @@ type scope struct {
 	// the status.
 	before, nt *v1alpha1.NodeTermination
 	policies   []v1alpha1.NodeTerminationPolicy
-	// node is nil once the node this is about is gone; successor is then the one that
-	// has its name now, nil if none has.
+	// node runs on the instance; nil if none does. successor then has the name of the one
+	// that did, and runs on another instance; nil if none has.
 	node, successor *corev1.Node
-	// policy governs the node; nil before one is chosen.
-	policy *v1alpha1.NodeTerminationPolicy
+	// gone: no node will run on the instance any more. It is known after endWithNode.
+	gone bool
+	// registeredAgain: the node was made anew since it was last seen.
+	registeredAgain bool
+	// policy governs the node; nil before one is chosen, and if none does: ungoverned is why.
+	policy     *v1alpha1.NodeTerminationPolicy
+	ungoverned string
 
 	// decision is what decide and requireTag come to.
 	decision decision

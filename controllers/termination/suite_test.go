@@ -51,6 +51,8 @@ var (
 	sim         *awssim.Server
 	adminClient client.Client
 	stopManager func() error
+	// reconcilerCache is what the reconciler reads.
+	reconcilerCache client.Reader
 	// testClock is the reconciler's.
 	testClock = &shiftedClock{PassiveClock: clock.RealClock{}}
 )
@@ -113,6 +115,7 @@ func newManager(config *rest.Config, scheme *runtime.Scheme) (ctrl.Manager, erro
 	if err := manager.GetFieldIndexer().IndexField(context.Background(), &corev1.Node{}, ec2node.InstanceIDIndex, ec2node.IndexByInstanceID); err != nil {
 		return nil, err
 	}
+	reconcilerCache = manager.GetCache()
 	local := &LocalState{}
 	queue := NewQueue(manager.GetCache(), local, ctrl.Log, testClock)
 	events := NewEventRecorder(manager.GetEventRecorder(v1alpha1.FieldManager), manager.GetCache(), local, testClock)

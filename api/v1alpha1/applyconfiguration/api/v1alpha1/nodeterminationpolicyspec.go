@@ -16,8 +16,9 @@ import (
 type NodeTerminationPolicySpecApplyConfiguration struct {
 	// nodeSelector selects nodes by their labels. Unset or empty: every EC2 node.
 	NodeSelector *LabelSelectorApplyConfiguration `json:"nodeSelector,omitempty"`
-	// priority decides which policy governs a node that several select: the one with
-	// the highest priority, then the oldest, then the first by name. Unset: 0.
+	// priority decides which policy governs a node that several select: of those in mode
+	// Enforce, or else of those in mode DryRun, the one with the highest priority, then the
+	// oldest, then the first by name. Unset: 0.
 	Priority *int32 `json:"priority,omitempty"`
 	// mode is Enforce or DryRun. In mode DryRun events are recorded, the status says
 	// what would be done, and nothing is changed. If the mode changes to DryRun during

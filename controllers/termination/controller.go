@@ -60,6 +60,7 @@ var report = []func(*Reconciler, context.Context, *scope){
 	(*Reconciler).updateLocal,
 	(*Reconciler).callHooks,
 	(*Reconciler).complete,
+	(*Reconciler).awaitService,
 	(*Reconciler).notify,
 	(*Reconciler).stopIdleDrain,
 	(*Reconciler).releaseBudget,

@@ -30,6 +30,8 @@ type localRecord struct {
 	// the end that the instance waits at no hook.
 	asked    time.Time
 	answered bool
+	// askedService is when Auto Scaling was last asked whether the instance is in service.
+	askedService time.Time
 	// completed are the hooks that were completed.
 	completed map[hookKey]bool
 	// shortened are the pods whose grace was shortened, until that is in the status.

@@ -130,7 +130,8 @@ type Instance struct {
 // NodeTerminationStatus is what was done about the events.
 type NodeTerminationStatus struct {
 	// conditions describe the state: Ready (its reason is the state in one word),
-	// Reconciling, Stalled, Cordoned, Drained, LifecycleHookCompleted and Notified.
+	// Reconciling, Stalled, Cordoned, Drained, LifecycleHookCompleted, Notified and
+	// MaintenanceOverdue.
 	// +optional
 	// +listType=map
 	// +listMapKey=type

@@ -267,7 +267,7 @@ func overlapping(policy *v1alpha1.NodeTerminationPolicy, snap *snapshot) metav1.
 			strings.Join(differing, ", "))
 	case len(snap.overlaps[policy.UID]) > 0:
 		condition.Reason = v1alpha1.ReasonPolicies
-		condition.Message = fmt.Sprintf("policies %s select some of the same nodes: the highest priority governs each node, then the oldest policy",
+		condition.Message = fmt.Sprintf("policies %s select some of the same nodes: each node is governed by one that enforces before one in mode DryRun, then by the highest priority, then by the oldest",
 			strings.Join(slices.Sorted(maps.Keys(snap.overlaps[policy.UID])), ", "))
 	case len(snap.others[policy.UID]) > 0:
 		condition.Reason = v1alpha1.ReasonOtherManagers

@@ -91,7 +91,7 @@ func (r *Reconciler) expire(ctx context.Context, s *scope) error {
 // is something left to do, or to undo.
 func (s *scope) expiry() (at time.Time, expires bool) {
 	hooksWait := lifecyclehook.Manages(s.policy) && len(lifecyclehook.Waiting(s.nt.Status.LifecycleHooks)) > 0
-	if !s.finished() || hooksWait || s.notifying() || s.node != nil && s.inForce() {
+	if !s.finished() || hooksWait || s.notifying() || !s.gone && s.inForce() {
 		return time.Time{}, false
 	}
 	var spec *v1alpha1.NodeTerminationPolicySpec
@@ -103,8 +103,10 @@ func (s *scope) expiry() (at time.Time, expires bool) {
 
 // inForce reports whether an event counts, or may, or something is applied on the node.
 func (s *scope) inForce() bool {
-	if applied, _ := ec2node.AppliedOn(s.node); applied.InstanceID == s.nt.Spec.InstanceID {
-		return true
+	if s.node != nil {
+		if applied, _ := ec2node.AppliedOn(s.node); applied.InstanceID == s.nt.Spec.InstanceID {
+			return true
+		}
 	}
 	return slices.ContainsFunc(s.nt.Spec.Events, func(e v1alpha1.Event) bool {
 		state := stateOf(e, s.nt.Status.Events)
@@ -115,16 +117,12 @@ func (s *scope) inForce() bool {
 // endTime returns when all was over of a termination that has ended: its node is gone, or
 // else has been uncordoned, and no cancellation has to be kept any more.
 func (s *scope) endTime() time.Time {
-	times := []time.Time{s.nt.Status.CompletionTime.Time}
-	if s.node == nil {
-		if known := s.nt.Status.Node; known != nil && known.GoneTime != nil {
-			times = append(times, known.GoneTime.Time)
-		}
-	} else {
-		times = append(times, keepUntil(s.nt.Spec.Events))
-		if cordoned := meta.FindStatusCondition(s.nt.Status.Conditions, v1alpha1.ConditionCordoned); cordoned != nil {
-			times = append(times, cordoned.LastTransitionTime.Time)
-		}
+	times := []time.Time{s.nt.Status.CompletionTime.Time, keepUntil(s.nt.Spec.Events)}
+	if known := s.nt.Status.Node; known != nil && known.GoneTime != nil {
+		times = append(times, known.GoneTime.Time)
+	}
+	if cordoned := meta.FindStatusCondition(s.nt.Status.Conditions, v1alpha1.ConditionCordoned); cordoned != nil {
+		times = append(times, cordoned.LastTransitionTime.Time)
 	}
 	return slices.MaxFunc(times, time.Time.Compare)
 }

@@ -38,10 +38,8 @@ func (r *Reconciler) classify(_ context.Context, s *scope) (verdict, error) {
 // cordons are lifted is the policy's to say. Nil if none governs.
 func (s *scope) governing() *v1alpha1.NodeTerminationPolicy {
 	if ref := s.nt.Status.PolicyRef; ref != nil {
-		for i := range s.policies {
-			if s.policies[i].UID == ref.UID && s.policies[i].DeletionTimestamp == nil {
-				return &s.policies[i]
-			}
+		if chosen := policyOf(ref, s.policies); chosen != nil {
+			return chosen
 		}
 	}
 	if s.node == nil {

@@ -23,7 +23,8 @@ import (
 var (
 	kinds = []v1alpha1.EventKind{
 		v1alpha1.SpotInterruption, v1alpha1.RebalanceRecommendation, v1alpha1.ScheduledMaintenance,
-		v1alpha1.AutoScalingTermination, v1alpha1.InstanceStateChange, v1alpha1.CapacityReservationInterruption, v1alpha1.Manual,
+		v1alpha1.AutoScalingTermination, v1alpha1.InstanceStateChange, v1alpha1.CapacityReservationInterruption,
+		v1alpha1.InstanceStatusCheckFailed, v1alpha1.Manual,
 	}
 	sources = []v1alpha1.EventSource{v1alpha1.SourceSQS, v1alpha1.SourceIMDS, v1alpha1.SourceManual}
 )

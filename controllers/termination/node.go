@@ -5,7 +5,6 @@ package termination
 import (
 	"context"
 	"fmt"
-	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -17,6 +16,7 @@ import (
 
 	"github.com/nodetermination/operator/api/v1alpha1"
 	ec2node "github.com/nodetermination/operator/controllers/node"
+	"github.com/nodetermination/operator/controllers/source/store"
 )
 
 // maxNodeConflicts bounds the retries of a change to a node: kubelets and other
@@ -61,7 +61,7 @@ func (s *scope) recognize() {
 // follow changes the name of the node to that of the one that runs on the instance; the
 // change brings us back. What a watcher has written of another node's instance is deleted.
 func (r *Reconciler) follow(ctx context.Context, s *scope, node *corev1.Node) error {
-	if s.nt.Status.Node == nil && s.onlyFromWatchers() {
+	if s.nt.Status.Node == nil && store.OnlyFromWatchers(s.nt) {
 		return r.deleteForged(ctx, s, node)
 	}
 	moved := s.nt.DeepCopy()
@@ -84,7 +84,7 @@ func (r *Reconciler) missNode(ctx context.Context, s *scope) (verdict, error) {
 	case apierrors.IsNotFound(err):
 	case err != nil:
 		return ended, fmt.Errorf("cannot read node %s: %w", s.nt.Spec.NodeName, err)
-	case s.nt.Status.Node == nil && (s.onlyFromWatchers() || named.Spec.ProviderID == ""):
+	case s.nt.Status.Node == nil && (store.OnlyFromWatchers(s.nt) || named.Spec.ProviderID == ""):
 		s.setState(v1alpha1.StateRefused, fmt.Sprintf(
 			"node %s does not run on instance %s (its providerID is %q): nothing is done; delete this NodeTermination",
 			named.Name, s.nt.Spec.InstanceID, named.Spec.ProviderID))
@@ -120,12 +120,6 @@ func (r *Reconciler) startOver(_ context.Context, s *scope) (verdict, error) {
 		s.condition(v1alpha1.ConditionDrained, false, v1alpha1.ReasonWaiting, "the node has registered again, and is drained once more")
 	}
 	return proceed, nil
-}
-
-// onlyFromWatchers reports whether nobody but watchers has written the NodeTermination.
-func (s *scope) onlyFromWatchers() bool {
-	others := func(e v1alpha1.Event) bool { return e.Source != v1alpha1.SourceIMDS }
-	return len(s.nt.Spec.Events) > 0 && !slices.ContainsFunc(s.nt.Spec.Events, others)
 }
 
 // deleteForged deletes a NodeTermination that pairs the instance of one node with the

@@ -141,11 +141,10 @@ func testWrongNode(t *testing.T, f *fixture) {
 		Events: []v1alpha1.Event{{ID: "wrong", Kind: v1alpha1.SpotInterruption, Source: v1alpha1.SourceSQS, Time: metav1.Now()}},
 	}
 	f.create(wrong)
-	f.until(nodes[0], v1alpha1.StateRefused)
 	f.interrupt(nodes[0])
 	nt := f.until(nodes[0], v1alpha1.StateCompleted)
-	if nt.UID == wrong.UID || nt.Spec.NodeName != nodes[0].Name {
-		t.Errorf("the NodeTermination names node %s, want %s, in a new object", nt.Spec.NodeName, nodes[0].Name)
+	if nt.UID != wrong.UID || nt.Spec.NodeName != nodes[0].Name {
+		t.Errorf("the NodeTermination names node %s, want %s, in the same object", nt.Spec.NodeName, nodes[0].Name)
 	}
 	f.checkEvictedOnce(pods...)
 	f.untilNode(nodes[1], schedulable)

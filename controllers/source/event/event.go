@@ -40,6 +40,8 @@ type Fact struct {
 	InstanceID string
 	// Account is the AWS account of the document. Empty: the document does not say.
 	Account string
+	// Region is the AWS Region of the instance, such as us-east-1. Empty: not known.
+	Region string
 	// Event is ready to be stored, but for its source, which the receiver sets.
 	Event v1alpha1.Event
 }

@@ -211,6 +211,9 @@ func (c *consumer) put(ctx context.Context, fact event.Fact, node *corev1.Node, 
 	if policy := ec2node.Governing(subs.all, node); policy != nil {
 		fact.Event.PolicyName = policy.Name
 	}
+	if fact.Event.LifecycleHook != nil {
+		fact.Region = c.client.region // groups send to a queue of their own Region
+	}
 	put := c.store.Put
 	if over {
 		put = c.store.Revise

@@ -16,7 +16,8 @@ import (
 // NodeTerminationStatus is what was done about the events.
 type NodeTerminationStatusApplyConfiguration struct {
 	// conditions describe the state: Ready (its reason is the state in one word),
-	// Reconciling, Stalled, Cordoned, Drained, LifecycleHookCompleted and Notified.
+	// Reconciling, Stalled, Cordoned, Drained, LifecycleHookCompleted, Notified and
+	// MaintenanceOverdue.
 	Conditions []v1.ConditionApplyConfiguration `json:"conditions,omitempty"`
 	// observedGeneration is the generation of the spec that this status is based on.
 	ObservedGeneration *int64 `json:"observedGeneration,omitempty"`

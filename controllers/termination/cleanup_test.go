@@ -111,16 +111,19 @@ func TestExpiry(t *testing.T) {
 	ours.Annotations = map[string]string{v1alpha1.AnnotationApplied: `{"instanceID":"` + instance + `","unschedulable":true}`}
 	later := spot("a", hour)
 	cases := map[string]struct {
-		event  v1alpha1.Event
-		state  v1alpha1.EventState
-		ttl    int32
-		node   *corev1.Node
-		change func(*v1alpha1.NodeTermination)
-		want   time.Duration // 0 for never
+		event v1alpha1.Event
+		state v1alpha1.EventState
+		ttl   int32
+		node  *corev1.Node
+		// missing: there is no node, but one may register yet.
+		missing bool
+		change  func(*v1alpha1.NodeTermination)
+		want    time.Duration // 0 for never
 	}{
-		"the node is gone": {event: spot("a", 0), state: active, ttl: 60, want: gone + time.Minute},
-		"as is one whose cancellation had to be kept": {
-			event: cancel(maintenance("m", 7*day)), state: withdrawn, ttl: 60, want: gone + time.Minute,
+		"the node is gone":                         {event: spot("a", 0), state: active, ttl: 60, want: gone + time.Minute},
+		"the node is missing, and an event counts": {event: spot("a", 0), state: active, missing: true},
+		"the node is gone, and what is cancelled may come yet": {
+			event: cancel(maintenance("m", 7*day)), state: withdrawn, ttl: 60, want: 21*day + time.Minute,
 		},
 		"an event counts": {event: spot("a", 0), state: active, node: nodeReady(-hour, "1")},
 		"an event has a later statement": {
@@ -151,7 +154,7 @@ func TestExpiry(t *testing.T) {
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
-			s := &scope{now: t0, nt: &v1alpha1.NodeTermination{}, node: tc.node, policy: policyWith()}
+			s := &scope{now: t0, nt: &v1alpha1.NodeTermination{}, node: tc.node, policy: policyWith(), gone: tc.node == nil && !tc.missing}
 			s.policy.Spec.TTLSecondsAfterFinished = ptr.To(tc.ttl)
 			s.nt.Spec.InstanceID, s.nt.Spec.Events = instance, []v1alpha1.Event{tc.event}
 			s.nt.Status.Events = []v1alpha1.EventStatus{{ID: tc.event.ID, State: tc.state, Time: tc.event.Time.DeepCopy()}}

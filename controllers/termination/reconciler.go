@@ -3,12 +3,14 @@
 package termination
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"slices"
 	"time"
 
 	"github.com/go-logr/logr"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -20,6 +22,32 @@ import (
 
 // conflictRetry is how soon a reconcile that lost a race of writes is tried again.
 const conflictRetry = 50 * time.Millisecond
+
+// Executor evicts and deletes pods: a *drain.Executor.
+type Executor interface {
+	Set(owner string, actions []drain.Action)
+	Blockers(owner string) map[types.UID]drain.Blocker
+}
+
+// PodWatcher follows the pods of the nodes being drained: a *drain.PodWatcher.
+type PodWatcher interface {
+	Watch(node string)
+	Stop(node string)
+	Pods(node string) (pods []drain.Pod, synced bool)
+	List(ctx context.Context, node string) ([]drain.Pod, error)
+	SawDeletion(node string) bool
+	Err(node string) error
+}
+
+// AWS asks EC2 about instances, and Auto Scaling about lifecycle hooks: an *awsapi.Client.
+type AWS interface {
+	Instance(region, id string, maxAge time.Duration) (in awsapi.Instance, known bool, err error)
+	TerminatingGroup(ctx context.Context, region, instanceID string) (group string, err error)
+	InService(ctx context.Context, region, instanceID string) (bool, error)
+	DescribeHooks(ctx context.Context, region, group string) ([]awsapi.Hook, error)
+	Heartbeat(ctx context.Context, action awsapi.Action) error
+	Complete(ctx context.Context, action awsapi.Action, result awsapi.Result) error
+}
 
 // Options are what a Reconciler works with. All are required; of Log the zero value discards.
 type Options struct {
@@ -35,11 +63,11 @@ type Options struct {
 	// Events emits Kubernetes events. Its OnEvicted is what the Executor calls.
 	Events *EventRecorder
 	// Executor evicts and deletes pods.
-	Executor *drain.Executor
+	Executor Executor
 	// Watcher follows the pods of the nodes being drained.
-	Watcher *drain.PodWatcher
+	Watcher PodWatcher
 	// AWS asks Auto Scaling and EC2.
-	AWS *awsapi.Client
+	AWS AWS
 	// Dispatcher notifies webhooks through Sender, Webhooks reads what they refer to.
 	Dispatcher *webhook.Dispatcher
 	Sender     *webhook.Sender

@@ -106,7 +106,10 @@ func (s *scope) missingSince() time.Time {
 	if known := s.nt.Status.Node; known != nil {
 		return known.GoneTime.Time
 	}
-	return meta.FindStatusCondition(s.nt.Status.Conditions, v1alpha1.ConditionCordoned).LastTransitionTime.Time
+	if gone := meta.FindStatusCondition(s.nt.Status.Conditions, v1alpha1.ConditionCordoned); gone != nil {
+		return gone.LastTransitionTime.Time
+	}
+	return s.now // a termination that has begun afresh says so the next time
 }
 
 // startOver has a node cordoned and drained that registered again while an event stands, also

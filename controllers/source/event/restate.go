@@ -20,13 +20,13 @@ import (
 // differs from what is stored is later than that.
 func Restate(e v1alpha1.Event, stored []v1alpha1.Event, now time.Time) (v1alpha1.Event, bool) {
 	i := slices.IndexFunc(stored, func(other v1alpha1.Event) bool { return other.ID == e.ID })
+	if i < 0 && e.Time.IsZero() {
+		e.Time = metav1.NewTime(now.UTC().Truncate(time.Second))
+	}
 	switch {
 	case i < 0 && isCancelled(e) && !slices.ContainsFunc(stored, func(other v1alpha1.Event) bool { return !isCancelled(other) && closes(e, other) }):
 		return e, false
 	case i < 0:
-		if e.Time.IsZero() {
-			e.Time = metav1.NewTime(now.UTC().Truncate(time.Second))
-		}
 		return e, true
 	}
 	known := stored[i]

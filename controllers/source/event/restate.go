@@ -24,7 +24,7 @@ func Restate(e v1alpha1.Event, stored []v1alpha1.Event, now time.Time) (v1alpha1
 		e.Time = metav1.NewTime(now.UTC().Truncate(time.Second))
 	}
 	switch {
-	case i < 0 && isCancelled(e) && !slices.ContainsFunc(stored, func(other v1alpha1.Event) bool { return !isCancelled(other) && closes(e, other) }):
+	case i < 0 && isCancelled(e) && !slices.ContainsFunc(stored, func(other v1alpha1.Event) bool { return ends(e, other) }):
 		return e, false
 	case i < 0:
 		return e, true
@@ -45,6 +45,16 @@ func Restate(e v1alpha1.Event, stored []v1alpha1.Event, now time.Time) (v1alpha1
 	}
 	e.Time = known.Time
 	return e, relists(e) && e.BootID != known.BootID
+}
+
+// ends reports whether a cancellation ends what another source has planned. What a group has
+// begun within the last minute is not ended: the metadata may lag behind its message.
+func ends(cancellation, planned v1alpha1.Event) bool {
+	const lag = time.Minute
+	if planned.Kind == v1alpha1.AutoScalingTermination && cancellation.Time.Sub(planned.Time.Time) < lag {
+		return false
+	}
+	return !isCancelled(planned) && closes(cancellation, planned)
 }
 
 // Unlisted returns the cancellations of the maintenance that the metadata service listed in

@@ -92,7 +92,7 @@ func checkRecord(t *testing.T, nt *v1alpha1.NodeTermination, node *corev1.Node, 
 	}
 	deadline := notice.Time.Add(2 * time.Minute)
 	e := nt.Spec.Events[0]
-	if e.ID != notice.ID || e.Kind != v1alpha1.SpotInterruption || e.Source != v1alpha1.SourceSQS || e.InstanceAction != "terminate" ||
+	if e.ID != "SQS-SpotInterruption" || e.Kind != v1alpha1.SpotInterruption || e.Source != v1alpha1.SourceSQS || e.InstanceAction != "terminate" ||
 		!e.Time.Time.Equal(notice.Time) || e.Deadline == nil || !e.Deadline.Time.Equal(deadline) {
 		t.Errorf("the event is %+v, want that of %+v", e, notice)
 	}

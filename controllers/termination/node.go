@@ -16,7 +16,7 @@ import (
 
 	"github.com/nodetermination/operator/api/v1alpha1"
 	ec2node "github.com/nodetermination/operator/controllers/node"
-	"github.com/nodetermination/operator/controllers/source/store"
+	"github.com/nodetermination/operator/controllers/source/event"
 )
 
 // maxNodeConflicts bounds the retries of a change to a node: kubelets and other
@@ -61,7 +61,7 @@ func (s *scope) recognize() {
 // follow changes the name of the node to that of the one that runs on the instance; the
 // change brings us back. What a watcher has written of another node's instance is deleted.
 func (r *Reconciler) follow(ctx context.Context, s *scope, node *corev1.Node) error {
-	if s.nt.Status.Node == nil && store.OnlyFromWatchers(s.nt) {
+	if s.nt.Status.Node == nil && event.OnlyFromWatchers(s.nt.Spec.Events) {
 		return r.deleteForged(ctx, s, node)
 	}
 	moved := s.nt.DeepCopy()
@@ -84,7 +84,7 @@ func (r *Reconciler) missNode(ctx context.Context, s *scope) (verdict, error) {
 	case apierrors.IsNotFound(err):
 	case err != nil:
 		return ended, fmt.Errorf("cannot read node %s: %w", s.nt.Spec.NodeName, err)
-	case s.nt.Status.Node == nil && (store.OnlyFromWatchers(s.nt) || named.Spec.ProviderID == ""):
+	case s.nt.Status.Node == nil && (event.OnlyFromWatchers(s.nt.Spec.Events) || named.Spec.ProviderID == ""):
 		s.setState(v1alpha1.StateRefused, fmt.Sprintf(
 			"node %s does not run on instance %s (its providerID is %q): nothing is done; delete this NodeTermination",
 			named.Name, s.nt.Spec.InstanceID, named.Spec.ProviderID))

@@ -46,6 +46,12 @@ func EndsOthers(e v1alpha1.Event) bool {
 	return isCancelled(e) || Resolves(e)
 }
 
+// OnlyFromWatchers reports whether nobody but watchers has stored events, each of which knows
+// the name of its own node only.
+func OnlyFromWatchers(events []v1alpha1.Event) bool {
+	return !slices.ContainsFunc(events, func(e v1alpha1.Event) bool { return e.Source != v1alpha1.SourceIMDS })
+}
+
 // KeepUntil returns until when a cancellation from a queue has to be kept, as what it cancels may
 // arrive later: until the end of the maintenance, or 14 days after its start if AWS gives no end.
 // Zero: what it cancels was received before, or never matters.

@@ -176,13 +176,7 @@ func (s *Store) get(ctx context.Context, instanceID string) (*v1alpha1.NodeTermi
 // isForged reports whether a NodeTermination pairs its instance with a node that does not run on
 // it, and nobody but watchers says so. Each watcher may write about its own node only.
 func isForged(nt *v1alpha1.NodeTermination, nodeName string) bool {
-	return nt.Spec.NodeName != nodeName && nt.Status.Node == nil && OnlyFromWatchers(nt)
-}
-
-// OnlyFromWatchers reports whether nobody but watchers has written a NodeTermination, each of
-// which knows the name of its own node only.
-func OnlyFromWatchers(nt *v1alpha1.NodeTermination) bool {
-	return !slices.ContainsFunc(nt.Spec.Events, func(e v1alpha1.Event) bool { return e.Source != v1alpha1.SourceIMDS })
+	return nt.Spec.NodeName != nodeName && nt.Status.Node == nil && event.OnlyFromWatchers(nt.Spec.Events)
 }
 
 // deleteForged deletes a NodeTermination that isForged: what it says is not to count for the

@@ -120,6 +120,7 @@ test-unit: ## Run the tests that need no control plane: under a minute.
 .PHONY: test
 test: controlplane ## Run every test; builds the control plane if need be.
 	go test $(GO_TEST_FLAGS) ./...
+	go test -timeout 20m ./controllers/termination/model # all its histories: -race is too slow for them
 	go -C hack/controlplane test -timeout 20m ./...
 
 .PHONY: verify

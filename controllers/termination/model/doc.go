@@ -6,7 +6,7 @@
 // the controllers, knows what was announced and delivered; invariants say what has to be
 // true of the node then.
 //
-//	histories_test.go   the tests: how many histories, seeds, and how one is shrunk
+//	histories_test.go   the test: how many histories, seeds, and how one is shrunk
 //	operations_test.go  what can happen: what AWS announces and does,
 //	nodes_test.go       what becomes of nodes, pods and the NodeTermination,
 //	policies_test.go    and of policies, the manager and the watcher

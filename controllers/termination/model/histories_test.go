@@ -27,7 +27,7 @@ import (
 // and the one that failed once more by its seed, with -model.histories=1.
 var (
 	firstSeed = flag.Uint64("model.seed", 1, "seed of the first history; each has the next one")
-	histories = flag.Int("model.histories", 0, "how many histories are played; 0: 100,000, with -short 2,000")
+	histories = flag.Int("model.histories", 0, "how many histories are played; 0: 100,000, with -short or -race 2,000")
 )
 
 const (
@@ -46,7 +46,7 @@ func TestHistories(t *testing.T) {
 	count := *histories
 	switch {
 	case count > 0:
-	case testing.Short():
+	case testing.Short() || raceDetector:
 		count = 2_000
 	default:
 		count = 100_000

@@ -27,7 +27,8 @@ type statement struct {
 	token     string
 	cancelled bool
 
-	// delivered is when, and boot which boot the node reported then.
+	// delivered is when, and boot which boot the node reported then; wasReady: it was Ready in
+	// that boot, which was the machine's.
 	delivered time.Time
 	boot      string
 	wasReady  bool
@@ -132,7 +133,8 @@ func (w *world) deliver(s *statement) {
 	if node := m.node(); node != nil {
 		s.boot = node.Status.NodeInfo.BootID
 	}
-	s.wasReady, _ = m.ready()
+	ready, _ := m.ready()
+	s.wasReady = ready && s.boot == m.bootID()
 	if s.cancelled {
 		s.end(w.now)
 	}
@@ -252,6 +254,7 @@ func (w *world) renamed(m *machine) {
 // expired takes note that the manager has deleted a NodeTermination: rightly if there was no
 // node any more.
 func (w *world) expired(instance string) {
+	w.suspended, w.suspendedSince = false, w.now
 	for _, s := range w.delivered {
 		if s.instance == instance && w.machine(instance).node() == nil {
 			s.doubtful = true

@@ -47,6 +47,7 @@ func (s *scope) recognize() {
 	switch {
 	case known == nil:
 		s.nt.Status.Node = referenceTo(s.node)
+		s.registeredAgain = s.finished() // as its node was missing
 	case known.UID == s.node.UID:
 		known.GoneTime = nil
 	default:

@@ -16,7 +16,7 @@ var budgets = []struct {
 	{file: "state-shutting-down", allocs: 32},
 	{file: "state-running", allocs: 31},
 	{file: "capacity-reservation", allocs: 34},
-	{file: "health-reboot", allocs: 82},
+	{file: "health-reboot", allocs: 85},
 	{file: "autoscaling-terminate", allocs: 45},
 	{file: "autoscaling-terminate-queue", allocs: 28},
 	{file: "autoscaling-launch", allocs: 39},

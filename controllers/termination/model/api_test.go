@@ -32,6 +32,9 @@ type api struct {
 	client.Client // nil: what is not here is not called
 	now           func() time.Time
 
+	// server is a real API server that NodeTerminations are written to as well. Nil: there is none.
+	server *server
+
 	version      int
 	terminations map[string]*v1alpha1.NodeTermination
 	nodes        map[string]*corev1.Node
@@ -145,6 +148,14 @@ func (a *api) Apply(_ context.Context, obj runtime.ApplyConfiguration, opts ...c
 
 // apply applies one event, as its owner.
 func (a *api) apply(name string, uid types.UID, nodeName string, e v1alpha1.Event, owner string) error {
+	err := a.applyInMemory(name, uid, nodeName, e, owner)
+	if a.server != nil && !apierrors.IsConflict(err) {
+		a.server.apply(name, nodeName, e, owner, err, a.terminations[name])
+	}
+	return err
+}
+
+func (a *api) applyInMemory(name string, uid types.UID, nodeName string, e v1alpha1.Event, owner string) error {
 	if owner != "nto-"+e.ID {
 		panic(fmt.Sprintf("%s applies event %s", owner, e.ID))
 	}
@@ -193,7 +204,11 @@ func (a *api) Patch(_ context.Context, o client.Object, _ client.Patch, _ ...cli
 		if err := sameVersion(terminationResource, o, nt, nt == nil); err != nil {
 			return err
 		}
-		if err := a.writeSpec(nt, *o.Spec.DeepCopy()); err != nil {
+		err := a.writeSpec(nt, *o.Spec.DeepCopy())
+		if a.server != nil {
+			a.server.replace(o.Spec, err, nt)
+		}
+		if err != nil {
 			return err
 		}
 		nt.DeepCopyInto(o)
@@ -263,6 +278,14 @@ func (a *api) Delete(_ context.Context, o client.Object, opts ...client.DeleteOp
 	if p := options.Preconditions; p != nil && (p.UID != nil && *p.UID != nt.UID || p.ResourceVersion != nil && *p.ResourceVersion != nt.ResourceVersion) {
 		return apierrors.NewConflict(terminationResource, nt.Name, fmt.Errorf("a precondition fails"))
 	}
-	delete(a.terminations, nt.Name)
+	a.remove(nt.Name)
 	return nil
+}
+
+// remove removes a NodeTermination.
+func (a *api) remove(name string) {
+	delete(a.terminations, name)
+	if a.server != nil {
+		a.server.delete(name)
+	}
 }

@@ -17,6 +17,7 @@
 //	queue_test.go       the queue and its consumer
 //	watcher_test.go     the node's watcher
 //	api_test.go         the API server, with the CRD's rules in rules_test.go
+//	server_test.go      a real API server, that it is held against
 //	delivered_test.go   what was delivered, and what it means
 //	invariants_test.go  what has to be true
 package model

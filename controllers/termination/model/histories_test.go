@@ -38,7 +38,7 @@ const (
 
 func TestMain(m *testing.M) {
 	crlog.SetLogger(logr.Discard())
-	os.Exit(m.Run())
+	os.Exit(cluster.Main(m))
 }
 
 // TestHistories plays histories, and prints a shrunk one that fails.
@@ -88,10 +88,16 @@ func history(seed uint64) []step {
 	return steps
 }
 
-// play plays a history.
-func play(t testing.TB, steps []step, verbose bool) (w *world) {
-	w = newWorld(t)
+// play plays a history in a new world, which it returns.
+func play(t testing.TB, steps []step, verbose bool) *world {
+	w := newWorld(t)
 	w.verbose = verbose
+	w.play(steps)
+	return w
+}
+
+// play plays the steps of a history. A panic of what is tested is a failure, too.
+func (w *world) play(steps []step) {
 	defer func() {
 		if r := recover(); r != nil {
 			w.fail("panic: %v\n%s", r, debug.Stack())
@@ -105,7 +111,7 @@ func play(t testing.TB, steps []step, verbose bool) (w *world) {
 	w.settle()
 	for _, s := range steps {
 		if w.failure != "" {
-			return w
+			return
 		}
 		w.logf("* %s", operations[s.operation].name)
 		operations[s.operation].do(w, w.machines[0], rand.New(rand.NewPCG(s.seed, 1)))
@@ -113,7 +119,6 @@ func play(t testing.TB, steps []step, verbose bool) (w *world) {
 		w.advance(s.then)
 	}
 	w.advance(aftermath)
-	return w
 }
 
 // shrink leaves out steps, and makes pauses short, as long as the history fails for the same reason.

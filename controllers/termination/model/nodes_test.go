@@ -103,7 +103,7 @@ func removeAnnotation(w *world, m *machine, _ *rand.Rand) {
 
 func deleteTermination(w *world, m *machine, _ *rand.Rand) {
 	if w.api.terminations[m.id] != nil {
-		delete(w.api.terminations, m.id)
+		w.api.remove(m.id)
 		w.api.version++
 		w.suspended, w.suspendedSince = false, w.now
 		w.deleted(m.id)

@@ -61,8 +61,12 @@ func (s *NodeTerminationPolicySpec) ActionFor(kind EventKind) EventAction {
 }
 
 // UncordonAfter returns how long after an event of this kind a node that was only
-// cordoned is uncordoned; false means never.
+// cordoned is uncordoned; false means never, as after a drain. An event that is ignored is
+// over then, too.
 func (s *NodeTerminationPolicySpec) UncordonAfter(kind EventKind) (time.Duration, bool) {
+	if s.ActionFor(kind) == ActionCordonAndDrain {
+		return 0, false
+	}
 	rule := s.rule(kind)
 	if rule != nil && rule.UncordonAfterSeconds != nil {
 		return seconds(rule.UncordonAfterSeconds, 0), true

@@ -40,6 +40,9 @@ func TestUncordonAfter(t *testing.T) {
 		{"others", nil, v1alpha1.SpotInterruption, 0, false},
 		{"a rule without it", []v1alpha1.EventRule{{Kind: v1alpha1.RebalanceRecommendation, Action: v1alpha1.ActionCordon}}, v1alpha1.RebalanceRecommendation, time.Hour, true},
 		{"a rule", []v1alpha1.EventRule{{Kind: v1alpha1.SpotInterruption, Action: v1alpha1.ActionCordon, UncordonAfterSeconds: ptr.To[int32](60)}}, v1alpha1.SpotInterruption, time.Minute, true},
+		{"a status check", nil, v1alpha1.InstanceStatusCheckFailed, 24 * time.Hour, true},
+		{"a drain", []v1alpha1.EventRule{{Kind: v1alpha1.RebalanceRecommendation, Action: v1alpha1.ActionCordonAndDrain}}, v1alpha1.RebalanceRecommendation, 0, false},
+		{"ignored, which is over like the others", []v1alpha1.EventRule{{Kind: v1alpha1.RebalanceRecommendation, Action: v1alpha1.ActionIgnore}}, v1alpha1.RebalanceRecommendation, time.Hour, true},
 		{"another kind's rule", []v1alpha1.EventRule{{Kind: v1alpha1.SpotInterruption, Action: v1alpha1.ActionCordon, UncordonAfterSeconds: ptr.To[int32](60)}}, v1alpha1.InstanceStateChange, 0, false},
 	} {
 		t.Run(test.name, func(t *testing.T) {

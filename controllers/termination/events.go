@@ -17,9 +17,9 @@ import (
 
 // classify says which events still count. It is event.NewLife that decides.
 func (r *Reconciler) classify(_ context.Context, s *scope) (verdict, error) {
-	in := event.LifeInput{
-		Events: s.nt.Spec.Events, Before: s.nt.Status.Events,
-		Node: event.NodeOf(s.node), UncordonAfter: uncordonAfter(s.governing()), Now: s.now,
+	in := event.LifeInput{Events: s.nt.Spec.Events, Before: s.nt.Status.Events, Node: event.NodeOf(s.node), Now: s.now}
+	if policy := s.governing(); policy != nil {
+		in.UncordonAfter = policy.Spec.UncordonAfter
 	}
 	if known := s.nt.Status.Node; known != nil {
 		in.BootID = known.BootID
@@ -46,21 +46,6 @@ func (s *scope) governing() *v1alpha1.NodeTerminationPolicy {
 		return nil
 	}
 	return ec2node.Governing(s.policies, s.node)
-}
-
-// uncordonAfter returns when a policy lifts the cordons of events, as event.NewLife asks for
-// it. What drains is not lifted by time. Ignored kinds are over like the others: they would
-// fill the list in the course of time.
-func uncordonAfter(policy *v1alpha1.NodeTerminationPolicy) func(v1alpha1.EventKind) (time.Duration, bool) {
-	if policy == nil {
-		return nil
-	}
-	return func(kind v1alpha1.EventKind) (time.Duration, bool) {
-		if policy.Spec.ActionFor(kind) == v1alpha1.ActionCordonAndDrain {
-			return 0, false
-		}
-		return policy.Spec.UncordonAfter(kind)
-	}
 }
 
 // begin opens a finished termination again if there is news, and reports whether it starts

@@ -91,7 +91,7 @@ func (r *Reconciler) undo(ctx context.Context, instanceID string) (ctrl.Result, 
 	})
 	if len(nodes.Items) > 0 {
 		if exists, err := r.terminationExists(ctx, instanceID); exists || err != nil {
-			return ctrl.Result{RequeueAfter: conflictRetry}, err
+			return ctrl.Result{RequeueAfter: safetyLook}, err
 		}
 	}
 	for i := range nodes.Items {

@@ -151,7 +151,7 @@ func TestOver(t *testing.T) {
 		{name: "maintenance, a boot before", event: reboot, node: rebooted(day), now: 2 * day, want: v1alpha1.EventActive, next: 3*day + 2*time.Hour},
 		{name: "maintenance, a boot", event: reboot, node: rebooted(3*day + time.Hour), now: 3*day + time.Hour, want: v1alpha1.EventResolved},
 		{name: "maintenance, a boot but still listed", event: reboot, others: []v1alpha1.Event{relisted}, node: rebooted(3*day + time.Minute), now: 3*day + time.Hour, want: v1alpha1.EventActive, next: 3*day + 2*time.Hour},
-		{name: "maintenance, a boot and the watcher not heard", event: reboot, others: []v1alpha1.Event{listed}, node: rebooted(3*day + time.Minute), now: 3*day + 2*time.Minute, want: v1alpha1.EventActive, next: 3*day + 6*time.Minute},
+		{name: "maintenance, a boot and nothing received from the watcher yet", event: reboot, others: []v1alpha1.Event{listed}, node: rebooted(3*day + time.Minute), now: 3*day + 2*time.Minute, want: v1alpha1.EventActive, next: 3*day + 6*time.Minute},
 		{name: "maintenance, a boot and the watcher silent", event: reboot, others: []v1alpha1.Event{listed}, node: rebooted(3*day + time.Minute), now: 3*day + 6*time.Minute, want: v1alpha1.EventResolved},
 		{name: "listed maintenance, a boot but still listed", event: relisted, node: rebooted(3*day + time.Minute), now: 3*day + time.Hour, want: v1alpha1.EventActive, next: 4 * day},
 		{name: "listed maintenance, a boot and the watcher silent", event: listed, node: rebooted(3*day + time.Minute), now: 3*day + 6*time.Minute, want: v1alpha1.EventResolved},

@@ -112,20 +112,9 @@ func (s subscribers) isStale(e v1alpha1.Event, node *corev1.Node, now time.Time)
 	if event.EndsOthers(e) || e.Kind == v1alpha1.AutoScalingTermination {
 		return false
 	}
-	return event.Over(e, event.NodeOf(node), s.uncordonAfter(node), now)
-}
-
-// uncordonAfter returns how long after an event of a kind the policy that governs the node
-// lifts the cordon; false for never, as after a drain. Nil: no policy governs it.
-func (s subscribers) uncordonAfter(node *corev1.Node) func(v1alpha1.EventKind) (time.Duration, bool) {
-	policy := ec2node.Governing(s.all, node)
-	if policy == nil {
-		return nil
+	var uncordonAfter func(v1alpha1.EventKind) (time.Duration, bool)
+	if policy := ec2node.Governing(s.all, node); policy != nil {
+		uncordonAfter = policy.Spec.UncordonAfter
 	}
-	return func(kind v1alpha1.EventKind) (time.Duration, bool) {
-		if policy.Spec.ActionFor(kind) == v1alpha1.ActionCordonAndDrain {
-			return 0, false
-		}
-		return policy.Spec.UncordonAfter(kind)
-	}
+	return event.Over(e, event.NodeOf(node), uncordonAfter, now)
 }

@@ -95,11 +95,5 @@ func (w *world) isStale(e v1alpha1.Event, node *corev1.Node, policy *v1alpha1.No
 	if event.EndsOthers(e) || e.Kind == v1alpha1.AutoScalingTermination {
 		return false
 	}
-	uncordonAfter := func(kind v1alpha1.EventKind) (time.Duration, bool) {
-		if policy.Spec.ActionFor(kind) == v1alpha1.ActionCordonAndDrain {
-			return 0, false
-		}
-		return policy.Spec.UncordonAfter(kind)
-	}
-	return event.Over(e, event.NodeOf(node), uncordonAfter, w.now)
+	return event.Over(e, event.NodeOf(node), policy.Spec.UncordonAfter, w.now)
 }

@@ -14,7 +14,6 @@ import (
 // so that a policy reads back as it was written.
 const (
 	defaultDrainTimeout      = 120 * time.Second
-	defaultBlockedBefore     = 30 * time.Second
 	defaultLastWaveReserve   = 30 * time.Second
 	defaultRebalanceUncordon = time.Hour
 	// defaultStatusCheckUncordon is for alarms that are never said to be OK.
@@ -259,10 +258,16 @@ func (w *Wave) Reserve() time.Duration {
 }
 
 // DeletesBlocked reports whether pods that a disruption budget still blocks are
-// deleted, and how long before the hard deadline.
-func (d *DrainSpec) DeletesBlocked() (before time.Duration, deletes bool) {
-	if d == nil || d.BlockedPods == nil {
-		return defaultBlockedBefore, true
+// deleted before a hard deadline.
+func (d *DrainSpec) DeletesBlocked() bool {
+	return d == nil || d.BlockedPods == nil || d.BlockedPods.Action == BlockedDelete
+}
+
+// BlockedBefore returns how long before a hard deadline blocked pods are deleted; false
+// means that it depends on each pod's grace period and the time there is.
+func (d *DrainSpec) BlockedBefore() (before time.Duration, set bool) {
+	if d == nil || d.BlockedPods == nil || d.BlockedPods.BeforeSeconds == nil {
+		return 0, false
 	}
-	return seconds(d.BlockedPods.BeforeSeconds, defaultBlockedBefore), d.BlockedPods.Action == BlockedDelete
+	return seconds(d.BlockedPods.BeforeSeconds, 0), true
 }

@@ -83,12 +83,13 @@ type drainDefaults struct {
 	Skip                   []v1alpha1.PodRule
 	Waves                  []v1alpha1.Wave
 	DeletesBlocked         bool
+	BlockedBeforeSet       bool
 }
 
 func TestDrainSpec(t *testing.T) {
 	defaults := func(change ...func(*drainDefaults)) drainDefaults {
 		d := drainDefaults{
-			Timeout: 2 * time.Minute, BlockedBefore: 30 * time.Second, DeletesBlocked: true,
+			Timeout: 2 * time.Minute, DeletesBlocked: true,
 			Waves: []v1alpha1.Wave{{PriorityBelow: ptr.To[int32](2_000_000_000)}, {}},
 		}
 		for _, f := range change {
@@ -114,15 +115,15 @@ func TestDrainSpec(t *testing.T) {
 				TimeoutSeconds: ptr.To[int32](60), PodGracePeriodSeconds: ptr.To[int32](5), Waves: waves, Skip: skip,
 				BlockedPods: &v1alpha1.BlockedPods{Action: v1alpha1.BlockedDelete, BeforeSeconds: ptr.To[int32](20)},
 			},
-			drainDefaults{Timeout: time.Minute, BlockedBefore: 20 * time.Second, Grace: ptr.To[int32](5), Skip: skip, Waves: waves, DeletesBlocked: true},
+			drainDefaults{Timeout: time.Minute, BlockedBefore: 20 * time.Second, Grace: ptr.To[int32](5), Skip: skip, Waves: waves, DeletesBlocked: true, BlockedBeforeSet: true},
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			got := drainDefaults{
 				Timeout: test.spec.Timeout(), Grace: test.spec.GracePeriodSeconds(),
-				Skip: test.spec.SkipRules(), Waves: test.spec.WaveList(),
+				Skip: test.spec.SkipRules(), Waves: test.spec.WaveList(), DeletesBlocked: test.spec.DeletesBlocked(),
 			}
-			got.BlockedBefore, got.DeletesBlocked = test.spec.DeletesBlocked()
+			got.BlockedBefore, got.BlockedBeforeSet = test.spec.BlockedBefore()
 			if diff := cmp.Diff(test.want, got); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}

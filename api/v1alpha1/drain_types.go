@@ -11,7 +11,9 @@ type DrainSpec struct {
 	// timeoutSeconds is how long a drain without a hard deadline may take. After that
 	// it ends as Failed; no pod is deleted past a disruption budget because of this
 	// timeout. A drain with a hard deadline ends this long after the deadline if the
-	// instance is still there. Unset: 120.
+	// instance is still there. In one that begins between notBefore and the end of a
+	// scheduled maintenance blockedPods applies after this time, and it ends this long
+	// after that. Unset: 120.
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=604800
@@ -47,7 +49,7 @@ type DrainSpec struct {
 	Skip []PodRule `json:"skip,omitempty"` //nolint:kubeapilinter // a rule on PodRule refuses {}
 
 	// blockedPods says what happens to pods that a disruption budget still blocks
-	// shortly before a hard deadline. Unset: they are deleted 30 seconds before it.
+	// shortly before a hard deadline. Unset: they are deleted, with beforeSeconds unset.
 	// +optional
 	BlockedPods *BlockedPods `json:"blockedPods,omitempty"`
 
@@ -179,7 +181,9 @@ type BlockedPods struct {
 	// +required
 	Action BlockedPodAction `json:"action,omitempty"`
 
-	// beforeSeconds is how long before the deadline the pods are deleted. Unset: 30.
+	// beforeSeconds is how long before the deadline the pods are deleted. Unset: each
+	// pod's grace period and at least 30, but at most half of the time between the
+	// moment the drain could begin and the deadline.
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=86400

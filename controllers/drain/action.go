@@ -12,6 +12,10 @@ import (
 // for the kubelet to receive the deletion and to kill what did not end.
 const deadlineMargin = 2 * time.Second
 
+// leastGrace is the shortest grace period in seconds that a pod is cut to: none at all
+// would kill it without a SIGTERM.
+const leastGrace int64 = 1
+
 // Method is how a pod is removed from the node.
 type Method string
 
@@ -27,28 +31,28 @@ type Action struct {
 	Pod    Pod
 	Method Method
 	// Grace is the grace period in seconds that it is sent with, unless less time
-	// is left before the Deadline. Nil: the pod's own.
+	// is left before a Deadline ahead. Nil: the pod's own.
 	Grace *int64
 	// Entitled is the grace period in seconds that the pod has without a deadline.
 	Entitled int64
 	// Overrides is the blocker that a Delete goes past. The zero value is none.
 	Overrides Blocker
-	// Deadline is when the pod has to be gone. Zero: there is no such time.
+	// Deadline is when the pod has to be gone; once it has passed, as soon as its grace
+	// period allows. Zero: there is no such time.
 	Deadline time.Time
 }
 
 // graceAt returns the grace period in seconds to send the action with at a time: what
-// is left before the deadline where that is shorter, but at least a second, as
-// none at all would kill without a SIGTERM. Nil: the pod's own.
+// is left before a deadline ahead where that is shorter. Nil: the pod's own.
 func (a *Action) graceAt(now time.Time) *int64 {
-	if a.Deadline.IsZero() {
+	if !now.Before(a.Deadline) {
 		return a.Grace
 	}
 	wanted := a.Pod.GracePeriodSeconds
 	if a.Grace != nil {
 		wanted = *a.Grace
 	}
-	left := max(1, int64((a.Deadline.Sub(now)-deadlineMargin)/time.Second))
+	left := max(leastGrace, int64((a.Deadline.Sub(now)-deadlineMargin)/time.Second))
 	if wanted <= left {
 		return a.Grace
 	}

@@ -12,14 +12,40 @@ import (
 	"github.com/nodetermination/operator/api/v1alpha1"
 )
 
-// deletesBlockedFrom returns from when on pods that cannot be evicted are deleted, the zero
+// leastBlockedBefore is how long before a deadline a blocked pod is deleted at least, if
+// there is time.
+const leastBlockedBefore = 30 * time.Second
+
+// deletesBlockedFrom returns from when on a pod is deleted if it cannot be evicted, the zero
 // time if that is at once; false: never.
-func (in *Input) deletesBlockedFrom() (time.Time, bool) {
-	before, deletes := in.Drain.DeletesBlocked()
-	if in.ShuttingDown {
-		return time.Time{}, deletes
+func (in *Input) deletesBlockedFrom(pod *Pod) (time.Time, bool) {
+	from := in.BudgetsUntil
+	switch {
+	case !in.Drain.DeletesBlocked():
+		return time.Time{}, false
+	case in.ShuttingDown:
+		return time.Time{}, true
+	case in.hasDeadline():
+		if at := in.Deadline.Add(-in.blockedBefore(pod)); nearer(at, from) {
+			from = at
+		}
 	}
-	return in.Deadline.Add(-before), deletes && in.hasDeadline()
+	return from, !from.IsZero()
+}
+
+// blockedBefore returns how long before the deadline a pod is deleted that cannot be
+// evicted: as the policy says, or by its grace period, but not in the first half of the
+// time that there is, which its budget has to allow it.
+func (in *Input) blockedBefore(pod *Pod) time.Duration {
+	if before, set := in.Drain.BlockedBefore(); set {
+		return before
+	}
+	began := in.Earliest
+	if began.IsZero() {
+		began = in.Started
+	}
+	wanted := max(leastBlockedBefore, time.Duration(in.entitled(pod))*time.Second)
+	return min(wanted, max(0, in.Deadline.Sub(began)/2))
 }
 
 // kept reports whether a pod that prefers to stay is not evicted yet. Where blocked
@@ -28,13 +54,13 @@ func (in *Input) kept(pod *Pod) bool {
 	if in.NodeDead || !pod.Preferences.anyOf(preferToStay) {
 		return false
 	}
-	from, ends := in.deletesBlockedFrom()
+	from, ends := in.deletesBlockedFrom(pod)
 	return !ends || in.Now.Before(from)
 }
 
 // keptReason returns why a pod is kept, and for how long.
 func (in *Input) keptReason(pod *Pod) string {
-	if until, ends := in.deletesBlockedFrom(); ends {
+	if until, ends := in.deletesBlockedFrom(pod); ends {
 		return pod.Preferences.keptBy() + " until " + until.UTC().Format(time.RFC3339)
 	}
 	return pod.Preferences.keptBy()

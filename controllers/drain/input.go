@@ -16,9 +16,18 @@ type Input struct {
 	Pods []Pod
 	// Drain is how the policy drains; nil is every default.
 	Drain *v1alpha1.DrainSpec
-	// Deadline is when the instance is taken away. Zero: the drain is soft, and
-	// budgets and grace periods are kept whatever happens.
+	// Deadline is when the instance is taken away. Ahead, it clips grace periods. Once it
+	// has passed and the instance is still there nobody knows how long it has, so that
+	// budgets are passed on, but pods get all of their grace period. Zero: the drain is
+	// soft, and budgets are kept until BudgetsUntil.
 	Deadline time.Time
+	// Earliest is when the drain could have begun: blocked pods have to be left at least
+	// half of the time from then to the Deadline. Zero: when it did begin.
+	Earliest time.Time
+	// BudgetsUntil is until when budgets are kept though there is no Deadline, as that of a
+	// maintenance which has begun. From then on it is as if a deadline had passed. Zero:
+	// there is no such time.
+	BudgetsUntil time.Time
 	// Started is when the drain began. Zero: now.
 	Started time.Time
 	// Now is the time the plan is made for.
@@ -46,11 +55,24 @@ func (in *Input) hasDeadline() bool {
 	return !in.Deadline.IsZero()
 }
 
-// timesOutAt returns when the drain is given up: with a deadline, not before it.
+// pastDeadline reports whether the instance was to be taken away by now.
+func (in *Input) pastDeadline() bool {
+	return in.hasDeadline() && !in.Now.Before(in.Deadline)
+}
+
+// pastBudgets reports whether it is BudgetsUntil.
+func (in *Input) pastBudgets() bool {
+	return !in.BudgetsUntil.IsZero() && !in.Now.Before(in.BudgetsUntil)
+}
+
+// timesOutAt returns when the drain is given up: not before the deadline, nor before budgets
+// are passed.
 func (in *Input) timesOutAt() time.Time {
 	from := in.Started
-	if in.Deadline.After(from) {
-		from = in.Deadline
+	for _, t := range []time.Time{in.Deadline, in.BudgetsUntil} {
+		if t.After(from) {
+			from = t
+		}
 	}
 	return from.Add(in.Drain.Timeout())
 }

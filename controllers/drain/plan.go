@@ -13,6 +13,8 @@ package drain
 import (
 	"time"
 
+	"k8s.io/utils/ptr"
+
 	"github.com/nodetermination/operator/api/v1alpha1"
 )
 
@@ -103,6 +105,7 @@ func NewPlan(in Input) (Plan, error) {
 // latest, or a later one that takes it along.
 func (p *Plan) addWaiting(in *Input, waves *waves, wave int) {
 	p.Counts.Waiting++
+	p.lookAt(in.Now, in.BudgetsUntil)
 	for i := wave; i <= waves.last() && in.hasDeadline(); i++ {
 		p.lookAt(in.Now, in.Deadline.Add(-waves.reserve(i)))
 	}
@@ -114,7 +117,7 @@ func (p *Plan) add(in *Input, pod *Pod) {
 		p.addTerminating(in, pod)
 		return
 	}
-	if from, ok := in.deletesBlockedFrom(); ok {
+	if from, ok := in.deletesBlockedFrom(pod); ok {
 		p.lookAt(in.Now, from)
 	}
 	kept := in.kept(pod)
@@ -163,8 +166,11 @@ func (in *Input) evict(pod *Pod) Action {
 		grace := int64(*seconds)
 		action.Grace = &grace
 	}
+	if in.NodeDead && in.pastDeadline() {
+		action.Grace = ptr.To(leastGrace)
+	}
 	blocker := in.Blockers[pod.UID]
-	from, deletes := in.deletesBlockedFrom()
+	from, deletes := in.deletesBlockedFrom(pod)
 	switch {
 	case blocker.Kind == BlockedByNamespace:
 		// Its budget does not count any more: the namespace's end deletes it as well.

@@ -24,6 +24,12 @@ func randomInput(r *rand.Rand) Input {
 		in.Deadline = after(r.IntN(400) - 100)
 	}
 	if r.IntN(3) == 0 {
+		in.BudgetsUntil = after(r.IntN(400) - 200)
+	}
+	if r.IntN(2) == 0 {
+		in.Earliest = in.Started.Add(-time.Duration(r.IntN(100)) * time.Second)
+	}
+	if r.IntN(3) == 0 {
 		in.Own = own
 	}
 	in.NodeDead = r.IntN(5) == 0
@@ -122,9 +128,32 @@ func stays(in Input, pod Pod) bool {
 
 // kept reports whether a pod must not be evicted now, as its annotations ask.
 func kept(in Input, pod Pod) bool {
-	before, deletes := in.Drain.DeletesBlocked()
-	over := in.NodeDead || deletes && (in.ShuttingDown || !in.Deadline.IsZero() && !in.Now.Before(in.Deadline.Add(-before)))
-	return !over && preferences(in, pod)&(PreferCompletion|PreferNoDisruption|PreferNoEviction) != 0
+	return !in.NodeDead && !passesBudgets(in, pod) && preferences(in, pod)&(PreferCompletion|PreferNoDisruption|PreferNoEviction) != 0
+}
+
+// passesBudgets reports whether it is time to delete a pod that is blocked.
+func passesBudgets(in Input, pod Pod) bool {
+	switch {
+	case in.Drain != nil && in.Drain.BlockedPods != nil && in.Drain.BlockedPods.Action == v1alpha1.BlockedWait:
+		return false
+	case in.ShuttingDown, !in.BudgetsUntil.IsZero() && !in.Now.Before(in.BudgetsUntil):
+		return true
+	case in.Deadline.IsZero():
+		return false
+	}
+	left := in.Deadline.Sub(in.Now)
+	if in.Drain != nil && in.Drain.BlockedPods != nil && in.Drain.BlockedPods.BeforeSeconds != nil {
+		return left <= time.Duration(*in.Drain.BlockedPods.BeforeSeconds)*time.Second
+	}
+	grace := pod.GracePeriodSeconds
+	if in.Drain != nil && in.Drain.PodGracePeriodSeconds != nil {
+		grace = int64(*in.Drain.PodGracePeriodSeconds)
+	}
+	notice := in.Deadline.Sub(in.Started)
+	if !in.Earliest.IsZero() {
+		notice = in.Deadline.Sub(in.Earliest)
+	}
+	return left <= 0 || left <= notice/2 && left <= time.Duration(max(30, grace))*time.Second
 }
 
 // rank orders pods: one of a higher rank is never evicted before one of a lower.
@@ -141,11 +170,12 @@ func rank(in Input, pod Pod) int64 {
 // reserveHasCome reports whether it is the time for the last wave and all after it.
 func reserveHasCome(in Input) bool {
 	waves := in.Drain.WaveList()
-	return in.NodeDead || in.ShuttingDown || (!in.Deadline.IsZero() && !in.Now.Before(in.Deadline.Add(-waves[len(waves)-1].Reserve())))
+	return in.NodeDead || in.ShuttingDown || !in.BudgetsUntil.IsZero() && !in.Now.Before(in.BudgetsUntil) || (!in.Deadline.IsZero() && !in.Now.Before(in.Deadline.Add(-waves[len(waves)-1].Reserve())))
 }
 
 func violates(in Input, plan Plan) string {
 	hard := !in.Deadline.IsZero()
+	ahead := in.Now.Before(in.Deadline)
 	if !plan.NextLook.IsZero() && !plan.NextLook.After(in.Now) {
 		return "NextLook is not in the future"
 	}
@@ -162,19 +192,25 @@ func violates(in Input, plan Plan) string {
 			return "acts on a pod that its annotation keeps: " + pod.Name
 		case !action.Deadline.Equal(in.Deadline):
 			return "another deadline than the drain's"
-		case !hard && action.Method == Delete && blocker.Kind != BlockedByNamespace:
-			return "deletes past a budget without a hard deadline"
+		case action.Method == Delete && !pod.Terminating() && blocker.Kind != BlockedByNamespace && !passesBudgets(in, pod):
+			return "deletes past a budget before its time"
+		case action.Method == Evict && blocked && passesBudgets(in, pod):
+			return "goes on to evict although it is time to delete"
 		case action.Method == Delete && !pod.Terminating() && !blocked:
 			return "deletes a pod that nothing blocks"
 		case pod.Terminating() && in.ShuttingDown && !in.NodeDead:
 			return "shortens what terminates, by an estimate"
+		case pod.Terminating() && !ahead && !in.NodeDead:
+			return "shortens what terminates after the deadline"
+		case !ahead && !in.NodeDead && grace != nil && *grace != int64(*in.Drain.PodGracePeriodSeconds):
+			return "not its own grace without a deadline ahead"
 		case pod.Terminating() && *grace >= pod.DeletionGracePeriodSeconds:
 			return "deletes a terminating pod again for nothing"
-		case hard && grace != nil && *grace > 1 && in.Now.Add(time.Duration(*grace)*time.Second).After(in.Deadline):
+		case ahead && grace != nil && *grace > 1 && in.Now.Add(time.Duration(*grace)*time.Second).After(in.Deadline):
 			return "grace past the deadline"
 		case grace != nil && *grace < 1:
 			return "no time for a SIGTERM"
-		case grace == nil && hard && pod.GracePeriodSeconds > 1 && in.Now.Add(time.Duration(pod.GracePeriodSeconds)*time.Second).After(in.Deadline):
+		case grace == nil && ahead && pod.GracePeriodSeconds > 1 && in.Now.Add(time.Duration(pod.GracePeriodSeconds)*time.Second).After(in.Deadline):
 			return "the pod's own grace is past the deadline"
 		}
 	}
@@ -238,7 +274,9 @@ func violates(in Input, plan Plan) string {
 		return "looks again although it is over, or never again although it is not"
 	case !over && len(acted) == 0 && counts.Terminating+counts.Blocked == 0:
 		return "nothing is done and nothing awaited"
-	case hard && !over && !in.Now.Before(in.Deadline) && counts.Waiting > 0:
+	case plan.TimedOut && (ahead || in.Now.Before(in.BudgetsUntil)):
+		return "gives up before the deadline, or before budgets are passed"
+	case hard && !over && !ahead && counts.Waiting > 0:
 		return "a wave waits past the deadline"
 	case !over && !plan.Lost && len(plan.Blocked) != min(counts.Blocked, maxBlocked):
 		return "does not name what is blocked"

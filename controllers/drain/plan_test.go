@@ -100,17 +100,21 @@ func TestNewPlan(t *testing.T) {
 		"hard, time enough":   {Input{Pods: []Pod{newPod("a")}, Deadline: after(120)}, "Evict a, look at 90"},
 		"only those to evict": {Input{Pods: []Pod{mirror, newPod("b"), daemon, newPod("a"), finished}}, "Evict a, Evict b, look at 120"},
 
-		"grace clipped to the deadline": {Input{Pods: []Pod{newPod("a")}, Deadline: after(20)}, "Evict a 18s, look at 140"},
-		"a second is left at least":     {Input{Pods: []Pod{newPod("a")}, Deadline: after(1)}, "Evict a 1s, look at 121"},
-		"deadline past":                 {Input{Pods: []Pod{newPod("a")}, Deadline: after(-60)}, "Evict a 1s, look at 120"},
+		"grace clipped to the deadline": {Input{Pods: []Pod{newPod("a")}, Deadline: after(20)}, "Evict a 18s, look at 10"},
+		"a second is left at least":     {Input{Pods: []Pod{newPod("a")}, Earliest: after(-60), Deadline: after(1)}, "Evict a 1s, look at 121"},
+		"deadline past":                 {Input{Pods: []Pod{newPod("a")}, Deadline: after(-60)}, "Evict a, look at 120"},
+		"deadline now":                  {Input{Pods: []Pod{newPod("a")}, Deadline: start}, "Evict a, look at 120"},
+		"deadline past, dead":           {Input{Pods: []Pod{newPod("a")}, Deadline: after(-60), NodeDead: true}, "Evict a 1s, look at 120"},
+		"deadline past, grace of the policy": {Input{Pods: []Pod{newPod("a")}, Deadline: after(-60),
+			Drain: &v1alpha1.DrainSpec{PodGracePeriodSeconds: ptr.To[int32](90)}}, "Evict a 90s, look at 120"},
 		"own grace of zero is kept": {Input{Pods: []Pod{newPod("a", func(p *Pod) { p.GracePeriodSeconds = 0 })}, Deadline: after(10)},
-			"Evict a, look at 130"},
+			"Evict a, look at 5"},
 		"grace of the policy": {Input{Pods: []Pod{newPod("a")}, Drain: &v1alpha1.DrainSpec{PodGracePeriodSeconds: ptr.To[int32](90)}},
 			"Evict a 90s, look at 120"},
 		"grace of the policy clipped": {Input{Pods: []Pod{newPod("a")}, Deadline: after(60),
 			Drain: &v1alpha1.DrainSpec{PodGracePeriodSeconds: ptr.To[int32](90)}}, "Evict a 58s, look at 30"},
 		"grace of the policy is shorter": {Input{Pods: []Pod{newPod("a")}, Deadline: after(20),
-			Drain: &v1alpha1.DrainSpec{PodGracePeriodSeconds: ptr.To[int32](5)}}, "Evict a 5s, look at 140"},
+			Drain: &v1alpha1.DrainSpec{PodGracePeriodSeconds: ptr.To[int32](5)}}, "Evict a 5s, look at 10"},
 
 		"skip by namespace": {Input{Pods: []Pod{newPod("a", inNamespace("monitoring")), newPod("b")},
 			Drain: &v1alpha1.DrainSpec{Skip: []v1alpha1.PodRule{{Namespaces: []string{"monitoring"}}}}}, "Evict b, look at 120"},
@@ -129,8 +133,8 @@ func TestNewPlan(t *testing.T) {
 		"waves: those before must be gone": {Input{Pods: []Pod{newPod("sys", priority(system)), newPod("a", terminating(start, 30))}}, "look at 120"},
 		"waves: reserve is looked at":      {Input{Pods: threeWaves, Drain: waves, Deadline: after(120)}, "Evict a, look at 60"},
 		"waves: reserve has come":          {Input{Pods: threeWaves, Drain: waves, Deadline: after(60)}, "Evict a, Evict b, look at 30"},
-		"waves: all at once":               {Input{Pods: threeWaves, Drain: waves, Deadline: after(20)}, "Evict a 18s, Evict b 18s, Evict c 18s, look at 140"},
-		"waves: deadline past":             {Input{Pods: threeWaves, Drain: waves, Deadline: after(-1)}, "Evict a 1s, Evict b 1s, Evict c 1s, look at 120"},
+		"waves: all at once":               {Input{Pods: threeWaves, Drain: waves, Deadline: after(20)}, "Evict a 18s, Evict b 18s, Evict c 18s, look at 10"},
+		"waves: deadline past":             {Input{Pods: threeWaves, Drain: waves, Deadline: after(-1)}, "Evict a, Evict b, Evict c, look at 120"},
 		"waves: reserves are not for soft": {Input{Pods: threeWaves, Drain: waves}, "Evict a, look at 120"},
 		"waves: mirror pods hold up none": {Input{Pods: []Pod{mirror, daemon, finished, newPod("sys", priority(system))}},
 			"Evict sys, look at 120"},
@@ -139,32 +143,77 @@ func TestNewPlan(t *testing.T) {
 		"terminating too late":           {Input{Pods: []Pod{newPod("a", terminating(start, 300))}, Deadline: after(60)}, "Delete a 58s, look at 180"},
 		"terminating, soft":              {Input{Pods: []Pod{newPod("a", terminating(start, 300))}}, "look at 120"},
 		"terminating, the clocks differ": {Input{Pods: []Pod{newPod("a", terminating(after(4), 58))}, Deadline: after(60)}, "look at 180"},
-		"terminating, deadline past":     {Input{Pods: []Pod{newPod("a", terminating(start, 300))}, Deadline: after(-9)}, "Delete a 1s, look at 120"},
+		"terminating, deadline past":     {Input{Pods: []Pod{newPod("a", terminating(start, 300))}, Deadline: after(-9)}, "look at 120"},
 		"terminating, cannot end sooner": {Input{Pods: []Pod{newPod("a", terminating(start, 1))}, Deadline: after(-9)}, "look at 120"},
 		"terminating, evicted before us": {Input{Pods: []Pod{newPod("a", terminating(after(-200), 300))}, Deadline: after(60)}, "Delete a 58s, look at 180"},
 
 		"blocked, soft":                   {Input{Pods: []Pod{newPod("a")}, Blockers: blockedBy(BlockedByBudget, "a")}, "Evict a, look at 120"},
-		"blocked, hard, there is time":    {Input{Pods: []Pod{newPod("a")}, Blockers: blockedBy(BlockedByBudget, "a"), Deadline: after(31)}, "Evict a 29s, look at 1"},
-		"blocked, hard, its time is over": {Input{Pods: []Pod{newPod("a"), newPod("b")}, Blockers: blockedBy(BlockedByBudget, "a"), Deadline: after(30)}, "Delete a 28s, Evict b 28s, look at 150"},
-		"blocked, hard, deadline past":    {Input{Pods: []Pod{newPod("a")}, Blockers: blockedBy(BlockedByBudget, "a"), Deadline: after(-5)}, "Delete a 1s, look at 120"},
+		"blocked, hard, there is time":    {Input{Pods: []Pod{newPod("a")}, Blockers: blockedBy(BlockedByBudget, "a"), Earliest: after(-60), Deadline: after(31)}, "Evict a 29s, look at 1"},
+		"blocked, hard, its time is over": {Input{Pods: []Pod{newPod("a"), newPod("b")}, Blockers: blockedBy(BlockedByBudget, "a"), Earliest: after(-60), Deadline: after(30)}, "Delete a 28s, Evict b 28s, look at 150"},
+		"blocked, hard, deadline past":    {Input{Pods: []Pod{newPod("a")}, Blockers: blockedBy(BlockedByBudget, "a"), Deadline: after(-5)}, "Delete a, look at 120"},
 		"blocked, hard, wait": {Input{Pods: []Pod{newPod("a")}, Blockers: blockedBy(BlockedByBudget, "a"), Deadline: after(10),
 			Drain: &v1alpha1.DrainSpec{BlockedPods: &v1alpha1.BlockedPods{Action: v1alpha1.BlockedWait}}}, "Evict a 8s, look at 130"},
 		"blocked, hard, longer before": {Input{Pods: []Pod{newPod("a")}, Blockers: blockedBy(BlockedByBudget, "a"), Deadline: after(100),
 			Drain: &v1alpha1.DrainSpec{BlockedPods: &v1alpha1.BlockedPods{Action: v1alpha1.BlockedDelete, BeforeSeconds: ptr.To[int32](100)}}}, "Delete a, look at 220"},
-		"refused by the server": {Input{Pods: []Pod{newPod("a")}, Blockers: blockedBy(BlockedByServer, "a"), Deadline: after(30)}, "Delete a 28s, look at 150"},
-		"no answer in time":     {Input{Pods: []Pod{newPod("a")}, Blockers: blockedBy(BlockedByTimeout, "a"), Deadline: after(30)}, "Delete a 28s, look at 150"},
+		"refused by the server": {Input{Pods: []Pod{newPod("a")}, Blockers: blockedBy(BlockedByServer, "a"), Earliest: after(-60), Deadline: after(30)}, "Delete a 28s, look at 150"},
+		"no answer in time":     {Input{Pods: []Pod{newPod("a")}, Blockers: blockedBy(BlockedByTimeout, "a"), Earliest: after(-60), Deadline: after(30)}, "Delete a 28s, look at 150"},
 		"terminating namespace": {Input{Pods: []Pod{newPod("a")}, Blockers: blockedBy(BlockedByNamespace, "a")}, "Delete a, look at 120"},
 
 		"soft, timed out":          {Input{Pods: []Pod{newPod("a")}, Started: after(-120)}, "timed out"},
 		"soft, not yet timed out":  {Input{Pods: []Pod{newPod("a")}, Started: after(-119)}, "Evict a, look at 1"},
 		"soft, done in the end":    {Input{Started: after(-500)}, "done"},
-		"hard, counts from it":     {Input{Pods: []Pod{newPod("a")}, Started: after(-500), Deadline: after(-119)}, "Evict a 1s, look at 1"},
+		"hard, counts from it":     {Input{Pods: []Pod{newPod("a")}, Started: after(-500), Deadline: after(-119)}, "Evict a, look at 1"},
 		"hard, timed out":          {Input{Pods: []Pod{newPod("a")}, Started: after(-500), Deadline: after(-120)}, "timed out"},
-		"hard, past at the start":  {Input{Pods: []Pod{newPod("a")}, Started: after(-119), Deadline: after(-500)}, "Evict a 1s, look at 1"},
+		"hard, past at the start":  {Input{Pods: []Pod{newPod("a")}, Started: after(-119), Deadline: after(-500)}, "Evict a, look at 1"},
 		"soft, timeout of its own": {Input{Pods: []Pod{newPod("a")}, Drain: &v1alpha1.DrainSpec{TimeoutSeconds: ptr.To[int32](7)}}, "Evict a, look at 7"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			test.in.Now = start
+			plan, err := NewPlan(test.in)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := describe(plan, start); got != test.want {
+				t.Errorf("got  %s\nwant %s", got, test.want)
+			}
+		})
+	}
+}
+
+// TestNewPlanDeletesBlockedFrom: a pod that is blocked has the first half of the time for its budget to
+// allow its eviction, and all of its grace period if that is possible.
+func TestNewPlanDeletesBlockedFrom(t *testing.T) {
+	grace := func(seconds int64) []Pod {
+		return []Pod{newPod("a", func(p *Pod) { p.GracePeriodSeconds = seconds })}
+	}
+	before := func(seconds int32) *v1alpha1.DrainSpec {
+		return &v1alpha1.DrainSpec{BlockedPods: &v1alpha1.BlockedPods{Action: v1alpha1.BlockedDelete, BeforeSeconds: &seconds}}
+	}
+	for name, test := range map[string]struct {
+		in   Input
+		want string
+	}{
+		"spot, short grace":              {Input{Pods: grace(5), Deadline: after(120)}, "Evict a, look at 90"},
+		"spot, grace of its own":         {Input{Pods: grace(45), Deadline: after(120)}, "Evict a, look at 75"},
+		"spot, half of the notice":       {Input{Pods: grace(90), Deadline: after(120)}, "Evict a, look at 60"},
+		"spot, it is deleted then":       {Input{Pods: grace(90), Earliest: after(-60), Deadline: after(60)}, "Delete a 58s, look at 180"},
+		"spot, began late":               {Input{Pods: grace(90), Earliest: after(-60), Started: after(-5), Deadline: after(60)}, "Delete a 58s, look at 180"},
+		"spot, the policy's grace":       {Input{Pods: grace(5), Deadline: after(120), Drain: &v1alpha1.DrainSpec{PodGracePeriodSeconds: ptr.To[int32](50)}}, "Evict a 50s, look at 70"},
+		"spot, as the policy says":       {Input{Pods: grace(90), Deadline: after(120), Drain: before(20)}, "Evict a, look at 100"},
+		"spot, longer than there is":     {Input{Pods: grace(90), Deadline: after(60), Drain: before(600)}, "Delete a 58s, look at 180"},
+		"a hook of thirty seconds":       {Input{Pods: grace(30), Deadline: after(30)}, "Evict a 28s, look at 15"},
+		"such a hook, half of it over":   {Input{Pods: grace(30), Started: after(-15), Deadline: after(15)}, "Delete a 13s, look at 135"},
+		"known only after the deadline":  {Input{Pods: grace(30), Deadline: after(-1)}, "Delete a, look at 120"},
+		"a day, an hour of grace":        {Input{Pods: grace(3600), Deadline: after(86400)}, "Evict a, look at 82800"},
+		"a maintenance has begun":        {Input{Pods: grace(60), BudgetsUntil: after(120)}, "Evict a, look at 120"},
+		"it lasts":                       {Input{Pods: grace(60), Started: after(-120), BudgetsUntil: start}, "Delete a, look at 120"},
+		"it lasts, then spot":            {Input{Pods: grace(60), Started: after(-30), BudgetsUntil: after(90), Deadline: after(120)}, "Evict a, look at 60"},
+		"it lasts, with a far deadline":  {Input{Pods: grace(60), Started: after(-30), BudgetsUntil: after(90), Deadline: after(1200)}, "Evict a, look at 90"},
+		"it lasts, as long as a timeout": {Input{Pods: grace(60), Started: after(-240), BudgetsUntil: after(-120)}, "timed out"},
+		"it lasts, they never are":       {Input{Pods: grace(60), Started: after(-130), BudgetsUntil: after(-10), Drain: &v1alpha1.DrainSpec{BlockedPods: &v1alpha1.BlockedPods{Action: v1alpha1.BlockedWait}}}, "Evict a, look at 110"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			test.in.Now, test.in.Blockers = start, blockedBy(BlockedByBudget, "a")
 			plan, err := NewPlan(test.in)
 			if err != nil {
 				t.Fatal(err)

@@ -59,12 +59,16 @@ func TestNewPlanShuttingDown(t *testing.T) {
 		"blocked pods are deleted":   {Input{Pods: []Pod{newPod("a")}, Blockers: blockedBy(BlockedByBudget, "a")}, "Delete a, look at 240"},
 		"unless they never are":      {Input{Pods: []Pod{newPod("a")}, Blockers: blockedBy(BlockedByBudget, "a"), Drain: &v1alpha1.DrainSpec{BlockedPods: &v1alpha1.BlockedPods{Action: v1alpha1.BlockedWait}}}, "Evict a, look at 240"},
 		"grace is clipped":           {Input{Pods: []Pod{newPod("a", func(p *Pod) { p.GracePeriodSeconds = 300 })}}, "Evict a 118s, look at 240"},
+		"grace is its own later":     {Input{Pods: []Pod{newPod("a"), newPod("b", terminating(after(-9), 300))}, Deadline: after(-9)}, "Evict a, look at 120"},
 		"what terminates is left":    {Input{Pods: []Pod{newPod("a", terminating(start, 300))}}, "look at 240"},
 		"unless the node is dead":    {Input{Pods: []Pod{newPod("a", terminating(start, 300))}, NodeDead: true}, "Delete a 118s, look at 240"},
 		"what is skipped is skipped": {Input{Pods: []Pod{newPod("a", preferring(PreferSkip))}}, "done"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			test.in.Now, test.in.ShuttingDown, test.in.Deadline = start, true, after(120)
+			test.in.Now, test.in.ShuttingDown = start, true
+			if test.in.Deadline.IsZero() {
+				test.in.Deadline = after(120)
+			}
 			plan, err := NewPlan(test.in)
 			if err != nil {
 				t.Fatal(err)

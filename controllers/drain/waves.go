@@ -50,9 +50,10 @@ func (w *waves) reserve(wave int) time.Duration {
 // started returns the last wave whose pods are evicted: a wave starts when the pods
 // of the waves before it are gone, or when its reserve of time before a deadline
 // has come. So a deadline that is past, or too near for more than one wave, makes
-// one wave of all; so does a node that shuts down, or is dead, where no pod needs another any more.
+// one wave of all; so does a node that shuts down, or is dead, where no pod needs another any
+// more, and one whose budgets are not kept any longer.
 func (w *waves) started(in *Input, pods []Pod) int {
-	if in.NodeDead || in.ShuttingDown {
+	if in.NodeDead || in.ShuttingDown || in.pastBudgets() {
 		return w.last()
 	}
 	started := w.last()

@@ -33,14 +33,15 @@ func TestNewPlanLastAndOwn(t *testing.T) {
 
 		"the last wave's reserve is theirs":  {Input{Pods: all, Drain: reserve, Deadline: after(120)}, "Evict app, look at 60"},
 		"the reserve has come":               {Input{Pods: all, Drain: reserve, Deadline: after(60)}, "Evict app, Evict last, Evict mine, Evict sys, look at 30"},
-		"deadline past":                      {Input{Pods: all, Deadline: after(-5)}, "Evict app 1s, Evict last 1s, Evict mine 1s, Evict sys 1s, look at 120"},
+		"deadline past":                      {Input{Pods: all, Deadline: after(-5)}, "Evict app, Evict last, Evict mine, Evict sys, look at 120"},
+		"a maintenance that lasts":           {Input{Pods: all, BudgetsUntil: start, Started: after(-120)}, "Evict app, Evict last, Evict mine, Evict sys, look at 120"},
 		"our own is last although it asks":   {Input{Pods: []Pod{last, newPod("mine", labelled("app", "own"), preferring(PreferLast))}}, "Evict last, look at 120"},
 		"our own may be skipped":             {Input{Pods: []Pod{newPod("mine", labelled("app", "own"), preferring(PreferSkip))}}, "done"},
 		"last, and kept":                     {Input{Pods: []Pod{newPod("last", preferring(PreferLast|PreferNoDisruption)), mine}, Deadline: after(120)}, "look at 90"},
 		"kept ones hold up our own":          {Input{Pods: []Pod{newPod("keep", preferring(PreferNoDisruption)), mine}}, "look at 120"},
 		"those that stay do not hold us up":  {Input{Pods: []Pod{newPod("stay", preferring(PreferSkip)), mine}}, "Evict mine, look at 120"},
 		"blocked ones hold up our own":       {Input{Pods: []Pod{app, mine}, Blockers: blockedBy(BlockedByBudget, "app")}, "Evict app, look at 120"},
-		"blocked until the reserve has come": {Input{Pods: []Pod{app, mine}, Blockers: blockedBy(BlockedByBudget, "app"), Deadline: after(30)}, "Delete app 28s, Evict mine 28s, look at 150"},
+		"blocked until the reserve has come": {Input{Pods: []Pod{app, mine}, Blockers: blockedBy(BlockedByBudget, "app"), Earliest: after(-60), Deadline: after(30)}, "Delete app 28s, Evict mine 28s, look at 150"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			test.in.Now, test.in.Own = start, own

@@ -249,6 +249,26 @@ func TestQueueIsolates(t *testing.T) {
 	}
 }
 
+// A webhook that asks to wait slows down its pod, and neither other pods of its budget nor other owners.
+func TestQueueWebhookAsksToWait(t *testing.T) {
+	q := newQueueTest(t)
+	q.budget("web", 50)
+	q.want("a", by(after(7200), evict(manyPods("web", 2, labelled("app", "web"))...)))
+	two := q.expect("web-00", "web-01")
+	q.finish(two[0], response{outcome: refused, reason: "it moves first", retryAfter: 10 * time.Second}, q.now)
+	q.answer(two[1:], evicted, "")
+	q.want("b", evict(manyPods("free", 20)...))
+	q.want("c", evict(newPod("web-of-c", labelled("app", "web"))))
+	if sent := q.sent(); len(sent) != 21 || q.limit != q.max {
+		t.Errorf("%d are sent beside it, limit %d", len(sent), q.limit)
+	}
+	q.expectBlockers("a", "web-00: Server: it moves first")
+	if waited := q.passes(); waited != 10*time.Second {
+		t.Errorf("tried again after %s", waited)
+	}
+	q.expect("web-00")
+}
+
 // A namespace whose evictions hang, as behind a webhook that is away, takes up
 // all there is but once.
 func TestQueueHangingNamespace(t *testing.T) {

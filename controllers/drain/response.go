@@ -51,14 +51,15 @@ type response struct {
 	outcome outcome
 	// reason is for people; empty where it was successful.
 	reason string
-	// retryAfter is what the API server asks for when throttled.
+	// retryAfter is what the API server asks for when throttled, or a webhook that refuses.
 	retryAfter time.Duration
 }
 
 // newResponse returns what the API server's answer means. The many meanings of 429:
 // a budget blocks (cause DisruptionBudget); the budget's controller is behind
 // (the same cause, with a Retry-After); priority and fairness (Retry-After, and
-// a body that is no Status); an admission webhook (none of these).
+// a body that is no Status); an admission webhook, which may answer with any code
+// and details, and is told by the message that the API server gives it.
 func newResponse(method Method, err error) response {
 	if err == nil {
 		if method == Delete {
@@ -79,6 +80,8 @@ func newResponse(method Method, err error) response {
 
 	code := int(status.Status().Code)
 	switch {
+	case deniedByWebhook(status.Status().Message):
+		answer.reason = status.Status().Message
 	case apierrors.HasStatusCause(err, policyv1.DisruptionBudgetCause):
 		answer.outcome = blocked
 		if retryAfter > 0 {
@@ -102,6 +105,13 @@ func newResponse(method Method, err error) response {
 		answer.outcome = failed
 	}
 	return answer
+}
+
+// deniedByWebhook reports whether an error's message is how the API server introduces the answer
+// of an admission webhook that denies a request.
+func deniedByWebhook(message string) bool {
+	webhook, introduced := strings.CutPrefix(message, `admission webhook "`)
+	return introduced && strings.Contains(webhook, `" denied the request`)
 }
 
 // isBudget reports whether an error is about a budget rather than about the pod.

@@ -49,7 +49,7 @@ func (q *queue) finish(it *item, answer response, now time.Time) {
 		}
 		fallthrough
 	default:
-		q.isolate(it, newBlocker(BlockedByServer, answer.reason), firstBackoff, now)
+		q.isolate(it, newBlocker(BlockedByServer, answer.reason), max(firstBackoff, answer.retryAfter), now)
 	}
 	if it.cancelled {
 		q.forget(it)

@@ -24,6 +24,9 @@ import (
 // up after 10 s where it cannot write to a pod or a budget.
 const callTimeout = 12 * time.Second
 
+// pageSize is how many pods are listed at a time.
+const pageSize = 500
+
 // NewClient returns a client for pods as a PodWatcher and an Executor need it: it speaks
 // protobuf and sets no limit of its own to the rate of requests, which is for the
 // API server's priority and fairness to do. Nil shares no connection with others;
@@ -50,6 +53,25 @@ func listPods(ctx context.Context, client rest.Interface, node string, options m
 		return nil, fmt.Errorf("cannot list the pods of node %s: %w", node, err)
 	}
 	return list, nil
+}
+
+// listAllPods lists the pods of one node as they are now, page by page.
+func listAllPods(ctx context.Context, client rest.Interface, node string) ([]Pod, error) {
+	options := metav1.ListOptions{Limit: pageSize}
+	var pods []Pod
+	for {
+		list, err := listPods(ctx, client, node, options)
+		if err != nil {
+			return nil, err
+		}
+		for i := range list.Items {
+			pods = append(pods, NewPod(&list.Items[i]))
+		}
+		if list.Continue == "" {
+			return pods, nil
+		}
+		options.Continue = list.Continue
+	}
 }
 
 // watchPods watches the pods of one node.

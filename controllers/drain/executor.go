@@ -159,9 +159,16 @@ func (e *Executor) sendAll(ctx context.Context) clock.Timer {
 	for ctx.Err() == nil {
 		e.mu.Lock()
 		now := e.clock.Now()
-		it, next := e.queue.next(now)
+		accepted, next := e.queue.unconfirmed(now)
+		it, at := e.queue.next(now)
 		e.noteChanges()
 		e.mu.Unlock()
+		for node := range accepted {
+			e.running.Go(func() { e.confirm(ctx, node, accepted[node]) })
+		}
+		if nearer(at, next) {
+			next = at
+		}
 		if it == nil {
 			if next.IsZero() {
 				return nil

@@ -101,7 +101,7 @@ func TestExecutorRequests(t *testing.T) {
 		{Action{Pod: newPod("a"), Method: Evict}, "POST /api/v1/namespaces/default/pods/a/eviction uid-a -1"},
 		{Action{Pod: newPod("b"), Method: Evict, Grace: ptr.To[int64](7)}, "POST /api/v1/namespaces/default/pods/b/eviction uid-b 7"},
 		{Action{Pod: newPod("c"), Method: Evict, Deadline: after(20)}, "POST /api/v1/namespaces/default/pods/c/eviction uid-c 18"},
-		{Action{Pod: newPod("d"), Method: Delete, Deadline: after(-20)}, "DELETE /api/v1/namespaces/default/pods/d uid-d 1"},
+		{Action{Pod: newPod("d"), Method: Delete, Deadline: after(-20)}, "DELETE /api/v1/namespaces/default/pods/d uid-d -1"},
 	} {
 		e.Set("owner", []Action{{Pod: newPod("gone"), Method: Evict}, test.action})
 		if diff := cmp.Diff(test.want, <-seen); diff != "" {
@@ -114,7 +114,8 @@ func TestExecutorRequests(t *testing.T) {
 	}
 }
 
-// Grace is clipped to the time left when the request goes out, not when it was planned.
+// Grace is clipped to the time left when the request goes out, not when it was planned; nothing is left to
+// clip it to once the deadline has passed.
 func TestExecutorClipsWhenSending(t *testing.T) {
 	clock := clocktesting.NewFakeClock(start)
 	seen := make(chan int64, 10)
@@ -135,7 +136,7 @@ func TestExecutorClipsWhenSending(t *testing.T) {
 	e := NewExecutor(ExecutorOptions{Client: client, Clock: clock})
 	runUntilDone(t, e.Start)
 	e.Set("owner", by(after(60), evict(newPod("a"))))
-	for _, want := range []int64{-1, -1, 18, 1} {
+	for _, want := range []int64{-1, -1, 18, -1} {
 		if got := <-seen; got != want {
 			t.Errorf("grace %d, want %d", got, want)
 		}

@@ -47,6 +47,8 @@ type item struct {
 	evictedAt time.Time
 	// isolated: its own eviction failed, and it is tried by itself.
 	isolated bool
+	// ignored: its eviction was accepted, and it was not terminating all the same.
+	ignored *Blocker
 	// deleted is the blocker that the plan answered with a Delete; it
 	// stays in force, or the next plan would go back to Evict.
 	deleted *Blocker
@@ -54,18 +56,20 @@ type item struct {
 	cancelled bool
 }
 
-// blocker returns why an item is still waiting; nil: it was evicted, or just has
-// not been sent yet.
+// blocker returns why an item is still waiting, or was evicted in vain; nil: it was
+// evicted, or just has not been sent yet.
 func (it *item) blocker() *Blocker {
 	switch {
 	case it.state == stateEvicted || it.group == nil:
-		return nil
-	case it.deleted == nil:
-		return it.group.blocker
-	case it.group.blocker != nil:
+		return it.ignored
+	case it.deleted != nil && it.group.blocker != nil:
 		return newBlocker(it.deleted.Kind, it.group.blocker.Reason)
+	case it.deleted != nil:
+		return it.deleted
+	case it.group.blocker != nil:
+		return it.group.blocker
 	}
-	return it.deleted
+	return it.ignored
 }
 
 // hasLessTime reports whether a pod that was evicted has less time now: a deadline that

@@ -7,17 +7,12 @@ import (
 	"sync"
 	"time"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/utils/clock"
 )
 
-const (
-	// podsDelay is how long changes of a node's pods are collected before its owner is notified.
-	podsDelay = 200 * time.Millisecond
-	// pageSize is how many pods are listed at a time.
-	pageSize = 500
-)
+// podsDelay is how long changes of a node's pods are collected before its owner is notified.
+const podsDelay = 200 * time.Millisecond
 
 // PodWatcher knows the pods of the nodes that are being drained, and of no others:
 // each node has a list and a watch of its own.
@@ -144,21 +139,7 @@ func (w *PodWatcher) SawDeletion(node string) bool {
 // List lists a node's pods anew. Unlike a watch, it misses nothing that was
 // created before the call.
 func (w *PodWatcher) List(ctx context.Context, node string) ([]Pod, error) {
-	options := metav1.ListOptions{Limit: pageSize}
-	var pods []Pod
-	for {
-		list, err := listPods(ctx, w.client.RESTClient(), node, options)
-		if err != nil {
-			return nil, err
-		}
-		for i := range list.Items {
-			pods = append(pods, NewPod(&list.Items[i]))
-		}
-		if list.Continue == "" {
-			return pods, nil
-		}
-		options.Continue = list.Continue
-	}
+	return listAllPods(ctx, w.client.RESTClient(), node)
 }
 
 func (w *PodWatcher) get(node string) *podStore {

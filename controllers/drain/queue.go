@@ -12,10 +12,6 @@ import (
 	"k8s.io/utils/ptr"
 )
 
-// repeatAfter is when a pod is evicted once more whose eviction the API server
-// accepted, and that is not terminating all the same.
-const repeatAfter = 30 * time.Second
-
 // queue decides which pod is evicted next. It sends nothing and reads no
 // clock; the Executor does both, and locks it.
 type queue struct {
@@ -30,6 +26,8 @@ type queue struct {
 	isolatedInFlight int
 	pausedUntil      time.Time
 	arrivals         uint64
+	// accepted are the evictions whose pods have yet to be seen to terminate, as they are due.
+	accepted []acceptance
 	// changed are the owners whose blockers are others than before.
 	changed map[string]struct{}
 	jitter  func(time.Duration) time.Duration
@@ -102,8 +100,8 @@ func (q *queue) update(it *item, action Action, now time.Time) {
 	case before.Method == Evict:
 		it.deleted, it.isolated = blocker, false
 	}
-	repeat := it.state == stateEvicted && (it.hasLessTime(now) || now.Sub(it.evictedAt) >= repeatAfter)
-	if moves || repeat {
+	inVain := it.evictedAt.IsZero() || it.ignored != nil && before.Method == Evict && action.Method == Delete
+	if moves || it.state == stateEvicted && (inVain || it.hasLessTime(now)) {
 		q.enqueue(it)
 	}
 }

@@ -59,12 +59,14 @@ func (q *queue) finish(it *item, answer response, now time.Time) {
 	q.removeIfEmpty(g)
 }
 
-// markEvicted records that an item needs no other request. If it has to be gone sooner
-// since it was sent, it is sent again.
+// markEvicted records that an item needs no other request, unless it turns out not to
+// terminate. If it has to be gone sooner since it was sent, it is sent again.
 func (q *queue) markEvicted(it *item, now time.Time) {
 	it.state, it.evictedAt, it.isolated, it.deleted = stateEvicted, now, false, nil
 	if it.hasLessTime(now) {
 		q.enqueue(it)
+	} else if !now.IsZero() {
+		q.expectTermination(it, now, now)
 	}
 }
 

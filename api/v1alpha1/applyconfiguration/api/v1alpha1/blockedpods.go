@@ -19,7 +19,9 @@ type BlockedPodsApplyConfiguration struct {
 	// still receive SIGTERM. Wait goes on trying to evict them until the instance is
 	// gone.
 	Action *apiv1alpha1.BlockedPodAction `json:"action,omitempty"`
-	// beforeSeconds is how long before the deadline the pods are deleted. Unset: 30.
+	// beforeSeconds is how long before the deadline the pods are deleted. Unset: each
+	// pod's grace period and at least 30, but at most half of the time between the
+	// moment the drain could begin and the deadline.
 	BeforeSeconds *int32 `json:"beforeSeconds,omitempty"`
 }
 

@@ -16,7 +16,9 @@ type DrainSpecApplyConfiguration struct {
 	// timeoutSeconds is how long a drain without a hard deadline may take. After that
 	// it ends as Failed; no pod is deleted past a disruption budget because of this
 	// timeout. A drain with a hard deadline ends this long after the deadline if the
-	// instance is still there. Unset: 120.
+	// instance is still there. In one that begins between notBefore and the end of a
+	// scheduled maintenance blockedPods applies after this time, and it ends this long
+	// after that. Unset: 120.
 	TimeoutSeconds *int32 `json:"timeoutSeconds,omitempty"`
 	// podGracePeriodSeconds overrides the pods' own terminationGracePeriodSeconds.
 	// Both are shortened to the time that remains before a hard deadline. Unset: each
@@ -31,7 +33,7 @@ type DrainSpecApplyConfiguration struct {
 	// Unset: no pods besides those of DaemonSets, mirror pods and finished pods.
 	Skip []PodRuleApplyConfiguration `json:"skip,omitempty"`
 	// blockedPods says what happens to pods that a disruption budget still blocks
-	// shortly before a hard deadline. Unset: they are deleted 30 seconds before it.
+	// shortly before a hard deadline. Unset: they are deleted, with beforeSeconds unset.
 	BlockedPods *BlockedPodsApplyConfiguration `json:"blockedPods,omitempty"`
 	// podAnnotations is Honor or Ignore. With Honor, annotations on pods count:
 	// nodetermination.dev/drain with the value skip, last or wait-for-completion;

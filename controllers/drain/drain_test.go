@@ -153,19 +153,19 @@ func TestDrainDeletesBlockedBeforeTheDeadline(t *testing.T) {
 	createBudget(t, namespace, "both-1", "both", 0)
 	createBudget(t, namespace, "both-2", "both", 0)
 	r := newFixture(t, cluster.Get(t).Config())
-	in := Input{Deadline: time.Now().Add(time.Hour)}
+	in := Input{Earliest: time.Now(), Deadline: time.Now().Add(time.Hour)}
 	r.drain(node, in)
 	r.untilBlocked(node, "budgets "+namespace+"/both-1, "+namespace+"/both-2: ")
 
-	in.Deadline = time.Now().Add(33 * time.Second) // three seconds before they are deleted
+	in.Earliest, in.Deadline = time.Now().Add(-time.Minute), time.Now().Add(33*time.Second) // three seconds before they are deleted
 	r.drain(node, in)
 	r.untilDone(node)
 	if left := time.Until(in.Deadline); left > 31*time.Second || left < 0 {
 		t.Errorf("deleted %s before the deadline", left)
 	}
 	for pod, n := range r.traffic.requests {
-		if pod != "other" && n != 1 {
-			t.Errorf("%d requests for pod %s", n, pod)
+		if pod != "other" && n != 2 {
+			t.Errorf("%d requests for pod %s, want its condition and its deletion", n, pod)
 		}
 	}
 }

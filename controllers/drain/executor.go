@@ -185,6 +185,7 @@ func (e *Executor) send(ctx context.Context, it *item) {
 	action := it.sent
 	answer := response{outcome: absent}
 	if e.options.StillExists(action.Pod) {
+		e.mark(ctx, it)
 		now := e.clock.Now()
 		err := sendAction(ctx, e.client.RESTClient(), &action, now)
 		if ctx.Err() != nil {
@@ -202,6 +203,19 @@ func (e *Executor) send(ctx context.Context, it *item) {
 		}
 	}
 	e.update(func(q *queue, now time.Time) { q.finish(it, answer, now) })
+}
+
+// mark gives a pod that is deleted past a refusal the condition DisruptionTarget. It is tried once,
+// and the pod is deleted whatever comes of it.
+func (e *Executor) mark(ctx context.Context, it *item) {
+	if it.sent.Overrides.Kind == "" || it.marked {
+		return
+	}
+	it.marked = true
+	if err := markDisrupted(ctx, e.client.RESTClient(), &it.sent, e.clock.Now()); err != nil {
+		log.FromContext(ctx).Info("A pod is deleted without the condition DisruptionTarget", "instance", it.owner, "node", it.sent.Pod.Node,
+			"pod", it.sent.Pod.String(), "error", err.Error())
+	}
 }
 
 // update changes the queue and has the consequences carried out.

@@ -276,3 +276,63 @@ func TestChangesJoin(t *testing.T) {
 		}
 	})
 }
+
+// A pod that is deleted past a refusal has the condition DisruptionTarget first, if that is possible within a second.
+func TestExecutorMarksWhatItDeletes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
+		var requests []string
+		client := fakeClient(t, func(request *http.Request) (*http.Response, error) {
+			mu.Lock()
+			requests = append(requests, request.Method+" "+strings.TrimPrefix(request.URL.Path, "/api/v1/namespaces/default/pods/"))
+			mu.Unlock()
+			switch {
+			case request.Method == http.MethodPatch && podOf(request) == "slow":
+				<-request.Context().Done()
+				return nil, request.Context().Err()
+			case request.Method == http.MethodPatch && podOf(request) == "denied":
+				return answer(metav1.Status{Code: 403, Reason: metav1.StatusReasonForbidden, Message: "no permission"}), nil
+			case request.Method == http.MethodPatch:
+				body, err := io.ReadAll(request.Body)
+				if err != nil {
+					return nil, err
+				}
+				for _, want := range []string{`"uid":"uid-`, `"type":"DisruptionTarget"`, `"status":"True"`, "says no"} {
+					if !strings.Contains(string(body), want) {
+						t.Errorf("%s is not in %s", want, body)
+					}
+				}
+			case request.Method == http.MethodDelete && podOf(request) == "refused":
+				return answer(metav1.Status{Code: 403, Reason: metav1.StatusReasonForbidden, Message: "no permission"}), nil
+			}
+			return success()
+		})
+		e := run(t, ExecutorOptions{Client: client})
+		for _, step := range []struct {
+			pod       string
+			overrides BlockerKind
+			within    time.Duration
+			want      []string
+		}{
+			{"web", BlockedByBudget, 0, []string{"PATCH web/status", "DELETE web"}},
+			{"denied", BlockedByServer, 0, []string{"PATCH denied/status", "DELETE denied"}},
+			{"slow", BlockedByTimeout, time.Second, []string{"PATCH slow/status", "DELETE slow"}},
+			{"refused", BlockedByBudget, 2 * time.Second, []string{"PATCH refused/status", "DELETE refused", "DELETE refused"}},
+			{"ending", "", 0, []string{"DELETE ending"}},
+		} {
+			action := Action{Pod: newPod(step.pod), Method: Delete}
+			if step.overrides != "" {
+				action.Overrides = Blocker{Kind: step.overrides, Reason: "says no"}
+			}
+			e.Set("owner", []Action{action})
+			time.Sleep(step.within)
+			synctest.Wait()
+			mu.Lock()
+			if diff := cmp.Diff(step.want, requests); diff != "" {
+				t.Errorf("%s (-want +got):\n%s", step.pod, diff)
+			}
+			requests = nil
+			mu.Unlock()
+		}
+	})
+}

@@ -45,6 +45,9 @@ type item struct {
 	// sent is the action as it was last sent, and evictedAt when it succeeded.
 	sent      Action
 	evictedAt time.Time
+	// marked: it was tried to give the pod the condition DisruptionTarget. Only send
+	// reads and writes it.
+	marked bool
 	// isolated: its own eviction failed, and it is tried by itself.
 	isolated bool
 	// ignored: its eviction was accepted, and it was not terminating all the same.

@@ -3,6 +3,7 @@
 package drain
 
 import (
+	"slices"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -14,6 +15,8 @@ import (
 type Input struct {
 	// Pods are all pods of the node, whether they have to leave it or not.
 	Pods []Pod
+	// Gone are pods that were on the node and are not any more: see PodWatcher.Gone.
+	Gone []Pod
 	// Drain is how the policy drains; nil is every default.
 	Drain *v1alpha1.DrainSpec
 	// Deadline is when the instance is taken away. Ahead, it clips grace periods. Once it
@@ -48,6 +51,16 @@ type Input struct {
 	// a pod has ended. All pods are evicted at once, whatever their annotations
 	// ask for, and none is waited for past its grace period.
 	NodeDead bool
+}
+
+// gone returns how many pods that had to leave the node did, given those that remain: one
+// may have left after these were read.
+func (in *Input) gone(remaining []Pod) (int, error) {
+	pods, err := PodsToEvict(in.Gone, in.Drain)
+	pods = slices.DeleteFunc(pods, func(pod Pod) bool {
+		return slices.ContainsFunc(remaining, func(other Pod) bool { return other.UID == pod.UID })
+	})
+	return len(pods), err
 }
 
 // hasDeadline reports whether the instance is taken away at a known time.

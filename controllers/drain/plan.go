@@ -30,7 +30,7 @@ type Plan struct {
 	// NextLook is when the plan changes by the passing of time alone: always
 	// after Input.Now. Zero: never.
 	NextLook time.Time
-	// Counts count the pods that have to leave the node and are still there.
+	// Counts count the pods that have to leave the node.
 	Counts Counts
 	// Blocked are the first ten, by name, of the pods that cannot be evicted for
 	// now; when TimedOut or Lost, of all that remain, and why.
@@ -50,6 +50,8 @@ type Plan struct {
 // Counts count pods that have to leave the node. DaemonSet pods, mirror pods, finished pods
 // and those that the policy or their annotation skips are in none of them.
 type Counts struct {
+	// Gone is how many are known to have left the node.
+	Gone int
 	// Remaining is how many are still there; the others are part of it.
 	Remaining int
 	// Terminating is how many were evicted or deleted.
@@ -73,13 +75,18 @@ func NewPlan(in Input) (Plan, error) {
 	if err != nil {
 		return Plan{}, err
 	}
+	gone, err := in.gone(pods)
+	if err != nil {
+		return Plan{}, err
+	}
+	counts := Counts{Gone: gone, Remaining: len(pods)}
 	if len(pods) == 0 {
-		return Plan{Done: true, Unblocked: in.Blocked}, nil
+		return Plan{Done: true, Counts: counts, Unblocked: in.Blocked}, nil
 	}
 	waves, end := in.waves(), in.timesOutAt()
 	started := waves.started(&in, pods)
 
-	plan := Plan{Counts: Counts{Remaining: len(pods)}, TimedOut: !in.Now.Before(end)}
+	plan := Plan{Counts: counts, TimedOut: !in.Now.Before(end)}
 	plan.lookAt(in.Now, end)
 	for i := range pods {
 		if wave := waves.of(&pods[i]); wave > started && !pods[i].Terminating() {

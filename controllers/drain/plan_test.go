@@ -261,6 +261,25 @@ func TestNewPlanCountsAndNames(t *testing.T) {
 	}
 }
 
+// Pods that have left are counted once, and only if they had to.
+func TestNewPlanCountsGonePods(t *testing.T) {
+	finished := func(p *Pod) { p.Finished = true }
+	in := Input{
+		Now: start, Pods: []Pod{newPod("left-just-now"), newPod("has-finished", finished)},
+		Gone:  []Pod{newPod("left"), newPod("left-just-now"), newPod("has-finished"), newPod("skipped", labelled("app", "skipped"))},
+		Drain: &v1alpha1.DrainSpec{Skip: []v1alpha1.PodRule{{PodSelector: selector("app", "skipped")}}},
+	}
+	plan, err := NewPlan(in)
+	if diff := cmp.Diff(Counts{Gone: 2, Remaining: 1}, plan.Counts); err != nil || diff != "" {
+		t.Error(err, diff)
+	}
+	in.Pods = nil
+	plan, err = NewPlan(in)
+	if diff := cmp.Diff(Counts{Gone: 3}, plan.Counts); err != nil || diff != "" || !plan.Done {
+		t.Error("all are gone:", err, diff)
+	}
+}
+
 // blockedPod returns the status of a pod that is blocked since so many seconds after start.
 func blockedPod(name, reason string, since int) v1alpha1.BlockedPod {
 	return v1alpha1.BlockedPod{Namespace: "default", Name: name, Reason: reason, StartTime: &metav1.Time{Time: after(since)}}

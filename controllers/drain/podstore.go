@@ -41,6 +41,7 @@ type podStore struct {
 
 	mu          sync.Mutex
 	pods        map[string]Pod // by namespace/name
+	gone        []Pod
 	synced      bool
 	sawDeletion bool
 	err         error
@@ -66,10 +67,15 @@ type plainListWatch struct{ *cache.ListWatch }
 // IsWatchListSemanticsUnSupported returns true, for the reflector.
 func (plainListWatch) IsWatchListSemanticsUnSupported() bool { return true }
 
-// listWatch returns how the reflector lists and watches.
+// listWatch returns how the reflector lists and watches. A reflector's first list may be as old
+// as the API server likes, unless it is asked for the latest: older than the cordon, it
+// would lack pods that were bound just before.
 func (s *podStore) listWatch() cache.ListerWatcher {
 	return plainListWatch{&cache.ListWatch{
 		ListWithContextFunc: func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
+			if options.ResourceVersion == "0" {
+				options.ResourceVersion = ""
+			}
 			list, err := listPods(ctx, s.client.RESTClient(), s.node, options)
 			s.noteError(ctx, err)
 			return list, err
@@ -117,6 +123,9 @@ func (s *podStore) Replace(objects []any, _ string) error {
 		}
 	}
 	s.mu.Lock()
+	for name, known := range s.pods {
+		s.noteIfGone(&known, pods[name])
+	}
 	first := !s.synced
 	changed := first || !reflect.DeepEqual(s.pods, pods)
 	s.pods, s.synced = pods, true
@@ -145,6 +154,7 @@ func (s *podStore) Update(object any) error {
 	small := NewPod(pod)
 	s.mu.Lock()
 	known, ok := s.pods[small.String()]
+	s.noteIfGone(&known, small)
 	s.pods[small.String()] = small
 	s.mu.Unlock()
 	if !ok || !reflect.DeepEqual(known, small) {
@@ -159,12 +169,23 @@ func (s *podStore) Delete(object any) error {
 	if !ok {
 		return fmt.Errorf("not a pod: %T", object)
 	}
+	name := pod.Namespace + "/" + pod.Name
 	s.mu.Lock()
-	delete(s.pods, pod.Namespace+"/"+pod.Name)
+	known := s.pods[name]
+	s.noteIfGone(&known, Pod{})
+	delete(s.pods, name)
 	s.sawDeletion = true
 	s.mu.Unlock()
 	s.onChange()
 	return nil
+}
+
+// noteIfGone keeps a pod that was running as it was known, if what is there of its name now is
+// another one, or it has finished. s is locked.
+func (s *podStore) noteIfGone(known *Pod, now Pod) {
+	if known.UID != "" && !known.Finished && !known.Mirror && !known.DaemonSet && (now.UID != known.UID || now.Finished) {
+		s.gone = append(s.gone, *known)
+	}
 }
 
 // Resync implements cache.ReflectorStore: there is nothing to do.

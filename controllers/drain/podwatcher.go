@@ -4,6 +4,7 @@ package drain
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -123,9 +124,20 @@ func (w *PodWatcher) Has(pod Pod) bool {
 	return !store.synced || store.pods[pod.String()].UID == pod.UID
 }
 
+// Gone returns the pods that have left the node, or finished there, since it is watched, each as
+// it was before; without those of DaemonSets and mirror pods.
+func (w *PodWatcher) Gone(node string) []Pod {
+	store := w.get(node)
+	if store == nil {
+		return nil
+	}
+	store.mu.Lock()
+	defer store.mu.Unlock()
+	return slices.Clone(store.gone)
+}
+
 // SawDeletion reports whether a pod was seen to leave the node since it is watched. Changes
-// arrive in order, so Pods then miss none that arrived before that one left; a
-// first list may be older than that.
+// arrive in order, so Pods then miss none that arrived before that one left.
 func (w *PodWatcher) SawDeletion(node string) bool {
 	store := w.get(node)
 	if store == nil {

@@ -3,6 +3,7 @@
 package drain
 
 import (
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -10,6 +11,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 	"k8s.io/utils/ptr"
 
@@ -248,5 +250,56 @@ func TestPodWatcherStops(t *testing.T) {
 	w.Watch("too late")
 	if _, synced := w.Pods("too late"); synced {
 		t.Error("watches after its end")
+	}
+}
+
+// What has left is remembered as it was, so that pods which vanish between two looks are counted.
+func TestPodStoreRemembersWhatIsGone(t *testing.T) {
+	store := podStore{pods: map[string]Pod{}, onSync: func() {}, onChange: func() {}}
+	pod := func(name, uid string, phase corev1.PodPhase) *corev1.Pod {
+		return &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: name, UID: types.UID(uid)}, Status: corev1.PodStatus{Phase: phase}}
+	}
+	daemon := pod("daemon", "daemon", corev1.PodRunning)
+	daemon.OwnerReferences = []metav1.OwnerReference{{Kind: "DaemonSet", Controller: ptr.To(true)}}
+	for _, change := range []func() error{
+		func() error {
+			return store.Replace([]any{pod("a", "1", corev1.PodRunning), pod("b", "2", corev1.PodRunning), pod("c", "3", corev1.PodRunning), daemon}, "")
+		},
+		func() error { return store.Delete(pod("a", "1", corev1.PodFailed)) },
+		func() error { return store.Update(pod("b", "2", corev1.PodRunning)) },
+		func() error { return store.Update(pod("b", "2", corev1.PodSucceeded)) },
+		func() error { return store.Delete(pod("b", "2", corev1.PodSucceeded)) },
+		func() error { return store.Update(pod("c", "4", corev1.PodRunning)) },
+		func() error { return store.Add(pod("d", "5", corev1.PodRunning)) },
+		func() error { return store.Replace([]any{pod("d", "5", corev1.PodRunning)}, "") },
+	} {
+		if err := change(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var got []string
+	for _, pod := range store.gone {
+		got = append(got, string(pod.UID))
+		if pod.Finished {
+			t.Errorf("%s is remembered as finished", pod.Name)
+		}
+	}
+	if diff := cmp.Diff([]string{"1", "2", "3", "4"}, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// The first list is not older than the call that asks for it.
+func TestPodWatcherListsTheLatest(t *testing.T) {
+	lists := make(chan string, 10)
+	client := fakeClient(t, func(request *http.Request) (*http.Response, error) {
+		lists <- request.URL.Query().Get("resourceVersion")
+		return answer(metav1.Status{Code: 403, Message: "no permission"}), nil
+	})
+	w := NewPodWatcher(client, func(string) {})
+	runUntilDone(t, w.Start)
+	w.Watch("node")
+	if version := <-lists; version != "" {
+		t.Errorf("lists at resource version %q", version)
 	}
 }

@@ -202,7 +202,7 @@ func (r *Reconciler) handOver(ctx context.Context, plan *drain.Plan) error {
 // plan plans the drain of a node with these pods. dead: see Reconciler.dead.
 func (r *Reconciler) plan(s *scope, pods []drain.Pod, dead bool) (drain.Plan, error) {
 	plan, err := drain.NewPlan(drain.Input{
-		Pods: pods, Drain: s.rules(), Deadline: s.decision.deadline,
+		Pods: pods, Gone: r.Watcher.Gone(s.node.Name), Drain: s.rules(), Deadline: s.decision.deadline,
 		Started: ptr.Deref(s.nt.Status.DrainStartTime, metav1.Time{}).Time, Now: s.now, Blockers: r.Executor.Blockers(s.nt.Name), Blocked: s.nt.Status.Blocked,
 		Own: func(pod drain.Pod) bool { return r.Replica.IsReplica(pod.Namespace, pod.Labels) }, ShuttingDown: s.shuttingDown(), NodeDead: dead,
 	})
@@ -272,13 +272,14 @@ func (r *Reconciler) stopDrain(name string) {
 	}
 }
 
-// count counts on from what the status says already, as nothing else remembers
-// the pods that are gone.
+// count counts on from what the status says already, as nothing else remembers the pods that
+// were gone before this process began; those that it saw go may not be in the status.
 func (s *scope) count(now drain.Counts) {
 	total := int32(now.Remaining)
 	if before := s.nt.Status.Pods; before != nil {
 		total = max(*before.Total, *before.Total-*before.Remaining+total)
 	}
+	total = max(total, int32(now.Gone+now.Remaining))
 	remaining, terminating := int32(now.Remaining), int32(now.Terminating)
 	s.nt.Status.Pods = &v1alpha1.PodCounts{
 		Total:       &total,

@@ -115,7 +115,7 @@ func TestExecutorLooksUpWhatWasAccepted(t *testing.T) {
 			case requests[http.MethodGet] == 1:
 				return answer(metav1.Status{Code: 500, Message: "not now"}), nil
 			}
-			return &http.Response{StatusCode: 200, Header: http.Header{"Content-Type": {"application/json"}}, Body: io.NopCloser(bytes.NewReader(body))}, nil
+			return &http.Response{StatusCode: http.StatusOK, Header: http.Header{"Content-Type": {"application/json"}}, Body: io.NopCloser(bytes.NewReader(body))}, nil
 		})
 		e := run(t, ExecutorOptions{Client: client})
 		e.Set("owner", evict(newPod("ignored"), newPod("gone"), newPod("going")))

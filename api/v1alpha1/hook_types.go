@@ -17,8 +17,9 @@ type LifecycleHookSpec struct {
 
 	// maxWaitSeconds is how long a hook is kept waiting for the drain, counted from
 	// when it was first seen. This is the deadline of an AutoScalingTermination. It is
-	// never later than the hook's global timeout. Unset: the hook's own heartbeat
-	// timeout.
+	// never later than the hook's global timeout, and as long as no heartbeat has
+	// succeeded not later than one heartbeat timeout. Unset: the hook's own heartbeat
+	// timeout, and at least ten minutes.
 	// +optional
 	// +kubebuilder:validation:Minimum=30
 	// +kubebuilder:validation:Maximum=172800

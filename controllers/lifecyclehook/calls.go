@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	// askInterval is how often Auto Scaling is asked for what it did not say.
+	// askInterval is how often Auto Scaling is asked at first for what it did not say.
 	askInterval = 10 * time.Second
 	// unknownTimeoutHeartbeat is the heartbeat interval at most while a hook's timeout is
 	// not known, the least of which is 30 seconds.
@@ -94,7 +94,7 @@ func (p *Plan) nextCall(hook *v1alpha1.HookStatus) timedCall {
 	switch {
 	case p.in.Suspended, p.in.NodeMissing:
 		return p.nextHeartbeat(hook)
-	case p.in.NodeGone:
+	case p.in.NodeGone, p.in.Unreachable != "" && !p.podsGone():
 		return timedCall{p.in.Now, awsapi.Continue}
 	case p.podsGone():
 		completion := timedCall{p.in.PodsGoneSince.Add(rules.CompletionDelay()), awsapi.Continue}
@@ -123,6 +123,9 @@ func (p *Plan) nextHeartbeat(hook *v1alpha1.HookStatus) timedCall {
 		return timedCall{}
 	}
 	at := ptr.Deref(hook.LastHeartbeatTime, p.waitsSince(hook)).Add(interval)
+	if !p.podsGone() && hook.LastHeartbeatTime == nil && hook.HeartbeatTimeoutSeconds != nil && p.maxWait(hook) > heartbeatTimeout(hook) {
+		at = p.in.Now // how much time the pods have depends on whether the group accepts it
+	}
 	if !at.Before(hook.Deadline.Time) || !p.in.Now.Before(hook.Deadline.Time) {
 		return timedCall{}
 	}
@@ -152,9 +155,20 @@ func (p *Plan) seeks() bool {
 
 // mayAsk reports whether Auto Scaling may be asked again.
 func (p *Plan) mayAsk() bool {
-	if due := p.LastAsked.Add(askInterval); p.in.Now.Before(due) {
+	if due := p.LastAsked.Add(p.askDelay()); p.in.Now.Before(due) {
 		p.lookAgain(due)
 		return false
 	}
 	return true
+}
+
+// askDelay returns how long after a question without an answer Auto Scaling is asked again.
+func (p *Plan) askDelay() time.Duration {
+	since := p.in.Now
+	for _, e := range p.in.Events {
+		if e.Kind == v1alpha1.AutoScalingTermination && e.Time.Time.Before(since) {
+			since = e.Time.Time
+		}
+	}
+	return backOff(p.in.Now.Sub(since), askInterval)
 }

@@ -18,6 +18,15 @@ import (
 // https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_LifecycleHook.html
 const assumedHeartbeatTimeout = time.Hour
 
+const (
+	// minWait is how long a group is kept waiting at least where the policy does not say, if
+	// it accepts heartbeats: a hook's own timeout may be less than any pod needs.
+	minWait = 10 * time.Minute
+	// refusedAfter is after how many failures in a row a heartbeat counts as refused. One
+	// alone may be a hiccup, and to shorten a deadline for that cannot be taken back.
+	refusedAfter = 3
+)
+
 // EventDeadline returns when AWS takes the instance because of an event; zero if that is
 // not known. For one that waits at a hook that is when it stops to wait.
 func EventDeadline(e v1alpha1.Event, hooks []v1alpha1.HookStatus) time.Time {
@@ -42,23 +51,47 @@ func groupWaits(hooks []v1alpha1.HookStatus, group string) bool {
 	})
 }
 
-// deadline returns until when a hook is kept waiting. Heartbeats do not move it, and it
-// is not after the group stops to wait whatever is sent, nor after it stops to wait
-// because no heartbeat is sent in time.
+// deadline returns until when a hook is kept waiting: not after the group stops to wait
+// whatever is sent, and not after it stops to wait by itself as long as it is not known to
+// accept heartbeats. Once it is, they do not move the deadline any more.
 func (p *Plan) deadline(hook *v1alpha1.HookStatus) time.Time {
-	rules, timeout := p.in.Policy.Spec.LifecycleHook, heartbeatTimeout(hook)
-	wait := cmp.Or(rules.MaxWait(), timeout)
-	if hook.GlobalTimeoutSeconds != nil {
-		wait = min(wait, time.Duration(*hook.GlobalTimeoutSeconds)*time.Second)
-	}
-	deadline := hook.StartTime.Add(wait)
-	interval, known := rules.HeartbeatInterval(timeout), hook.HeartbeatTimeoutSeconds != nil
-	if interval == 0 || known && interval >= timeout {
-		if unextended := p.waitsSince(hook).Add(timeout); unextended.Before(deadline) {
-			return unextended
-		}
+	deadline := hook.StartTime.Add(p.maxWait(hook))
+	if unextended := p.extendedAt(hook).Add(heartbeatTimeout(hook)); !p.extends(hook) && unextended.Before(deadline) {
+		return unextended
 	}
 	return deadline
+}
+
+// maxWait returns how long a hook is kept waiting if the group accepts heartbeats.
+func (p *Plan) maxWait(hook *v1alpha1.HookStatus) time.Duration {
+	longest := cmp.Or(p.in.Policy.Spec.LifecycleHook.MaxWait(), max(heartbeatTimeout(hook), minWait))
+	if hook.GlobalTimeoutSeconds != nil {
+		longest = min(longest, time.Duration(*hook.GlobalTimeoutSeconds)*time.Second)
+	}
+	return longest
+}
+
+// extends reports whether heartbeats keep the group waiting: one has succeeded, none is
+// refused since, and the next one will be in time.
+func (p *Plan) extends(hook *v1alpha1.HookStatus) bool {
+	timeout := heartbeatTimeout(hook)
+	interval := p.in.Policy.Spec.LifecycleHook.HeartbeatInterval(timeout)
+	tooRare := interval == 0 || hook.HeartbeatTimeoutSeconds != nil && interval >= timeout
+	return !tooRare && hook.LastHeartbeatTime != nil && ptr.Deref(hook.Failures, 0) < refusedAfter
+}
+
+// extendedAt returns from when on the group waits for one heartbeat timeout: since the last
+// heartbeat, or since its wait began. Where that timeout was over before the hook was first seen
+// somebody else must have extended it, if it waits at all.
+func (p *Plan) extendedAt(hook *v1alpha1.HookStatus) time.Time {
+	if hook.LastHeartbeatTime != nil {
+		return hook.LastHeartbeatTime.Time
+	}
+	since := p.waitsSince(hook)
+	if since.Add(heartbeatTimeout(hook)).After(hook.StartTime.Time) {
+		return since.Time
+	}
+	return hook.StartTime.Time
 }
 
 // heartbeatTimeout returns how long the group waits at a hook after a heartbeat.

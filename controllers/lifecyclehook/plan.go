@@ -35,6 +35,9 @@ type Input struct {
 	// NodeMissing: no node runs on the instance now, but one may register yet. NodeGone: none
 	// will.
 	NodeMissing, NodeGone bool
+	// Unreachable is why the node's pods are not waited for: it does not answer any more.
+	// Empty: they are.
+	Unreachable string
 	// PodsGoneSince is when the node had been drained. Zero: it has not been.
 	PodsGoneSince time.Time
 	// Finished: the termination has ended. If the pods are not gone the drain was given up.
@@ -46,6 +49,8 @@ type Input struct {
 	LastAsked time.Time
 	// Answered: it has said after the termination's end that the instance waits at no hook.
 	Answered bool
+	// Busy is how many plans in a row could not send a call.
+	Busy int
 	// Now is the time.
 	Now time.Time
 }
@@ -60,9 +65,10 @@ type Plan struct {
 	Calls []Call
 	// NextLook is when to plan again, though nothing has changed. Zero: no need.
 	NextLook time.Time
-	// LastAsked and Answered are what to plan with the next time.
+	// LastAsked, Answered and Busy are what to plan with the next time.
 	LastAsked time.Time
 	Answered  bool
+	Busy      int
 
 	in Input
 	// current is the hook whose call is made next, step is how far that hook is.

@@ -95,6 +95,9 @@ func (r randomly) input() Input {
 	if r.IntN(10) == 0 {
 		in.Forbidden = "no tag"
 	}
+	if r.IntN(10) == 0 {
+		in.Unreachable = "the node does not answer"
+	}
 	if r.rarely() {
 		in.PodsGoneSince = in.Now.Add(-time.Duration(r.IntN(300)) * time.Second)
 	}
@@ -185,7 +188,7 @@ func checkCalls(t *testing.T, seed uint64, in Input, plan *Plan, gone bool) {
 			t.Errorf("seed %d: %s about a hook that is %s", seed, call.Method, hook.State)
 		case call.Method == Complete && (in.Suspended || in.NodeMissing):
 			t.Errorf("seed %d: completed while suspended, or the node is missing", seed)
-		case call.Method == Complete && !gone && !in.NodeGone && !overdue:
+		case call.Method == Complete && !gone && !in.NodeGone && in.Unreachable == "" && !overdue:
 			t.Errorf("seed %d: completed before the pods are gone: %+v", seed, hook)
 		case call.Method == Heartbeat && overdue:
 			t.Errorf("seed %d: a heartbeat after the deadline: %+v", seed, hook)

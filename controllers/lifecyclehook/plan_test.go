@@ -47,8 +47,13 @@ func policy(rules *v1alpha1.LifecycleHookSpec) *v1alpha1.NodeTerminationPolicy {
 	return p
 }
 
-// oneHook returns what is known of an instance that waits at one hook, some time after the start.
+// oneHook returns what is known of an instance that waits at one hook, some time after the
+// start. The policy has it wait for one timeout unless the rules say otherwise.
 func oneHook(rules *v1alpha1.LifecycleHookSpec, now time.Duration) Input {
+	rules = ptr.To(ptr.Deref(rules, v1alpha1.LifecycleHookSpec{}))
+	if rules.MaxWaitSeconds == nil {
+		rules.MaxWaitSeconds = ptr.To[int32](300)
+	}
 	return Input{
 		Events: []v1alpha1.Event{terminating("drain", "a")}, Hooks: []v1alpha1.HookStatus{waiting("drain", "a")},
 		Policy: policy(rules), Now: start.Add(now),
@@ -80,7 +85,28 @@ func TestNextCall(t *testing.T) {
 		"at once, if the group has waited for long": {
 			now:    20 * time.Second,
 			change: func(in *Input) { in.Events[0].Time = after(-90 * time.Second) },
-			calls:  []Call{{Method: Heartbeat}}, look: 300 * time.Second,
+			calls:  []Call{{Method: Heartbeat}}, look: 210 * time.Second, // when the group stops to wait
+		},
+		"at once, if the pods' time depends on it": {
+			rules: &v1alpha1.LifecycleHookSpec{MaxWaitSeconds: ptr.To[int32](1800)},
+			now:   time.Second, calls: []Call{{Method: Heartbeat}}, look: 300 * time.Second,
+		},
+		"then after a third": {
+			rules: &v1alpha1.LifecycleHookSpec{MaxWaitSeconds: ptr.To[int32](1800)},
+			now:   time.Second, change: func(in *Input) { in.Hooks[0].LastHeartbeatTime = ptr.To(after(0)) }, look: 100 * time.Second,
+		},
+		"not for pods that are gone": {
+			rules: &v1alpha1.LifecycleHookSpec{MaxWaitSeconds: ptr.To[int32](1800), CompletionDelaySeconds: ptr.To[int32](200)},
+			now:   20 * time.Second, change: func(in *Input) { in.PodsGoneSince = start.Add(10 * time.Second) },
+			look: 100 * time.Second,
+		},
+		"an unreachable node is not waited for": {
+			now: 20 * time.Second, change: func(in *Input) { in.Unreachable = "the node does not answer" },
+			calls: []Call{{Method: Complete, Result: awsapi.Continue}},
+		},
+		"unless suspended": {
+			now: 20 * time.Second, change: func(in *Input) { in.Unreachable, in.Suspended = "the node does not answer", true },
+			look: 100 * time.Second,
 		},
 		"often while the timeout is not known": {
 			change: func(in *Input) { in.Hooks[0].HeartbeatTimeoutSeconds, in.LastAsked = nil, start },
@@ -198,7 +224,7 @@ func TestHooksOfAWatchersEventAreFound(t *testing.T) {
 		"the search goes on for a while":   {now: 10 * time.Minute, calls: find},
 		"and then ends":                    {now: 10*time.Minute + time.Second},
 		"not too often":                    {change: func(in *Input) { in.LastAsked = start.Add(-time.Second) }},
-		"not if a hook is known":           {change: func(in *Input) { in.Hooks = []v1alpha1.HookStatus{waiting("drain", "a")} }},
+		"not if a hook is known":           {change: func(in *Input) { in.Hooks, in.Finished = []v1alpha1.HookStatus{waiting("drain", "a")}, true }},
 		"not if nothing may be done":       {change: func(in *Input) { in.Forbidden = "no tag" }},
 		"also if the node is missing":      {change: func(in *Input) { in.NodeMissing = true }, calls: find},
 		"also if the node is gone":         {change: func(in *Input) { in.NodeGone = true }, calls: find},

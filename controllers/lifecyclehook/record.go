@@ -18,12 +18,14 @@ import (
 )
 
 const (
-	// maxRetryDelay bounds the wait after a failed call about a hook.
+	// maxRetryDelay bounds the wait after a failed call about a hook, and between the looks
+	// at what somebody else has to do first.
 	maxRetryDelay = 30 * time.Second
-	// busyRetry is how soon a call is tried again that was not sent, as too many were under way.
+	// busyRetry is how soon a call is tried again that was not sent, as too many were under
+	// way. It doubles while that lasts.
 	busyRetry = 200 * time.Millisecond
-	// holdInterval is how soon a completion that was held is looked at again. That is
-	// cheap: volumes are in the manager's cache, beside one list of the node's pods.
+	// holdInterval is how soon a completion that was held is looked at again, at first: each
+	// time the node's pods are listed.
 	holdInterval = 2 * time.Second
 )
 
@@ -49,6 +51,9 @@ func (p *Plan) Record(answer Answer) {
 			if call.Result == awsapi.Abandon {
 				hook.State = v1alpha1.HookAbandoned
 			}
+			if !p.podsGone() {
+				hook.Message = p.in.Unreachable
+			}
 		}
 	}
 	p.planCalls()
@@ -59,7 +64,11 @@ func (p *Plan) Record(answer Answer) {
 func (p *Plan) Hold(reason string) {
 	p.current, p.step = p.Calls[0].Hook, held
 	p.Hooks[p.current].Message = v1alpha1.TruncateMessage(reason, maxMessage)
-	p.lookAgain(p.in.Now.Add(holdInterval))
+	held := time.Duration(0)
+	if p.podsGone() {
+		held = p.in.Now.Sub(p.in.PodsGoneSince)
+	}
+	p.lookAgain(p.in.Now.Add(backOff(held, holdInterval)))
 	p.planCalls()
 }
 
@@ -95,7 +104,7 @@ func (p *Plan) recordFound(answer Answer) {
 	case len(p.Hooks) > 0:
 		p.lookAgain(p.in.Now) // the drain's deadline is theirs
 	case p.seeks():
-		p.lookAgain(p.in.Now.Add(askInterval)) // it may come to wait yet
+		p.lookAgain(p.in.Now.Add(p.askDelay())) // it may come to wait yet
 	}
 }
 
@@ -134,10 +143,10 @@ func (p *Plan) recordDescribed(hook *v1alpha1.HookStatus, answer Answer) {
 func (p *Plan) unanswered(err error) bool {
 	switch {
 	case errors.Is(err, awsapi.ErrBusy):
-		p.lookAgain(p.in.Now.Add(busyRetry))
+		p.busy()
 	case err != nil:
 		p.LastAsked = p.in.Now
-		p.lookAgain(p.in.Now.Add(askInterval))
+		p.lookAgain(p.in.Now.Add(p.askDelay()))
 	}
 	return err != nil
 }
@@ -148,6 +157,10 @@ func (p *Plan) recordHeartbeat(hook *v1alpha1.HookStatus, err error) {
 		return
 	}
 	hook.LastHeartbeatTime = &metav1.Time{Time: p.in.Now}
+	if deadline := p.deadline(hook); !deadline.Equal(hook.Deadline.Time) {
+		hook.Deadline = metav1.Time{Time: deadline}
+		p.lookAgain(p.in.Now) // the drain's deadline is another
+	}
 	p.lookAgain(p.nextHeartbeat(hook).at)
 }
 
@@ -155,7 +168,7 @@ func (p *Plan) recordHeartbeat(hook *v1alpha1.HookStatus, err error) {
 func (p *Plan) succeeded(hook *v1alpha1.HookStatus, err error) bool {
 	switch {
 	case errors.Is(err, awsapi.ErrBusy):
-		p.lookAgain(p.in.Now.Add(busyRetry))
+		p.busy()
 		return false
 	case errors.Is(err, awsapi.ErrNoAction):
 		p.end(hook, "the group does not wait any more: somebody else completed the hook, or it timed out")
@@ -169,6 +182,18 @@ func (p *Plan) succeeded(hook *v1alpha1.HookStatus, err error) bool {
 	}
 	hook.Failures, hook.RetryTime, hook.Message = nil, nil, ""
 	return true
+}
+
+// busy takes note that a call was not sent.
+func (p *Plan) busy() {
+	p.Busy = p.in.Busy + 1
+	p.lookAgain(p.in.Now.Add(delayAfter(p.Busy, wait.Backoff{Duration: busyRetry, Factor: 2, Steps: 9, Cap: maxRetryDelay})))
+}
+
+// backOff returns how long to wait before another look at what has waited for a time: half
+// of that time, but not less than the least, nor more than half a minute.
+func backOff(waited, least time.Duration) time.Duration {
+	return min(max(waited/2, least), maxRetryDelay)
 }
 
 // retryDelay returns how long to wait after so many failed calls in a row: a second,

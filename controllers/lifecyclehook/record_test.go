@@ -147,6 +147,50 @@ func TestHeartbeat(t *testing.T) {
 	}
 }
 
+// The pods have more time from the first heartbeat on.
+func TestHeartbeatMovesTheDeadline(t *testing.T) {
+	in := oneHook(&v1alpha1.LifecycleHookSpec{MaxWaitSeconds: ptr.To[int32](1800)}, time.Second)
+	plan := NewPlan(in)
+	if deadline := plan.Hooks[0].Deadline; !deadline.Time.Equal(start.Add(300 * time.Second)) {
+		t.Errorf("deadline %s before the heartbeat", deadline)
+	}
+	plan.Record(Answer{})
+	if deadline := plan.Hooks[0].Deadline; !deadline.Time.Equal(start.Add(1800 * time.Second)) {
+		t.Errorf("deadline %s after the heartbeat", deadline)
+	}
+	if !plan.NextLook.Equal(in.Now) {
+		t.Errorf("next look %s, want that the drain is planned again", plan.NextLook)
+	}
+}
+
+// Calls that are not sent are not tried without end five times a second.
+func TestBusyBacksOff(t *testing.T) {
+	in := oneHook(nil, 20*time.Second)
+	in.PodsGoneSince = start
+	for n, want := range []time.Duration{200, 400, 800, 1600, 3200, 6400, 12_800, 25_600, 30_000, 30_000} {
+		plan := NewPlan(in)
+		plan.Record(Answer{Err: errBusy})
+		if delay := plan.NextLook.Sub(in.Now); delay != want*time.Millisecond {
+			t.Errorf("look %d after %s, want %s", n, delay, want*time.Millisecond)
+		}
+		in.Busy = plan.Busy
+	}
+	plan := NewPlan(in)
+	if plan.Record(Answer{}); plan.Busy != 0 {
+		t.Errorf("busy %d after a call that was sent", plan.Busy)
+	}
+}
+
+func TestUnreachableNodeIsNotWaitedFor(t *testing.T) {
+	in := oneHook(nil, 20*time.Second)
+	in.Unreachable = "the node does not answer since noon"
+	plan := NewPlan(in)
+	plan.Record(Answer{})
+	if hook := plan.Hooks[0]; hook.State != v1alpha1.HookContinued || hook.Message != in.Unreachable {
+		t.Errorf("hook %+v, want it continued, and why", hook)
+	}
+}
+
 // Timeouts are asked for first; the hook's own call follows, whatever the answer.
 func TestDescribe(t *testing.T) {
 	const now = 200 * time.Second
@@ -173,17 +217,18 @@ func TestDescribe(t *testing.T) {
 			answer: Answer{Hooks: []awsapi.Hook{{Name: "other"}}}, deadline: time.Hour, calls: heartbeat, asked: true, look: 3400 * time.Second, message: "before",
 		},
 		"not answered": {
-			answer: Answer{Err: errDenied}, deadline: time.Hour, calls: heartbeat, asked: true, look: 10 * time.Second,
+			answer: Answer{Err: errDenied}, deadline: time.Hour, calls: heartbeat, asked: true, look: 30 * time.Second,
 			message: "its timeout is not known, an hour is assumed: " + errDenied.Error(),
 		},
 		"no such group": {
-			answer: Answer{Err: errNoAction}, deadline: time.Hour, calls: heartbeat, asked: true, look: 10 * time.Second,
+			answer: Answer{Err: errNoAction}, deadline: time.Hour, calls: heartbeat, asked: true, look: 30 * time.Second,
 			message: "its timeout is not known, an hour is assumed: " + errNoAction.Error(),
 		},
 		"not sent": {answer: Answer{Err: errBusy}, deadline: time.Hour, calls: heartbeat, look: 200 * time.Millisecond, message: "before"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			in := oneHook(nil, now)
+			in.Policy = policy(nil)
 			in.Hooks[0].HeartbeatTimeoutSeconds, in.Hooks[0].Message = nil, "before"
 			plan := NewPlan(in)
 			if diff := cmp.Diff([]Call{{Method: Describe}}, plan.Calls); diff != "" {
@@ -294,8 +339,8 @@ func TestFoundHookHasItsTimeouts(t *testing.T) {
 	if diff := cmp.Diff([]v1alpha1.HookStatus{want}, plan.Hooks); diff != "" {
 		t.Errorf("hooks (-want +got):\n%s", diff)
 	}
-	if plan.Calls != nil {
-		t.Errorf("calls %v, want none", plan.Calls)
+	if diff := cmp.Diff([]Call{{Method: Heartbeat}}, plan.Calls); diff != "" {
+		t.Errorf("calls (-want +got):\n%s", diff)
 	}
 }
 
@@ -330,12 +375,13 @@ func TestHold(t *testing.T) {
 		calls []Call
 		look  time.Duration // after now
 	}{
-		"nothing else is due":        {now: 20 * time.Second, look: 2 * time.Second},
+		"nothing else is due":        {now: 12 * time.Second, look: 2 * time.Second},
+		"less often after a while":   {now: 20 * time.Second, look: 5 * time.Second},
 		"a heartbeat is soon":        {now: 99 * time.Second, look: time.Second},
-		"a heartbeat instead":        {now: 100 * time.Second, calls: []Call{{Method: Heartbeat}}, look: 2 * time.Second},
-		"no heartbeat at the end":    {now: 299 * time.Second, calls: []Call{{Method: Heartbeat}}, look: 2 * time.Second},
-		"nor after the deadline":     {now: 300 * time.Second, look: 2 * time.Second},
-		"nor long after it has come": {now: 400 * time.Second, look: 2 * time.Second},
+		"a heartbeat instead":        {now: 100 * time.Second, calls: []Call{{Method: Heartbeat}}, look: 30 * time.Second},
+		"no heartbeat at the end":    {now: 299 * time.Second, calls: []Call{{Method: Heartbeat}}, look: 30 * time.Second},
+		"nor after the deadline":     {now: 300 * time.Second, look: 30 * time.Second},
+		"nor long after it has come": {now: 400 * time.Second, look: 30 * time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
 			in := oneHook(nil, test.now)

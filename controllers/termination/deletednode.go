@@ -17,7 +17,7 @@ const (
 	// nodeTolerance is for how long an instance may be without a node: one that is made
 	// anew registers within seconds.
 	nodeTolerance = time.Minute
-	// leftoverLook is when pods are counted again that are bound to a missing node.
+	// leftoverLook is when pods are counted again, at first, that are bound to a missing node.
 	leftoverLook = 10 * time.Second
 )
 
@@ -45,9 +45,18 @@ func (a absence) waitsFor(now time.Time) (reason string, look time.Time) {
 		return fmt.Sprintf("%s: it is gone if none registers until %s", none, formatTime(until)), until
 	case a.pods > 0 && now.Before(a.latest):
 		return fmt.Sprintf("%s, and %d pods that have to go are still bound to its name: they are waited for until %s", none, a.pods, formatTime(a.latest)),
-			earliest(now.Add(leftoverLook), a.latest)
+			earliest(now.Add(backOff(now.Sub(a.since), leftoverLook)), a.latest)
 	}
 	return "", time.Time{}
+}
+
+// maxPoll is the most time between the looks at what somebody else has to do first.
+const maxPoll = 30 * time.Second
+
+// backOff returns how long to wait before another look at what has waited for a time: half
+// of that time, but not less than the least, nor more than maxPoll.
+func backOff(waited, least time.Duration) time.Duration {
+	return min(max(waited/2, least), maxPoll)
 }
 
 // earliest returns the earlier of two times.

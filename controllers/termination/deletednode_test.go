@@ -35,13 +35,13 @@ func TestAbsence(t *testing.T) {
 	}{
 		"one may register":                              {now: 59 * time.Second, look: time.Minute, reason: "no node runs on the instance since 2026-11-22T05:08:00Z: it is gone if none registers until 2026-11-22T05:09:00Z"},
 		"for a minute":                                  {now: time.Minute},
-		"its pods are waited for":                       {now: time.Minute, pods: 3, look: 70 * time.Second, reason: "3 pods that have to go are still bound to its name: they are waited for until 2026-11-22T05:10:00Z"},
+		"its pods are waited for":                       {now: time.Minute, pods: 3, look: 90 * time.Second, reason: "3 pods that have to go are still bound to its name: they are waited for until 2026-11-22T05:10:00Z"},
 		"but not longer than a drain takes":             {now: timeout, pods: 3},
 		"nor than to the next look":                     {now: timeout - time.Second, pods: 3, look: timeout, reason: "3 pods"},
 		"nor past the event's deadline":                 {now: 90 * time.Second, pods: 3, deadline: 90 * time.Second},
 		"though a deadline that has passed is none":     {now: 59 * time.Second, deadline: -time.Hour, look: time.Minute, reason: "if none registers"},
 		"and then counts no pods":                       {now: time.Minute, pods: 3, deadline: -time.Hour},
-		"a group waits for them until the first hook's": {now: 30 * time.Minute, pods: 3, hooks: []v1alpha1.HookStatus{waiting(time.Hour), waiting(31 * time.Minute), ended}, look: 30*time.Minute + 10*time.Second, reason: "3 pods"},
+		"a group waits for them until the first hook's": {now: 30 * time.Minute, pods: 3, hooks: []v1alpha1.HookStatus{waiting(time.Hour), waiting(31 * time.Minute), ended}, look: 30*time.Minute + 30*time.Second, reason: "3 pods"},
 		"and not longer":                                {now: 31 * time.Minute, pods: 3, hooks: []v1alpha1.HookStatus{waiting(time.Hour), waiting(31 * time.Minute), ended}},
 		"also if that is within the minute":             {now: 20 * time.Second, hooks: []v1alpha1.HookStatus{waiting(20 * time.Second)}},
 	} {

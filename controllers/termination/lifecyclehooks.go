@@ -45,7 +45,9 @@ func (r *Reconciler) callHooks(ctx context.Context, s *scope) {
 	}
 	plan.WriteTo(s.nt)
 	s.lookAgain(plan.NextLook)
-	r.Local.update(s.nt.Name, func(known *localRecord) { known.asked, known.answered = plan.LastAsked, plan.Answered })
+	r.Local.update(s.nt.Name, func(known *localRecord) {
+		known.asked, known.answered, known.busy = plan.LastAsked, plan.Answered, plan.Busy
+	})
 }
 
 // complete ends a termination that went well, if no hook waits any more.
@@ -81,7 +83,7 @@ func (r *Reconciler) hookInput(s *scope) lifecyclehook.Input {
 	in := lifecyclehook.Input{
 		Events: s.active(), Hooks: s.nt.Status.LifecycleHooks, Policy: s.policy, Forbidden: s.decision.forbidden,
 		Ungoverned: s.ungoverned, NodeMissing: s.node == nil && !s.gone, NodeGone: s.gone, Finished: s.finished(), Suspended: s.suspended(),
-		LastAsked: known.asked, Answered: known.answered, Now: s.now,
+		LastAsked: known.asked, Answered: known.answered, Busy: known.busy, Now: s.now,
 	}
 	if drained := s.drained(); drained != nil {
 		in.PodsGoneSince = drained.LastTransitionTime.Time

@@ -30,6 +30,8 @@ type localRecord struct {
 	// the end that the instance waits at no hook.
 	asked    time.Time
 	answered bool
+	// busy is how many times in a row a call about its hooks was not sent.
+	busy int
 	// askedService is when Auto Scaling was last asked whether the instance is in service.
 	askedService time.Time
 	// completed are the hooks that were completed.

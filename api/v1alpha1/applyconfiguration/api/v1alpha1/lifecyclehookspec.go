@@ -20,8 +20,9 @@ type LifecycleHookSpecApplyConfiguration struct {
 	Heartbeat *HeartbeatApplyConfiguration `json:"heartbeat,omitempty"`
 	// maxWaitSeconds is how long a hook is kept waiting for the drain, counted from
 	// when it was first seen. This is the deadline of an AutoScalingTermination. It is
-	// never later than the hook's global timeout. Unset: the hook's own heartbeat
-	// timeout.
+	// never later than the hook's global timeout, and as long as no heartbeat has
+	// succeeded not later than one heartbeat timeout. Unset: the hook's own heartbeat
+	// timeout, and at least ten minutes.
 	MaxWaitSeconds *int32 `json:"maxWaitSeconds,omitempty"`
 	// completionDelaySeconds is how long after the drain the hook is completed, but
 	// not later than its deadline. Unset: 0.

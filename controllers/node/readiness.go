@@ -19,6 +19,17 @@ func ReadySince(node *corev1.Node) (time.Time, bool) {
 	return time.Time{}, false
 }
 
+// UnknownSince returns since when the node's kubelet has not reported to the API server; false
+// if it does.
+func UnknownSince(node *corev1.Node) (time.Time, bool) {
+	for _, condition := range node.Status.Conditions {
+		if condition.Type == corev1.NodeReady {
+			return condition.LastTransitionTime.Time, condition.Status == corev1.ConditionUnknown
+		}
+	}
+	return time.Time{}, false
+}
+
 // PodReady reports whether a pod is ready.
 func PodReady(pod *corev1.Pod) bool {
 	for i := range pod.Status.Conditions {

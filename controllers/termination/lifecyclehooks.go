@@ -29,7 +29,9 @@ func (r *Reconciler) callHooks(ctx context.Context, s *scope) {
 	if !lifecyclehook.Manages(s.policy) {
 		return
 	}
-	plan := lifecyclehook.NewPlan(r.hookInput(s))
+	in := r.hookInput(s)
+	in.Unreachable = r.unreachable(ctx, s)
+	plan := lifecyclehook.NewPlan(in)
 	for len(plan.Calls) > 0 {
 		call := plan.Calls[0]
 		if call.Method == lifecyclehook.Complete && s.node != nil && s.drained() != nil {

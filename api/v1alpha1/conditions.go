@@ -84,7 +84,7 @@ const (
 	StateCancelled = "Cancelled"
 	// StateDryRun: the policy is in mode DryRun; the message says what would be done.
 	StateDryRun = "DryRun"
-	// StateSuspended: spec.suspend is true.
+	// StateSuspended: spec.suspend is true, of the termination or of its policy.
 	StateSuspended = "Suspended"
 	// StatePolicyGone: the policy that governs the termination was deleted, or its mode
 	// changed to DryRun meanwhile, and no other one governs the node: everything stays as

@@ -93,6 +93,11 @@ func (s *NodeTerminationPolicySpec) DryRun() bool {
 	return s.Mode == ModeDryRun
 }
 
+// Suspended reports whether the policy's terminations stop where they are.
+func (s *NodeTerminationPolicySpec) Suspended() bool {
+	return ptr.Deref(s.Suspend, false)
+}
+
 // TTL returns how long a NodeTermination that has ended is kept after its node is gone.
 // It may be called on nil, for a NodeTermination without a policy.
 func (s *NodeTerminationPolicySpec) TTL() time.Duration {

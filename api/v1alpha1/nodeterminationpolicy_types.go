@@ -11,6 +11,7 @@ import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 // +kubebuilder:subresource:status
 // +kubebuilder:resource:scope=Cluster,shortName=ntp,categories=node-termination
 // +kubebuilder:printcolumn:name="Priority",type=integer,JSONPath=`.spec.priority`
+// +kubebuilder:printcolumn:name="Suspend",type=boolean,JSONPath=`.spec.suspend`
 // +kubebuilder:printcolumn:name="Nodes",type=integer,JSONPath=`.status.nodes`
 // +kubebuilder:printcolumn:name="Active",type=integer,JSONPath=`.status.activeTerminations`
 // +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
@@ -67,6 +68,13 @@ type NodeTerminationPolicySpec struct {
 	// a drain, node and pods stay as they are. Unset: Enforce.
 	// +optional
 	Mode Mode `json:"mode,omitempty"`
+
+	// suspend stops every termination of the policy where it is, and those that begin:
+	// nothing more is changed on nodes and pods, and no lifecycle hook is completed, until
+	// it is false again. Events are received, and heartbeats keep groups waiting. Unset:
+	// false.
+	// +optional
+	Suspend *bool `json:"suspend,omitempty"` //nolint:kubeapilinter // the same name and type as in Job and CronJob
 
 	// instanceTag is the key of an EC2 tag. Only instances with the tag, whatever its
 	// value, are drained. The manager then needs ec2:DescribeInstances, and does

@@ -79,6 +79,7 @@ func TestWrongPoliciesAreRefused(t *testing.T) {
 
 		{"an unknown field", aSource + `drian: {}`, []string{`unknown field "spec.drian"`}},
 		{"an unknown field further in", aSource + `drain: {timeout: 10}`, []string{`unknown field "spec.drain.timeout"`}},
+		{"a suspension in words", aSource + `suspend: "true"`, []string{"spec.suspend", "must be of type boolean"}},
 		{"a priority out of bounds", aSource + `priority: 1000001`, []string{"spec.priority", "should be less than or equal to 1000000"}},
 
 		{"an unknown operator", aSource + `nodeSelector: {matchExpressions: [{key: a, operator: Equals, values: [b]}]}`, []string{`supported values: "In", "NotIn", "Exists", "DoesNotExist"`}},

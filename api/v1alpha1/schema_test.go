@@ -123,7 +123,7 @@ func TestColumns(t *testing.T) {
 	policy := &v1alpha1.NodeTerminationPolicy{
 		ObjectMeta: metav1.ObjectMeta{Name: "columns"},
 		Spec: v1alpha1.NodeTerminationPolicySpec{
-			Priority: ptr.To[int32](100),
+			Priority: ptr.To[int32](100), Suspend: ptr.To(true),
 			Sources:  []v1alpha1.Source{{Name: "queue", SQS: &v1alpha1.SQSSource{QueueURL: "https://a/b"}}},
 		},
 	}
@@ -143,7 +143,7 @@ func TestColumns(t *testing.T) {
 	if got := row(t, "nodeterminations/"+nt.Name); got != want {
 		t.Errorf("kubectl get nt:\n got %s\nwant %s", got, want)
 	}
-	want = "Name=columns Priority=100 Nodes=42 Active=3 Ready=False Reason=Draining Age Message(wide)=14 of 17 pods are gone."
+	want = "Name=columns Priority=100 Suspend=true Nodes=42 Active=3 Ready=False Reason=Draining Age Message(wide)=14 of 17 pods are gone."
 	if got := row(t, "nodeterminationpolicies/columns"); got != want {
 		t.Errorf("kubectl get ntp:\n got %s\nwant %s", got, want)
 	}

@@ -685,6 +685,11 @@ func (in *NodeTerminationPolicySpec) DeepCopyInto(out *NodeTerminationPolicySpec
 		*out = new(int32)
 		**out = **in
 	}
+	if in.Suspend != nil {
+		in, out := &in.Suspend, &out.Suspend
+		*out = new(bool)
+		**out = **in
+	}
 	if in.Sources != nil {
 		in, out := &in.Sources, &out.Sources
 		*out = make([]Source, len(*in))

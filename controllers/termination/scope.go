@@ -115,7 +115,7 @@ func (s *scope) finished() bool {
 
 // suspended reports whether nothing is to be changed for now.
 func (s *scope) suspended() bool {
-	return ptr.Deref(s.nt.Spec.Suspend, false)
+	return ptr.Deref(s.nt.Spec.Suspend, false) || s.policy != nil && s.policy.Spec.Suspended()
 }
 
 // drained returns the condition Drained if it holds: the pods are gone. Nil if it does not.

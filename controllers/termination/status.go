@@ -127,12 +127,3 @@ func writeInterval(before, after *v1alpha1.NodeTerminationStatus, drains int) ti
 		return min(max(progressInterval, time.Duration(drains)*progressShare), crowdInterval)
 	}
 }
-
-// suspend stops a termination where it is.
-func (r *Reconciler) suspend(_ context.Context, s *scope) (verdict, error) {
-	if s.finished() || !s.suspended() {
-		return proceed, nil
-	}
-	s.setState(v1alpha1.StateSuspended, "spec.suspend is true: nothing more is changed until it is false again")
-	return ended, nil
-}

@@ -491,6 +491,9 @@ var schemaYAML = typed.YAMLObject(`types:
           elementRelationship: associative
           keys:
           - name
+    - name: suspend
+      type:
+        scalar: boolean
     - name: ttlSecondsAfterFinished
       type:
         scalar: numeric

@@ -24,6 +24,11 @@ type NodeTerminationPolicySpecApplyConfiguration struct {
 	// what would be done, and nothing is changed. If the mode changes to DryRun during
 	// a drain, node and pods stay as they are. Unset: Enforce.
 	Mode *apiv1alpha1.Mode `json:"mode,omitempty"`
+	// suspend stops every termination of the policy where it is, and those that begin:
+	// nothing more is changed on nodes and pods, and no lifecycle hook is completed, until
+	// it is false again. Events are received, and heartbeats keep groups waiting. Unset:
+	// false.
+	Suspend *bool `json:"suspend,omitempty"`
 	// instanceTag is the key of an EC2 tag. Only instances with the tag, whatever its
 	// value, are drained. The manager then needs ec2:DescribeInstances, and does
 	// nothing about an instance until EC2 has answered. Unset: tags do not matter, and
@@ -79,6 +84,14 @@ func (b *NodeTerminationPolicySpecApplyConfiguration) WithPriority(value int32) 
 // If called multiple times, the Mode field is set to the value of the last call.
 func (b *NodeTerminationPolicySpecApplyConfiguration) WithMode(value apiv1alpha1.Mode) *NodeTerminationPolicySpecApplyConfiguration {
 	b.Mode = &value
+	return b
+}
+
+// WithSuspend sets the Suspend field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Suspend field is set to the value of the last call.
+func (b *NodeTerminationPolicySpecApplyConfiguration) WithSuspend(value bool) *NodeTerminationPolicySpecApplyConfiguration {
+	b.Suspend = &value
 	return b
 }
 

@@ -38,6 +38,10 @@ const (
 	// day ago, AWS gives no end of it and nobody has said that it is over. Absent: there
 	// was none.
 	ConditionMaintenanceOverdue = "MaintenanceOverdue"
+	// ConditionInstanceStateConfirmed says whether EC2 confirms an InstanceStateChange that is
+	// doubted, as too many nodes of the policy received one: Unknown while EC2 is asked,
+	// False if the instance runs. Absent: it was not doubted.
+	ConditionInstanceStateConfirmed = "InstanceStateConfirmed"
 	// ConditionLifecycleHookCompleted is True when no Auto Scaling lifecycle hook
 	// waits for this termination any more. Absent: none ever did.
 	ConditionLifecycleHookCompleted = "LifecycleHookCompleted"
@@ -132,6 +136,18 @@ const (
 	ReasonMaintenanceOverdue = "NoEndKnown"
 	// ReasonMaintenanceOver: it is over, or has another date.
 	ReasonMaintenanceOver = "Over"
+)
+
+// Reasons of the InstanceStateConfirmed condition.
+const (
+	// ReasonAsking: EC2 is asked.
+	ReasonAsking = "Asking"
+	// ReasonConfirmed: EC2 says that the instance is stopping or has stopped.
+	ReasonConfirmed = "Confirmed"
+	// ReasonNotAnswered: EC2 has not answered, so that the message is believed.
+	ReasonNotAnswered = "NotAnswered"
+	// ReasonInstanceRunning: EC2 says that the instance runs.
+	ReasonInstanceRunning = "InstanceRunning"
 )
 
 // Reasons of the Notified condition.

@@ -21,10 +21,15 @@ const (
 	defaultStartBefore         = 24 * time.Hour
 	defaultPollInterval        = 2 * time.Second
 	defaultTTL                 = 24 * time.Hour
+	// minTerminating is the least that a percentage in maxTerminating comes to.
+	minTerminating = 3
 	// systemPriority is where the priorities reserved for Kubernetes' own pods begin.
 	// https://kubernetes.io/docs/concepts/scheduling-eviction/pod-priority-preemption/
 	systemPriority = 2_000_000_000
 )
+
+// defaultMaxTerminating is far more than what a drill of an Availability Zone comes to.
+var defaultMaxTerminating = intstr.FromString("30%")
 
 // managedNodeGroupHooks are the hooks that EKS completes by itself.
 // https://docs.aws.amazon.com/eks/latest/userguide/managed-node-groups.html
@@ -96,6 +101,20 @@ func (s *NodeTerminationPolicySpec) DryRun() bool {
 // Suspended reports whether the policy's terminations stop where they are.
 func (s *NodeTerminationPolicySpec) Suspended() bool {
 	return ptr.Deref(s.Suspend, false)
+}
+
+// TerminatingLimit returns how many of so many nodes may receive an InstanceStateChange within
+// five minutes before such messages are doubted.
+func (s *NodeTerminationPolicySpec) TerminatingLimit(nodes int) int {
+	limit := ptr.Deref(s.MaxTerminating, defaultMaxTerminating)
+	if limit.Type == intstr.Int {
+		return limit.IntValue()
+	}
+	scaled, err := intstr.GetScaledValueFromIntOrPercent(&limit, nodes, true)
+	if err != nil {
+		return minTerminating // the schema lets nothing else through
+	}
+	return max(minTerminating, scaled)
 }
 
 // TTL returns how long a NodeTermination that has ended is kept after its node is gone.

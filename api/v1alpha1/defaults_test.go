@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/utils/ptr"
 
 	"github.com/nodetermination/operator/api/v1alpha1"
@@ -159,5 +160,25 @@ func TestWave(t *testing.T) {
 				t.Errorf("Reserve = %s, want %s", got, test.reserve)
 			}
 		})
+	}
+}
+
+func TestTerminatingLimit(t *testing.T) {
+	for name, test := range map[string]struct {
+		max   *intstr.IntOrString
+		nodes int
+		want  int
+	}{
+		"30 % by default":          {nodes: 100, want: 30},
+		"rounded up":               {nodes: 11, want: 4},
+		"three at least":           {nodes: 2, want: 3},
+		"nodes not counted yet":    {want: 3},
+		"a percentage":             {max: ptr.To(intstr.FromString("50%")), nodes: 9, want: 5},
+		"a number is as it stands": {max: ptr.To(intstr.FromInt32(1)), nodes: 100, want: 1},
+	} {
+		spec := v1alpha1.NodeTerminationPolicySpec{MaxTerminating: test.max}
+		if got := spec.TerminatingLimit(test.nodes); got != test.want {
+			t.Errorf("%s: %d, want %d", name, got, test.want)
+		}
 	}
 }

@@ -2,7 +2,10 @@
 
 package v1alpha1
 
-import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+)
 
 // NodeTerminationPolicy says for a set of nodes from which sources events about the
 // termination of their EC2 instances are received, and what is done then.
@@ -75,6 +78,17 @@ type NodeTerminationPolicySpec struct {
 	// false.
 	// +optional
 	Suspend *bool `json:"suspend,omitempty"` //nolint:kubeapilinter // the same name and type as in Job and CronJob
+
+	// maxTerminating is how many of the policy's nodes may receive an InstanceStateChange
+	// within five minutes before such messages are doubted: a number, or a percentage of
+	// the nodes that the policy governs, rounded up and at least 3. Beyond that EC2 is
+	// asked whether the instance is stopping before disruption budgets are passed. No
+	// answer within five seconds counts as yes. The manager needs ec2:DescribeInstances
+	// for this. Unset: 30%.
+	// +optional
+	// +kubebuilder:validation:XIntOrString
+	// +kubebuilder:validation:XValidation:rule="type(self) == int ? (self >= 1 && self <= 100000) : self.matches('^([1-9][0-9]?|100)%$')",message="maxTerminating is a number from 1 on or a percentage from 1% to 100%, such as 10 or 30%"
+	MaxTerminating *intstr.IntOrString `json:"maxTerminating,omitempty"`
 
 	// instanceTag is the key of an EC2 tag. Only instances with the tag, whatever its
 	// value, are drained. The manager then needs ec2:DescribeInstances, and does

@@ -79,6 +79,8 @@ func TestWrongPoliciesAreRefused(t *testing.T) {
 
 		{"an unknown field", aSource + `drian: {}`, []string{`unknown field "spec.drian"`}},
 		{"an unknown field further in", aSource + `drain: {timeout: 10}`, []string{`unknown field "spec.drain.timeout"`}},
+		{"all of none terminating", aSource + `maxTerminating: 0`, []string{"maxTerminating is a number from 1 on or a percentage from 1% to 100%, such as 10 or 30%"}},
+		{"a share without its sign", aSource + `maxTerminating: "30"`, []string{"maxTerminating is a number from 1 on"}},
 		{"a suspension in words", aSource + `suspend: "true"`, []string{"spec.suspend", "must be of type boolean"}},
 		{"a priority out of bounds", aSource + `priority: 1000001`, []string{"spec.priority", "should be less than or equal to 1000000"}},
 

@@ -124,7 +124,7 @@ func TestColumns(t *testing.T) {
 		ObjectMeta: metav1.ObjectMeta{Name: "columns"},
 		Spec: v1alpha1.NodeTerminationPolicySpec{
 			Priority: ptr.To[int32](100), Suspend: ptr.To(true),
-			Sources:  []v1alpha1.Source{{Name: "queue", SQS: &v1alpha1.SQSSource{QueueURL: "https://a/b"}}},
+			Sources: []v1alpha1.Source{{Name: "queue", SQS: &v1alpha1.SQSSource{QueueURL: "https://a/b"}}},
 		},
 	}
 	create(t, policy)

@@ -690,6 +690,11 @@ func (in *NodeTerminationPolicySpec) DeepCopyInto(out *NodeTerminationPolicySpec
 		*out = new(bool)
 		**out = **in
 	}
+	if in.MaxTerminating != nil {
+		in, out := &in.MaxTerminating, &out.MaxTerminating
+		*out = new(intstr.IntOrString)
+		**out = **in
+	}
 	if in.Sources != nil {
 		in, out := &in.Sources, &out.Sources
 		*out = make([]Source, len(*in))

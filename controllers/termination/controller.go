@@ -43,6 +43,7 @@ var act = []func(*Reconciler, context.Context, *scope) (verdict, error){
 	(*Reconciler).startOver,
 	(*Reconciler).govern,
 	(*Reconciler).trackHooks,
+	(*Reconciler).confirm,
 	(*Reconciler).decide,
 	(*Reconciler).noteTombstone,
 	(*Reconciler).requireTag,

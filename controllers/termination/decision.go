@@ -18,7 +18,7 @@ func (r *Reconciler) decide(_ context.Context, s *scope) (verdict, error) {
 	if s.policy == nil {
 		return proceed, nil
 	}
-	s.decision = decisionFor(s.active(), s.nt.Status.LifecycleHooks, s.policy)
+	s.decision = decisionFor(s.believed(), s.nt.Status.LifecycleHooks, s.policy)
 	if len(s.active()) == 0 {
 		return proceed, nil // cause and deadline stay as a record
 	}

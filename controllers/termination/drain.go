@@ -215,7 +215,7 @@ func (r *Reconciler) plan(s *scope, pods []drain.Pod, dead bool) (drain.Plan, er
 // shuttingDown reports whether EC2 has said that the instance stops or terminates, and the
 // policy drains for that.
 func (s *scope) shuttingDown() bool {
-	return s.policy != nil && s.policy.Spec.ActionFor(v1alpha1.InstanceStateChange) == v1alpha1.ActionCordonAndDrain &&
+	return s.policy != nil && !s.unconfirmed && s.policy.Spec.ActionFor(v1alpha1.InstanceStateChange) == v1alpha1.ActionCordonAndDrain &&
 		slices.ContainsFunc(s.active(), func(e v1alpha1.Event) bool { return e.Kind == v1alpha1.InstanceStateChange })
 }
 

@@ -49,7 +49,7 @@ func (r *Reconciler) dead(s *scope) bool {
 		return false
 	}
 	for _, e := range s.active() {
-		if e.Kind == v1alpha1.InstanceStateChange && stoppedStates[e.InstanceAction] {
+		if !s.unconfirmed && e.Kind == v1alpha1.InstanceStateChange && stoppedStates[e.InstanceAction] {
 			return true
 		}
 	}

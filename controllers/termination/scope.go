@@ -32,6 +32,8 @@ type scope struct {
 	policy     *v1alpha1.NodeTerminationPolicy
 	ungoverned string
 
+	// unconfirmed: EC2 does not confirm that the instance stops, and has to. See confirm.
+	unconfirmed bool
 	// decision is what decide and requireTag come to.
 	decision decision
 	// admission is what schedule comes to.

@@ -81,7 +81,7 @@ func (r *Reconciler) summarize(_ context.Context, s *scope) {
 // conditionOrder is the order of the conditions: what happened, one after the other, and
 // then what it comes to.
 var conditionOrder = []string{
-	v1alpha1.ConditionCordoned, v1alpha1.ConditionDrained, v1alpha1.ConditionMaintenanceOverdue,
+	v1alpha1.ConditionCordoned, v1alpha1.ConditionDrained, v1alpha1.ConditionMaintenanceOverdue, v1alpha1.ConditionInstanceStateConfirmed,
 	v1alpha1.ConditionLifecycleHookCompleted, v1alpha1.ConditionNotified,
 	v1alpha1.ConditionReady, v1alpha1.ConditionReconciling, v1alpha1.ConditionStalled,
 }

@@ -471,6 +471,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: lifecycleHook
       type:
         namedType: com.github.nodetermination.operator.api.v1alpha1.LifecycleHookSpec
+    - name: maxTerminating
+      type:
+        namedType: io.k8s.apimachinery.pkg.util.intstr.IntOrString
     - name: mode
       type:
         namedType: com.github.nodetermination.operator.api.v1alpha1.Mode

@@ -6,6 +6,7 @@ package v1alpha1
 
 import (
 	apiv1alpha1 "github.com/nodetermination/operator/api/v1alpha1"
+	intstr "k8s.io/apimachinery/pkg/util/intstr"
 )
 
 // NodeTerminationPolicySpecApplyConfiguration represents a declarative configuration of the NodeTerminationPolicySpec type for use
@@ -29,6 +30,13 @@ type NodeTerminationPolicySpecApplyConfiguration struct {
 	// it is false again. Events are received, and heartbeats keep groups waiting. Unset:
 	// false.
 	Suspend *bool `json:"suspend,omitempty"`
+	// maxTerminating is how many of the policy's nodes may receive an InstanceStateChange
+	// within five minutes before such messages are doubted: a number, or a percentage of
+	// the nodes that the policy governs, rounded up and at least 3. Beyond that EC2 is
+	// asked whether the instance is stopping before disruption budgets are passed. No
+	// answer within five seconds counts as yes. The manager needs ec2:DescribeInstances
+	// for this. Unset: 30%.
+	MaxTerminating *intstr.IntOrString `json:"maxTerminating,omitempty"`
 	// instanceTag is the key of an EC2 tag. Only instances with the tag, whatever its
 	// value, are drained. The manager then needs ec2:DescribeInstances, and does
 	// nothing about an instance until EC2 has answered. Unset: tags do not matter, and
@@ -92,6 +100,14 @@ func (b *NodeTerminationPolicySpecApplyConfiguration) WithMode(value apiv1alpha1
 // If called multiple times, the Suspend field is set to the value of the last call.
 func (b *NodeTerminationPolicySpecApplyConfiguration) WithSuspend(value bool) *NodeTerminationPolicySpecApplyConfiguration {
 	b.Suspend = &value
+	return b
+}
+
+// WithMaxTerminating sets the MaxTerminating field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the MaxTerminating field is set to the value of the last call.
+func (b *NodeTerminationPolicySpecApplyConfiguration) WithMaxTerminating(value intstr.IntOrString) *NodeTerminationPolicySpecApplyConfiguration {
+	b.MaxTerminating = &value
 	return b
 }
 

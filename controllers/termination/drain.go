@@ -144,7 +144,7 @@ func (r *Reconciler) evict(ctx context.Context, s *scope) (verdict, error) {
 	case plan.TimedOut, plan.Lost && !s.policy.Spec.DeclaresOutOfService(): // else Kubernetes will soon delete the lost ones by force
 		s.failDrain(&plan, dead)
 	default:
-		if err := r.handOver(ctx, &plan); err != nil {
+		if err := r.spareSelf(ctx, s, &plan); err != nil {
 			return ended, err
 		}
 		r.Executor.Set(s.nt.Name, plan.Actions)
@@ -183,20 +183,6 @@ func (s *scope) arriving(plan *drain.Plan) bool {
 // node was cordoned.
 func (s *scope) lastArrival() time.Time {
 	return s.nt.Status.DrainStartTime.Add(arrivalTime)
-}
-
-// handOver keeps the plan from evicting this very process, if another replica
-// can take over and do that.
-func (r *Reconciler) handOver(ctx context.Context, plan *drain.Plan) error {
-	own := slices.IndexFunc(plan.Actions, func(action drain.Action) bool { return r.Replica.IsSelf(action.Pod.Namespace, action.Pod.Name) })
-	if own < 0 {
-		return nil
-	}
-	handedOver, err := r.Replica.HandOver(ctx)
-	if handedOver {
-		plan.Actions = slices.Delete(plan.Actions, own, own+1)
-	}
-	return err
 }
 
 // plan plans the drain of a node with these pods. dead: see Reconciler.dead.

@@ -51,6 +51,7 @@ var act = []func(*Reconciler, context.Context, *scope) (verdict, error){
 	(*Reconciler).endWithNode,
 	(*Reconciler).suspend,
 	(*Reconciler).restore,
+	(*Reconciler).declareAfterEnd,
 	(*Reconciler).schedule,
 	(*Reconciler).cordon,
 	(*Reconciler).drain,

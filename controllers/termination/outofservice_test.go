@@ -144,6 +144,33 @@ func TestNodeOfAnInstanceThatRunsIsNotOutOfService(t *testing.T) {
 	}
 }
 
+// Its volumes are still attached, and nobody but this operator knows that it is terminated.
+func TestNodeOfAnInstanceThatStopsAfterItsDrainIsOutOfService(t *testing.T) {
+	t.Parallel()
+	s := newSetting(t, 1, func(spec *v1alpha1.NodeTerminationPolicySpec) {
+		spec.Node = &v1alpha1.NodeActions{OutOfServiceTaint: v1alpha1.OutOfServiceWhenStopped}
+	})
+	s.dead(0)
+	s.changeNodeStatus(func(node *corev1.Node) { node.Status.Conditions[0].Status = corev1.ConditionTrue })
+	id, _ := ec2node.InstanceID(s.nodes[0])
+	if err := sim.PutInstance(awssim.Instance{ID: id, State: "terminated"}); err != nil {
+		t.Fatal(err)
+	}
+	s.until(s.terminate(0, notice("a", 2*time.Minute)), v1alpha1.StateCompleted)
+	if ec2node.HasTaint(s.node(0), &ec2node.OutOfServiceTaint) {
+		t.Error("the node answers, and is out of service")
+	}
+	s.changeNodeStatus(func(node *corev1.Node) {
+		node.Status.Conditions[0].Status, node.Status.Conditions[0].LastTransitionTime = corev1.ConditionUnknown, now(0)
+	})
+	s.untilNode(0, func(node *corev1.Node) error {
+		if !ec2node.HasTaint(node, &ec2node.OutOfServiceTaint) {
+			return fmt.Errorf("taints %v", node.Spec.Taints)
+		}
+		return nil
+	})
+}
+
 // volume attaches a volume to the i-th node.
 func (s *setting) volume(i int) *storagev1.VolumeAttachment {
 	s.t.Helper()

@@ -181,6 +181,12 @@ var (
 		"NodeTerminations that have not ended although their deadline has passed and pods are still there. Only the leader reports it.", nil, nil)
 	maintenanceDesc = prometheus.NewDesc("node_termination_maintenance_overdue",
 		"NodeTerminations with a maintenance that should have begun more than a day ago, and of which AWS has not said that it is over. Only the leader reports it.", nil, nil)
+	longCordonedDesc = prometheus.NewDesc("node_termination_long_cordoned_nodes",
+		"Nodes that this operator cordoned more than a day ago, for events with no date or deadline ahead. Only the leader reports it.", nil, nil)
+	doubtedDesc = prometheus.NewDesc("node_termination_doubted_state_changes",
+		"NodeTerminations about which EC2 was asked within half an hour, as more nodes than the policy's maxTerminating were said to stop. Only the leader reports it.", nil, nil)
+	unhandledDesc = prometheus.NewDesc("node_termination_oldest_unhandled_event_seconds",
+		"Age of the oldest event that is stored and of which no status says what it means; 0 if there is none. Only the leader reports it.", nil, nil)
 	blockedDesc = prometheus.NewDesc("node_termination_blocked_pods",
 		"Pods that have to go and that cannot be evicted now, because of a disruption budget or an annotation. Only the leader reports it.", nil, nil)
 	failingDesc = prometheus.NewDesc("node_termination_lifecycle_hooks_failing",
@@ -189,7 +195,7 @@ var (
 
 // Describe implements prometheus.Collector.
 func (*terminationCollector) Describe(descs chan<- *prometheus.Desc) {
-	for _, desc := range []*prometheus.Desc{statesDesc, overdueDesc, maintenanceDesc, blockedDesc, failingDesc} {
+	for _, desc := range []*prometheus.Desc{statesDesc, overdueDesc, maintenanceDesc, longCordonedDesc, doubtedDesc, unhandledDesc, blockedDesc, failingDesc} {
 		descs <- desc
 	}
 }
@@ -207,21 +213,33 @@ func (c *terminationCollector) Collect(to chan<- prometheus.Metric) {
 		return
 	}
 	states := map[string]int{}
-	var overdue, maintenance, blocked, failing int
+	var overdue, maintenance, longCordoned, doubted, blocked, failing int
+	var unhandled time.Duration
+	now := c.clock.Now()
 	for i := range list.Items {
-		status := &list.Items[i].Status
+		nt := &list.Items[i]
+		status := &nt.Status
 		states[cmp.Or(stateIn(status), v1alpha1.StateReceived)]++
 		if status.CompletionTime == nil && status.Deadline != nil && status.Pods != nil &&
-			ptr.Deref(status.Pods.Remaining, 0) > 0 && c.clock.Now().After(status.Deadline.Time) {
+			ptr.Deref(status.Pods.Remaining, 0) > 0 && now.After(status.Deadline.Time) {
 			overdue++
 		}
 		if meta.IsStatusConditionTrue(status.Conditions, v1alpha1.ConditionMaintenanceOverdue) {
 			maintenance++
 		}
+		if longCordonedBy(nt, now) {
+			longCordoned++
+		}
+		if recentlyDoubted(status, now) {
+			doubted++
+		}
+		if since := unhandledSince(nt); !since.IsZero() {
+			unhandled = max(unhandled, now.Sub(since))
+		}
 		if status.CompletionTime == nil && status.Pods != nil {
 			blocked += int(ptr.Deref(status.Pods.Blocked, 0))
 		}
-		failing += lifecyclehook.Failing(status, c.clock.Now())
+		failing += lifecyclehook.Failing(status, now)
 	}
 	gauge := func(desc *prometheus.Desc, value int, labels ...string) {
 		to <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, float64(value), labels...)
@@ -231,6 +249,9 @@ func (c *terminationCollector) Collect(to chan<- prometheus.Metric) {
 	}
 	gauge(overdueDesc, overdue)
 	gauge(maintenanceDesc, maintenance)
+	gauge(longCordonedDesc, longCordoned)
+	gauge(doubtedDesc, doubted)
+	gauge(unhandledDesc, int(unhandled.Seconds()))
 	gauge(blockedDesc, blocked)
 	gauge(failingDesc, failing)
 }

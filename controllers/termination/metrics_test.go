@@ -140,6 +140,8 @@ func TestTerminationCollector(t *testing.T) {
 		{State: v1alpha1.HookWaiting},
 		{State: v1alpha1.HookEnded, Failures: ptr.To[int32](1)},
 	}
+	unhandled := &v1alpha1.NodeTermination{ObjectMeta: metav1.ObjectMeta{Name: "i-0123456789abcdef0", Generation: 1, CreationTimestamp: at(-90 * time.Second)}}
+	unhandled.Spec.Events = []v1alpha1.Event{spot("a", -time.Hour)}
 	reader := fake.NewClientBuilder().WithScheme(scheme).WithObjects(
 		termination("", func(status *v1alpha1.NodeTerminationStatus) { status.Pods = nil }),
 		termination(v1alpha1.StateDraining, func(status *v1alpha1.NodeTerminationStatus) { status.Deadline = past }),
@@ -154,6 +156,13 @@ func TestTerminationCollector(t *testing.T) {
 			status.Conditions = append(status.Conditions, metav1.Condition{Type: v1alpha1.ConditionMaintenanceOverdue, Status: metav1.ConditionTrue})
 		}),
 		termination(v1alpha1.StateCompleted, ended),
+		termination(v1alpha1.StateCordoned, func(status *v1alpha1.NodeTerminationStatus) {
+			status.Pods = nil
+			status.Conditions = append(status.Conditions,
+				metav1.Condition{Type: v1alpha1.ConditionCordoned, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonCordoned, LastTransitionTime: at(-48 * time.Hour)},
+				metav1.Condition{Type: v1alpha1.ConditionInstanceStateConfirmed, LastTransitionTime: at(-time.Minute)})
+		}),
+		unhandled,
 	).Build()
 	elected := make(chan struct{})
 	c := &terminationCollector{client: reader, clock: clocktesting.NewFakePassiveClock(t0), elected: elected}
@@ -162,11 +171,12 @@ func TestTerminationCollector(t *testing.T) {
 	}
 	close(elected)
 	want := map[string]float64{
-		"node_termination_terminations{state=Received}": 1, "node_termination_terminations{state=Draining}": 2,
+		"node_termination_terminations{state=Received}": 2, "node_termination_terminations{state=Cordoned}": 1, "node_termination_terminations{state=Draining}": 2,
 		"node_termination_terminations{state=Completing}": 1, "node_termination_terminations{state=Failed}": 1,
 		"node_termination_terminations{state=Completed}": 2, "node_termination_drains_overdue{}": 1,
-		"node_termination_maintenance_overdue{}": 1,
-		"node_termination_blocked_pods{}":        2, "node_termination_lifecycle_hooks_failing{}": 1,
+		"node_termination_maintenance_overdue{}": 1, "node_termination_long_cordoned_nodes{}": 1,
+		"node_termination_doubted_state_changes{}": 1, "node_termination_oldest_unhandled_event_seconds{}": 90,
+		"node_termination_blocked_pods{}": 2, "node_termination_lifecycle_hooks_failing{}": 1,
 	}
 	for state := range readinessOf {
 		want["node_termination_terminations{state="+state+"}"] += 0

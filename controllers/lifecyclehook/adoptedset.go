@@ -23,6 +23,7 @@ type adopted struct {
 	due       bool // whether to look if it can be completed
 	busy      bool // that is being done
 	failures  int  // calls that failed in a row
+	unsent    int  // completions that were not sent
 	retry     time.Time
 	tagLogged bool // the log says that the instance lacks the tag
 }

@@ -22,7 +22,8 @@ import (
 const (
 	// maxCompletions bounds how many hooks of a queue are completed side by side.
 	maxCompletions = 4
-	// busyDelay is how long to wait after a completion that was not sent, as too many calls were under way.
+	// busyDelay is how long to wait after a completion that was not sent, as too many calls
+	// were under way. It doubles while that lasts.
 	busyDelay = 500 * time.Millisecond
 	// tagsAge is for how long an instance's tags are believed, and ec2Retry when EC2 is
 	// asked again that did not answer.
@@ -182,7 +183,9 @@ func (a *Adopter) complete(ctx context.Context, hook *adopted, log logr.Logger) 
 	}, awsapi.Continue)
 	switch {
 	case errors.Is(err, awsapi.ErrBusy):
-		a.hooks.putBack(hook, a.Clock.Now().Add(busyDelay))
+		hook.unsent++
+		delay := delayAfter(hook.unsent, wait.Backoff{Duration: busyDelay, Factor: 2, Steps: 7, Cap: maxRetryDelay})
+		a.hooks.putBack(hook, a.Clock.Now().Add(delay))
 		return
 	case err != nil && !errors.Is(err, awsapi.ErrNoAction):
 		if ctx.Err() == nil {

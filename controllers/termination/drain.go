@@ -120,7 +120,7 @@ func (r *Reconciler) evict(ctx context.Context, s *scope) (verdict, error) {
 	news := r.startDrain(s)
 	pods, synced := r.Watcher.Pods(s.node.Name)
 	if !synced {
-		s.lookAgain(s.now.Add(settleTime))
+		s.lookAgain(s.now.Add(backOff(s.now.Sub(s.nt.Status.DrainStartTime.Time), settleTime)))
 		if news {
 			return postponed, r.Watcher.Err(s.node.Name)
 		}

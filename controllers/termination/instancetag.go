@@ -15,7 +15,7 @@ import (
 const (
 	// tagsAge is for how long an instance's tags are believed.
 	tagsAge = 10 * time.Minute
-	// tagRetry is when EC2 is asked again that did not answer.
+	// tagRetry is when EC2 is asked again, at first, that did not answer.
 	tagRetry = 5 * time.Second
 )
 
@@ -37,7 +37,7 @@ func (r *Reconciler) requireTag(_ context.Context, s *scope) (verdict, error) {
 			message += ": " + err.Error()
 		}
 		s.setState(v1alpha1.StateWaiting, message)
-		s.lookAgain(s.now.Add(tagRetry))
+		s.lookAgain(s.now.Add(backOff(s.now.Sub(s.received()), tagRetry)))
 		return ended, nil
 	case !slices.Contains(instance.TagKeys, tag):
 		lacks := fmt.Sprintf("the instance does not have the tag %s of policy %s", tag, s.policy.Name)

@@ -36,6 +36,7 @@ type PodWatcher interface {
 	Pods(node string) (pods []drain.Pod, synced bool)
 	List(ctx context.Context, node string) ([]drain.Pod, error)
 	SawDeletion(node string) bool
+	Gone(node string) []drain.Pod
 	Err(node string) error
 }
 

@@ -105,6 +105,9 @@ const (
 	// ReasonCordonedBefore: the node was cordoned before, by somebody else; it stays
 	// so.
 	ReasonCordonedBefore = "CordonedBefore"
+	// ReasonUncordonedByOthers: somebody else uncordoned the node, and it is cordoned again
+	// at the time in the message.
+	ReasonUncordonedByOthers = "UncordonedByOthers"
 	// ReasonUncordoned: what was done to the node was undone.
 	ReasonUncordoned = "Uncordoned"
 	// ReasonNodeGone: the Node object is gone.

@@ -262,7 +262,8 @@ const (
 	// EventResolved: the event is over: it has happened and the instance is back since, or
 	// its time has passed.
 	EventResolved EventState = "Resolved"
-	// EventCancelled: the event was cancelled, by AWS or by removing the annotation.
+	// EventCancelled: the event was cancelled: by AWS, by removing the annotation, or by
+	// uncordoning the node where a cordon without a deadline was all that was asked for.
 	EventCancelled EventState = "Cancelled"
 	// EventStale: the event was over when it was first received.
 	EventStale EventState = "Stale"
@@ -293,6 +294,14 @@ type EventStatus struct {
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=128
 	Plan string `json:"plan,omitempty"`
+
+	// message says why the event is in this state, where the event itself does not: such as
+	// that somebody else uncordoned the node, which cancels a cordon without a deadline.
+	// Unset: the event itself does.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=512
+	Message string `json:"message,omitempty"`
 }
 
 // NodeReference identifies one Node object: not its name, which can be used again, but

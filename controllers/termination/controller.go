@@ -50,6 +50,7 @@ var act = []func(*Reconciler, context.Context, *scope) (verdict, error){
 	(*Reconciler).dryRun,
 	(*Reconciler).endWithNode,
 	(*Reconciler).suspend,
+	(*Reconciler).answerUncordon,
 	(*Reconciler).restore,
 	(*Reconciler).declareAfterEnd,
 	(*Reconciler).schedule,

@@ -17,7 +17,12 @@ import (
 // cordon makes the node unschedulable and sets what else the
 // policy wants there, in one request.
 func (r *Reconciler) cordon(ctx context.Context, s *scope) (verdict, error) {
-	if s.decision.action == v1alpha1.ActionIgnore || s.node == nil || s.finished() {
+	if !s.keepsCordoned() {
+		return proceed, nil
+	}
+	if s.now.Before(s.recordonAt) {
+		s.condition(v1alpha1.ConditionCordoned, false, v1alpha1.ReasonUncordonedByOthers, fmt.Sprintf(
+			"somebody else uncordoned the node again; it is cordoned again at %s. To use it, %s", formatTime(s.recordonAt), s.howToCancel()))
 		return proceed, nil
 	}
 	begins := s.nt.Status.StartTime == nil
@@ -40,6 +45,9 @@ func (r *Reconciler) cordon(ctx context.Context, s *scope) (verdict, error) {
 	if err != nil {
 		return ended, fmt.Errorf("cannot cordon node %s: %w", s.node.Name, err)
 	}
+	if s.uncordonedByOthers {
+		r.noteRecordoned(s)
+	}
 	if applied, _ := ec2node.AppliedOn(s.node); applied.Unschedulable {
 		s.condition(v1alpha1.ConditionCordoned, true, v1alpha1.ReasonCordoned, "the node is unschedulable")
 	} else {
@@ -51,6 +59,15 @@ func (r *Reconciler) cordon(ctx context.Context, s *scope) (verdict, error) {
 		return postponed, nil
 	}
 	return proceed, nil
+}
+
+// keepsCordoned reports whether the node is to be cordoned: as long as an event is active,
+// also after the drain has ended.
+func (s *scope) keepsCordoned() bool {
+	if s.node == nil || s.policy == nil || s.decision.action == v1alpha1.ActionIgnore {
+		return false
+	}
+	return !s.finished() || s.nt.Status.StartTime != nil && len(s.active()) > 0 && !s.policy.Spec.DryRun() && !s.suspended()
 }
 
 // taintFor returns the taint the policy asks for; nil for none.

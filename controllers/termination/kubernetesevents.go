@@ -36,6 +36,9 @@ const (
 	reasonEvicted = "Evicted"
 	// reasonTakenOver is the reason of the event that another policy has taken over.
 	reasonTakenOver = "PolicyTakenOver"
+	// reasonCordonedAgain is the reason of the event that a node was cordoned again which
+	// somebody else had uncordoned.
+	reasonCordonedAgain = "CordonedAgain"
 	// maxNote is how long the note of an event may be, in bytes.
 	// https://kubernetes.io/docs/reference/kubernetes-api/cluster-resources/event-v1/
 	maxNote = 1024
@@ -91,6 +94,12 @@ func (r *Reconciler) recordEvents(_ context.Context, s *scope) error {
 			r.Events.recordTakeover(s, eventAnnotations(known, s.nt, s.node), message)
 		}
 	}
+	if s.warning.reason != "" {
+		r.logAbout(s.nt.Name, s.nt.Spec.NodeName).Info("NodeTermination: "+s.warning.reason, "message", s.warning.message)
+		if known.emits {
+			r.Events.recordWarning(s, eventAnnotations(known, s.nt, s.node))
+		}
+	}
 	return nil
 }
 
@@ -135,6 +144,13 @@ func (e *EventRecorder) recordTakeover(s *scope, annotations map[string]string, 
 	node, termination := s.references()
 	e.emit(e.states, annotations, node, termination, corev1.EventTypeNormal, reasonTakenOver, message)
 	e.emit(e.states, annotations, termination, node, corev1.EventTypeNormal, reasonTakenOver, message)
+}
+
+// recordWarning emits that somebody or something works against the termination.
+func (e *EventRecorder) recordWarning(s *scope, annotations map[string]string) {
+	node, termination := s.references()
+	e.emit(e.states, annotations, node, termination, corev1.EventTypeWarning, s.warning.reason, s.warning.message)
+	e.emit(e.states, annotations, termination, node, corev1.EventTypeWarning, s.warning.reason, s.warning.message)
 }
 
 // references returns what events are about.

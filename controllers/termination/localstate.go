@@ -22,6 +22,8 @@ type LocalState struct {
 type localRecord struct {
 	// begun: its node was cordoned, which its status may not say yet.
 	begun bool
+	// recordonings is how often its node was cordoned again that others had uncordoned.
+	recordonings recordonings
 	// drains is the node whose pods are followed; empty for none.
 	drains string
 	// written is when its status was last written.

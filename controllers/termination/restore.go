@@ -58,7 +58,7 @@ func (s *scope) uncordoned() {
 	}
 }
 
-// eventSummary returns what became of the events.
+// eventSummary returns what became of the events, and why where that is known.
 func eventSummary(events []v1alpha1.EventStatus) string {
 	counts := map[v1alpha1.EventState]int{}
 	for _, e := range events {
@@ -70,7 +70,11 @@ func eventSummary(events []v1alpha1.EventStatus) string {
 			counted = append(counted, fmt.Sprintf("%d %s", counts[state], strings.ToLower(string(state))))
 		}
 	}
-	return strings.Join(counted, ", ")
+	summary := strings.Join(counted, ", ")
+	if i := slices.IndexFunc(events, func(e v1alpha1.EventStatus) bool { return e.Message != "" }); i >= 0 {
+		summary += "; " + events[i].Message
+	}
+	return summary
 }
 
 // undo restores the node of a NodeTermination that was deleted, and forgets the termination. What

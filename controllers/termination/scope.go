@@ -38,6 +38,12 @@ type scope struct {
 	decision decision
 	// admission is what schedule comes to.
 	admission admission
+	// uncordonedByOthers: somebody else has made the node schedulable. It is cordoned again
+	// from recordonAt on; zero is at once.
+	uncordonedByOthers bool
+	recordonAt         time.Time
+	// warning is told in a Kubernetes event, once the status is written.
+	warning warning
 	// err is why act could not go on, nil if it could.
 	err error
 
@@ -46,6 +52,9 @@ type scope struct {
 	// next is when to look again; zero leaves it to changes.
 	next time.Time
 }
+
+// warning is that somebody or something works against the termination. The zero value is nothing.
+type warning struct{ reason, message string }
 
 // decision is what the active events and the policy come to.
 type decision struct {

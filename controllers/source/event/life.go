@@ -75,7 +75,7 @@ func NewLife(in LifeInput) Life {
 		counted := before != nil && before.State == v1alpha1.EventActive
 		status := v1alpha1.EventStatus{ID: e.ID, Time: e.Time.DeepCopy(), Plan: planOf(e)}
 		if before != nil && !counted && isOf(before, e) {
-			status.State = before.State
+			status.State, status.Message = before.State, before.Message
 		} else {
 			status.State = l.stateOf(e, counted)
 		}

@@ -179,6 +179,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: id
       type:
         scalar: string
+    - name: message
+      type:
+        scalar: string
     - name: plan
       type:
         scalar: string

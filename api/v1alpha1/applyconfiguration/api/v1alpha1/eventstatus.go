@@ -26,6 +26,10 @@ type EventStatusApplyConfiguration struct {
 	// later statement with the same plan is no reason to begin again. Unset: it announced
 	// no more than its kind.
 	Plan *string `json:"plan,omitempty"`
+	// message says why the event is in this state, where the event itself does not: such as
+	// that somebody else uncordoned the node, which cancels a cordon without a deadline.
+	// Unset: the event itself does.
+	Message *string `json:"message,omitempty"`
 }
 
 // EventStatusApplyConfiguration constructs a declarative configuration of the EventStatus type for use with
@@ -63,5 +67,13 @@ func (b *EventStatusApplyConfiguration) WithTime(value v1.Time) *EventStatusAppl
 // If called multiple times, the Plan field is set to the value of the last call.
 func (b *EventStatusApplyConfiguration) WithPlan(value string) *EventStatusApplyConfiguration {
 	b.Plan = &value
+	return b
+}
+
+// WithMessage sets the Message field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Message field is set to the value of the last call.
+func (b *EventStatusApplyConfiguration) WithMessage(value string) *EventStatusApplyConfiguration {
+	b.Message = &value
 	return b
 }

@@ -53,6 +53,9 @@ func (r *Reconciler) cordon(ctx context.Context, s *scope) (verdict, error) {
 	} else {
 		s.condition(v1alpha1.ConditionCordoned, true, v1alpha1.ReasonCordonedBefore, "somebody else had made the node unschedulable")
 	}
+	if begins {
+		r.Local.beginLosses(s.nt.Name)
+	}
 	if begins && r.Local.begin(s.nt.Name) {
 		// Of a crowd every node is cordoned before the pods of any are looked at.
 		s.lookAgain(s.now)

@@ -157,7 +157,8 @@ func (r *Reconciler) leftoverPods(ctx context.Context, s *scope) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	evict, err := drain.PodsToEvict(pods, s.rules())
+	awaited, _ := r.losses(s).part(pods)
+	evict, err := drain.PodsToEvict(awaited, s.rules())
 	return len(evict), err
 }
 

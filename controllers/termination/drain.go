@@ -33,6 +33,7 @@ const settleTime = time.Second
 func (r *Reconciler) drain(ctx context.Context, s *scope) (verdict, error) {
 	switch {
 	case s.finished():
+		return r.evictNewcomers(ctx, s)
 	case s.decision.action == v1alpha1.ActionIgnore:
 		s.setState(v1alpha1.StateIgnored, s.decision.ignores)
 	case s.decision.action == v1alpha1.ActionCordon:
@@ -129,12 +130,17 @@ func (r *Reconciler) evict(ctx context.Context, s *scope) (verdict, error) {
 	if err := r.notePods(s, pods); err != nil {
 		return ended, err
 	}
+	r.noteLosses(s, pods)
 	dead := r.dead(s)
 	plan, err := r.planLatest(ctx, s, pods, dead)
 	if err != nil {
 		return ended, err
 	}
 	r.recordPlan(s, &plan)
+	returning, err := r.planReturners(s, pods, false)
+	if err != nil {
+		return ended, err
+	}
 	arriving := s.arriving(&plan)
 	switch {
 	case plan.Done && !arriving:
@@ -147,7 +153,7 @@ func (r *Reconciler) evict(ctx context.Context, s *scope) (verdict, error) {
 		if err := r.spareSelf(ctx, s, &plan); err != nil {
 			return ended, err
 		}
-		r.Executor.Set(s.nt.Name, plan.Actions)
+		r.Executor.Set(s.nt.Name, append(plan.Actions, returning...))
 		s.lookAgain(plan.NextLook)
 		s.lookAgain(s.now.Add(safetyLook))
 		if arriving {
@@ -185,17 +191,24 @@ func (s *scope) lastArrival() time.Time {
 	return s.nt.Status.DrainStartTime.Add(arrivalTime)
 }
 
-// plan plans the drain of a node with these pods. dead: see Reconciler.dead.
+// plan plans the drain of a node with these pods, but for the returners among them. dead:
+// see Reconciler.dead.
 func (r *Reconciler) plan(s *scope, pods []drain.Pod, dead bool) (drain.Plan, error) {
-	plan, err := drain.NewPlan(drain.Input{
-		Pods: pods, Gone: r.Watcher.Gone(s.node.Name), Drain: s.rules(), Deadline: s.decision.deadline,
-		Started: ptr.Deref(s.nt.Status.DrainStartTime, metav1.Time{}).Time, Now: s.now, Blockers: r.Executor.Blockers(s.nt.Name), Blocked: s.nt.Status.Blocked,
-		Own: func(pod drain.Pod) bool { return r.Replica.IsReplica(pod.Namespace, pod.Labels) }, ShuttingDown: s.shuttingDown(), NodeDead: dead,
-	})
+	awaited, _ := r.losses(s).part(pods)
+	plan, err := drain.NewPlan(r.planInput(s, awaited, dead))
 	if err != nil {
 		return plan, fmt.Errorf("policy %s: %w", s.policy.Name, err)
 	}
 	return plan, nil
+}
+
+// planInput returns what the plan for some pods of the node is made from.
+func (r *Reconciler) planInput(s *scope, pods []drain.Pod, dead bool) drain.Input {
+	return drain.Input{
+		Pods: pods, Gone: r.Watcher.Gone(s.nt.Spec.NodeName), Drain: s.rules(), Deadline: s.decision.deadline,
+		Started: ptr.Deref(s.nt.Status.DrainStartTime, metav1.Time{}).Time, Now: s.now, Blockers: r.Executor.Blockers(s.nt.Name), Blocked: s.nt.Status.Blocked,
+		Own: func(pod drain.Pod) bool { return r.Replica.IsReplica(pod.Namespace, pod.Labels) }, ShuttingDown: s.shuttingDown(), NodeDead: dead,
+	}
 }
 
 // shuttingDown reports whether EC2 has said that the instance stops or terminates, and the
@@ -242,7 +255,7 @@ func (r *Reconciler) podsKnown(s *scope) bool {
 
 // stopIdleDrain stops a drain that does not go on.
 func (r *Reconciler) stopIdleDrain(_ context.Context, s *scope) {
-	if s.err == nil && s.state != v1alpha1.StateDraining {
+	if s.err == nil && s.state != v1alpha1.StateDraining && !s.evictsReturners {
 		r.stopDrain(s.nt.Name)
 	}
 }
@@ -293,8 +306,17 @@ func (s *scope) reportProgress(now drain.Counts) {
 			reason = v1alpha1.ReasonBlocked
 		}
 	}
+	message += s.returnersMessage()
 	s.condition(v1alpha1.ConditionDrained, false, reason, message)
 	s.setState(v1alpha1.StateDraining, message)
+}
+
+// returnersMessage returns how many pods have returned, to add to a sentence; empty if none has.
+func (s *scope) returnersMessage() string {
+	if s.returners == 0 {
+		return ""
+	}
+	return fmt.Sprintf(", %d have come back in spite of the cordon and are not waited for", s.returners)
 }
 
 // failDrain ends a drain that took too long.
@@ -319,7 +341,7 @@ func (s *scope) failDrain(plan *drain.Plan, dead bool) {
 
 // drainedMessage returns how the drain went.
 func (s *scope) drainedMessage() string {
-	message := fmt.Sprintf("%d pods gone in %s", *s.nt.Status.Pods.Total, s.now.Sub(s.nt.Status.DrainStartTime.Time).Round(time.Second))
+	message := fmt.Sprintf("%d pods gone in %s", *s.nt.Status.Pods.Total, s.now.Sub(s.nt.Status.DrainStartTime.Time).Round(time.Second)) + s.returnersMessage()
 	if s.decision.deadline.IsZero() {
 		return message
 	}

@@ -139,7 +139,13 @@ func (r *Reconciler) completionBlockedBy(ctx context.Context, s *scope, hook *v1
 	case !plan.Done:
 		return s.restartDrain(plan.Counts.Remaining), true
 	}
-	return r.volumesAttached(ctx, s, hook, pods), false
+	if reason = r.volumesAttached(ctx, s, hook, pods); reason == "" {
+		err = r.evictReturners(s, pods, true) // nothing keeps the instance any more
+	}
+	if err != nil {
+		return err.Error(), false
+	}
+	return reason, false
 }
 
 // restartDrain has the node drained once more, as pods have come to it since, such as

@@ -24,6 +24,13 @@ type localRecord struct {
 	begun bool
 	// recordonings is how often its node was cordoned again that others had uncordoned.
 	recordonings recordonings
+	// losses are which controllers have lost pods on its node, and returns what became of
+	// those that have come back. evictsReturners: the executor evicts some though the drain has ended.
+	losses          losses
+	returns         returns
+	evictsReturners bool
+	// looked is when the pods were last listed of its node, which had been drained.
+	looked time.Time
 	// drains is the node whose pods are followed; empty for none.
 	drains string
 	// written is when its status was last written.
@@ -104,6 +111,20 @@ func (l *LocalState) begin(name string) (news bool) {
 	return news
 }
 
+// beginLosses notes that a termination's drain begins in this process, so that all losses
+// of controllers are going to be known.
+func (l *LocalState) beginLosses(name string) {
+	l.update(name, func(s *localRecord) { s.losses, s.returns = losses{complete: true}, returns{} })
+}
+
+// lose notes that a controller has lost a pod on a termination's node; empty is none.
+func (l *LocalState) lose(name, owner string) {
+	if owner == "" || l.get(name).losses.owners.Has(owner) {
+		return
+	}
+	l.update(name, func(s *localRecord) { s.losses.owners = s.losses.owners.Clone().Insert(owner) })
+}
+
 // startDrain notes that the pods of a termination's node are followed, and reports
 // whether that is news.
 func (l *LocalState) startDrain(name, node string) (news bool) {
@@ -111,16 +132,20 @@ func (l *LocalState) startDrain(name, node string) (news bool) {
 	return news
 }
 
-// stopDrain forgets what startDrain noted, and reports whether it had. The node is empty
+// stopDrain forgets what startDrain noted, and that returners are evicted, and reports
+// whether either was so. The node is empty
 // if another termination follows its pods too: a node's name comes back.
 func (l *LocalState) stopDrain(name string) (node string, was bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	known := l.of[name]
-	if known == nil || known.drains == "" {
+	if known == nil || known.drains == "" && !known.evictsReturners {
 		return "", false
 	}
-	node, known.drains = known.drains, ""
+	node, known.drains, known.evictsReturners = known.drains, "", false
+	if node == "" {
+		return "", true
+	}
 	for _, other := range l.of {
 		if other.drains == node {
 			return "", true

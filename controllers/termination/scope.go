@@ -42,6 +42,10 @@ type scope struct {
 	// from recordonAt on; zero is at once.
 	uncordonedByOthers bool
 	recordonAt         time.Time
+	// returners is how many pods of the node have returned to it: see losses. evictsReturners:
+	// some of them are evicted though the drain has ended.
+	returners       int
+	evictsReturners bool
 	// warning is told in a Kubernetes event, once the status is written.
 	warning warning
 	// err is why act could not go on, nil if it could.

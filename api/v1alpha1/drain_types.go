@@ -99,8 +99,9 @@ const (
 	VolumesIgnore Volumes = "Ignore"
 )
 
-// DrainBudget limits how many nodes of a policy are drained at the same time. A node
-// whose drain waits is cordoned already. A drain whose hard deadline is within five
+// DrainBudget limits how many nodes of a policy are drained, or are cordoned without a
+// deadline, at the same time. A node without a deadline that waits is not cordoned; it has the
+// taint nodetermination.dev/waiting:PreferNoSchedule. A drain whose hard deadline is within five
 // minutes, or within drain.timeoutSeconds if that is longer, does not wait, but counts.
 // A drain with a later deadline waits until then at most.
 type DrainBudget struct {

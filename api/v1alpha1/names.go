@@ -20,6 +20,10 @@ const (
 	// waits until it has finished).
 	AnnotationDrain = "nodetermination.dev/drain"
 
+	// TaintKeyWaiting is the key of the taint on a node that waits for its turn: see
+	// spec.drain.budget.
+	TaintKeyWaiting = taintKeyPrefix + "waiting"
+
 	// FieldManager owns what the manager applies: statuses and node annotations.
 	FieldManager = "node-termination-operator"
 

@@ -24,6 +24,8 @@ type Applied struct {
 	Unschedulable bool `json:"unschedulable,omitempty"`
 	// Taint is the key of our taint, empty for none.
 	Taint string `json:"taint,omitempty"`
+	// Waiting: the node has WaitingTaint.
+	Waiting bool `json:"waiting,omitempty"`
 	// ExcludedSince is when we labelled the node for load balancers to exclude it,
 	// in Unix seconds; zero if we did not.
 	ExcludedSince int64 `json:"excludedSince,omitempty"`
@@ -33,6 +35,8 @@ type Applied struct {
 
 // Desired is what is to be set on a Node besides the cordon.
 type Desired struct {
+	// Waiting: the node is not cordoned yet; it has WaitingTaint instead.
+	Waiting bool
 	// Taint is nil for none.
 	Taint *corev1.Taint
 	// Excluded: load balancers are to exclude the node from now on.
@@ -45,6 +49,10 @@ type Desired struct {
 // https://kubernetes.io/docs/reference/labels-annotations-taints/#node-kubernetes-io-out-of-service
 var OutOfServiceTaint = corev1.Taint{Key: corev1.TaintNodeOutOfService, Value: "nodeshutdown", Effect: corev1.TaintEffectNoExecute}
 
+// WaitingTaint has the scheduler prefer other nodes to those that wait for their turn: were all
+// of them cordoned, the pods of the first would have nowhere to go.
+var WaitingTaint = corev1.Taint{Key: v1alpha1.TaintKeyWaiting, Effect: corev1.TaintEffectPreferNoSchedule}
+
 // AppliedOn reads what is set on a node; false if nothing is. An annotation that
 // cannot be read counts as nothing: what is not known to be ours is not reverted.
 func AppliedOn(node *corev1.Node) (Applied, bool) {
@@ -56,30 +64,34 @@ func AppliedOn(node *corev1.Node) (Applied, bool) {
 	return applied, true
 }
 
-// Apply makes the node unschedulable and sets what is desired, in memory; it reports
-// whether anything changed. A taint that was set for another kind of event is
+// Apply makes the node unschedulable, unless it waits, and sets what is desired, in memory; it
+// reports whether anything changed. A taint that was set for another kind of event is
 // replaced; the label for load balancers and the out-of-service taint stand until they are reverted.
 func Apply(node *corev1.Node, instanceID string, desired Desired, now time.Time) bool {
 	before, found := AppliedOn(node)
 	after := Applied{
-		InstanceID: instanceID, Unschedulable: before.Unschedulable || !node.Spec.Unschedulable,
-		ExcludedSince: before.ExcludedSince, OutOfService: before.OutOfService,
+		InstanceID: instanceID, Unschedulable: before.Unschedulable || !node.Spec.Unschedulable && !desired.Waiting,
+		Waiting: desired.Waiting, ExcludedSince: before.ExcludedSince, OutOfService: before.OutOfService,
 	}
-	if desired.Taint != nil {
+	if desired.Taint != nil && !desired.Waiting {
 		after.Taint = desired.Taint.Key
 	}
 	if _, labelled := node.Labels[corev1.LabelNodeExcludeBalancers]; desired.Excluded && !labelled && after.ExcludedSince == 0 {
 		after.ExcludedSince = now.Unix()
 	}
 	after.OutOfService = after.OutOfService || desired.OutOfService && !HasTaint(node, &OutOfServiceTaint)
-	if found && before == after && node.Spec.Unschedulable && (desired.Taint == nil || HasTaint(node, desired.Taint)) {
+	wanted := desired.Taint
+	if desired.Waiting {
+		wanted = &WaitingTaint
+	}
+	if found && before == after && (node.Spec.Unschedulable || desired.Waiting) && (wanted == nil || HasTaint(node, wanted)) {
 		return false
 	}
-	node.Spec.Unschedulable = true
-	removeTaint(node, before.Taint)
-	if desired.Taint != nil {
-		removeTaint(node, desired.Taint.Key)
-		node.Spec.Taints = append(node.Spec.Taints, *desired.Taint)
+	node.Spec.Unschedulable = node.Spec.Unschedulable || !desired.Waiting
+	before.removeTaints(node)
+	if wanted != nil {
+		removeTaint(node, wanted.Key)
+		node.Spec.Taints = append(node.Spec.Taints, *wanted)
 	}
 	if after.ExcludedSince != 0 {
 		metav1.SetMetaDataLabel(&node.ObjectMeta, corev1.LabelNodeExcludeBalancers, v1alpha1.FieldManager)
@@ -122,7 +134,7 @@ func Revert(node *corev1.Node, instanceID string) bool {
 	if applied.Unschedulable {
 		node.Spec.Unschedulable = false
 	}
-	removeTaint(node, applied.Taint)
+	applied.removeTaints(node)
 	if applied.ExcludedSince != 0 && node.Labels[corev1.LabelNodeExcludeBalancers] == v1alpha1.FieldManager {
 		delete(node.Labels, corev1.LabelNodeExcludeBalancers)
 	}
@@ -136,6 +148,14 @@ func Revert(node *corev1.Node, instanceID string) bool {
 // HasTaint reports whether a node has a taint, whatever its value.
 func HasTaint(node *corev1.Node, taint *corev1.Taint) bool {
 	return slices.ContainsFunc(node.Spec.Taints, func(other corev1.Taint) bool { return other.MatchTaint(taint) })
+}
+
+// removeTaints removes the taints that stand for events and for waiting.
+func (a Applied) removeTaints(node *corev1.Node) {
+	removeTaint(node, a.Taint)
+	if a.Waiting {
+		removeTaint(node, WaitingTaint.Key)
+	}
 }
 
 // removeTaint removes the taints with a key, empty for none.

@@ -29,7 +29,7 @@ func TestAppliedIsRevertedToTheLetter(t *testing.T) {
 			n.Annotations = map[string]string{"example.com/note": "kept"}
 		},
 	} {
-		for _, desired := range []ec2node.Desired{{}, {Taint: &ours}, {Excluded: true}, {OutOfService: true}, {Taint: &ours, Excluded: true, OutOfService: true}} {
+		for _, desired := range []ec2node.Desired{{}, {Taint: &ours}, {Excluded: true}, {OutOfService: true}, {Taint: &ours, Excluded: true, OutOfService: true}, {Waiting: true}} {
 			t.Run(fmt.Sprintf("%s, %+v", name, desired), func(t *testing.T) {
 				node := &corev1.Node{}
 				prepare(node)
@@ -37,7 +37,7 @@ func TestAppliedIsRevertedToTheLetter(t *testing.T) {
 				if !ec2node.Apply(node, instance, desired, t0) {
 					t.Fatal("Apply changed nothing")
 				}
-				if !node.Spec.Unschedulable || (desired.Taint != nil && !ec2node.HasTaint(node, desired.Taint)) ||
+				if !node.Spec.Unschedulable != (desired.Waiting && !before.Spec.Unschedulable) || desired.Waiting != ec2node.HasTaint(node, &ec2node.WaitingTaint) || (desired.Taint != nil && !ec2node.HasTaint(node, desired.Taint)) ||
 					desired.Excluded != (node.Labels[corev1.LabelNodeExcludeBalancers] != "") || desired.OutOfService && !ec2node.HasTaint(node, &ec2node.OutOfServiceTaint) {
 					t.Fatalf("not applied: %+v", node.Spec)
 				}
@@ -64,6 +64,26 @@ func TestAppliedIsRevertedToTheLetter(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// TestWaitingNodeIsCordoned: what waited is cordoned when its turn comes, and reverted to the letter.
+func TestWaitingNodeIsCordoned(t *testing.T) {
+	ours := corev1.Taint{Key: v1alpha1.TaintKey(v1alpha1.SpotInterruption), Effect: corev1.TaintEffectNoSchedule}
+	node := &corev1.Node{}
+	ec2node.Apply(node, instance, ec2node.Desired{Waiting: true, Taint: &ours}, t0)
+	if node.Spec.Unschedulable || ec2node.HasTaint(node, &ours) {
+		t.Errorf("cordoned before its turn: %+v", node.Spec)
+	}
+	if !ec2node.Apply(node, instance, ec2node.Desired{Taint: &ours}, t0) {
+		t.Fatal("its turn changes nothing")
+	}
+	if !node.Spec.Unschedulable || !ec2node.HasTaint(node, &ours) || ec2node.HasTaint(node, &ec2node.WaitingTaint) {
+		t.Errorf("its turn has come: %+v", node.Spec)
+	}
+	ec2node.Revert(node, instance)
+	if diff := cmp.Diff(corev1.NodeSpec{}, node.Spec, equateEmpty); diff != "" {
+		t.Errorf("spec after reverting (-before +after):\n%s", diff)
 	}
 }
 

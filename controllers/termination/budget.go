@@ -69,7 +69,7 @@ func admit(c candidate, known, recent map[string]place, released sets.Set[string
 	}
 	// Which ones is not said: each time that one of them ends the status of all that
 	// wait would have to be written.
-	return admission{pending: fmt.Sprintf("%d of at most %d nodes of %s are being drained", busy.Len(), c.limit, c.description)}
+	return admission{pending: fmt.Sprintf("%d of at most %d nodes of %s are being drained or cordoned", busy.Len(), c.limit, c.description)}
 }
 
 // budget admits drains, one at a time, with what the API server does not know yet. The

@@ -18,6 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/nodetermination/operator/api/v1alpha1"
+	ec2node "github.com/nodetermination/operator/controllers/node"
 	"github.com/nodetermination/operator/hack/testcluster"
 )
 
@@ -102,7 +103,7 @@ func TestAdmit(t *testing.T) {
 			c := candidate{name: "i-0", place: place{"n-0", zoneA}, exempt: test.exempt, limit: 2, description: "policy p" + zoneA.description()}
 			want := admission{admitted: test.admitted}
 			if !test.admitted {
-				want.pending = "2 of at most 2 nodes of policy p with zone=a are being drained"
+				want.pending = "2 of at most 2 nodes of policy p with zone=a are being drained or cordoned"
 			}
 			if got := admit(c, test.known, test.recent, sets.New(test.released...)); got != want {
 				t.Errorf("%+v, want %+v", got, want)
@@ -157,12 +158,7 @@ func TestBudgetLimitsHowManyNodesAreDrained(t *testing.T) {
 		nts = append(nts, s.terminate(i, recommendation()))
 	}
 	s.untilStates(nts, map[string]int{v1alpha1.StateDraining: 2, v1alpha1.StateWaiting: 4})
-	for i := range nodes { // those that wait take no pods of the next victim
-		if err := cordoned(s.node(i)); err != nil {
-			t.Error(err)
-		}
-	}
-	for _, nt := range nts {
+	for i, nt := range nts { // those that wait take pods yet, or the others would have nowhere to go
 		current := &v1alpha1.NodeTermination{}
 		if err := admin(t).Get(t.Context(), client.ObjectKeyFromObject(nt), current); err != nil {
 			t.Fatal(err)
@@ -170,6 +166,9 @@ func TestBudgetLimitsHowManyNodesAreDrained(t *testing.T) {
 		ready := meta.FindStatusCondition(current.Status.Conditions, v1alpha1.ConditionReady)
 		if ready.Reason == v1alpha1.StateWaiting && !strings.Contains(ready.Message, "2 of at most 2 nodes of policy") {
 			t.Errorf("does not say what it waits for: %s", ready.Message)
+		}
+		if waits, node := ready.Reason == v1alpha1.StateWaiting, s.node(i); waits == node.Spec.Unschedulable || waits != ec2node.HasTaint(node, &ec2node.WaitingTaint) {
+			t.Errorf("in state %s node %s is unschedulable: %t, with taints %v", ready.Reason, node.Name, node.Spec.Unschedulable, node.Spec.Taints)
 		}
 	}
 	// A spot notice does not wait, and counts.
@@ -289,4 +288,40 @@ func TestWaitingEndsInTimeForAHardDeadline(t *testing.T) {
 		t.Errorf("the drain began %s before the deadline, want %s", left, urgent)
 	}
 	s.until(first, v1alpha1.StateDraining)
+}
+
+// A cordon without a deadline takes a place too, and one with a deadline never waits.
+func TestCordonsCountAgainstTheBudget(t *testing.T) {
+	t.Parallel()
+	s := newSetting(t, 3, func(spec *v1alpha1.NodeTerminationPolicySpec) {
+		budgeted(intstr.FromInt32(1), "")(spec)
+		spec.Events = []v1alpha1.EventRule{{Kind: v1alpha1.ScheduledMaintenance, Action: v1alpha1.ActionCordon}}
+	})
+	first := s.until(s.terminate(0, recommendation()), v1alpha1.StateCordoned)
+	second := s.until(s.terminate(1, recommendation()), v1alpha1.StateWaiting)
+	s.until(s.terminate(2, health(time.Hour)), v1alpha1.StateCordoned)
+	if node := s.node(1); node.Spec.Unschedulable || !ec2node.HasTaint(node, &ec2node.WaitingTaint) {
+		t.Errorf("waits, but is unschedulable: %t, with taints %v", node.Spec.Unschedulable, node.Spec.Taints)
+	}
+	if err := admin(t).Delete(t.Context(), first); err != nil {
+		t.Fatal(err)
+	}
+	s.untilNode(0, untouched)
+	s.until(second, v1alpha1.StateCordoned)
+	if node := s.node(1); !node.Spec.Unschedulable || ec2node.HasTaint(node, &ec2node.WaitingTaint) {
+		t.Errorf("its turn, but unschedulable is %t, with taints %v", node.Spec.Unschedulable, node.Spec.Taints)
+	}
+}
+
+func TestWaitingNodeIsReverted(t *testing.T) {
+	t.Parallel()
+	s := newSetting(t, 2, budgeted(intstr.FromInt32(1), ""))
+	s.budget()
+	cluster.Get(t).CreatePods(t, s.ns, s.nodes[0].Name, 1, app("web"))
+	s.until(s.terminate(0, recommendation()), v1alpha1.StateDraining)
+	waiting := s.until(s.terminate(1, recommendation()), v1alpha1.StateWaiting)
+	if err := admin(t).Delete(t.Context(), waiting); err != nil {
+		t.Fatal(err)
+	}
+	s.untilNode(1, untouched)
 }

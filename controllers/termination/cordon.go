@@ -33,7 +33,8 @@ func (r *Reconciler) cordon(ctx context.Context, s *scope) (verdict, error) {
 	_, excludes := s.policy.Spec.ExcludesFromLoadBalancers()
 	desired := ec2node.Desired{
 		Taint:        taintFor(s.policy, s.decision.cause),
-		Excluded:     excludes && s.admission.admitted,
+		Excluded:     excludes && s.admission.admitted && s.decision.action == v1alpha1.ActionCordonAndDrain,
+		Waiting:      s.waitsUncordoned(),
 		OutOfService: r.outOfService(s),
 	}
 	err := r.changeNode(ctx, s.node, func(node *corev1.Node) bool {
@@ -48,9 +49,12 @@ func (r *Reconciler) cordon(ctx context.Context, s *scope) (verdict, error) {
 	if s.uncordonedByOthers {
 		r.noteRecordoned(s)
 	}
-	if applied, _ := ec2node.AppliedOn(s.node); applied.Unschedulable {
+	switch applied, _ := ec2node.AppliedOn(s.node); {
+	case !s.node.Spec.Unschedulable:
+		s.condition(v1alpha1.ConditionCordoned, false, v1alpha1.ReasonWaiting, "the node has the taint "+ec2node.WaitingTaint.ToString()+" until it is cordoned")
+	case applied.Unschedulable:
 		s.condition(v1alpha1.ConditionCordoned, true, v1alpha1.ReasonCordoned, "the node is unschedulable")
-	} else {
+	default:
 		s.condition(v1alpha1.ConditionCordoned, true, v1alpha1.ReasonCordonedBefore, "somebody else had made the node unschedulable")
 	}
 	if begins {

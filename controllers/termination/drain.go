@@ -36,6 +36,8 @@ func (r *Reconciler) drain(ctx context.Context, s *scope) (verdict, error) {
 		return r.evictNewcomers(ctx, s)
 	case s.decision.action == v1alpha1.ActionIgnore:
 		s.setState(v1alpha1.StateIgnored, s.decision.ignores)
+	case s.admission.pending != "":
+		s.wait(s.admission.pending)
 	case s.decision.action == v1alpha1.ActionCordon:
 		s.condition(v1alpha1.ConditionDrained, false, v1alpha1.ReasonNotRequested, "no drain was asked for")
 		s.setState(v1alpha1.StateCordoned, fmt.Sprintf("policy %s cordons for %s; the pods are left alone", s.policy.Name, s.decision.cause))
@@ -44,8 +46,6 @@ func (r *Reconciler) drain(ctx context.Context, s *scope) (verdict, error) {
 		s.condition(v1alpha1.ConditionDrained, false, v1alpha1.ReasonScheduled, message)
 		s.setState(v1alpha1.StateScheduled, message)
 		s.lookAgain(s.decision.drainAt)
-	case !s.admission.admitted:
-		s.wait(s.admission.pending)
 	case s.drained() != nil && s.was(v1alpha1.StateCompleting):
 		s.finish(v1alpha1.StateCompleted, s.drained().Message)
 	case s.drained() != nil:

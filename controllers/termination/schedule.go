@@ -24,12 +24,13 @@ const (
 )
 
 // schedule decides whether the drain may begin: its time has come,
-// and not too many nodes are being drained.
+// and not too many nodes are being drained. A cordon without a deadline takes its turn too.
 func (r *Reconciler) schedule(ctx context.Context, s *scope) (verdict, error) {
-	if s.finished() || s.node == nil || s.decision.action != v1alpha1.ActionCordonAndDrain || s.now.Before(s.decision.drainAt) {
+	if s.finished() || s.node == nil || !s.takesTurn() {
 		return proceed, nil
 	}
-	if _, limited := s.policy.Spec.Drain.MaxNodes(1); !limited || s.drained() != nil {
+	stands := s.decision.action == v1alpha1.ActionCordon && s.was(v1alpha1.StateCordoned)
+	if _, limited := s.policy.Spec.Drain.MaxNodes(1); !limited || s.drained() != nil || stands {
 		s.admission.admitted = true
 		return proceed, nil
 	}
@@ -38,7 +39,7 @@ func (r *Reconciler) schedule(ctx context.Context, s *scope) (verdict, error) {
 	var known map[string]place
 	if !c.exempt {
 		var err error
-		if known, err = r.drainingNodes(ctx, c.scope); err != nil {
+		if known, err = r.drainingNodes(ctx, s.policy, c.scope); err != nil {
 			return ended, err
 		}
 		if c.limit, err = r.limit(ctx, s, c.scope); err != nil {
@@ -51,6 +52,37 @@ func (r *Reconciler) schedule(ctx context.Context, s *scope) (verdict, error) {
 		s.lookAgain(s.now.Add(pendingLook))
 	}
 	return proceed, nil
+}
+
+// takesTurn reports whether the node may have to wait for others: to be drained now, or to be
+// cordoned for what has no deadline.
+func (s *scope) takesTurn() bool {
+	switch s.decision.action {
+	case v1alpha1.ActionCordonAndDrain:
+		return !s.now.Before(s.decision.drainAt)
+	case v1alpha1.ActionCordon:
+		return !s.hasDeadline()
+	}
+	return false
+}
+
+// takesPlace reports whether a termination takes a place in the budget of a policy, as its
+// status has it.
+func takesPlace(nt *v1alpha1.NodeTermination, policy *v1alpha1.NodeTerminationPolicy) bool {
+	switch stateIn(&nt.Status) {
+	case v1alpha1.StateDraining:
+		return true
+	case v1alpha1.StateCordoned:
+		return !hasDeadline(nt, policy)
+	}
+	return false
+}
+
+// waitsUncordoned reports whether the node waits for its turn without a cordon. One with a
+// deadline is cordoned first, and what was cordoned once stays so.
+func (s *scope) waitsUncordoned() bool {
+	applied, _ := ec2node.AppliedOn(s.node)
+	return s.admission.pending != "" && !s.hasDeadline() && !applied.Unschedulable
 }
 
 // releaseBudget lets others drain once this one does not.
@@ -113,7 +145,7 @@ func (r *Reconciler) limit(ctx context.Context, s *scope, scope budgetScope) (in
 
 // drainingNodes returns the places in a scope that are taken as far as the API server
 // knows, by the terminations' names.
-func (r *Reconciler) drainingNodes(ctx context.Context, scope budgetScope) (map[string]place, error) {
+func (r *Reconciler) drainingNodes(ctx context.Context, policy *v1alpha1.NodeTerminationPolicy, scope budgetScope) (map[string]place, error) {
 	var list v1alpha1.NodeTerminationList
 	if err := r.Client.List(ctx, &list, client.UnsafeDisableDeepCopy); err != nil {
 		return nil, fmt.Errorf("cannot list NodeTerminations: %w", err)
@@ -121,7 +153,7 @@ func (r *Reconciler) drainingNodes(ctx context.Context, scope budgetScope) (map[
 	draining := map[string]place{}
 	for i := range list.Items {
 		nt := &list.Items[i]
-		if stateIn(&nt.Status) != v1alpha1.StateDraining || nt.Status.PolicyRef == nil || nt.Status.PolicyRef.UID != scope.policy {
+		if nt.Status.PolicyRef == nil || nt.Status.PolicyRef.UID != scope.policy || !takesPlace(nt, policy) {
 			continue
 		}
 		node := &corev1.Node{}

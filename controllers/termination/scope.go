@@ -156,9 +156,14 @@ func stateIn(status *v1alpha1.NodeTerminationStatus) string {
 
 // active returns the events that count.
 func (s *scope) active() []v1alpha1.Event {
+	return activeEvents(s.nt)
+}
+
+// activeEvents returns the events of a termination that count.
+func activeEvents(nt *v1alpha1.NodeTermination) []v1alpha1.Event {
 	var active []v1alpha1.Event
-	for _, e := range s.nt.Spec.Events {
-		if stateOf(e, s.nt.Status.Events) == v1alpha1.EventActive {
+	for _, e := range nt.Spec.Events {
+		if stateOf(e, nt.Status.Events) == v1alpha1.EventActive {
 			active = append(active, e)
 		}
 	}

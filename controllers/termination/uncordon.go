@@ -87,11 +87,16 @@ func (r *Reconciler) answerUncordon(ctx context.Context, s *scope) (verdict, err
 	return proceed, nil
 }
 
-// hasDeadline reports whether AWS takes the instance at a known time because of an event
-// that is not ignored, whether its action drains or not.
+// hasDeadline is the function for the termination of the scope.
 func (s *scope) hasDeadline() bool {
-	return slices.ContainsFunc(s.active(), func(e v1alpha1.Event) bool {
-		return s.policy.Spec.ActionFor(e.Kind) != v1alpha1.ActionIgnore && !lifecyclehook.EventDeadline(e, s.nt.Status.LifecycleHooks).IsZero()
+	return hasDeadline(s.nt, s.policy)
+}
+
+// hasDeadline reports whether AWS takes the instance at a known time because of an event
+// that the policy does not ignore, whether its action drains or not.
+func hasDeadline(nt *v1alpha1.NodeTermination, policy *v1alpha1.NodeTerminationPolicy) bool {
+	return slices.ContainsFunc(activeEvents(nt), func(e v1alpha1.Event) bool {
+		return policy.Spec.ActionFor(e.Kind) != v1alpha1.ActionIgnore && !lifecyclehook.EventDeadline(e, nt.Status.LifecycleHooks).IsZero()
 	})
 }
 

@@ -11,8 +11,9 @@ import (
 // DrainBudgetApplyConfiguration represents a declarative configuration of the DrainBudget type for use
 // with apply.
 //
-// DrainBudget limits how many nodes of a policy are drained at the same time. A node
-// whose drain waits is cordoned already. A drain whose hard deadline is within five
+// DrainBudget limits how many nodes of a policy are drained, or are cordoned without a
+// deadline, at the same time. A node without a deadline that waits is not cordoned; it has the
+// taint nodetermination.dev/waiting:PreferNoSchedule. A drain whose hard deadline is within five
 // minutes, or within drain.timeoutSeconds if that is longer, does not wait, but counts.
 // A drain with a later deadline waits until then at most.
 type DrainBudgetApplyConfiguration struct {

@@ -105,6 +105,9 @@ const (
 	// ReasonCordonedBefore: the node was cordoned before, by somebody else; it stays
 	// so.
 	ReasonCordonedBefore = "CordonedBefore"
+	// ReasonCordonRefused: the API server or an admission webhook refuses to have the node
+	// cordoned; the message has its answer.
+	ReasonCordonRefused = "CordonRefused"
 	// ReasonUncordonedByOthers: somebody else uncordoned the node, and it is cordoned again
 	// at the time in the message.
 	ReasonUncordonedByOthers = "UncordonedByOthers"

@@ -5,14 +5,20 @@ package termination
 import (
 	"context"
 	"fmt"
+	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/nodetermination/operator/api/v1alpha1"
 	ec2node "github.com/nodetermination/operator/controllers/node"
 )
+
+// cordonRetry is when a cordon that was refused is tried again while the pods are evicted.
+const cordonRetry = 5 * time.Second
 
 // cordon makes the node unschedulable and sets what else the
 // policy wants there, in one request.
@@ -25,8 +31,13 @@ func (r *Reconciler) cordon(ctx context.Context, s *scope) (verdict, error) {
 			"somebody else uncordoned the node again; it is cordoned again at %s. To use it, %s", formatTime(s.recordonAt), s.howToCancel()))
 		return proceed, nil
 	}
+	if retry := r.Local.get(s.nt.Name).refused.Add(cordonRetry); s.now.Before(retry) && s.saysRefused() && s.cannotAwaitCordon() {
+		s.lookAgain(retry)
+		return proceed, nil
+	}
 	begins := s.nt.Status.StartTime == nil
 	if begins {
+		r.Local.beginLosses(s.nt.Name)
 		s.nt.Status.StartTime = &metav1.Time{Time: s.now}
 		s.nt.Status.PolicyRef = &v1alpha1.PolicyReference{Name: s.policy.Name, UID: s.policy.UID, Generation: s.policy.Generation}
 	}
@@ -37,9 +48,14 @@ func (r *Reconciler) cordon(ctx context.Context, s *scope) (verdict, error) {
 		Waiting:      s.waitsUncordoned(),
 		OutOfService: r.outOfService(s),
 	}
+	before := s.node.DeepCopy()
 	err := r.changeNode(ctx, s.node, func(node *corev1.Node) bool {
 		return ec2node.Apply(node, s.nt.Spec.InstanceID, desired, s.now)
 	})
+	if isRefused(err) {
+		s.node = before
+		return r.noteRefused(s, err)
+	}
 	if apierrors.IsNotFound(err) {
 		return ended, nil // the node went in this moment; its deletion brings us back
 	}
@@ -57,14 +73,51 @@ func (r *Reconciler) cordon(ctx context.Context, s *scope) (verdict, error) {
 	default:
 		s.condition(v1alpha1.ConditionCordoned, true, v1alpha1.ReasonCordonedBefore, "somebody else had made the node unschedulable")
 	}
-	if begins {
-		r.Local.beginLosses(s.nt.Name)
-	}
 	if begins && r.Local.begin(s.nt.Name) {
 		// Of a crowd every node is cordoned before the pods of any are looked at.
 		s.lookAgain(s.now)
 		return postponed, nil
 	}
+	return proceed, nil
+}
+
+// isRefused reports whether the API server, or a webhook that it asks, does not want a change to
+// be made. A webhook answers with whatever code it likes; the words are the API server's.
+func isRefused(err error) bool {
+	if err == nil {
+		return false
+	}
+	return apierrors.IsForbidden(err) || apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) ||
+		strings.Contains(err.Error(), "admission webhook") || strings.Contains(err.Error(), "failed calling webhook")
+}
+
+// saysRefused reports whether the status says already that the cordon is refused.
+func (s *scope) saysRefused() bool {
+	cordoned := meta.FindStatusCondition(s.nt.Status.Conditions, v1alpha1.ConditionCordoned)
+	return cordoned != nil && cordoned.Reason == v1alpha1.ReasonCordonRefused
+}
+
+// cannotAwaitCordon reports whether pods have to be evicted even if the node cannot be
+// cordoned: there is not more time left than a drain may take.
+func (s *scope) cannotAwaitCordon() bool {
+	deadline := s.decision.deadline
+	return s.decision.action == v1alpha1.ActionCordonAndDrain && !deadline.IsZero() && !s.now.Before(deadline.Add(-s.policy.Spec.Drain.Timeout()))
+}
+
+// noteRefused says that the node cannot be cordoned. That is tried again; the pods are evicted
+// without it once there is no time left.
+func (r *Reconciler) noteRefused(s *scope, err error) (verdict, error) {
+	err = fmt.Errorf("cannot cordon node %s: %w", s.node.Name, err)
+	message := v1alpha1.TruncateMessage(err.Error(), maxReason)
+	if !s.saysRefused() {
+		s.warning = warning{v1alpha1.ReasonCordonRefused, message}
+	}
+	s.condition(v1alpha1.ConditionCordoned, false, v1alpha1.ReasonCordonRefused, message)
+	if !s.cannotAwaitCordon() {
+		return ended, err
+	}
+	r.Local.update(s.nt.Name, func(known *localRecord) { known.refused = s.now })
+	s.lookAgain(s.now.Add(cordonRetry))
 	return proceed, nil
 }
 

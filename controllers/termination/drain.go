@@ -316,7 +316,7 @@ func (s *scope) returnersMessage() string {
 	if s.returners == 0 {
 		return ""
 	}
-	return fmt.Sprintf(", %d have come back in spite of the cordon and are not waited for", s.returners)
+	return fmt.Sprintf(", %d have come back and are not waited for", s.returners)
 }
 
 // failDrain ends a drain that took too long.

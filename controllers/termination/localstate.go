@@ -22,6 +22,8 @@ type LocalState struct {
 type localRecord struct {
 	// begun: its node was cordoned, which its status may not say yet.
 	begun bool
+	// refused is when a cordon of its node was last refused.
+	refused time.Time
 	// recordonings is how often its node was cordoned again that others had uncordoned.
 	recordonings recordonings
 	// losses are which controllers have lost pods on its node, and returns what became of

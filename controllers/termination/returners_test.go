@@ -148,6 +148,12 @@ func TestNewcomersAreLookedForEverLater(t *testing.T) {
 // tolerant creates a Deployment whose pods tolerate everything and run only on the setting's nodes.
 func (s *setting) tolerant(replicas int32) {
 	s.t.Helper()
+	s.deploy(replicas, corev1.Toleration{Operator: corev1.TolerationOpExists})
+}
+
+// deploy creates a Deployment whose pods run only on the setting's nodes, and waits for them.
+func (s *setting) deploy(replicas int32, tolerations ...corev1.Toleration) {
+	s.t.Helper()
 	labels := map[string]string{"app": "tolerant"}
 	s.create(&appsv1.Deployment{
 		ObjectMeta: metav1.ObjectMeta{Namespace: s.ns, Name: "tolerant"},
@@ -157,7 +163,7 @@ func (s *setting) tolerant(replicas int32) {
 				ObjectMeta: metav1.ObjectMeta{Labels: labels},
 				Spec: corev1.PodSpec{
 					NodeSelector:                  s.policy.Spec.NodeSelector.MatchLabels,
-					Tolerations:                   []corev1.Toleration{{Operator: corev1.TolerationOpExists}},
+					Tolerations:                   tolerations,
 					TerminationGracePeriodSeconds: ptr.To[int64](1),
 					Containers:                    []corev1.Container{{Name: "main", Image: "example.com/app"}},
 				},

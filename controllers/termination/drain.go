@@ -194,8 +194,11 @@ func (s *scope) lastArrival() time.Time {
 // plan plans the drain of a node with these pods, but for the returners among them. dead:
 // see Reconciler.dead.
 func (r *Reconciler) plan(s *scope, pods []drain.Pod, dead bool) (drain.Plan, error) {
-	awaited, _ := r.losses(s).part(pods)
-	plan, err := drain.NewPlan(r.planInput(s, awaited, dead))
+	losses := r.losses(s)
+	awaited, _ := losses.part(pods)
+	in := r.planInput(s, awaited, dead)
+	in.Gone, _ = losses.part(r.Watcher.Gone(s.nt.Spec.NodeName))
+	plan, err := drain.NewPlan(in)
 	if err != nil {
 		return plan, fmt.Errorf("policy %s: %w", s.policy.Name, err)
 	}
@@ -205,7 +208,7 @@ func (r *Reconciler) plan(s *scope, pods []drain.Pod, dead bool) (drain.Plan, er
 // planInput returns what the plan for some pods of the node is made from.
 func (r *Reconciler) planInput(s *scope, pods []drain.Pod, dead bool) drain.Input {
 	return drain.Input{
-		Pods: pods, Gone: r.Watcher.Gone(s.nt.Spec.NodeName), Drain: s.rules(), Deadline: s.decision.deadline,
+		Pods: pods, Drain: s.rules(), Deadline: s.decision.deadline,
 		Started: ptr.Deref(s.nt.Status.DrainStartTime, metav1.Time{}).Time, Now: s.now, Blockers: r.Executor.Blockers(s.nt.Name), Blocked: s.nt.Status.Blocked,
 		Own: func(pod drain.Pod) bool { return r.Replica.IsReplica(pod.Namespace, pod.Labels) }, ShuttingDown: s.shuttingDown(), NodeDead: dead,
 	}

@@ -272,5 +272,8 @@ func (p *pods) List(_ context.Context, node string) ([]drain.Pod, error) {
 // SawDeletion implements termination.PodWatcher.
 func (p *pods) SawDeletion(node string) bool { return p.deleted[node] }
 
+// Gone returns none: a reconcile of the model misses no pod.
+func (p *pods) Gone(string) []drain.Pod { return nil }
+
 // Err implements termination.PodWatcher.
 func (p *pods) Err(string) error { return nil }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 
 	"github.com/nodetermination/operator/api/v1alpha1"
 	"github.com/nodetermination/operator/controllers/lifecyclehook"
@@ -18,7 +19,7 @@ func (r *Reconciler) decide(_ context.Context, s *scope) (verdict, error) {
 	if s.policy == nil {
 		return proceed, nil
 	}
-	s.decision = decisionFor(s.believed(), s.nt.Status.LifecycleHooks, s.policy)
+	s.decision = decisionFor(s.believed(), s.nt.Status.LifecycleHooks, s.policy, s.drainBegan())
 	if len(s.active()) == 0 {
 		return proceed, nil // cause and deadline stay as a record
 	}
@@ -30,8 +31,15 @@ func (r *Reconciler) decide(_ context.Context, s *scope) (verdict, error) {
 	return proceed, nil
 }
 
-// decisionFor returns what a policy makes of a set of events and the hooks that wait.
-func decisionFor(events []v1alpha1.Event, hooks []v1alpha1.HookStatus, policy *v1alpha1.NodeTerminationPolicy) decision {
+// drainBegan returns when the drain began: now, if it has not begun yet.
+func (s *scope) drainBegan() time.Time {
+	return ptr.Deref(s.nt.Status.DrainStartTime, metav1.Time{Time: s.now}).Time
+}
+
+// decisionFor returns what a policy makes of a set of events and the hooks that wait, for a
+// drain that began, or begins, at a time. Only what drains has a deadline; once it has passed
+// it stays, but a drain that begins only after the start of a maintenance has none.
+func decisionFor(events []v1alpha1.Event, hooks []v1alpha1.HookStatus, policy *v1alpha1.NodeTerminationPolicy, began time.Time) decision {
 	d := decision{action: v1alpha1.ActionIgnore}
 	var causeDeadline time.Time
 	drains := false
@@ -44,6 +52,10 @@ func decisionFor(events []v1alpha1.Event, hooks []v1alpha1.HookStatus, policy *v
 			continue
 		}
 		deadline := lifecyclehook.EventDeadline(e, hooks)
+		late := e.Kind == v1alpha1.ScheduledMaintenance && !deadline.IsZero() && !began.Before(deadline)
+		if late || action != v1alpha1.ActionCordonAndDrain {
+			deadline = time.Time{}
+		}
 		if strength(action) > strength(d.action) || strength(action) == strength(d.action) && nearer(deadline, causeDeadline) {
 			d.action, d.cause, causeDeadline = action, e.Kind, deadline
 		}
@@ -54,7 +66,7 @@ func decisionFor(events []v1alpha1.Event, hooks []v1alpha1.HookStatus, policy *v
 			if at := drainTime(e, policy); !drains || at.Before(d.drainAt) {
 				d.drainAt = at
 			}
-			drains = true
+			drains, d.late = true, d.late || late
 		}
 	}
 	if d.action == v1alpha1.ActionIgnore && d.cause != "" {

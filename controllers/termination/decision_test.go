@@ -57,6 +57,19 @@ func TestDecision(t *testing.T) {
 			policy: policyWith(v1alpha1.EventRule{Kind: v1alpha1.ScheduledMaintenance, Action: v1alpha1.ActionCordonAndDrain, StartBeforeSeconds: ptr.To[int32](3600)}),
 			want:   decision{action: v1alpha1.ActionCordonAndDrain, cause: v1alpha1.ScheduledMaintenance, deadline: t0.Add(3 * day), drainAt: t0.Add(3*day - time.Hour)},
 		},
+		"a maintenance that has begun before the drain has no deadline": {
+			events: []v1alpha1.Event{maintenance("m", -time.Minute)}, policy: policyWith(),
+			want: decision{action: v1alpha1.ActionCordonAndDrain, cause: v1alpha1.ScheduledMaintenance, drainAt: t0.Add(-time.Minute - day), late: true},
+		},
+		"another event's deadline counts all the same": {
+			events: []v1alpha1.Event{maintenance("m", -time.Minute), spot("a", 0)}, policy: policyWith(),
+			want: decision{action: v1alpha1.ActionCordonAndDrain, cause: v1alpha1.SpotInterruption, deadline: t0.Add(2 * time.Minute), late: true},
+		},
+		"what only cordons has no deadline": {
+			events: []v1alpha1.Event{maintenance("m", day), {ID: "x", Kind: v1alpha1.Manual, Source: v1alpha1.SourceManual}},
+			policy: policyWith(v1alpha1.EventRule{Kind: v1alpha1.ScheduledMaintenance, Action: v1alpha1.ActionCordon}),
+			want:   decision{action: v1alpha1.ActionCordonAndDrain, cause: v1alpha1.Manual},
+		},
 		"an ignored kind sets neither action nor deadline": {
 			events: []v1alpha1.Event{spot("a", 0)},
 			policy: policyWith(v1alpha1.EventRule{Kind: v1alpha1.SpotInterruption, Action: v1alpha1.ActionIgnore}),
@@ -89,7 +102,7 @@ func TestDecision(t *testing.T) {
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
-			if diff := cmp.Diff(tc.want, decisionFor(tc.events, tc.hooks, tc.policy), cmp.AllowUnexported(decision{})); diff != "" {
+			if diff := cmp.Diff(tc.want, decisionFor(tc.events, tc.hooks, tc.policy, t0), cmp.AllowUnexported(decision{})); diff != "" {
 				t.Errorf("decision (-want +got):\n%s", diff)
 			}
 		})

@@ -207,11 +207,15 @@ func (r *Reconciler) plan(s *scope, pods []drain.Pod, dead bool) (drain.Plan, er
 
 // planInput returns what the plan for some pods of the node is made from.
 func (r *Reconciler) planInput(s *scope, pods []drain.Pod, dead bool) drain.Input {
-	return drain.Input{
+	in := drain.Input{
 		Pods: pods, Drain: s.rules(), Deadline: s.decision.deadline,
 		Started: ptr.Deref(s.nt.Status.DrainStartTime, metav1.Time{}).Time, Now: s.now, Blockers: r.Executor.Blockers(s.nt.Name), Blocked: s.nt.Status.Blocked,
 		Own: func(pod drain.Pod) bool { return r.Replica.IsReplica(pod.Namespace, pod.Labels) }, ShuttingDown: s.shuttingDown(), NodeDead: dead,
 	}
+	if s.decision.late && s.decision.deadline.IsZero() {
+		in.BudgetsUntil = s.drainBegan().Add(s.rules().Timeout())
+	}
+	return in
 }
 
 // shuttingDown reports whether EC2 has said that the instance stops or terminates, and the

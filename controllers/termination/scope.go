@@ -66,8 +66,11 @@ type decision struct {
 	// cause is the kind of event that decides: the strongest action, then the
 	// nearest deadline.
 	cause v1alpha1.EventKind
-	// deadline is when AWS takes the instance; zero if no active event says.
+	// deadline is when AWS takes the instance; zero if no active event that drains says.
 	deadline time.Time
+	// late: a maintenance has begun before the drain did, so that nobody knows how much
+	// time is left.
+	late bool
 	// drainAt is when the eviction of the pods begins; zero is at once.
 	drainAt time.Time
 	// ignores is why nothing is done, where the action is Ignore.

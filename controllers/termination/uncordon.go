@@ -112,7 +112,7 @@ func (s *scope) cancelCordons() {
 		s.nt.Status.Events[i].Message = "somebody else uncordoned the node at " + formatTime(s.now)
 	}
 	forbidden := s.decision.forbidden
-	s.decision = decisionFor(s.active(), s.nt.Status.LifecycleHooks, s.policy)
+	s.decision = decisionFor(s.believed(), s.nt.Status.LifecycleHooks, s.policy, s.drainBegan())
 	s.decision.forbidden = forbidden
 }
 

@@ -87,7 +87,7 @@ func (r *Reconciler) answerUncordon(ctx context.Context, s *scope) (verdict, err
 	return proceed, nil
 }
 
-// hasDeadline is the function for the termination of the scope.
+// hasDeadline does what the function does, for the termination of the scope.
 func (s *scope) hasDeadline() bool {
 	return hasDeadline(s.nt, s.policy)
 }

@@ -52,7 +52,6 @@ var act = []func(*Reconciler, context.Context, *scope) (verdict, error){
 	(*Reconciler).suspend,
 	(*Reconciler).answerUncordon,
 	(*Reconciler).restore,
-	(*Reconciler).declareAfterEnd,
 	(*Reconciler).schedule,
 	(*Reconciler).cordon,
 	(*Reconciler).drain,

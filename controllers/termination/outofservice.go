@@ -37,20 +37,6 @@ func (r *Reconciler) returnToService(ctx context.Context, s *scope) (verdict, er
 	return proceed, nil
 }
 
-// declareAfterEnd looks after a node whose termination has ended until it is gone: volumes of
-// pods that were evicted may still be attached when its instance stops.
-func (r *Reconciler) declareAfterEnd(ctx context.Context, s *scope) (verdict, error) {
-	if !s.finished() || s.node == nil || s.policy == nil || s.policy.Spec.DryRun() || s.nt.Status.StartTime == nil || len(s.active()) == 0 || !r.outOfService(s) {
-		return proceed, nil
-	}
-	desired := ec2node.Desired{Taint: taintFor(s.policy, s.decision.cause), OutOfService: true}
-	err := r.changeNode(ctx, s.node, func(node *corev1.Node) bool { return ec2node.Apply(node, s.nt.Spec.InstanceID, desired, s.now) })
-	if client.IgnoreNotFound(err) != nil {
-		return ended, fmt.Errorf("cannot declare node %s out of service: %w", s.node.Name, err)
-	}
-	return proceed, nil
-}
-
 // outOfService reports whether the node is to be declared out of service.
 func (r *Reconciler) outOfService(s *scope) bool {
 	return r.dead(s) && s.policy.Spec.DeclaresOutOfService() && r.stoppedInEC2(s)

@@ -60,7 +60,7 @@ func decisionFor(events []v1alpha1.Event, hooks []v1alpha1.HookStatus, policy *v
 			d.action, d.cause, causeDeadline = action, e.Kind, deadline
 		}
 		if nearer(deadline, d.deadline) {
-			d.deadline = deadline
+			d.deadline, d.announced = deadline, e.Time.Time
 		}
 		if action == v1alpha1.ActionCordonAndDrain {
 			if at := drainTime(e, policy); !drains || at.Before(d.drainAt) {

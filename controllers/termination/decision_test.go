@@ -102,8 +102,41 @@ func TestDecision(t *testing.T) {
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
-			if diff := cmp.Diff(tc.want, decisionFor(tc.events, tc.hooks, tc.policy, t0), cmp.AllowUnexported(decision{})); diff != "" {
+			got := decisionFor(tc.events, tc.hooks, tc.policy, t0)
+			got.announced = time.Time{} // TestCouldBegin
+			if diff := cmp.Diff(tc.want, got, cmp.AllowUnexported(decision{})); diff != "" {
 				t.Errorf("decision (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// Blocked pods are left half of the time that the drain could have had, however late it begins.
+func TestCouldBegin(t *testing.T) {
+	const day = 24 * time.Hour
+	notice, planned := spot("a", time.Minute), maintenance("m", 3*day)
+	notice.Time, planned.Time = metav1.Time{Time: t0}, metav1.Time{Time: t0}
+	late := planned
+	late.Time = metav1.Time{Time: t0.Add(2*day + time.Hour)}
+	cases := map[string]struct {
+		events []v1alpha1.Event
+		began  time.Duration
+		want   time.Time
+	}{
+		"when AWS said so":                      {[]v1alpha1.Event{notice}, 30 * time.Second, t0},
+		"not before the policy drains":          {[]v1alpha1.Event{planned}, 2*day + time.Minute, t0.Add(2 * day)},
+		"not before AWS said so":                {[]v1alpha1.Event{late}, 2*day + 2*time.Hour, t0.Add(2*day + time.Hour)},
+		"not after it did, whatever clocks say": {[]v1alpha1.Event{notice}, -time.Second, t0.Add(-time.Second)},
+		"by the event that has the deadline":    {[]v1alpha1.Event{notice, planned}, day, t0},
+		"without a deadline nobody asks":        {[]v1alpha1.Event{rebalance("r", 0)}, 0, time.Time{}},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			began := t0.Add(tc.began)
+			s := &scope{nt: &v1alpha1.NodeTermination{}, decision: decisionFor(tc.events, nil, policyWith(), began)}
+			s.nt.Status.DrainStartTime = &metav1.Time{Time: began}
+			if got := s.couldBegin(); !got.Equal(tc.want) {
+				t.Errorf("could begin %v, want %v", got, tc.want)
 			}
 		})
 	}

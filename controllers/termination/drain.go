@@ -208,14 +208,30 @@ func (r *Reconciler) plan(s *scope, pods []drain.Pod, dead bool) (drain.Plan, er
 // planInput returns what the plan for some pods of the node is made from.
 func (r *Reconciler) planInput(s *scope, pods []drain.Pod, dead bool) drain.Input {
 	in := drain.Input{
-		Pods: pods, Drain: s.rules(), Deadline: s.decision.deadline,
+		Pods: pods, Drain: s.rules(), Deadline: s.decision.deadline, Earliest: s.couldBegin(),
 		Started: ptr.Deref(s.nt.Status.DrainStartTime, metav1.Time{}).Time, Now: s.now, Blockers: r.Executor.Blockers(s.nt.Name), Blocked: s.nt.Status.Blocked,
 		Own: func(pod drain.Pod) bool { return r.Replica.IsReplica(pod.Namespace, pod.Labels) }, ShuttingDown: s.shuttingDown(), NodeDead: dead,
 	}
-	if s.decision.late && s.decision.deadline.IsZero() {
+	if s.late() {
 		in.BudgetsUntil = s.drainBegan().Add(s.rules().Timeout())
 	}
 	return in
+}
+
+// couldBegin returns when the drain could have begun at the earliest for the deadline that
+// it has: budgets or a suspension may have held it up.
+func (s *scope) couldBegin() time.Time {
+	at := s.decision.announced
+	if s.decision.drainAt.After(at) {
+		at = s.decision.drainAt
+	}
+	return earliest(at, s.drainBegan())
+}
+
+// late reports whether the drain began after the maintenance that it is for, so that nobody
+// knows how much time is left.
+func (s *scope) late() bool {
+	return s.decision.late && s.decision.deadline.IsZero()
 }
 
 // shuttingDown reports whether EC2 has said that the instance stops or terminates, and the
@@ -334,6 +350,8 @@ func (s *scope) failDrain(plan *drain.Plan, dead bool) {
 		reason, why = v1alpha1.ReasonInstanceStopped, "the instance has stopped before the drain was finished,"
 	case !s.decision.deadline.IsZero():
 		reason, why = v1alpha1.ReasonDeadlineExceeded, "the instance's deadline passed and it is still there"
+	case s.late():
+		why = "drain.timeoutSeconds passed, and again without disruption budgets,"
 	}
 	for _, pod := range plan.Blocked {
 		s.recordOutcome(pod.Namespace, pod.Name, v1alpha1.PodRemaining, pod.Reason)

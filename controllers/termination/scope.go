@@ -68,6 +68,8 @@ type decision struct {
 	cause v1alpha1.EventKind
 	// deadline is when AWS takes the instance; zero if no active event that drains says.
 	deadline time.Time
+	// announced is when AWS said so.
+	announced time.Time
 	// late: a maintenance has begun before the drain did, so that nobody knows how much
 	// time is left.
 	late bool

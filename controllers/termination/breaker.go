@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -47,8 +48,7 @@ func (r *Reconciler) confirm(ctx context.Context, s *scope) (verdict, error) {
 			return proceed, err
 		}
 		why = fmt.Sprintf("%d nodes of policy %s received InstanceStateChange within five minutes, and maxTerminating is %d: ", nodes, s.policy.Name, limit)
-		r.logAbout(s.nt.Name, s.nt.Spec.NodeName).Info("EC2 is asked before disruption budgets are passed: too many nodes stop at once",
-			"policy", s.policy.Name, "nodes", nodes, "maxTerminating", limit)
+		r.logAbout(s.nt.Name, s.nt.Spec.NodeName).Info("EC2 is asked before disruption budgets are passed", "why", strings.TrimSuffix(why, ": "))
 	}
 	instance, answered, _ := r.AWS.Instance(s.region(), s.nt.Spec.InstanceID, stateAge)
 	condition := confirmation(known, instance, answered, s.now)

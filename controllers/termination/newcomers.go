@@ -89,12 +89,15 @@ func (r *Reconciler) losses(s *scope) losses {
 	return l
 }
 
-// noteLosses takes note of the controllers whose pods go.
+// noteLosses takes note of the controllers whose pods go, or were gone before anybody looked.
 func (r *Reconciler) noteLosses(s *scope, pods []drain.Pod) {
 	for i := range pods {
 		if pods[i].Terminating() && !pods[i].DaemonSet {
 			r.Local.lose(s.nt.Name, pods[i].Owner)
 		}
+	}
+	for _, gone := range r.Watcher.Gone(s.nt.Spec.NodeName) {
+		r.Local.lose(s.nt.Name, gone.Owner)
 	}
 }
 

@@ -11,7 +11,6 @@ import (
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
-	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
@@ -34,7 +33,6 @@ func TestStays(t *testing.T) {
 		"blocked pod with a long grace period":  testBlockedWithLongGrace,
 		"newcomers":                             testNewcomers,
 		"returners":                             testReturners,
-		"jobs of a CronJob":                     testCronJobReturns,
 		"uncordoned by others":                  testUncordonedByOthers,
 		"cordon refused":                        testCordonRefused,
 		"waiting for the budget":                testWaitsUncordoned,
@@ -87,8 +85,8 @@ func testMaintenanceUnderWay(t *testing.T) {
 	deleted, err := audit.find(func(r *request) bool {
 		return r.Verb == "delete" && r.evictsPod() && r.Object.Namespace == f.namespace
 	})
-	if err != nil || len(deleted) != 1 || deleted[0].At.Before(sent.Add(timeout*time.Second)) {
-		t.Errorf("deleted %+v, %v, want one pod %d s after %s", deleted, err, timeout, sent)
+	if err != nil || len(deleted) != 1 || deleted[0].At.Before(sent.Add((timeout-1)*time.Second)) {
+		t.Errorf("deleted %+v, %v, want one pod about %d s after %s", deleted, err, timeout, sent)
 	}
 	if nt := f.until(node, v1alpha1.StateCompleted); nt.Status.Deadline != nil {
 		t.Errorf("the deadline is %s, want none", nt.Status.Deadline)
@@ -216,39 +214,6 @@ func testReturners(t *testing.T) {
 	if n := len(f.evictions("create")); n > 4+10 {
 		t.Errorf("%d pods were evicted, want the 4 and ten a minute", n)
 	}
-}
-
-// testCronJobReturns: the next Job of a CronJob is another owner, and comes back all the same.
-func testCronJobReturns(t *testing.T) {
-	f := newFixture(t)
-	node := f.nodes(1)[0]
-	template := tolerant(node)
-	template.Spec.RestartPolicy = corev1.RestartPolicyNever
-	f.create(&batchv1.CronJob{
-		ObjectMeta: metav1.ObjectMeta{Namespace: f.namespace, Name: "every-minute"},
-		Spec: batchv1.CronJobSpec{
-			Schedule: "* * * * *", ConcurrencyPolicy: batchv1.ReplaceConcurrent,
-			JobTemplate: batchv1.JobTemplateSpec{Spec: batchv1.JobSpec{Template: template, BackoffLimit: ptr.To[int32](0)}},
-		},
-	})
-	f.untilPodsOn(node, 1)
-	f.budgetForGood()
-	blocked := f.pods(node, 1, stuck)
-	f.annotate(node, "kernel update")
-	eventually(t, func() error {
-		nt, err := f.termination(node)
-		if err != nil {
-			return err
-		}
-		if len(nt.Status.Blocked) == 1 && strings.Contains(describe(nt.Status.Conditions), "have come back") {
-			return nil
-		}
-		return fmt.Errorf("blocked %+v, %s", nt.Status.Blocked, describe(nt.Status.Conditions))
-	})
-	if err := admin(t).Delete(t.Context(), blocked[0], client.GracePeriodSeconds(0)); err != nil {
-		t.Fatal(err)
-	}
-	f.until(node, v1alpha1.StateCompleted)
 }
 
 // testUncordonedByOthers: with a deadline ahead a drained node is cordoned again. Where it was only

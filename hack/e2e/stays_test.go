@@ -158,7 +158,7 @@ func testNewcomers(t *testing.T) {
 	first := f.pods(node, 1)
 	f.interrupt(node)
 	f.until(node, v1alpha1.StateCompleted)
-	late := f.pods(node, 1)
+	late := f.pods(node, 1, stopsIn(2*time.Second))
 	f.checkGrace(f.untilEvicted(late))
 	f.until(node, v1alpha1.StateCompleted)
 	f.checkEvictedOnce(slices.Concat(first, late)...)
@@ -227,7 +227,7 @@ func testUncordonedByOthers(t *testing.T) {
 	f.send(awssim.Notice{Kind: awssim.RebalanceRecommendation, InstanceIDs: []string{instanceOf(recommended)}})
 	f.until(recommended, v1alpha1.StateCordoned)
 	for _, node := range nodes {
-		f.patch(node, `{"spec": {"unschedulable": null}}`)
+		f.patch(node.DeepCopy(), `{"spec": {"unschedulable": null}}`)
 	}
 	f.untilNode(drained, cordoned)
 	f.until(recommended, v1alpha1.StateCancelled)

@@ -25,6 +25,10 @@ const (
 	// refusedAfter is after how many failures in a row a heartbeat counts as refused. One
 	// alone may be a hiccup, and to shorten a deadline for that cannot be taken back.
 	refusedAfter = 3
+	// answerTime is how long Auto Scaling has to answer about a hook, usually a matter of
+	// milliseconds, before its deadline is the nearest that it may be. Pods that are evicted
+	// meanwhile would not get back the time that a nearer one takes from them.
+	answerTime = 5 * time.Second
 )
 
 // EventDeadline returns when AWS takes the instance because of an event; zero if that is
@@ -52,10 +56,14 @@ func groupWaits(hooks []v1alpha1.HookStatus, group string) bool {
 }
 
 // deadline returns until when a hook is kept waiting: not after the group stops to wait
-// whatever is sent, and not after it stops to wait by itself as long as it is not known to
-// accept heartbeats. Once it is, they do not move the deadline any more.
+// whatever is sent, and not after it stops to wait by itself as long as it does not
+// accept heartbeats. Once it does, they do not move the deadline any more.
 func (p *Plan) deadline(hook *v1alpha1.HookStatus) time.Time {
 	deadline := hook.StartTime.Add(p.maxWait(hook))
+	if p.undecided(hook) {
+		p.lookAgain(hook.StartTime.Add(answerTime))
+		return deadline
+	}
 	if unextended := p.extendedAt(hook).Add(heartbeatTimeout(hook)); !p.extends(hook) && unextended.Before(deadline) {
 		return unextended
 	}
@@ -71,13 +79,26 @@ func (p *Plan) maxWait(hook *v1alpha1.HookStatus) time.Duration {
 	return longest
 }
 
+// undecided reports whether Auto Scaling is being asked how long a group waits at a hook, or
+// whether it accepts the first heartbeat.
+func (p *Plan) undecided(hook *v1alpha1.HookStatus) bool {
+	if hook.State != v1alpha1.HookWaiting || hook.Failures != nil || !p.in.Now.Before(hook.StartTime.Add(answerTime)) {
+		return false
+	}
+	return hook.HeartbeatTimeoutSeconds == nil || hook.LastHeartbeatTime == nil && p.beatsInTime(hook) && p.maxWait(hook) > heartbeatTimeout(hook)
+}
+
 // extends reports whether heartbeats keep the group waiting: one has succeeded, none is
 // refused since, and the next one will be in time.
 func (p *Plan) extends(hook *v1alpha1.HookStatus) bool {
+	return p.beatsInTime(hook) && hook.LastHeartbeatTime != nil && ptr.Deref(hook.Failures, 0) < refusedAfter
+}
+
+// beatsInTime reports whether heartbeats are sent often enough for the group to go on waiting.
+func (p *Plan) beatsInTime(hook *v1alpha1.HookStatus) bool {
 	timeout := heartbeatTimeout(hook)
 	interval := p.in.Policy.Spec.LifecycleHook.HeartbeatInterval(timeout)
-	tooRare := interval == 0 || hook.HeartbeatTimeoutSeconds != nil && interval >= timeout
-	return !tooRare && hook.LastHeartbeatTime != nil && ptr.Deref(hook.Failures, 0) < refusedAfter
+	return interval != 0 && (hook.HeartbeatTimeoutSeconds == nil || interval < timeout)
 }
 
 // extendedAt returns from when on the group waits for one heartbeat timeout: since the last

@@ -23,33 +23,44 @@ func TestHookDeadline(t *testing.T) {
 		// beat is when a heartbeat has last succeeded, failures how many have failed since.
 		beat     time.Duration
 		failures *int32
-		want     time.Duration
+		// asked: Auto Scaling is just being asked.
+		asked bool
+		want  time.Duration
 	}{
-		"nothing is known":                                {want: time.Hour - late},
-		"an hour, while only heartbeats are known":        {beat: 5 * time.Second, want: time.Hour},
-		"the hook's own":                                  {timeout: ptr.To[int32](900), global: ptr.To[int32](30_000), beat: 5 * time.Second, want: 900 * time.Second},
-		"ten minutes at least, if heartbeats succeed":     {timeout: ptr.To[int32](30), global: ptr.To[int32](3000), beat: 5 * time.Second, want: 10 * time.Minute},
-		"which are no more than the global timeout":       {timeout: ptr.To[int32](5), global: ptr.To[int32](500), beat: 5 * time.Second, want: 500 * time.Second},
-		"one timeout before one has":                      {timeout: ptr.To[int32](30), want: 30*time.Second - late},
-		"one timeout from when others extended it":        {timeout: ptr.To[int32](10), want: 10 * time.Second},
-		"the first is not answered yet":                   {timeout: ptr.To[int32](30), failures: ptr.To[int32](1), want: 30*time.Second - late},
-		"one that fails may be a hiccup":                  {timeout: ptr.To[int32](30), beat: 5 * time.Second, failures: ptr.To[int32](2), want: 10 * time.Minute},
-		"one timeout after the last, once they fail":      {timeout: ptr.To[int32](30), beat: 45 * time.Second, failures: ptr.To[int32](3), want: 75 * time.Second},
-		"whatever the policy's":                           {maxWait: ptr.To[int32](1800), timeout: ptr.To[int32](300), failures: ptr.To[int32](9), want: 300*time.Second - late},
-		"the policy's":                                    {maxWait: ptr.To[int32](1800), timeout: ptr.To[int32](300), global: ptr.To[int32](30_000), beat: time.Second, want: 1800 * time.Second},
-		"also if that is less than ten minutes":           {maxWait: ptr.To[int32](60), timeout: ptr.To[int32](300), beat: time.Second, want: time.Minute},
-		"not past the hook's global timeout":              {maxWait: ptr.To[int32](172_800), timeout: ptr.To[int32](30), global: ptr.To[int32](3000), beat: time.Second, want: 3000 * time.Second},
-		"the policy's, while nothing is known":            {maxWait: ptr.To[int32](60), want: time.Minute},
-		"the group's own without heartbeats":              {maxWait: ptr.To[int32](1800), timeout: ptr.To[int32](60), heartbeat: disabled, want: time.Minute - late},
-		"one timeout after the last one sent":             {maxWait: ptr.To[int32](1800), timeout: ptr.To[int32](60), heartbeat: disabled, beat: time.Minute, want: 2 * time.Minute},
-		"the policy's, if nearer, without heartbeats":     {maxWait: ptr.To[int32](30), timeout: ptr.To[int32](60), heartbeat: disabled, want: 30 * time.Second},
-		"an hour without heartbeats, if nothing is known": {maxWait: ptr.To[int32](7200), heartbeat: disabled, want: time.Hour - late},
-		"the group's own where heartbeats are too rare":   {maxWait: ptr.To[int32](1800), timeout: ptr.To[int32](60), heartbeat: every(60), want: time.Minute - late},
-		"the policy's with heartbeats in time":            {maxWait: ptr.To[int32](1800), timeout: ptr.To[int32](60), heartbeat: every(59), beat: time.Second, want: 1800 * time.Second},
-		"rare heartbeats may do, while nothing is known":  {maxWait: ptr.To[int32](1800), heartbeat: every(3600), want: 1800 * time.Second},
+		"all that it may be, while its hook is asked for":     {maxWait: ptr.To[int32](7200), asked: true, want: 2 * time.Hour},
+		"and while the first heartbeat is sent":               {maxWait: ptr.To[int32](7200), timeout: ptr.To[int32](30), asked: true, want: 2 * time.Hour},
+		"but not once that has failed":                        {maxWait: ptr.To[int32](7200), timeout: ptr.To[int32](30), failures: ptr.To[int32](1), asked: true, want: 30*time.Second - late},
+		"nor where none is sent":                              {maxWait: ptr.To[int32](7200), timeout: ptr.To[int32](30), heartbeat: disabled, asked: true, want: 30*time.Second - late},
+		"nor past the global timeout":                         {maxWait: ptr.To[int32](7200), timeout: ptr.To[int32](30), global: ptr.To[int32](3000), asked: true, want: 3000 * time.Second},
+		"nor where the hook's own timeout is all that counts": {timeout: ptr.To[int32](900), asked: true, want: 900*time.Second - late},
+		"nothing is known":                                    {want: time.Hour - late},
+		"an hour, while only heartbeats are known":            {beat: 5 * time.Second, want: time.Hour},
+		"the hook's own":                                      {timeout: ptr.To[int32](900), global: ptr.To[int32](30_000), beat: 5 * time.Second, want: 900 * time.Second},
+		"ten minutes at least, if heartbeats succeed":         {timeout: ptr.To[int32](30), global: ptr.To[int32](3000), beat: 5 * time.Second, want: 10 * time.Minute},
+		"which are no more than the global timeout":           {timeout: ptr.To[int32](5), global: ptr.To[int32](500), beat: 5 * time.Second, want: 500 * time.Second},
+		"one timeout before one has":                          {timeout: ptr.To[int32](30), want: 30*time.Second - late},
+		"one timeout from when others extended it":            {timeout: ptr.To[int32](10), want: 10 * time.Second},
+		"the first is not answered yet":                       {timeout: ptr.To[int32](30), failures: ptr.To[int32](1), want: 30*time.Second - late},
+		"one that fails may be a hiccup":                      {timeout: ptr.To[int32](30), beat: 5 * time.Second, failures: ptr.To[int32](2), want: 10 * time.Minute},
+		"one timeout after the last, once they fail":          {timeout: ptr.To[int32](30), beat: 45 * time.Second, failures: ptr.To[int32](3), want: 75 * time.Second},
+		"whatever the policy's":                               {maxWait: ptr.To[int32](1800), timeout: ptr.To[int32](300), failures: ptr.To[int32](9), want: 300*time.Second - late},
+		"the policy's":                                        {maxWait: ptr.To[int32](1800), timeout: ptr.To[int32](300), global: ptr.To[int32](30_000), beat: time.Second, want: 1800 * time.Second},
+		"also if that is less than ten minutes":               {maxWait: ptr.To[int32](60), timeout: ptr.To[int32](300), beat: time.Second, want: time.Minute},
+		"not past the hook's global timeout":                  {maxWait: ptr.To[int32](172_800), timeout: ptr.To[int32](30), global: ptr.To[int32](3000), beat: time.Second, want: 3000 * time.Second},
+		"the policy's, while nothing is known":                {maxWait: ptr.To[int32](60), want: time.Minute},
+		"the group's own without heartbeats":                  {maxWait: ptr.To[int32](1800), timeout: ptr.To[int32](60), heartbeat: disabled, want: time.Minute - late},
+		"one timeout after the last one sent":                 {maxWait: ptr.To[int32](1800), timeout: ptr.To[int32](60), heartbeat: disabled, beat: time.Minute, want: 2 * time.Minute},
+		"the policy's, if nearer, without heartbeats":         {maxWait: ptr.To[int32](30), timeout: ptr.To[int32](60), heartbeat: disabled, want: 30 * time.Second},
+		"an hour without heartbeats, if nothing is known":     {maxWait: ptr.To[int32](7200), heartbeat: disabled, want: time.Hour - late},
+		"the group's own where heartbeats are too rare":       {maxWait: ptr.To[int32](1800), timeout: ptr.To[int32](60), heartbeat: every(60), want: time.Minute - late},
+		"the policy's with heartbeats in time":                {maxWait: ptr.To[int32](1800), timeout: ptr.To[int32](60), heartbeat: every(59), beat: time.Second, want: 1800 * time.Second},
+		"rare heartbeats may do, while nothing is known":      {maxWait: ptr.To[int32](1800), heartbeat: every(3600), want: 1800 * time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
 			in := oneHook(nil, 0)
+			if in.Now = start.Add(answerTime); test.asked {
+				in.Now = start.Add(time.Second)
+			}
 			in.Policy = policy(&v1alpha1.LifecycleHookSpec{MaxWaitSeconds: test.maxWait, Heartbeat: test.heartbeat})
 			in.Events[0].Time = after(-late)
 			in.Hooks[0].Failures = test.failures

@@ -89,7 +89,7 @@ func TestNextCall(t *testing.T) {
 		},
 		"at once, if the pods' time depends on it": {
 			rules: &v1alpha1.LifecycleHookSpec{MaxWaitSeconds: ptr.To[int32](1800)},
-			now:   time.Second, calls: []Call{{Method: Heartbeat}}, look: 300 * time.Second,
+			now:   time.Second, calls: []Call{{Method: Heartbeat}}, look: answerTime,
 		},
 		"then after a third": {
 			rules: &v1alpha1.LifecycleHookSpec{MaxWaitSeconds: ptr.To[int32](1800)},
@@ -109,6 +109,7 @@ func TestNextCall(t *testing.T) {
 			look: 100 * time.Second,
 		},
 		"often while the timeout is not known": {
+			now:    answerTime,
 			change: func(in *Input) { in.Hooks[0].HeartbeatTimeoutSeconds, in.LastAsked = nil, start },
 			look:   10 * time.Second,
 		},

@@ -147,9 +147,9 @@ func TestHeartbeat(t *testing.T) {
 	}
 }
 
-// The pods have more time from the first heartbeat on.
+// The pods have more time from the first heartbeat on, also if that is late.
 func TestHeartbeatMovesTheDeadline(t *testing.T) {
-	in := oneHook(&v1alpha1.LifecycleHookSpec{MaxWaitSeconds: ptr.To[int32](1800)}, time.Second)
+	in := oneHook(&v1alpha1.LifecycleHookSpec{MaxWaitSeconds: ptr.To[int32](1800)}, answerTime)
 	plan := NewPlan(in)
 	if deadline := plan.Hooks[0].Deadline; !deadline.Time.Equal(start.Add(300 * time.Second)) {
 		t.Errorf("deadline %s before the heartbeat", deadline)
@@ -160,6 +160,20 @@ func TestHeartbeatMovesTheDeadline(t *testing.T) {
 	}
 	if !plan.NextLook.Equal(in.Now) {
 		t.Errorf("next look %s, want that the drain is planned again", plan.NextLook)
+	}
+}
+
+// Pods that were evicted meanwhile are not cut short, unless the group does not wait.
+func TestRefusedHeartbeatMovesTheDeadline(t *testing.T) {
+	in := oneHook(&v1alpha1.LifecycleHookSpec{MaxWaitSeconds: ptr.To[int32](1800)}, time.Second)
+	plan := NewPlan(in)
+	if deadline := plan.Hooks[0].Deadline; !deadline.Time.Equal(start.Add(1800 * time.Second)) {
+		t.Errorf("deadline %s before the heartbeat", deadline)
+	}
+	plan.Record(Answer{Err: errDenied})
+	in.Hooks = plan.Hooks
+	if deadline := Track(in).Hooks[0].Deadline; !deadline.Time.Equal(start.Add(300 * time.Second)) {
+		t.Errorf("deadline %s after the heartbeat", deadline)
 	}
 }
 
@@ -335,7 +349,7 @@ func TestFoundHookHasItsTimeouts(t *testing.T) {
 	plan := NewPlan(Input{Events: []v1alpha1.Event{terminating("", "")}, Policy: policy(nil), Now: start})
 	plan.Record(Answer{Group: "g", Hooks: []awsapi.Hook{{Name: "a", HeartbeatTimeout: time.Minute, GlobalTimeout: 2 * time.Hour}}})
 	want := waiting("a", "")
-	want.HeartbeatTimeoutSeconds, want.GlobalTimeoutSeconds, want.Deadline = ptr.To[int32](60), ptr.To[int32](7200), after(time.Minute)
+	want.HeartbeatTimeoutSeconds, want.GlobalTimeoutSeconds, want.Deadline = ptr.To[int32](60), ptr.To[int32](7200), after(minWait)
 	if diff := cmp.Diff([]v1alpha1.HookStatus{want}, plan.Hooks); diff != "" {
 		t.Errorf("hooks (-want +got):\n%s", diff)
 	}

@@ -20,11 +20,10 @@ func TestTrack(t *testing.T) {
 	const now = 10 * time.Second
 	again := func(name, token string) v1alpha1.HookStatus {
 		hook := newHookStatus(v1alpha1.LifecycleHook{AutoScalingGroupName: "g", Name: name, Token: token}, start.Add(now))
-		hook.Deadline = after(time.Hour) // from the message on
+		hook.Deadline = after(now + time.Hour)
 		return hook
 	}
 	latest := again("drain", "b")
-	latest.Deadline = after(time.Hour + 5*time.Second)
 	later := terminating("drain", "b")
 	later.Time = after(5 * time.Second)
 	spot := v1alpha1.Event{ID: "s", Kind: v1alpha1.SpotInterruption, Time: after(0)}

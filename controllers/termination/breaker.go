@@ -33,12 +33,16 @@ const (
 // forged, would pass those of the whole cluster.
 func (r *Reconciler) confirm(ctx context.Context, s *scope) (verdict, error) {
 	at, stops := s.stopsSince()
-	if !stops || s.finished() || s.policy.Spec.ActionFor(v1alpha1.InstanceStateChange) != v1alpha1.ActionCordonAndDrain {
+	if !stops || s.policy.Spec.ActionFor(v1alpha1.InstanceStateChange) != v1alpha1.ActionCordonAndDrain {
 		return proceed, nil
 	}
 	known := meta.FindStatusCondition(s.nt.Status.Conditions, v1alpha1.ConditionInstanceStateConfirmed)
 	if known != nil && known.LastTransitionTime.Before(&metav1.Time{Time: at}) {
 		known = nil // it was about an earlier one
+	}
+	if s.finished() { // what comes to the node yet is evicted as the others were
+		s.unconfirmed = known != nil && known.Status != metav1.ConditionTrue
+		return proceed, nil
 	}
 	why := ""
 	if known == nil {

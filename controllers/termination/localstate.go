@@ -3,6 +3,7 @@
 package termination
 
 import (
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -119,12 +120,17 @@ func (l *LocalState) beginLosses(name string) {
 	l.update(name, func(s *localRecord) { s.losses, s.returns = losses{complete: true}, returns{} })
 }
 
-// lose notes that a controller has lost a pod on a termination's node; empty is none.
-func (l *LocalState) lose(name, owner string) {
-	if owner == "" || l.get(name).losses.owners.Has(owner) {
+// lose notes when a controller has lost a pod on a termination's node, for the first time; an
+// empty owner is none. The map is replaced, as readers may still have it.
+func (l *LocalState) lose(name, owner string, at time.Time) {
+	if _, lost := l.get(name).losses.owners[owner]; lost || owner == "" {
 		return
 	}
-	l.update(name, func(s *localRecord) { s.losses.owners = s.losses.owners.Clone().Insert(owner) })
+	l.update(name, func(s *localRecord) {
+		owners := map[string]time.Time{owner: at}
+		maps.Copy(owners, s.losses.owners)
+		s.losses.owners = owners
+	})
 }
 
 // startDrain notes that the pods of a termination's node are followed, and reports

@@ -93,7 +93,7 @@ func (r *Reconciler) losses(s *scope) losses {
 func (r *Reconciler) noteLosses(s *scope, pods []drain.Pod) {
 	for i := range pods {
 		if pods[i].Terminating() && !pods[i].DaemonSet {
-			r.Local.lose(s.nt.Name, pods[i].Owner)
+			r.Local.lose(s.nt.Name, pods[i].Owner, pods[i].DeletedAt())
 		}
 	}
 	for _, gone := range r.Watcher.Gone(s.nt.Spec.NodeName) {

@@ -8,12 +8,11 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/util/sets"
 
 	"github.com/nodetermination/operator/controllers/drain"
 )
 
-// A returner is a pod made after the cordon whose controller has already lost a pod on the
+// A returner is a pod made after the cordon, and after its controller has lost a pod on the
 // node in this drain: it tolerates the cordon, or the scheduler was never asked. It would come
 // back as fast as it is evicted, so a drain does not wait for it.
 
@@ -30,9 +29,9 @@ const (
 	mostLastWarning  = 2 * time.Minute
 )
 
-// losses are which controllers have lost a pod on a node in a drain, by drain.Pod.Owner.
+// losses are when controllers have first lost a pod on a node in a drain, by drain.Pod.Owner.
 type losses struct {
-	owners sets.Set[string]
+	owners map[string]time.Time
 	// complete: this process began the drain. Another one's evictions are not known.
 	complete bool
 	// since is when the node was cordoned; zero if it never was.
@@ -47,7 +46,10 @@ func (l losses) returned(pod *drain.Pod) bool {
 	if pod.Owner == "" || l.since.IsZero() || !pod.Created.After(l.since) {
 		return false
 	}
-	return l.owners.Has(pod.Owner) || !l.complete && (pod.ToleratesCordon || l.uncordoned)
+	if at, lost := l.owners[pod.Owner]; lost && pod.Created.After(at) {
+		return true
+	}
+	return !l.complete && (pod.ToleratesCordon || l.uncordoned)
 }
 
 // part parts pods into those that a drain waits for and the returners.

@@ -14,7 +14,6 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -27,22 +26,25 @@ func TestReturned(t *testing.T) {
 	pod := func(owner string, created time.Duration, tolerates bool) drain.Pod {
 		return drain.Pod{Owner: owner, Created: t0.Add(created), ToleratesCordon: tolerates}
 	}
-	here := losses{owners: sets.New("web"), complete: true, since: t0}
+	here := losses{owners: map[string]time.Time{"web": t0}, complete: true, since: t0}
 	restarted := losses{since: t0}
 	for name, test := range map[string]struct {
 		losses losses
 		pod    drain.Pod
 		want   bool
 	}{
-		"its controller lost one here":              {here, pod("web", time.Second, false), true},
-		"made before the cordon":                    {here, pod("web", -time.Second, true), false},
-		"made in the second of the cordon":          {here, pod("web", 0, true), false},
+		"its controller lost one here":     {here, pod("web", time.Second, false), true},
+		"made before the cordon":           {here, pod("web", -time.Second, true), false},
+		"made in the second of the cordon": {here, pod("web", 0, true), false},
+		"made before its controller lost the first": {
+			losses{owners: map[string]time.Time{"web": t0.Add(2 * time.Second)}, complete: true, since: t0}, pod("web", time.Second, true), false,
+		},
 		"its controller lost none":                  {here, pod("api", time.Second, true), false},
 		"nobody replaces it":                        {here, pod("", time.Second, true), false},
 		"of a drain before a restart, tolerates it": {restarted, pod("web", time.Second, true), true},
 		"and does not":                              {restarted, pod("web", time.Second, false), false},
 		"and there is no cordon":                    {losses{since: t0, uncordoned: true}, pod("web", time.Second, false), true},
-		"nothing was cordoned or drained":           {losses{owners: sets.New("web")}, pod("web", time.Second, true), false},
+		"nothing was cordoned or drained":           {losses{owners: map[string]time.Time{"web": t0}}, pod("web", time.Second, true), false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got := test.losses.returned(&test.pod); got != test.want {

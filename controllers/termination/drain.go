@@ -100,6 +100,9 @@ func (r *Reconciler) verifyDrained(ctx context.Context, s *scope) (verdict, erro
 
 // startDrain begins or goes on to drain, and reports whether that is news to this process.
 func (r *Reconciler) startDrain(s *scope) (news bool) {
+	if s.nt.Status.DrainStartTime == nil {
+		r.Local.beginLosses(s.nt.Name) // another process may have cordoned the node, and evicted none
+	}
 	if s.nt.Status.DrainStartTime == nil || !s.was(v1alpha1.StateDraining) {
 		// Also after a suspension or another end: the time that a drain may take begins anew.
 		s.nt.Status.DrainStartTime = s.drainStart()

@@ -137,9 +137,10 @@ func goneBecause(ref *v1alpha1.PolicyReference, left *v1alpha1.NodeTerminationPo
 	return "policy " + ref.Name + " was deleted, and no other one governs the node"
 }
 
-// needsPolicy reports whether something is yet to be done that a policy has to say.
+// needsPolicy reports whether something is yet to be done that a policy has to say: also a
+// node that was drained stays cordoned as long as an event is active.
 func (s *scope) needsPolicy() bool {
-	return len(s.active()) > 0 && (!s.finished() || len(lifecyclehook.Waiting(s.nt.Status.LifecycleHooks)) > 0)
+	return len(s.active()) > 0 && (!s.finished() || s.nt.Status.StartTime != nil || len(lifecyclehook.Waiting(s.nt.Status.LifecycleHooks)) > 0)
 }
 
 // policyGone leaves a termination as it is until a policy governs its node again, and says

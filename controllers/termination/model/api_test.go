@@ -35,6 +35,9 @@ type api struct {
 	// server is a real API server that NodeTerminations are written to as well. Nil: there is none.
 	server *server
 
+	// admitNode is asked before a Node is changed.
+	admitNode func(before, after *corev1.Node) error
+
 	version      int
 	terminations map[string]*v1alpha1.NodeTermination
 	nodes        map[string]*corev1.Node
@@ -215,6 +218,9 @@ func (a *api) Patch(_ context.Context, o client.Object, _ client.Patch, _ ...cli
 	case *corev1.Node:
 		node := a.nodes[o.Name]
 		if err := sameVersion(nodeResource, o, node, node == nil); err != nil {
+			return err
+		}
+		if err := a.admitNode(node, o); err != nil {
 			return err
 		}
 		status := node.Status

@@ -44,10 +44,13 @@ type statement struct {
 	unknown bool
 	// void: people have deleted the NodeTermination since.
 	void bool
+	// forged: it is one of many state changes that did not happen.
+	forged bool
 }
 
 // runningMessage is EC2's running, as it was delivered.
 type runningMessage struct {
+	instance        string
 	time, delivered time.Time
 	// nodeOlder: than the message.
 	nodeOlder bool
@@ -74,11 +77,13 @@ func (w *world) deliveredFact(e v1alpha1.Event, instance string) {
 	if e.InstanceAction == "running" && e.Kind == v1alpha1.InstanceStateChange {
 		m := w.machine(instance)
 		w.running = append(w.running, runningMessage{
-			time: e.Time.Time, delivered: w.now, nodeOlder: m.since.Before(e.Time.Time), kept: w.api.terminations[instance] != nil,
+			instance: instance, time: e.Time.Time, delivered: w.now, nodeOlder: m.since.Before(e.Time.Time), kept: w.api.terminations[instance] != nil,
 		})
 		return
 	}
-	w.deliver(statementOf(e, instance))
+	s := statementOf(e, instance)
+	s.forged = s.kind == v1alpha1.InstanceStateChange && slices.ContainsFunc(w.machine(instance).forged, s.time.Equal)
+	w.deliver(s)
 }
 
 // deliveredStatement takes note of what a watcher has read and written.
@@ -254,14 +259,15 @@ func (w *world) renamed(m *machine) {
 // expired takes note that the manager has deleted a NodeTermination: rightly if there was no
 // node any more.
 func (w *world) expired(instance string) {
-	w.suspended, w.suspendedSince = false, w.now
+	m := w.machine(instance)
+	m.suspended, m.suspendedSince = false, w.now
 	for _, s := range w.delivered {
-		if s.instance == instance && w.machine(instance).node() == nil {
+		if s.instance == instance && m.node() == nil {
 			s.doubtful = true
 		}
 	}
 	// Read again by a watcher that is restarted, it would begin anew, also after a boot.
-	w.machine(instance).metadata.rebalance = time.Time{}
+	m.metadata.rebalance = time.Time{}
 }
 
 // judge looks for evidence that statements are over.
@@ -284,7 +290,7 @@ func (w *world) judge(m *machine) {
 			}
 		}
 		w.judgeRunning(s)
-		s.doubtful = s.doubtful || w.ignoredOnce(s) || s.kind == v1alpha1.AutoScalingTermination && m.inService() // the manager may have asked
+		s.doubtful = s.doubtful || s.kind == v1alpha1.AutoScalingTermination && m.inService() // the manager may have asked
 		if node == nil {
 			continue
 		}
@@ -310,17 +316,6 @@ func (w *world) judge(m *machine) {
 	}
 }
 
-// ignoredOnce reports whether a policy ignores the kind. What a policy has ignored once need not
-// be acted on when it is edited again: the termination may have ended meanwhile.
-func (w *world) ignoredOnce(s *statement) bool {
-	for i := range w.api.policies {
-		if actionOf(&w.api.policies[i], s.kind) == v1alpha1.ActionIgnore {
-			return true
-		}
-	}
-	return false
-}
-
 // judge takes note of a reason to believe that a statement is over, which may be sure.
 func (s *statement) judge(w *world, reason, sure bool) {
 	if reason && sure {
@@ -337,7 +332,7 @@ func (w *world) judgeRunning(s *statement) {
 	}
 	ends := s.kind != v1alpha1.Manual && (s.kind != v1alpha1.AutoScalingTermination || s.warmPool)
 	for _, r := range w.running {
-		if !ends || !s.time.IsZero() && !r.time.After(after) {
+		if !ends || r.instance != s.instance || !s.time.IsZero() && !r.time.After(after) {
 			continue
 		}
 		s.judge(w, true, r.nodeOlder && r.kept && r.delivered.After(s.delivered) && !s.time.IsZero())

@@ -114,7 +114,8 @@ func (w *world) play(steps []step) {
 			return
 		}
 		w.logf("* %s", operations[s.operation].name)
-		operations[s.operation].do(w, w.machines[0], rand.New(rand.NewPCG(s.seed, 1)))
+		m := w.machines[s.seed%uint64(len(w.machines))]
+		operations[s.operation].do(w, m, rand.New(rand.NewPCG(s.seed, 1)))
 		w.settle()
 		w.advance(s.then)
 	}

@@ -3,6 +3,7 @@
 package model
 
 import (
+	"slices"
 	"time"
 
 	"github.com/nodetermination/operator/api/v1alpha1"
@@ -15,17 +16,36 @@ const (
 	// lastMoment is how long before a deadline the pods have to be going, noticeTime how long
 	// before that everything has to have been as it is.
 	lastMoment, noticeTime = 5 * time.Second, 90 * time.Second
+	// lastReturn is how long before a deadline a pod has to have come back to be evicted for it.
+	lastReturn = 2*time.Minute + 15*time.Second
+	// retryTime is how long after a refusal something may not have been tried again.
+	retryTime = 10 * time.Second
 )
 
 // check looks at the world after the manager has done what it wanted.
 func (w *world) check() {
 	for _, m := range w.machines {
-		w.judge(m)
-		if node := m.node(); node != nil {
-			w.checkCordoned(m)
-			w.checkClean(m)
-			w.checkDrained(m)
+		if m.drains() {
+			m.busy = w.now
 		}
+	}
+	for _, m := range w.machines {
+		w.judge(m)
+		node := m.node()
+		if node == nil {
+			continue
+		}
+		_, applied := node.Annotations[v1alpha1.AnnotationApplied]
+		m.cordon.observe(node.Spec.Unschedulable, applied, w.now)
+		if m.cordon.drained.IsZero() && m.terminationState() == v1alpha1.StateDraining {
+			m.cordon.drained = w.now
+		}
+		w.checkCordoned(m)
+		w.checkClean(m)
+		w.checkDrained(m)
+		w.checkTurn(m)
+		w.checkReturners(m)
+		w.checkHooks(m)
 	}
 }
 
@@ -34,12 +54,13 @@ func (s *statement) inForce() bool { return !s.cancelled && !s.doubtful && !s.vo
 
 // checkCordoned holds that the node is unschedulable while something is in force.
 func (w *world) checkCordoned(m *machine) {
-	if m.node().Spec.Unschedulable || w.suspended || !w.governed(m) {
+	refused := w.now.Before(w.refusedUntil.Add(retryTime))
+	if m.node().Spec.Unschedulable || refused || m.cordon.mayWait(w.now) || w.mayBeSuspended(m) || !w.governed(m) {
 		return
 	}
 	for _, s := range w.delivered {
 		action, one := w.actionFor(s.kind)
-		if s.instance == m.id && s.inForce() && one && action != v1alpha1.ActionIgnore {
+		if s.instance == m.id && s.inForce() && one && action != v1alpha1.ActionIgnore && !w.waitsForTurn(m, s) {
 			w.fail("the node is schedulable, and %s of %s is in force", s.kind, s.time.Format(time.RFC3339))
 		}
 	}
@@ -48,7 +69,7 @@ func (w *world) checkCordoned(m *machine) {
 // checkClean holds that nothing of ours is on the node once everything is long over.
 func (w *world) checkClean(m *machine) {
 	node := m.node()
-	if _, applied := node.Annotations[v1alpha1.AnnotationApplied]; !applied || w.suspended || !w.governed(m) {
+	if _, applied := node.Annotations[v1alpha1.AnnotationApplied]; !applied || w.now.Before(w.refusedUntil.Add(retryTime)) || w.mayBeSuspended(m) || !w.governed(m) {
 		return
 	}
 	var last *statement
@@ -71,32 +92,39 @@ func (w *world) checkClean(m *machine) {
 // checkDrained holds that the pods are going before a deadline.
 func (w *world) checkDrained(m *machine) {
 	steady := w.now.Add(-noticeTime)
-	if w.suspended || !w.governed(m) || w.policiesSince.After(steady) || w.managerSince.After(steady) || w.suspendedSince.After(steady) || m.since.After(steady) {
+	if w.mayBeSuspended(m) || !w.governed(m) || w.steadySince(m).After(steady) {
 		return
 	}
 	for _, s := range w.delivered {
-		action, one := w.actionFor(s.kind)
-		if s.instance != m.id || !s.inForce() || !one || action != v1alpha1.ActionCordonAndDrain || s.deadline.IsZero() ||
-			s.delivered.After(steady) || s.kind == v1alpha1.InstanceStateChange {
+		if !w.drainsFor(s, m) || s.deadline.IsZero() || s.delivered.After(steady) || s.kind == v1alpha1.InstanceStateChange {
 			continue
 		}
 		if until := s.deadline.Sub(w.now); until <= 0 || until > lastMoment {
 			continue
 		}
 		for _, pod := range w.pods.toEvict(m) {
-			if !pod.blocked && !pod.Terminating() && !pod.since.After(steady) {
+			late := pod.since.After(steady) || pod.Owner != "" && pod.since.After(s.deadline.Add(-lastReturn))
+			if !pod.Terminating() && !late {
 				w.fail("%s is not evicted %s before the deadline of %s", pod.Name, s.deadline.Sub(w.now), s.kind)
 			}
 		}
 	}
 }
 
+// steadySince returns since when all is as it is that has a say in a machine's termination.
+func (w *world) steadySince(m *machine) time.Time {
+	return slices.MaxFunc([]time.Time{w.policiesSince, w.managerSince, m.suspendedSince, m.since}, time.Time.Compare)
+}
+
 // evicted holds that nothing is evicted unless something may be in force that drains.
 func (w *world) evicted(instance string, pod *pod) {
 	w.logf("  evict %s", pod.Name)
+	if w.isSuspended(pod.m) {
+		w.fail("%s is evicted in spite of the suspension", pod.Name)
+	}
+	w.checkReturnRate(pod)
 	for _, s := range w.delivered {
-		over := s.cancelled || !s.ended.IsZero() && !w.now.Before(s.ended.Add(overTime)) || s.void
-		if s.instance == instance && (!over || s.unknown) && w.mayDrain(s.kind) {
+		if w.mayDrainFor(s, instance) {
 			return
 		}
 	}
@@ -116,11 +144,12 @@ func (w *world) mayDrain(kind v1alpha1.EventKind) bool {
 // completed holds that no hook is completed before its deadline with pods running.
 func (w *world) completed(m *machine, wait *wait) {
 	w.logf("  complete hook %s", wait.hook)
-	if w.suspended {
+	if w.isSuspended(m) {
 		w.fail("hook %s is completed in spite of the suspension", wait.hook)
 	}
 	deadline := wait.since.Add(min(wait.timeout, wait.global))
-	if pods := w.pods.toEvict(m); len(pods) > 0 && w.now.Before(deadline) {
+	pods := slices.DeleteFunc(w.pods.toEvict(m), (*pod).mayHaveReturned)
+	if len(pods) > 0 && w.now.Before(deadline) && !w.isLost(m, 0) {
 		w.fail("hook %s is completed %s before its deadline, and %s runs", wait.hook, deadline.Sub(w.now), pods[0].Name)
 	}
 }

@@ -3,16 +3,11 @@
 package model
 
 import (
-	"context"
 	"fmt"
-	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
-
-	"github.com/nodetermination/operator/controllers/drain"
 )
 
 // machine is an instance with the node that runs on it.
@@ -34,6 +29,18 @@ type machine struct {
 	annotated bool
 	// inPool: its group has moved it to the warm pool.
 	inPool bool
+	// suspended: its NodeTermination is, or not any more, since.
+	suspended      bool
+	suspendedSince time.Time
+	cordon         cordon
+	// busy is when it was last drained or cordoned, as its NodeTermination says.
+	busy time.Time
+	// held is since when only pods that have come back keep its drain from its end, and
+	// returns are when such pods were evicted, of a minute.
+	held    time.Time
+	returns []time.Time
+	// forged are the times of the state changes that were announced and did not happen.
+	forged []time.Time
 }
 
 const providerIDPrefix = "aws:///us-east-1a/"
@@ -54,6 +61,7 @@ func (m *machine) register(name string) {
 	m.w.api.create(node)
 	m.w.api.nodes[name] = node
 	m.nodeName, m.missing, m.since = name, time.Time{}, m.w.now
+	m.cordon.since, m.cordon.lifted = time.Time{}, time.Time{}
 	m.setReady(m.state == "running")
 }
 
@@ -73,6 +81,21 @@ func (m *machine) unregister() {
 	})
 }
 
+// answers reports whether the kubelet runs and can be reached.
+func (m *machine) answers() bool {
+	_, unknown := m.unknown()
+	return (m.state == "running" || m.state == "stopping") && !unknown
+}
+
+// unknown returns since when nobody knows whether the Node is Ready; false if that is known.
+func (m *machine) unknown() (time.Time, bool) {
+	if node := m.node(); node != nil {
+		condition := node.Status.Conditions[0]
+		return condition.LastTransitionTime.Time, condition.Status == corev1.ConditionUnknown
+	}
+	return time.Time{}, false
+}
+
 // ready returns whether the Node is Ready and since when.
 func (m *machine) ready() (bool, time.Time) {
 	if node := m.node(); node != nil {
@@ -83,13 +106,20 @@ func (m *machine) ready() (bool, time.Time) {
 }
 
 func (m *machine) setReady(ready bool) {
+	status := corev1.ConditionFalse
+	if ready {
+		status = corev1.ConditionTrue
+	}
+	m.setStatus(status)
+}
+
+// setStatus sets the condition Ready.
+func (m *machine) setStatus(status corev1.ConditionStatus) {
 	node := m.node()
 	if node == nil {
 		return
 	}
-	status := corev1.ConditionFalse
-	if ready {
-		status = corev1.ConditionTrue
+	if status == corev1.ConditionTrue {
 		node.Status.NodeInfo.BootID = m.bootID()
 	}
 	if len(node.Status.Conditions) == 0 || node.Status.Conditions[0].Status != status {
@@ -128,152 +158,3 @@ func (m *machine) terminate() {
 	m.w.after(30*time.Second, "the instance is terminated", func() { m.w.announceState(m, "terminated", 0) })
 	m.w.after(90*time.Second, "the Node of a terminated instance is deleted", m.unregister)
 }
-
-// pod is a pod that has to leave its node, unless a DaemonSet's.
-type pod struct {
-	drain.Pod
-	m *machine
-	// blocked: a disruption budget does not let it be evicted.
-	blocked bool
-	since   time.Time
-}
-
-// pods are those of all nodes, with who evicts and watches them.
-type pods struct {
-	w       *world
-	all     []*pod
-	made    int
-	version int // another after each change
-	actions map[string][]drain.Action
-	blocked map[string]map[types.UID]drain.Blocker
-	// deleted are the nodes of which a pod has gone since they are watched.
-	deleted map[string]bool
-}
-
-func newPods(w *world) *pods {
-	return &pods{w: w, actions: map[string][]drain.Action{}, blocked: map[string]map[types.UID]drain.Blocker{}, deleted: map[string]bool{}}
-}
-
-// add starts a pod on a node.
-func (p *pods) add(m *machine, grace time.Duration, blocked, daemon bool) {
-	p.made++
-	p.version++
-	name := fmt.Sprintf("pod-%d", p.made)
-	p.all = append(p.all, &pod{m: m, blocked: blocked, since: p.w.now, Pod: drain.Pod{
-		Namespace: "default", Name: name, UID: types.UID(name), Node: m.nodeName, GracePeriodSeconds: int64(grace / time.Second), Ready: true, DaemonSet: daemon,
-	}})
-}
-
-// removeAll removes the pods of a node.
-func (p *pods) removeAll(node string) {
-	p.all = slices.DeleteFunc(p.all, func(pod *pod) bool { return pod.Node == node })
-	p.deleted[node] = true
-	p.version++
-}
-
-// end removes the pods whose shutdown is over, where a kubelet runs to say so.
-func (p *pods) end() {
-	p.all = slices.DeleteFunc(p.all, func(pod *pod) bool {
-		gone := pod.Terminating() && !p.w.now.Before(pod.DeletionTimestamp) && pod.m.state == "running"
-		if gone {
-			p.deleted[pod.Node] = true
-			p.version++
-		}
-		return gone
-	})
-}
-
-// nextEnd returns when the next pod's shutdown is over; zero for none.
-func (p *pods) nextEnd() time.Time {
-	var next time.Time
-	for _, pod := range p.all {
-		if pod.Terminating() && pod.DeletionTimestamp.After(p.w.now) && (next.IsZero() || pod.DeletionTimestamp.Before(next)) {
-			next = pod.DeletionTimestamp
-		}
-	}
-	return next
-}
-
-// toEvict returns the pods that have to leave a machine. A kubelet ends what is bound to
-// another name than its own.
-func (p *pods) toEvict(m *machine) []*pod {
-	var pods []*pod
-	for _, pod := range p.all {
-		if pod.m == m && pod.Node == m.nodeName && !pod.DaemonSet {
-			pods = append(pods, pod)
-		}
-	}
-	return pods
-}
-
-// Set implements termination.Executor.
-func (p *pods) Set(owner string, actions []drain.Action) {
-	p.actions[owner] = actions
-	if actions == nil {
-		delete(p.blocked, owner)
-	}
-}
-
-// Blockers implements termination.Executor.
-func (p *pods) Blockers(owner string) map[types.UID]drain.Blocker { return p.blocked[owner] }
-
-// execute does what is wanted now.
-func (p *pods) execute(owner string) {
-	for _, action := range p.actions[owner] {
-		i := slices.IndexFunc(p.all, func(pod *pod) bool { return pod.UID == action.Pod.UID })
-		if i < 0 {
-			continue
-		}
-		pod := p.all[i]
-		given := action.Given(p.w.now)
-		switch {
-		case action.Method == drain.Evict && pod.Terminating():
-		case action.Method == drain.Evict && pod.blocked:
-			if p.blocked[owner] == nil {
-				p.blocked[owner] = map[types.UID]drain.Blocker{}
-			}
-			if _, known := p.blocked[owner][pod.UID]; !known {
-				p.blocked[owner][pod.UID] = drain.Blocker{Kind: drain.BlockedByBudget, Reason: "budget default/b"}
-				p.version++
-			}
-		case pod.Terminating() && given >= pod.DeletionGracePeriodSeconds:
-		default:
-			p.w.evicted(owner, pod)
-			pod.DeletionTimestamp = p.w.now.Add(time.Duration(given) * time.Second)
-			pod.DeletionGracePeriodSeconds = given
-			p.version++
-		}
-	}
-}
-
-// Watch implements termination.PodWatcher.
-func (p *pods) Watch(string) {}
-
-// Stop implements termination.PodWatcher.
-func (p *pods) Stop(node string) { delete(p.deleted, node) }
-
-// Pods implements termination.PodWatcher.
-func (p *pods) Pods(node string) ([]drain.Pod, bool) {
-	var pods []drain.Pod
-	for _, pod := range p.all {
-		if pod.Node == node {
-			pods = append(pods, pod.Pod)
-		}
-	}
-	return pods, true
-}
-
-// List implements termination.PodWatcher.
-func (p *pods) List(_ context.Context, node string) ([]drain.Pod, error) {
-	pods, _ := p.Pods(node)
-	return pods, nil
-}
-
-// SawDeletion implements termination.PodWatcher.
-func (p *pods) SawDeletion(node string) bool { return p.deleted[node] }
-
-// Gone returns none: a reconcile of the model misses no pod.
-func (p *pods) Gone(string) []drain.Pod { return nil }
-
-// Err implements termination.PodWatcher.
-func (p *pods) Err(string) error { return nil }

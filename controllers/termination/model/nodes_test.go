@@ -55,7 +55,7 @@ func renameNode(w *world, m *machine, r *rand.Rand) {
 		return
 	}
 	w.made++
-	m.register(fmt.Sprintf("node-%d", w.made))
+	m.register(fmt.Sprintf("renamed-%d", w.made))
 	w.renamed(m)
 	restartWatcher(w, m, r)
 }
@@ -66,8 +66,19 @@ func deleteNode(_ *world, m *machine, _ *rand.Rand) {
 
 func schedulePod(w *world, m *machine, r *rand.Rand) {
 	if node := m.node(); node != nil && !node.Spec.Unschedulable && m.state == "running" {
-		w.pods.add(m, pick(r, []time.Duration{5 * time.Second, 30 * time.Second, 2 * time.Minute}), r.IntN(5) == 0, r.IntN(6) == 0)
+		w.addPod(m, r)
 	}
+}
+
+// bindPod starts a pod without asking the scheduler.
+func bindPod(w *world, m *machine, r *rand.Rand) {
+	if m.node() != nil && m.state == "running" {
+		w.addPod(m, r)
+	}
+}
+
+func (w *world) addPod(m *machine, r *rand.Rand) {
+	w.pods.add(m, pick(r, []time.Duration{5 * time.Second, 30 * time.Second, 2 * time.Minute}), r.IntN(5) == 0, r.IntN(6) == 0)
 }
 
 func changeBudget(w *world, _ *machine, r *rand.Rand) {
@@ -105,14 +116,14 @@ func deleteTermination(w *world, m *machine, _ *rand.Rand) {
 	if w.api.terminations[m.id] != nil {
 		w.api.remove(m.id)
 		w.api.version++
-		w.suspended, w.suspendedSince = false, w.now
+		m.suspended, m.suspendedSince = false, w.now
 		w.deleted(m.id)
 	}
 }
 
 func suspend(w *world, m *machine, r *rand.Rand) {
 	nt := w.api.terminations[m.id]
-	if nt == nil || w.suspended {
+	if nt == nil || m.suspended {
 		return
 	}
 	set := func(uid types.UID, suspended bool) {
@@ -121,7 +132,7 @@ func suspend(w *world, m *machine, r *rand.Rand) {
 			nt.Generation++
 			w.api.write(nt)
 		}
-		w.suspended, w.suspendedSince = suspended, w.now
+		m.suspended, m.suspendedSince = suspended, w.now
 	}
 	set(nt.UID, true)
 	uid := nt.UID

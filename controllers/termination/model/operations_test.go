@@ -40,14 +40,22 @@ var operations = []struct {
 	{"rename node", 3, renameNode},
 	{"delete node", 3, deleteNode},
 	{"schedule pod", 6, schedulePod},
+	{"bind pod", 4, bindPod},
+	{"tolerant pods", 4, tolerantPods},
 	{"change budget", 3, changeBudget},
 	{"annotate", 4, annotate},
 	{"remove annotation", 3, removeAnnotation},
 	{"delete NodeTermination", 2, deleteTermination},
 	{"suspend", 2, suspend},
+	{"uncordon", 5, uncordon},
+	{"refuse changes of Nodes", 3, refuseChanges},
+	{"unreachable", 3, unreachable},
+	{"forge state changes", 2, forgeStateChanges},
 	{"restart manager", 4, restartManager},
 	{"restart watcher", 4, restartWatcher},
 	{"edit policy", 2, editPolicy},
+	{"suspend policy", 2, suspendPolicy},
+	{"take turns", 3, takeTurns},
 	{"rename policy", 3, renamePolicy},
 	{"dry run", 2, dryRun},
 	{"delete policy", 1, deletePolicy},
@@ -260,7 +268,7 @@ func stopInstance(w *world, m *machine, r *rand.Rand) {
 		return
 	}
 	w.deliverBy(r, stateDocument(w.now, m.id, "stopping"), "state stopping", true)
-	m.state = "stopped"
+	m.state = "stopping"
 	w.after(20*time.Second, "the node is not Ready", func() {
 		if m.state == "stopped" {
 			m.setReady(false)
@@ -269,7 +277,12 @@ func stopInstance(w *world, m *machine, r *rand.Rand) {
 	stopped := w.now.Add(15 * time.Second)
 	body := stateDocument(stopped, m.id, "stopped")
 	late := delay(r)
-	w.at(stopped, "the instance is stopped", func() { w.send(body, "state stopped", late) })
+	w.at(stopped, "the instance is stopped", func() {
+		if m.state == "stopping" {
+			m.state = "stopped"
+		}
+		w.send(body, "state stopped", late)
+	})
 	if m.metadata.spotAction != "" {
 		m.metadata.spotAction = ""
 	}

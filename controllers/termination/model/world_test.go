@@ -59,9 +59,10 @@ type world struct {
 
 	delivered []*statement
 	running   []runningMessage
-	suspended bool
 	// policiesSince and managerSince are since when those are as they are.
-	policiesSince, managerSince, suspendedSince time.Time
+	policiesSince, managerSince time.Time
+	// refusedUntil is until when an admission webhook refuses changes of Nodes.
+	refusedUntil time.Time
 
 	log     []string
 	verbose bool
@@ -82,22 +83,30 @@ func newWorld(t testing.TB) *world {
 		t: t, now: epoch, clock: clocktesting.NewFakePassiveClock(epoch), watchers: map[string]*watcher{}, wake: map[string]time.Time{}, existed: map[string]bool{},
 	}
 	w.api = newAPI(func() time.Time { return w.now })
+	w.api.admitNode = w.admitNode
 	w.pods = newPods(w)
 	w.setNow(epoch.Add(-10 * 24 * time.Hour))
-	m := &machine{w: w, id: knownInstance, state: "running", boot: 1, metadata: metadata{target: "InService"}}
-	w.machines = []*machine{m}
-	m.register("node-1")
+	w.addMachine(knownInstance, "node-1")
 	w.addPolicy("policy-1")
 	w.restart()
 	w.setNow(epoch)
 	return w
 }
 
-// The instance of the node, and one that never becomes a node.
+// The instance of the node, that of another one, and one that never becomes a node.
 const (
 	knownInstance   = "i-0abc1234def567890"
+	anotherInstance = "i-0abc1234def567891"
 	unknownInstance = "i-0fffffffffffffff0"
 )
+
+// addMachine has an instance run a node.
+func (w *world) addMachine(id, node string) *machine {
+	m := &machine{w: w, id: id, state: "running", boot: 1, metadata: metadata{target: "InService"}}
+	w.machines = append(w.machines, m)
+	m.register(node)
+	return m
+}
 
 func (w *world) machine(id string) *machine {
 	for _, m := range w.machines {
@@ -252,7 +261,7 @@ func (w *world) reconcile(id string) {
 	switch {
 	case err != nil:
 		w.logf("reconcile: %v", err)
-		w.wake[id] = w.now.Add(time.Second)
+		w.wake[id], w.existed[id] = w.now.Add(time.Second), true
 	case result.RequeueAfter > 0 && result.RequeueAfter <= soon:
 		w.wake[id] = w.now
 	case result.RequeueAfter > 0:

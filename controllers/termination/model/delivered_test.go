@@ -235,6 +235,7 @@ func (w *world) unlisted(m *machine) {
 
 // deleted takes note that people have deleted a NodeTermination.
 func (w *world) deleted(instance string) {
+	w.machine(instance).cordon.since = w.now // one that takes its place begins afresh
 	for _, s := range w.delivered {
 		switch {
 		case s.instance != instance:

@@ -140,7 +140,7 @@ func (r *Reconciler) evict(ctx context.Context, s *scope) (verdict, error) {
 		return ended, err
 	}
 	r.recordPlan(s, &plan)
-	returning, err := r.planReturners(s, pods, false)
+	returners, err := r.findReturners(s, pods)
 	if err != nil {
 		return ended, err
 	}
@@ -154,6 +154,10 @@ func (r *Reconciler) evict(ctx context.Context, s *scope) (verdict, error) {
 		s.failDrain(&plan, dead)
 	default:
 		if err := r.spareSelf(ctx, s, &plan); err != nil {
+			return ended, err
+		}
+		returning, err := r.planReturners(s, returners, false)
+		if err != nil {
 			return ended, err
 		}
 		r.Executor.Set(s.nt.Name, append(plan.Actions, returning...))

@@ -97,20 +97,28 @@ func (r *Reconciler) noteLosses(s *scope, pods []drain.Pod) {
 		}
 	}
 	for _, gone := range r.Watcher.Gone(s.nt.Spec.NodeName) {
-		r.Local.lose(s.nt.Name, gone.Owner)
+		at := s.now
+		if gone.Terminating() {
+			at = gone.DeletedAt()
+		}
+		r.Local.lose(s.nt.Name, gone.Owner, at)
 	}
 }
 
-// planReturners plans what to do about the returners among the pods of a node. all: they
-// are evicted for the last time now, whatever their turn.
-func (r *Reconciler) planReturners(s *scope, pods []drain.Pod, all bool) ([]drain.Action, error) {
+// findReturners returns the returners among the pods of a node, and counts them.
+func (r *Reconciler) findReturners(s *scope, pods []drain.Pod) ([]drain.Pod, error) {
 	pods, err := drain.PodsToEvict(pods, s.rules())
 	if err != nil {
 		return nil, fmt.Errorf("policy %s: %w", s.policy.Name, err)
 	}
-	losses := r.losses(s)
-	_, returners := losses.part(pods)
+	_, returners := r.losses(s).part(pods)
 	s.returners = len(returners)
+	return returners, nil
+}
+
+// planReturners plans what to do about returners. all: they are evicted for the last time now,
+// whatever their turn. What it chooses has to be carried out, as it counts for the next turn.
+func (r *Reconciler) planReturners(s *scope, returners []drain.Pod, all bool) ([]drain.Action, error) {
 	if len(returners) == 0 {
 		return nil, nil
 	}
@@ -118,7 +126,7 @@ func (r *Reconciler) planReturners(s *scope, pods []drain.Pod, all bool) ([]drai
 	if all {
 		last = s.now
 	}
-	after, look := r.Local.get(s.nt.Name).returns.choose(returners, last, losses.uncordoned, s.now)
+	after, look := r.Local.get(s.nt.Name).returns.choose(returners, last, r.losses(s).uncordoned, s.now)
 	r.Local.update(s.nt.Name, func(known *localRecord) { known.returns = after })
 	s.lookAgain(look)
 	var chosen []drain.Pod
@@ -133,7 +141,11 @@ func (r *Reconciler) planReturners(s *scope, pods []drain.Pod, all bool) ([]drai
 
 // evictReturners evicts the returners of a node whose drain has ended. all: see planReturners.
 func (r *Reconciler) evictReturners(s *scope, pods []drain.Pod, all bool) error {
-	actions, err := r.planReturners(s, pods, all)
+	returners, err := r.findReturners(s, pods)
+	if err != nil {
+		return err
+	}
+	actions, err := r.planReturners(s, returners, all)
 	if err != nil {
 		return err
 	}

@@ -87,6 +87,7 @@ type turn struct {
 // never. hold: none of them are until then, as nothing keeps others from taking their place. look is
 // when to choose again.
 func (r returns) choose(pods []drain.Pod, last time.Time, hold bool, now time.Time) (after returns, look time.Time) {
+	r.last = r.last && (last.IsZero() || !now.Before(last)) // there may be another deadline
 	after = returns{turns: maps.Clone(r.turns), chosen: map[types.UID]bool{}, last: r.last}
 	if after.turns == nil {
 		after.turns = map[string]turn{}

@@ -22,7 +22,7 @@ func (r *Reconciler) suspend(_ context.Context, s *scope) (verdict, error) {
 		return proceed, nil
 	}
 	if s.finished() {
-		if s.node != nil && len(s.active()) == 0 {
+		if s.node != nil {
 			if applied, ours := ec2node.AppliedOn(s.node); ours && applied.InstanceID == s.nt.Spec.InstanceID {
 				s.lookAgain(s.now.Add(maxPoll)) // a policy wakes only those that have not ended
 			}

@@ -85,7 +85,8 @@ func (m *manager) checkLog(t *testing.T) {
 		t.Error(err)
 	}
 	for text := range strings.Lines(string(content)) {
-		if never.MatchString(text) {
+		refused := strings.Contains(text, "denied request") // by an admission policy of the test, not for want of a right
+		if never.MatchString(text) && !refused {
 			t.Errorf("the manager's log says: %s", text)
 			return
 		}

@@ -322,7 +322,7 @@ func (w *world) checkReturners(m *machine) {
 }
 
 // checkReturnRate holds that pods that come back are not evicted as fast as they come: ten in a
-// minute, and ten more whose turn it was when the drain ended.
+// minute.
 func (w *world) checkReturnRate(pod *pod) {
 	if !pod.hasReturned() || pod.Terminating() {
 		return
@@ -332,7 +332,7 @@ func (w *world) checkReturnRate(pod *pod) {
 		return w.now.Sub(at) >= time.Minute || at.Before(m.cordon.since) || at.Before(w.managerSince)
 	})
 	last := slices.ContainsFunc(w.deadlines(m), func(n notice) bool { return !w.now.Before(n.deadline.Add(-2 * time.Minute)) })
-	if most := 20; len(m.returns) > most && !last && len(m.waits) == 0 {
+	if most := 10; len(m.returns) > most && !last && len(m.waits) == 0 {
 		w.fail("more than %d pods that have come back to %s are evicted in a minute", most, m.nodeName)
 	}
 }

@@ -175,9 +175,21 @@ func (h *LifecycleHookSpec) AtTimeout() OnTimeout {
 	return h.OnTimeout
 }
 
-// Ignores reports whether hooks of this name are not this operator's to complete.
+// Only returns the names of the hooks that alone are completed; none if any is.
+func (h *LifecycleHookSpec) Only() []string {
+	if h == nil {
+		return nil
+	}
+	return h.Names
+}
+
+// Ignores reports whether hooks of this name are not this operator's to complete: with
+// names all others, else those in ignore.
 func (h *LifecycleHookSpec) Ignores(name string) bool {
-	if h == nil || h.Ignore == nil {
+	switch {
+	case len(h.Only()) > 0:
+		return !slices.Contains(h.Names, name)
+	case h == nil || h.Ignore == nil:
 		return slices.Contains(managedNodeGroupHooks, name)
 	}
 	return slices.Contains(h.Ignore, name)

@@ -118,7 +118,7 @@ type DrainBudget struct {
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=317
-	// +kubebuilder:validation:XValidation:rule="self.matches('^([a-z0-9.-]+/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$')",message="topologyKey is a label of nodes, such as topology.kubernetes.io/zone"
+	// +kubebuilder:validation:XValidation:rule="!format.qualifiedName().validate(self).hasValue()",message="topologyKey is a label of nodes, such as topology.kubernetes.io/zone"
 	TopologyKey string `json:"topologyKey,omitempty"`
 }
 
@@ -149,7 +149,7 @@ type PodRule struct {
 	// +kubebuilder:validation:MaxItems=64
 	// +kubebuilder:validation:items:MinLength=1
 	// +kubebuilder:validation:items:MaxLength=63
-	// +kubebuilder:validation:XValidation:rule="self.all(n, n.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$'))",message="namespaces are whole names, such as kube-system: patterns are not understood"
+	// +kubebuilder:validation:XValidation:rule="self.all(n, !format.dns1123Label().validate(n).hasValue())",message="namespaces are whole names, such as kube-system: patterns are not understood"
 	Namespaces []string `json:"namespaces,omitempty"`
 
 	// podSelector selects pods by their labels. Unset: all pods of the namespaces.

@@ -73,6 +73,7 @@ type Event struct {
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=64
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[!-~]+$')",message="an event's id is printable and without spaces, such as spot-interruption: it is part of a field manager's name"
 	ID string `json:"id,omitempty"`
 
 	// kind is what happens to the instance.
@@ -138,6 +139,7 @@ type Event struct {
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:XValidation:rule="!format.dns1123Subdomain().validate(self).hasValue()",message="policyName is a NodeTerminationPolicy's name, such as workers"
 	PolicyName string `json:"policyName,omitempty"`
 
 	// cancelled is true after AWS cancelled, closed or completed what the event announces,
@@ -154,12 +156,14 @@ type LifecycleHook struct {
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=255
+	// +kubebuilder:validation:XValidation:rule="!self.matches('[:[:cntrl:]]')",message="autoScalingGroupName is a group's name, such as workers, not its ARN"
 	AutoScalingGroupName string `json:"autoScalingGroupName,omitempty"`
 
 	// name is the name of the hook within the group.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=255
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[A-Za-z0-9_/-]+$')",message="name is a hook's, of letters, digits, hyphens, underscores and slashes, such as drain"
 	Name string `json:"name,omitempty"`
 
 	// token identifies this lifecycle action. Unset: the action is completed by the

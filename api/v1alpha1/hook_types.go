@@ -9,6 +9,8 @@ import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 // https://docs.aws.amazon.com/autoscaling/ec2/userguide/lifecycle-hooks.html
 //
 // +kubebuilder:validation:MinProperties=1
+// +kubebuilder:validation:XValidation:rule="!has(self.names) || !has(self.ignore) || !self.names.exists(n, n in self.ignore)",message="a hook is either in names or in ignore: take it out of one of them"
+// +kubebuilder:validation:XValidation:rule="!has(self.names) || !has(self.adopt) || self.adopt.all(a, a.name in self.names)",message="with names only those are completed: add the names of adopted hooks to names, or leave names out"
 type LifecycleHookSpec struct {
 	// heartbeat says how often heartbeats are sent, which extend the hook's timeout.
 	// Unset: mode Auto.
@@ -38,13 +40,27 @@ type LifecycleHookSpec struct {
 	// +optional
 	OnTimeout OnTimeout `json:"onTimeout,omitempty"`
 
+	// names is a list of names of hooks. Only these are completed, and all others are left
+	// to whoever they are for, such as another team's Lambda function. Unset: every hook
+	// but those in ignore.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=32
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=255
+	// +kubebuilder:validation:XValidation:rule="self.all(n, n.matches('^[A-Za-z0-9_/-]+$'))",message="names are hooks' own, of letters, digits, hyphens, underscores and slashes, such as drain: patterns and ARNs are not understood"
+	Names []string `json:"names,omitempty"`
+
 	// ignore is a list of names of hooks that this operator does not complete. Unset:
-	// Launch-LC-Hook and Terminate-LC-Hook, the hooks of EKS managed node groups.
+	// Launch-LC-Hook and Terminate-LC-Hook, the hooks of EKS managed node groups, unless
+	// names is set.
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=32
 	// +kubebuilder:validation:items:MinLength=1
 	// +kubebuilder:validation:items:MaxLength=255
+	// +kubebuilder:validation:XValidation:rule="self.all(n, n.matches('^[A-Za-z0-9_/-]+$'))",message="ignore has hooks' own, of letters, digits, hyphens, underscores and slashes, such as drain: patterns and ARNs are not understood"
 	Ignore []string `json:"ignore,omitempty"`
 
 	// adopt is a list of hooks that are completed although no node of the policy waits
@@ -52,7 +68,7 @@ type LifecycleHookSpec struct {
 	// instance enters a warm pool), and termination hooks of instances that never
 	// became a node. They are received from the queues of the policy's sources and
 	// completed with CONTINUE. They are not completed in mode DryRun, or if their name
-	// is in ignore. Unset: none.
+	// is in ignore, or not in names. Unset: none.
 	// +optional
 	// +listType=map
 	// +listMapKey=autoScalingGroupName
@@ -115,12 +131,14 @@ type AdoptedHook struct {
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=255
+	// +kubebuilder:validation:XValidation:rule="!self.matches('[:[:cntrl:]]')",message="autoScalingGroupName is a group's name, such as workers, not its ARN"
 	AutoScalingGroupName string `json:"autoScalingGroupName,omitempty"`
 
 	// name is the name of the hook within the group.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=255
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[A-Za-z0-9_/-]+$')",message="name is a hook's, of letters, digits, hyphens, underscores and slashes, such as join"
 	Name string `json:"name,omitempty"`
 }
 

@@ -40,6 +40,11 @@ var instanceID = regexp.MustCompile(`^i-[0-9a-f]{8,17}$`)
 // i-0abc1234def567890, which is the name of its NodeTermination.
 func IsInstanceID(id string) bool { return instanceID.MatchString(id) }
 
+var region = regexp.MustCompile(`^[a-z]{2,}(-[a-z]+)+-[0-9]+$`)
+
+// IsRegion reports whether code has the form of an AWS Region's code, such as us-east-1.
+func IsRegion(code string) bool { return region.MatchString(code) }
+
 // EventFieldManager returns the field manager that an event is applied with. Each event
 // has its own: with one for several, applying one event would remove the others.
 func EventFieldManager(eventID string) string {

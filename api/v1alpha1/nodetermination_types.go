@@ -69,6 +69,7 @@ type NodeTerminationSpec struct {
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:XValidation:rule="!format.dns1123Subdomain().validate(self).hasValue()",message="nodeName is a Node's name, such as ip-10-0-3-7.ec2.internal"
 	NodeName string `json:"nodeName,omitempty"`
 
 	// instance holds details of the instance from its metadata service, for the
@@ -118,6 +119,7 @@ type Instance struct {
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=32
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z]{2,}(-[a-z]+)+-[0-9]+$')",message="region is an AWS region's code, such as us-east-1"
 	Region string `json:"region,omitempty"`
 
 	// accountID is the ID of the AWS account. Unset: unknown.

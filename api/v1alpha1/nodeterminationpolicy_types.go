@@ -98,6 +98,7 @@ type NodeTerminationPolicySpec struct {
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=128
 	// +kubebuilder:validation:XValidation:rule="!self.contains('=')",message="instanceTag is a tag's key alone, such as aws-node-termination-handler/managed: its value does not matter"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[^[:space:][:cntrl:]]([^[:cntrl:]]*[^[:space:][:cntrl:]])?$')",message="instanceTag is a tag's key without spaces at its ends, such as aws-node-termination-handler/managed"
 	InstanceTag string `json:"instanceTag,omitempty"`
 
 	// sources are where events are received from.
@@ -162,7 +163,8 @@ type KubernetesEvents struct {
 	// annotations are added to the events. Unset: none.
 	// +optional
 	// +kubebuilder:validation:MaxProperties=16
-	// +kubebuilder:validation:XValidation:rule="self.all(k, k.matches('^([a-z0-9.-]+/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$'))",message="annotations' keys are names, such as example.com/team"
+	// +kubebuilder:validation:XValidation:rule="self.all(k, !format.qualifiedName().validate(k).hasValue())",message="annotations' keys are names, such as example.com/team"
+	// +kubebuilder:validation:XValidation:rule="self.all(k, size(self[k]) <= 4096)",message="a value in annotations has at most 4096 characters: leave the rest out"
 	Annotations map[string]string `json:"annotations,omitempty"`
 }
 

@@ -69,7 +69,7 @@ func TestWrongPoliciesAreRefused(t *testing.T) {
 		{"a URL without a queue", queue("https://sqs.us-east-1.amazonaws.com/"), []string{wholeURL}},
 		{"a URL with a space", queue("https://sqs.us-east-1.amazonaws.com/123456789012/node termination"), []string{wholeURL}},
 		{"a URL with a slash at its end", queue("https://sqs.us-east-1.amazonaws.com/123456789012/q/"), []string{wholeURL}},
-		{"AWS without TLS", queue("http://sqs.us-east-1.amazonaws.com/123456789012/q"), []string{"AWS is at https"}},
+		{"AWS without TLS", queue("http://sqs.us-east-1.amazonaws.com/123456789012/q"), []string{"write https, as for AWS"}},
 		{"a URL with a password", queue("https://me:secret@sqs.us-east-1.amazonaws.com/123456789012/q"), []string{wholeURL}},
 		{"an empty URL", queue(""), []string{"spec.sources[0].sqs.queueURL", "should be at least 1 chars long"}},
 		{"a FIFO queue", queue("https://sqs.us-east-1.amazonaws.com/123456789012/q.fifo"), []string{"FIFO queues are not supported", "use a standard queue"}},

@@ -66,14 +66,14 @@ type WatcherPodTemplate struct {
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=32
-	Tolerations []corev1.Toleration `json:"tolerations,omitempty"`
+	Tolerations []Toleration `json:"tolerations,omitempty"`
 
 	// priorityClassName is the priority class of the pods. Unset:
 	// system-node-critical.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
-	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$')",message="priorityClassName is a PriorityClass's name, such as system-node-critical"
+	// +kubebuilder:validation:XValidation:rule="!format.dns1123Subdomain().validate(self).hasValue()",message="priorityClassName is a PriorityClass's name, such as system-node-critical"
 	PriorityClassName string `json:"priorityClassName,omitempty"`
 
 	// hostNetwork is true if the pods use the node's network. If false, the metadata
@@ -84,14 +84,55 @@ type WatcherPodTemplate struct {
 	// labels are added to the pods. Unset: none.
 	// +optional
 	// +kubebuilder:validation:MaxProperties=32
-	// +kubebuilder:validation:XValidation:rule="self.all(k, k.matches('^([a-z0-9.-]+/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$'))",message="labels has labels for keys, such as example.com/team"
-	Labels map[string]string `json:"labels,omitempty"`
+	// +kubebuilder:validation:XValidation:rule="self.all(k, !format.qualifiedName().validate(k).hasValue())",message="labels has labels for keys, such as example.com/team"
+	Labels map[string]LabelValue `json:"labels,omitempty"`
 
 	// annotations are added to the pods. Unset: none.
 	// +optional
 	// +kubebuilder:validation:MaxProperties=32
-	// +kubebuilder:validation:XValidation:rule="self.all(k, k.matches('^([a-z0-9.-]+/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$'))",message="annotations' keys are names, such as example.com/team"
+	// +kubebuilder:validation:XValidation:rule="self.all(k, !format.qualifiedName().validate(k).hasValue())",message="annotations' keys are names, such as example.com/team"
+	// +kubebuilder:validation:XValidation:rule="self.all(k, size(self[k]) <= 4096)",message="a value in annotations has at most 4096 characters: leave the rest out"
 	Annotations map[string]string `json:"annotations,omitempty"`
+}
+
+// Toleration is written like a toleration of a pod. It is a type of its own because only
+// texts with bounds can be validated when a policy is applied: Kubernetes would refuse the
+// watchers afterwards.
+//
+// +kubebuilder:validation:MinProperties=1
+// +kubebuilder:validation:XValidation:rule="has(self.key) || (has(self.operator) && self.operator == 'Exists')",message="a toleration of every key has operator Exists"
+// +kubebuilder:validation:XValidation:rule="!has(self.operator) || self.operator != 'Exists' || !has(self.value)",message="operator Exists takes no value: leave the value out, or write operator Equal"
+// +kubebuilder:validation:XValidation:rule="!has(self.tolerationSeconds) || (has(self.effect) && self.effect == 'NoExecute')",message="tolerationSeconds is for effect NoExecute"
+type Toleration struct {
+	// key is the key of the taints that are tolerated. Unset: every key, with operator
+	// Exists.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=317
+	// +kubebuilder:validation:XValidation:rule="!format.qualifiedName().validate(self).hasValue()",message="key is a taint's, such as example.com/dedicated"
+	Key string `json:"key,omitempty"`
+
+	// operator is Equal or Exists. Unset: Equal.
+	// +optional
+	// +kubebuilder:validation:Enum=Equal;Exists
+	Operator corev1.TolerationOperator `json:"operator,omitempty"`
+
+	// value is the value of the taints that operator Equal tolerates. Unset: none.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:XValidation:rule="!format.labelValue().validate(self).hasValue()",message="value is a taint's, of at most 63 letters, digits, hyphens, dots and underscores, such as batch"
+	Value string `json:"value,omitempty"`
+
+	// effect is NoSchedule, PreferNoSchedule or NoExecute. Unset: every effect.
+	// +optional
+	// +kubebuilder:validation:Enum=NoSchedule;PreferNoSchedule;NoExecute
+	Effect corev1.TaintEffect `json:"effect,omitempty"`
+
+	// tolerationSeconds is how long a pod stays after the node gets a taint with effect
+	// NoExecute. Unset: as long as the node has it.
+	// +optional
+	TolerationSeconds *int64 `json:"tolerationSeconds,omitempty"`
 }
 
 // UnknownInstances says what happens to a message about an instance that is not a node
@@ -113,14 +154,16 @@ const (
 // sends to.
 // https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/standard-queues.html
 type SQSSource struct {
-	// queueURL is the URL of the queue. http is accepted for endpoints on a network of
-	// your own, such as a simulator's, but not for AWS.
+	// queueURL is the URL of the queue. http is accepted for a simulator on the manager's own
+	// machine (localhost, 127.0.0.1 or [::1]) or in the cluster (a service's name, or its name
+	// that ends with .svc or .svc.cluster.local), and for no other host.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=512
-	// +kubebuilder:validation:XValidation:rule="self.matches('^https?://[^/?#@[:space:]]+/[^?#[:space:]]*[^/?#[:space:]]$')",message="queueURL is the queue's whole address, such as https://sqs.us-east-1.amazonaws.com/123456789012/node-termination"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^https?://[^/?#@[:space:]]+/[^?#[:space:]]*[^/?#[:space:]]$') && isURL(self)",message="queueURL is the queue's whole address, such as https://sqs.us-east-1.amazonaws.com/123456789012/node-termination"
+	// +kubebuilder:validation:XValidation:rule="!self.matches('^https?://[^/]+[.]amazonaws[.][^/]+/') || self.matches('^https?://[^/]+/[0-9]{12}/[a-zA-Z0-9_-]{1,80}([.]fifo)?$')",message="after AWS's host, queueURL has the account's 12 digits and the queue's name, such as https://sqs.us-east-1.amazonaws.com/123456789012/node-termination"
 	// +kubebuilder:validation:XValidation:rule="!self.endsWith('.fifo')",message="FIFO queues are not supported, as EventBridge and Auto Scaling give no group ID: use a standard queue"
-	// +kubebuilder:validation:XValidation:rule="!(self.startsWith('http:') && self.contains('.amazonaws.'))",message="http sends everything in clear: AWS is at https"
+	// +kubebuilder:validation:XValidation:rule="!self.startsWith('http:') || self.matches('^http://([[]::1[]]|127[.]0[.]0[.]1|[a-z]([-a-z0-9]*[a-z0-9])?|[a-z0-9]([-.a-z0-9]*[a-z0-9])?[.]svc([.]cluster[.]local)?)(:[0-9]+)?/')",message="http sends signed requests in clear: write https, as for AWS, or the name of this machine or of a service of this cluster, such as http://localhost:4566/000000000000/q or http://localstack.testing.svc:4566/000000000000/q"
 	QueueURL string `json:"queueURL,omitempty"`
 
 	// region is the AWS Region of the queue. Unset: the Region in queueURL, else the
@@ -137,7 +180,7 @@ type SQSSource struct {
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=2048
-	// +kubebuilder:validation:XValidation:rule="self.matches('^arn:aws[a-z-]*:iam::[0-9]{12}:role/[a-zA-Z0-9+=,.@_/-]+$')",message="roleARN is a role's whole ARN, such as arn:aws:iam::123456789012:role/queue-reader"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^arn:aws[a-z-]*:iam::[0-9]{12}:role/([!-.0-~]+/)*[a-zA-Z0-9+=,.@_-]{1,64}$')",message="roleARN is a role's whole ARN, such as arn:aws:iam::123456789012:role/queue-reader"
 	RoleARN string `json:"roleARN,omitempty"`
 
 	// unknownInstances says what happens to a message about an instance that is not a

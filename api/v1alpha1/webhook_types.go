@@ -23,7 +23,7 @@ type Webhook struct {
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=2048
-	// +kubebuilder:validation:XValidation:rule="self.matches('^https?://[^/?#@[:space:]]+([/?][^#[:space:]]*)?$')",message="url is a whole address without a password, such as https://example.com/hook: credentials belong into headersFrom, and an address that is a secret into urlFrom"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^https?://[^/?#@[:space:]]+([/?][^#[:space:]]*)?$') && isURL(self)",message="url is a whole address without a password, such as https://example.com/hook: credentials belong into headersFrom, and an address that is a secret into urlFrom"
 	URL string `json:"url,omitempty"`
 
 	// urlFrom is where the URL is read from. Unset: url is set.
@@ -46,7 +46,7 @@ type Webhook struct {
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=512
-	// +kubebuilder:validation:XValidation:rule="self.matches('^(https?|socks5)://[^/?#@[:space:]]+/?$')",message="proxyURL is a proxy's scheme, host and port, such as http://proxy.example.com:3128; schemes are http, https and socks5"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^(https?|socks5)://[^/?#@[:space:]]+/?$') && isURL(self)",message="proxyURL is a proxy's scheme, host and port, such as http://proxy.example.com:3128; schemes are http, https and socks5"
 	ProxyURL string `json:"proxyURL,omitempty"`
 
 	// caFrom is where the CA certificates, in PEM, are read from that must have signed
@@ -137,7 +137,7 @@ type NameReference struct {
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
-	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$')",message="name is an object's in the manager's namespace, of lower-case letters, digits, hyphens and dots, such as slack"
+	// +kubebuilder:validation:XValidation:rule="!format.dns1123Subdomain().validate(self).hasValue()",message="name is an object's in the manager's namespace, of lower-case letters, digits, hyphens and dots, such as slack"
 	Name string `json:"name,omitempty"`
 }
 
@@ -147,14 +147,14 @@ type KeyReference struct {
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
-	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$')",message="name is an object's in the manager's namespace, of lower-case letters, digits, hyphens and dots, such as slack"
+	// +kubebuilder:validation:XValidation:rule="!format.dns1123Subdomain().validate(self).hasValue()",message="name is an object's in the manager's namespace, of lower-case letters, digits, hyphens and dots, such as slack"
 	Name string `json:"name,omitempty"`
 
 	// key is the key in the object's data.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
-	// +kubebuilder:validation:XValidation:rule="self.matches('^[-._a-zA-Z0-9]+$')",message="key is one of the object's data, of letters, digits, hyphens, dots and underscores, such as url"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[-._a-zA-Z0-9]+$') && self != '.' && !self.startsWith('..')",message="key is one of the object's data, of letters, digits, hyphens, dots and underscores, such as url"
 	Key string `json:"key,omitempty"`
 }
 

@@ -81,10 +81,7 @@ func TestNewPlanAnnotations(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			test.in.Now = start
-			plan, err := NewPlan(test.in)
-			if err != nil {
-				t.Fatal(err)
-			}
+			plan := NewPlan(test.in)
 			if got := describe(plan, start); got != test.want {
 				t.Errorf("got  %s\nwant %s", got, test.want)
 			}
@@ -100,10 +97,7 @@ func TestNewPlanReportsAnnotations(t *testing.T) {
 	}}
 	blocked := func() map[string]string {
 		t.Helper()
-		plan, err := NewPlan(in)
-		if err != nil {
-			t.Fatal(err)
-		}
+		plan := NewPlan(in)
 		if diff := cmp.Diff(Counts{Remaining: 4, Blocked: 3, Waiting: 1}, plan.Counts); diff != "" {
 			t.Error(diff)
 		}

@@ -170,10 +170,7 @@ func (r *fixture) reconcile(ctx context.Context) error {
 				continue
 			}
 			in.Pods, in.Blockers, in.Now = pods, r.executor.Blockers(node), time.Now()
-			plan, err := NewPlan(in)
-			if err != nil {
-				return err
-			}
+			plan := NewPlan(in)
 			r.executor.Set(node, plan.Actions)
 			if !plan.NextLook.IsZero() {
 				timers = append(timers, time.AfterFunc(time.Until(plan.NextLook), func() {

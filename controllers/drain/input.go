@@ -55,12 +55,10 @@ type Input struct {
 
 // gone returns how many pods that had to leave the node did, given those that remain: one
 // may have left after these were read.
-func (in *Input) gone(remaining []Pod) (int, error) {
-	pods, err := PodsToEvict(in.Gone, in.Drain)
-	pods = slices.DeleteFunc(pods, func(pod Pod) bool {
+func (in *Input) gone(remaining []Pod) int {
+	return len(slices.DeleteFunc(PodsToEvict(in.Gone, in.Drain), func(pod Pod) bool {
 		return slices.ContainsFunc(remaining, func(other Pod) bool { return other.UID == pod.UID })
-	})
-	return len(pods), err
+	}))
 }
 
 // hasDeadline reports whether the instance is taken away at a known time.

@@ -65,23 +65,15 @@ type Counts struct {
 	Waiting int
 }
 
-// NewPlan plans a drain. It fails only if the policy's skip rules cannot be read;
-// nothing is planned then, as it might be one of the pods to skip.
-func NewPlan(in Input) (Plan, error) {
+// NewPlan plans a drain.
+func NewPlan(in Input) Plan {
 	if in.Started.IsZero() {
 		in.Started = in.Now
 	}
-	pods, err := PodsToEvict(in.Pods, in.Drain)
-	if err != nil {
-		return Plan{}, err
-	}
-	gone, err := in.gone(pods)
-	if err != nil {
-		return Plan{}, err
-	}
-	counts := Counts{Gone: gone, Remaining: len(pods)}
+	pods := PodsToEvict(in.Pods, in.Drain)
+	counts := Counts{Gone: in.gone(pods), Remaining: len(pods)}
 	if len(pods) == 0 {
-		return Plan{Done: true, Counts: counts, Unblocked: in.Blocked}, nil
+		return Plan{Done: true, Counts: counts, Unblocked: in.Blocked}
 	}
 	waves, end := in.waves(), in.timesOutAt()
 	started := waves.started(&in, pods)
@@ -106,7 +98,7 @@ func NewPlan(in Input) (Plan, error) {
 	if plan.TimedOut {
 		plan.Actions, plan.NextLook = nil, time.Time{}
 	}
-	return plan, nil
+	return plan
 }
 
 // addWaiting adds a pod of a later wave. NextLook is when that wave starts at the

@@ -3,7 +3,6 @@
 package drain
 
 import (
-	"fmt"
 	"slices"
 
 	"k8s.io/apimachinery/pkg/labels"
@@ -17,10 +16,9 @@ type podFilter struct {
 	honorsAnnotations bool
 }
 
-// newPodFilter returns the filter of a policy. It fails if the policy's skip rules cannot be read.
-func newPodFilter(drain *v1alpha1.DrainSpec) (podFilter, error) {
-	skip, err := newSkipRules(drain.SkipRules())
-	return podFilter{skip: skip, honorsAnnotations: drain.HonorsPodAnnotations()}, err
+// newPodFilter returns the filter of a policy.
+func newPodFilter(drain *v1alpha1.DrainSpec) podFilter {
+	return podFilter{skip: newSkipRules(drain.SkipRules()), honorsAnnotations: drain.HonorsPodAnnotations()}
 }
 
 // keeps reports whether a pod may stay although it is running.
@@ -29,12 +27,9 @@ func (f *podFilter) keeps(pod *Pod) bool {
 }
 
 // PodsToEvict returns the pods that have to leave the node, by name, without the preferences
-// that the policy does not honor. It fails if the policy's skip rules cannot be read.
-func PodsToEvict(pods []Pod, drain *v1alpha1.DrainSpec) ([]Pod, error) {
-	filter, err := newPodFilter(drain)
-	if err != nil {
-		return nil, err
-	}
+// that the policy does not honor.
+func PodsToEvict(pods []Pod, drain *v1alpha1.DrainSpec) []Pod {
+	filter := newPodFilter(drain)
 	var evict []Pod
 	for _, pod := range pods {
 		if pod.Finished || filter.keeps(&pod) {
@@ -46,24 +41,20 @@ func PodsToEvict(pods []Pod, drain *v1alpha1.DrainSpec) ([]Pod, error) {
 		evict = append(evict, pod)
 	}
 	slices.SortFunc(evict, byName)
-	return evict, nil
+	return evict
 }
 
 // PodsToKeep returns the pods that go on running on a node that is drained: DaemonSet
-// and mirror pods, and those that the policy or their annotation skips. It fails
-// only if the policy's skip rules cannot be read.
-func PodsToKeep(pods []Pod, drain *v1alpha1.DrainSpec) ([]Pod, error) {
-	filter, err := newPodFilter(drain)
-	if err != nil {
-		return nil, err
-	}
+// and mirror pods, and those that the policy or their annotation skips.
+func PodsToKeep(pods []Pod, drain *v1alpha1.DrainSpec) []Pod {
+	filter := newPodFilter(drain)
 	var kept []Pod
 	for i := range pods {
 		if !pods[i].Finished && filter.keeps(&pods[i]) {
 			kept = append(kept, pods[i])
 		}
 	}
-	return kept, nil
+	return kept
 }
 
 // skipRule is a policy's rule for pods that stay on the node.
@@ -74,17 +65,18 @@ type skipRule struct {
 
 type skipRules []skipRule
 
-// newSkipRules parses the rules' selectors. It fails if one cannot be read.
-func newSkipRules(rules []v1alpha1.PodRule) (skipRules, error) {
-	skip := make(skipRules, len(rules))
-	for i, rule := range rules {
-		selector, err := rule.PodSelector.Selector()
-		if err != nil {
-			return nil, fmt.Errorf("drain.skip[%d].podSelector: %w", i, err)
+// newSkipRules parses the rules' selectors. A rule whose selector cannot be read skips
+// nothing: pods that nobody meant to skip would stay until the instance takes them down, and
+// the policy's status says what is wrong with it. The API server refuses it, so that it can
+// only come from before it did.
+func newSkipRules(rules []v1alpha1.PodRule) skipRules {
+	var skip skipRules
+	for _, rule := range rules {
+		if selector, err := rule.PodSelector.Selector(); err == nil {
+			skip = append(skip, skipRule{namespaces: rule.Namespaces, selector: selector})
 		}
-		skip[i] = skipRule{namespaces: rule.Namespaces, selector: selector}
 	}
-	return skip, nil
+	return skip
 }
 
 // match reports whether one of the rules selects the pod. An empty rule selects none:

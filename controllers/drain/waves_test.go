@@ -45,10 +45,7 @@ func TestNewPlanLastAndOwn(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			test.in.Now, test.in.Own = start, own
-			plan, err := NewPlan(test.in)
-			if err != nil {
-				t.Fatal(err)
-			}
+			plan := NewPlan(test.in)
 			if got := describe(plan, start); got != test.want {
 				t.Errorf("got  %s\nwant %s", got, test.want)
 			}

@@ -106,6 +106,8 @@ func (p *Plan) ignoreReason(hook *v1alpha1.HookStatus) string {
 	switch {
 	case p.in.Forbidden != "":
 		return p.in.Forbidden
+	case rules.Ignores(hook.Name) && len(rules.Only()) > 0:
+		return fmt.Sprintf("it is not in lifecycleHook.names of policy %s", policy.Name)
 	case rules.Ignores(hook.Name):
 		return fmt.Sprintf("policy %s ignores hooks of this name", policy.Name)
 	case policy.Spec.ActionFor(v1alpha1.AutoScalingTermination) != v1alpha1.ActionCordonAndDrain:

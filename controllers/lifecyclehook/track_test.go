@@ -95,6 +95,16 @@ func TestHooksOfOthersAreIgnored(t *testing.T) {
 		"a managed node group's, if the policy ignores others": {
 			hook: "Terminate-LC-Hook", change: func(in *Input) { in.Policy = policy(&v1alpha1.LifecycleHookSpec{Ignore: []string{"theirs"}}) },
 		},
+		"one that the policy names": {
+			hook: "drain", change: func(in *Input) { in.Policy = policy(&v1alpha1.LifecycleHookSpec{Names: []string{"other", "drain"}}) },
+		},
+		"one that the policy does not name": {
+			hook: "copy-logs", change: func(in *Input) { in.Policy = policy(&v1alpha1.LifecycleHookSpec{Names: []string{"drain"}}) },
+			want: "it is not in lifecycleHook.names of policy workers",
+		},
+		"a managed node group's, which the policy names": {
+			hook: "Terminate-LC-Hook", change: func(in *Input) { in.Policy = policy(&v1alpha1.LifecycleHookSpec{Names: []string{"Terminate-LC-Hook"}}) },
+		},
 		"where the policy only cordons": {
 			hook: "drain", change: func(in *Input) { in.Policy.Spec.Events = cordons },
 			want: "policy workers does not drain for AutoScalingTermination",

@@ -131,15 +131,15 @@ func TestSelects(t *testing.T) {
 	}{
 		{"unset", nil, true, false},
 		{"empty", &v1alpha1.LabelSelector{}, true, false},
-		{"its labels", &v1alpha1.LabelSelector{MatchLabels: map[string]string{"type": "spot", "zone": "a"}}, true, false},
-		{"one that differs", &v1alpha1.LabelSelector{MatchLabels: map[string]string{"type": "spot", "zone": "b"}}, false, false},
+		{"its labels", &v1alpha1.LabelSelector{MatchLabels: map[string]v1alpha1.LabelValue{"type": "spot", "zone": "a"}}, true, false},
+		{"one that differs", &v1alpha1.LabelSelector{MatchLabels: map[string]v1alpha1.LabelValue{"type": "spot", "zone": "b"}}, false, false},
 		{"In", expression("zone", metav1.LabelSelectorOpIn, "b", "a"), true, false},
 		{"NotIn", expression("zone", metav1.LabelSelectorOpNotIn, "a"), false, false},
 		{"NotIn of a label it lacks", expression("other", metav1.LabelSelectorOpNotIn, "a"), true, false},
 		{"Exists", expression("zone", metav1.LabelSelectorOpExists), true, false},
 		{"DoesNotExist", expression("zone", metav1.LabelSelectorOpDoesNotExist), false, false},
 		{"a key that is none", expression("no key", metav1.LabelSelectorOpExists), false, true},
-		{"a value that is none", &v1alpha1.LabelSelector{MatchLabels: map[string]string{"type": "no value"}}, false, true},
+		{"a value that is none", &v1alpha1.LabelSelector{MatchLabels: map[string]v1alpha1.LabelValue{"type": "no value"}}, false, true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			policy := &v1alpha1.NodeTerminationPolicy{Spec: v1alpha1.NodeTerminationPolicySpec{NodeSelector: test.selector}}
@@ -164,7 +164,7 @@ func TestGoverning(t *testing.T) {
 		}
 		return p
 	}
-	selecting := func(labels map[string]string) func(*v1alpha1.NodeTerminationPolicy) {
+	selecting := func(labels map[string]v1alpha1.LabelValue) func(*v1alpha1.NodeTerminationPolicy) {
 		return func(p *v1alpha1.NodeTerminationPolicy) {
 			p.Spec.NodeSelector = &v1alpha1.LabelSelector{MatchLabels: labels}
 		}
@@ -178,7 +178,7 @@ func TestGoverning(t *testing.T) {
 		want     string // empty: none
 	}{
 		{"none", nil, ""},
-		{"none selects it", []v1alpha1.NodeTerminationPolicy{policy("a", nil, 0, selecting(map[string]string{"type": "other"}))}, ""},
+		{"none selects it", []v1alpha1.NodeTerminationPolicy{policy("a", nil, 0, selecting(map[string]v1alpha1.LabelValue{"type": "other"}))}, ""},
 		{"the highest priority", []v1alpha1.NodeTerminationPolicy{policy("a", ptr.To[int32](1), time.Hour), policy("b", ptr.To[int32](2), 0)}, "b"},
 		{"unset is zero", []v1alpha1.NodeTerminationPolicy{policy("a", ptr.To[int32](-1), time.Hour), policy("b", nil, 0)}, "b"},
 		{"the oldest", []v1alpha1.NodeTerminationPolicy{policy("a", nil, 0), policy("b", nil, time.Hour)}, "b"},
@@ -186,9 +186,9 @@ func TestGoverning(t *testing.T) {
 		{"Enforce before DryRun, whatever the age", []v1alpha1.NodeTerminationPolicy{policy("a", nil, time.Hour, dryRun), policy("b", nil, 0)}, "b"},
 		{"and whatever the priority", []v1alpha1.NodeTerminationPolicy{policy("a", nil, 0), policy("b", ptr.To[int32](9), 0, dryRun)}, "a"},
 		{"one in mode DryRun if there is no other", []v1alpha1.NodeTerminationPolicy{policy("a", nil, 0, dryRun), policy("b", nil, time.Hour, dryRun)}, "b"},
-		{"not one that does not select it", []v1alpha1.NodeTerminationPolicy{policy("a", nil, 0), policy("b", ptr.To[int32](9), 0, selecting(map[string]string{"type": "other"}))}, "a"},
+		{"not one that does not select it", []v1alpha1.NodeTerminationPolicy{policy("a", nil, 0), policy("b", ptr.To[int32](9), 0, selecting(map[string]v1alpha1.LabelValue{"type": "other"}))}, "a"},
 		{"not one that is being deleted", []v1alpha1.NodeTerminationPolicy{policy("a", nil, 0), policy("b", ptr.To[int32](9), 0, deleting)}, "a"},
-		{"not one that cannot be used", []v1alpha1.NodeTerminationPolicy{policy("a", nil, 0), policy("b", ptr.To[int32](9), 0, selecting(map[string]string{"no key": ""}))}, "a"},
+		{"not one that cannot be used", []v1alpha1.NodeTerminationPolicy{policy("a", nil, 0), policy("b", ptr.To[int32](9), 0, selecting(map[string]v1alpha1.LabelValue{"no key": ""}))}, "a"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			var got string

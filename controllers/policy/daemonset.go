@@ -100,7 +100,7 @@ func podTemplate(
 ) *coreac.PodTemplateSpecApplyConfiguration {
 	change := ptr.Deref(source.IMDS.PodTemplate, v1alpha1.WatcherPodTemplate{})
 	return coreac.PodTemplateSpec().
-		WithLabels(change.Labels).
+		WithLabels(v1alpha1.Labels(change.Labels)).
 		WithLabels(labels). // win: the DaemonSet finds its pods by them
 		WithAnnotations(change.Annotations).
 		WithSpec(coreac.PodSpec().
@@ -180,9 +180,9 @@ func resources(change *corev1.ResourceRequirements) *coreac.ResourceRequirements
 
 // tolerations returns what the policy tolerates, by default every taint: an instance is
 // interrupted whatever taints its node has.
-func tolerations(change []corev1.Toleration) []*coreac.TolerationApplyConfiguration {
+func tolerations(change []v1alpha1.Toleration) []*coreac.TolerationApplyConfiguration {
 	if len(change) == 0 {
-		change = []corev1.Toleration{{Operator: corev1.TolerationOpExists}}
+		change = []v1alpha1.Toleration{{Operator: corev1.TolerationOpExists}}
 	}
 	var tolerations []*coreac.TolerationApplyConfiguration
 	for _, t := range change {
@@ -203,7 +203,7 @@ func affinity(selector *v1alpha1.LabelSelector) *coreac.NodeAffinityApplyConfigu
 	)
 	if selector != nil {
 		for _, key := range slices.Sorted(maps.Keys(selector.MatchLabels)) {
-			term.WithMatchExpressions(requirement(key, corev1.NodeSelectorOpIn, selector.MatchLabels[key]))
+			term.WithMatchExpressions(requirement(key, corev1.NodeSelectorOpIn, string(selector.MatchLabels[key])))
 		}
 		for _, e := range selector.MatchExpressions {
 			term.WithMatchExpressions(requirement(e.Key, operators[e.Operator], e.Values...))

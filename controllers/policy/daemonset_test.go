@@ -83,13 +83,13 @@ func richTemplate() *v1alpha1.WatcherPodTemplate {
 			Requests: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("0.1")},
 			Limits:   corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("1"), corev1.ResourceMemory: resource.MustParse("131072Ki")},
 		},
-		Tolerations: []corev1.Toleration{
+		Tolerations: []v1alpha1.Toleration{
 			{Key: "dedicated", Operator: corev1.TolerationOpEqual, Value: "batch", Effect: corev1.TaintEffectNoSchedule},
 			{Key: "node.kubernetes.io/unreachable", Operator: corev1.TolerationOpExists, Effect: corev1.TaintEffectNoExecute, TolerationSeconds: ptr.To[int64](0)},
 		},
 		PriorityClassName: "system-cluster-critical",
 		HostNetwork:       ptr.To(false),
-		Labels:            map[string]string{"team": "platform", componentLabel: "manager"},
+		Labels:            map[string]v1alpha1.LabelValue{"team": "platform", componentLabel: "manager"},
 		Annotations:       map[string]string{"example.com/scrape": "false"},
 	}
 }
@@ -103,7 +103,10 @@ func TestPodTemplateChangesThePods(t *testing.T) {
 	want.Annotations = change.Annotations
 	want.Spec.HostNetwork = false
 	want.Spec.PriorityClassName = change.PriorityClassName
-	want.Spec.Tolerations = change.Tolerations
+	want.Spec.Tolerations = nil
+	for _, t := range change.Tolerations {
+		want.Spec.Tolerations = append(want.Spec.Tolerations, corev1.Toleration(t))
+	}
 	want.Spec.Containers[0].Resources = *change.Resources
 	if diff := cmp.Diff(want, pod); diff != "" {
 		t.Errorf("podTemplate changes other than what it says (-want +got):\n%s", diff)

@@ -26,7 +26,7 @@ func newPolicy(name string, priority int32, pool string) v1alpha1.NodeTerminatio
 	p.Spec.Priority = ptr.To(priority)
 	p.Spec.Sources = []v1alpha1.Source{{Name: "queue", SQS: &v1alpha1.SQSSource{QueueURL: queueURL}}}
 	if pool != "" {
-		p.Spec.NodeSelector = &v1alpha1.LabelSelector{MatchLabels: map[string]string{"pool": pool}}
+		p.Spec.NodeSelector = &v1alpha1.LabelSelector{MatchLabels: map[string]v1alpha1.LabelValue{"pool": v1alpha1.LabelValue(pool)}}
 	}
 	return p
 }
@@ -136,7 +136,7 @@ func TestSummaryNamesTheWorst(t *testing.T) {
 
 func TestDescribe(t *testing.T) {
 	r := &Reconciler{Queues: sqs.NewConsumers(sqs.Options{NewAdopter: func(sqs.AdoptedQueue) sqs.Adopter { return nil }}), Webhooks: &webhook.Resolver{}}
-	notAValue := &v1alpha1.LabelSelector{MatchLabels: map[string]string{"app": "not a value"}}
+	notAValue := &v1alpha1.LabelSelector{MatchLabels: map[string]v1alpha1.LabelValue{"app": "not a value"}}
 	for where, change := range map[string]func(*v1alpha1.NodeTerminationPolicySpec){
 		"spec.nodeSelector": func(spec *v1alpha1.NodeTerminationPolicySpec) { spec.NodeSelector = notAValue },
 		"spec.drain.skip[0].podSelector": func(spec *v1alpha1.NodeTerminationPolicySpec) {

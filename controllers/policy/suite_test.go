@@ -130,11 +130,20 @@ func newNodes(t *testing.T, n int, change ...func(*corev1.Node)) []*corev1.Node 
 	})...)
 }
 
+// labelValues returns labels as a selector has them.
+func labelValues(labels map[string]string) map[string]v1alpha1.LabelValue {
+	values := map[string]v1alpha1.LabelValue{}
+	for key, value := range labels {
+		values[key] = v1alpha1.LabelValue(value)
+	}
+	return values
+}
+
 // applyIMDS creates a policy with an imds source for the nodes of a test.
 func applyIMDS(t *testing.T, name string, change ...func(*v1alpha1.NodeTerminationPolicySpec)) *v1alpha1.NodeTerminationPolicy {
 	t.Helper()
 	policy := &v1alpha1.NodeTerminationPolicy{ObjectMeta: metav1.ObjectMeta{Name: name}}
-	policy.Spec.NodeSelector = &v1alpha1.LabelSelector{MatchLabels: labelOf(t)}
+	policy.Spec.NodeSelector = &v1alpha1.LabelSelector{MatchLabels: labelValues(labelOf(t))}
 	policy.Spec.Sources = []v1alpha1.Source{{Name: "metadata", IMDS: &v1alpha1.IMDSSource{}}}
 	for _, f := range change {
 		f(&policy.Spec)

@@ -14,6 +14,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -132,7 +133,7 @@ func TestWatchersRunWhereThePolicySelects(t *testing.T) {
 	} {
 		name := fmt.Sprintf("selects-%d", i)
 		policy := applyIMDS(t, name, func(spec *v1alpha1.NodeTerminationPolicySpec) {
-			maps.Copy(spec.NodeSelector.MatchLabels, test.labels)
+			maps.Copy(spec.NodeSelector.MatchLabels, labelValues(test.labels))
 			spec.NodeSelector.MatchExpressions = test.expressions
 		})
 		t.Cleanup(func() {
@@ -192,7 +193,7 @@ func TestWatchersFollowThePolicy(t *testing.T) {
 	})
 	untilSource(t, policy, watchersReady(3))
 
-	change(t, policy, func() { policy.Spec.NodeSelector.MatchLabels = map[string]string{"no": "node"} })
+	change(t, policy, func() { policy.Spec.NodeSelector.MatchLabels = map[string]v1alpha1.LabelValue{"no": "node"} })
 	untilSource(t, policy, watchersReady(0))
 
 	change(t, policy, func() {
@@ -201,7 +202,7 @@ func TestWatchersFollowThePolicy(t *testing.T) {
 	untilGone(t, policy.Name)
 	change(t, policy, func() {
 		policy.Spec.Sources = []v1alpha1.Source{{Name: "again", IMDS: &v1alpha1.IMDSSource{}}}
-		policy.Spec.NodeSelector.MatchLabels = labelOf(t)
+		policy.Spec.NodeSelector.MatchLabels = labelValues(labelOf(t))
 	})
 	untilSource(t, policy, watchersReady(3))
 
@@ -344,13 +345,14 @@ func TestStatusSaysWhatIsWrong(t *testing.T) {
 	untilSource(t, policy, watchersReady(2))
 
 	change(t, policy, func() {
-		labels := map[string]string{}
+		requests, limits := corev1.ResourceList{}, corev1.ResourceList{}
 		for i := range 20 { // each of which makes the API server's message longer
-			labels[fmt.Sprintf("label-%d", i)] = "not a label's value"
+			name := corev1.ResourceName(fmt.Sprintf("example.com/no-%d", i))
+			requests[name], limits[name] = resource.MustParse("2"), resource.MustParse("1")
 		}
-		policy.Spec.Sources[0].IMDS.PodTemplate = &v1alpha1.WatcherPodTemplate{Labels: labels}
+		policy.Spec.Sources[0].IMDS.PodTemplate = &v1alpha1.WatcherPodTemplate{Resources: &corev1.ResourceRequirements{Requests: requests, Limits: limits}}
 	})
-	untilSource(t, policy, notReady(v1alpha1.ReasonWatchersNotReady, "not a label", daemonSetName(policy.Name)))
+	untilSource(t, policy, notReady(v1alpha1.ReasonWatchersNotReady, "example.com/no-", daemonSetName(policy.Name)))
 
 	change(t, policy, func() {
 		policy.Spec.Sources[0].IMDS.PodTemplate = &v1alpha1.WatcherPodTemplate{PriorityClassName: "of-nobody"}
@@ -358,13 +360,7 @@ func TestStatusSaysWhatIsWrong(t *testing.T) {
 	untilSource(t, policy, notReady(v1alpha1.ReasonWatchersNotReady, "have no pod", "describe daemonset "+daemonSetName(policy.Name)))
 
 	change(t, policy, func() {
-		policy.Spec.NodeSelector.MatchLabels["pool"] = "not a value"
-	})
-	untilSource(t, policy, notReady(v1alpha1.ReasonWatchersNotReady, "not a value"))
-
-	change(t, policy, func() {
 		policy.Spec.Sources[0].IMDS.PodTemplate = nil
-		delete(policy.Spec.NodeSelector.MatchLabels, "pool")
 	})
 	untilSource(t, policy, watchersReady(2))
 }

@@ -20,7 +20,7 @@ import (
 func TestPolicySaysWhatIsWrongWithItsWebhooks(t *testing.T) {
 	policy := &v1alpha1.NodeTerminationPolicy{ObjectMeta: metav1.ObjectMeta{GenerateName: "webhooks-"}}
 	policy.Spec.Sources = []v1alpha1.Source{{Name: "metadata", IMDS: &v1alpha1.IMDSSource{}}}
-	policy.Spec.NodeSelector = &v1alpha1.LabelSelector{MatchLabels: map[string]string{"webhooks": "only"}}
+	policy.Spec.NodeSelector = &v1alpha1.LabelSelector{MatchLabels: map[string]v1alpha1.LabelValue{"webhooks": "only"}}
 	policy.Spec.Webhooks = []v1alpha1.Webhook{{
 		Name:         "slack",
 		URLFrom:      &v1alpha1.SecretKeySource{SecretKeyRef: v1alpha1.KeyReference{Name: "slack", Key: "url"}},

@@ -46,7 +46,7 @@ func TestIsRefused(t *testing.T) {
 // refuseCordons has the API server refuse to cordon the setting's nodes, and returns what ends that.
 func (s *setting) refuseCordons() (end func()) {
 	s.t.Helper()
-	label := s.policy.Spec.NodeSelector.MatchLabels["test"]
+	label := string(s.policy.Spec.NodeSelector.MatchLabels["test"])
 	policy := &admissionv1.ValidatingAdmissionPolicy{ObjectMeta: metav1.ObjectMeta{Name: "refuse-" + label}}
 	policy.Spec.MatchConstraints = &admissionv1.MatchResources{ResourceRules: []admissionv1.NamedRuleWithOperations{{RuleWithOperations: admissionv1.RuleWithOperations{
 		Operations: []admissionv1.OperationType{admissionv1.Update},

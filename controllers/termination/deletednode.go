@@ -158,8 +158,7 @@ func (r *Reconciler) leftoverPods(ctx context.Context, s *scope) (int, error) {
 		return 0, err
 	}
 	awaited, _ := r.losses(s).part(pods)
-	evict, err := drain.PodsToEvict(awaited, s.rules())
-	return len(evict), err
+	return len(drain.PodsToEvict(awaited, s.rules())), nil
 }
 
 // endDrain ends the drain of a node that is gone, by the pods that were not.
@@ -188,16 +187,10 @@ func (r *Reconciler) countRemaining(ctx context.Context, s *scope) error {
 	if err != nil {
 		return err
 	}
-	plan, err := r.plan(s, pods, false)
-	if err != nil {
-		return err
-	}
+	plan := r.plan(s, pods, false)
 	r.recordPlan(s, &plan)
 	s.nt.Status.Blocked = nil
-	evict, err := drain.PodsToEvict(pods, s.rules())
-	if err != nil {
-		return err
-	}
+	evict := drain.PodsToEvict(pods, s.rules())
 	for i := range evict[:min(len(evict), maxOutcomes)] {
 		s.recordOutcome(evict[i].Namespace, evict[i].Name, v1alpha1.PodRemaining, "was still there when its node was gone")
 	}

@@ -87,11 +87,7 @@ func (r *Reconciler) verifyDrained(ctx context.Context, s *scope) (verdict, erro
 	if err != nil {
 		return ended, err
 	}
-	plan, err := r.plan(s, pods, false)
-	if err != nil {
-		return ended, err
-	}
-	if !plan.Done {
+	if plan := r.plan(s, pods, false); !plan.Done {
 		return r.evict(ctx, s)
 	}
 	s.finish(v1alpha1.StateCompleted, s.drained().Message)
@@ -130,9 +126,7 @@ func (r *Reconciler) evict(ctx context.Context, s *scope) (verdict, error) {
 		}
 		return ended, r.Watcher.Err(s.node.Name)
 	}
-	if err := r.notePods(s, pods); err != nil {
-		return ended, err
-	}
+	r.notePods(s, pods)
 	r.noteLosses(s, pods)
 	dead := r.dead(s)
 	plan, err := r.planLatest(ctx, s, pods, dead)
@@ -140,10 +134,7 @@ func (r *Reconciler) evict(ctx context.Context, s *scope) (verdict, error) {
 		return ended, err
 	}
 	r.recordPlan(s, &plan)
-	returners, err := r.findReturners(s, pods)
-	if err != nil {
-		return ended, err
-	}
+	returners := r.findReturners(s, pods)
 	arriving := s.arriving(&plan)
 	switch {
 	case plan.Done && !arriving:
@@ -156,10 +147,7 @@ func (r *Reconciler) evict(ctx context.Context, s *scope) (verdict, error) {
 		if err := r.spareSelf(ctx, s, &plan); err != nil {
 			return ended, err
 		}
-		returning, err := r.planReturners(s, returners, false)
-		if err != nil {
-			return ended, err
-		}
+		returning := r.planReturners(s, returners, false)
 		r.Executor.Set(s.nt.Name, append(plan.Actions, returning...))
 		s.lookAgain(plan.NextLook)
 		s.lookAgain(s.now.Add(safetyLook))
@@ -175,15 +163,16 @@ func (r *Reconciler) evict(ctx context.Context, s *scope) (verdict, error) {
 // listed anew: what is known may be older than the cordon, and a drain is over, well or
 // not, only by pods that were seen to be deleted since, or a list of the API server itself.
 func (r *Reconciler) planLatest(ctx context.Context, s *scope, pods []drain.Pod, dead bool) (drain.Plan, error) {
-	plan, err := r.plan(s, pods, dead)
+	plan := r.plan(s, pods, dead)
 	done := plan.Done && !r.Watcher.SawDeletion(s.node.Name)
-	if err != nil || s.arriving(&plan) || !plan.TimedOut && !plan.Lost && !done {
+	if s.arriving(&plan) || !plan.TimedOut && !plan.Lost && !done {
+		return plan, nil
+	}
+	pods, err := r.Watcher.List(ctx, s.node.Name)
+	if err != nil {
 		return plan, err
 	}
-	if pods, err = r.Watcher.List(ctx, s.node.Name); err != nil {
-		return plan, err
-	}
-	return r.plan(s, pods, dead)
+	return r.plan(s, pods, dead), nil
 }
 
 // arriving reports whether no pod is left, but one may arrive yet that the scheduler was
@@ -200,16 +189,12 @@ func (s *scope) lastArrival() time.Time {
 
 // plan plans the drain of a node with these pods, but for the returners among them. dead:
 // see Reconciler.dead.
-func (r *Reconciler) plan(s *scope, pods []drain.Pod, dead bool) (drain.Plan, error) {
+func (r *Reconciler) plan(s *scope, pods []drain.Pod, dead bool) drain.Plan {
 	losses := r.losses(s)
 	awaited, _ := losses.part(pods)
 	in := r.planInput(s, awaited, dead)
 	in.Gone, _ = losses.part(r.Watcher.Gone(s.nt.Spec.NodeName))
-	plan, err := drain.NewPlan(in)
-	if err != nil {
-		return plan, fmt.Errorf("policy %s: %w", s.policy.Name, err)
-	}
-	return plan, nil
+	return drain.NewPlan(in)
 }
 
 // planInput returns what the plan for some pods of the node is made from.
@@ -258,24 +243,19 @@ func (s *scope) rules() *v1alpha1.DrainSpec {
 
 // notePods notes which pods are to be evicted, when they are first known, for webhooks,
 // and what to say in Kubernetes events on them.
-func (r *Reconciler) notePods(s *scope, pods []drain.Pod) error {
+func (r *Reconciler) notePods(s *scope, pods []drain.Pod) {
 	if r.podsKnown(s) {
-		return nil
+		return
 	}
 	var names []string
 	if len(s.policy.Spec.Webhooks) > 0 {
-		evict, err := drain.PodsToEvict(pods, s.policy.Spec.Drain)
-		if err != nil {
-			return fmt.Errorf("policy %s: %w", s.policy.Name, err)
-		}
-		for i := range evict {
-			names = append(names, evict[i].Name)
+		for _, pod := range drain.PodsToEvict(pods, s.policy.Spec.Drain) {
+			names = append(names, pod.Name)
 		}
 	}
 	r.Local.update(s.nt.Name, func(known *localRecord) {
 		known.podsSince, known.pods, known.events = s.nt.Status.DrainStartTime.Time, names, s.eventPolicy()
 	})
-	return nil
 }
 
 // podsKnown reports whether it is known which pods this drain has to evict.

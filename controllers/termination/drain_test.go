@@ -92,7 +92,7 @@ func TestSpotNoticeDrainsTheNode(t *testing.T) {
 func TestWhatStaysOnTheNode(t *testing.T) {
 	t.Parallel()
 	s := newSetting(t, 1, func(spec *v1alpha1.NodeTerminationPolicySpec) {
-		spec.Drain = &v1alpha1.DrainSpec{Skip: []v1alpha1.PodRule{{PodSelector: &v1alpha1.LabelSelector{MatchLabels: map[string]string{"app": "agent"}}}}}
+		spec.Drain = &v1alpha1.DrainSpec{Skip: []v1alpha1.PodRule{{PodSelector: &v1alpha1.LabelSelector{MatchLabels: map[string]v1alpha1.LabelValue{"app": "agent"}}}}}
 	})
 	node := s.nodes[0].Name
 	daemon := s.daemonPod(0)

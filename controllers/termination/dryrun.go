@@ -43,10 +43,7 @@ func (r *Reconciler) preview(ctx context.Context, s *scope) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	plan, err := r.plan(s, pods, false)
-	if err != nil {
-		return "", err
-	}
+	plan := r.plan(s, pods, false)
 	s.count(plan.Counts)
 	evict := fmt.Sprintf("evict %d pods", plan.Counts.Remaining)
 	if plan.Counts.Waiting > 0 {

@@ -132,18 +132,11 @@ func (r *Reconciler) completionBlockedBy(ctx context.Context, s *scope, hook *v1
 	if err != nil {
 		return fmt.Sprintf("it is not known whether pods have come since: %v", err), false
 	}
-	plan, err := r.plan(s, pods, false)
-	switch {
-	case err != nil:
-		return err.Error(), false
-	case !plan.Done:
+	if plan := r.plan(s, pods, false); !plan.Done {
 		return s.restartDrain(plan.Counts.Remaining), true
 	}
 	if reason = r.volumesAttached(ctx, s, hook, pods); reason == "" {
-		err = r.evictReturners(s, pods, true) // nothing keeps the instance any more
-	}
-	if err != nil {
-		return err.Error(), false
+		r.evictReturners(s, pods, true) // nothing keeps the instance any more
 	}
 	return reason, false
 }

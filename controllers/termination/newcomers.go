@@ -4,7 +4,6 @@ package termination
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -64,17 +63,14 @@ func (r *Reconciler) evictNewcomers(ctx context.Context, s *scope) (verdict, err
 	if err != nil {
 		return ended, err
 	}
-	plan, err := r.plan(s, pods, false)
-	if err != nil {
-		return ended, err
-	}
-	if !plan.Done {
+	if plan := r.plan(s, pods, false); !plan.Done {
 		s.restartDrain(plan.Counts.Remaining)
 		return ended, nil
 	}
 	r.Local.update(s.nt.Name, func(known *localRecord) { known.looked = s.now })
 	s.lookAgain(newcomersDue(s.drained().LastTransitionTime.Time, s.now, s.decision.deadline))
-	return ended, r.evictReturners(s, pods, false)
+	r.evictReturners(s, pods, false)
+	return ended, nil
 }
 
 // losses returns what is known of the controllers that have lost pods on the node.
@@ -106,21 +102,17 @@ func (r *Reconciler) noteLosses(s *scope, pods []drain.Pod) {
 }
 
 // findReturners returns the returners among the pods of a node, and counts them.
-func (r *Reconciler) findReturners(s *scope, pods []drain.Pod) ([]drain.Pod, error) {
-	pods, err := drain.PodsToEvict(pods, s.rules())
-	if err != nil {
-		return nil, fmt.Errorf("policy %s: %w", s.policy.Name, err)
-	}
-	_, returners := r.losses(s).part(pods)
+func (r *Reconciler) findReturners(s *scope, pods []drain.Pod) []drain.Pod {
+	_, returners := r.losses(s).part(drain.PodsToEvict(pods, s.rules()))
 	s.returners = len(returners)
-	return returners, nil
+	return returners
 }
 
 // planReturners plans what to do about returners. all: they are evicted for the last time now,
 // whatever their turn. What it chooses has to be carried out, as it counts for the next turn.
-func (r *Reconciler) planReturners(s *scope, returners []drain.Pod, all bool) ([]drain.Action, error) {
+func (r *Reconciler) planReturners(s *scope, returners []drain.Pod, all bool) []drain.Action {
 	if len(returners) == 0 {
-		return nil, nil
+		return nil
 	}
 	last := lastEviction(returners, s.decision.deadline)
 	if all {
@@ -135,23 +127,14 @@ func (r *Reconciler) planReturners(s *scope, returners []drain.Pod, all bool) ([
 			chosen = append(chosen, returners[i])
 		}
 	}
-	plan, err := drain.NewPlan(r.planInput(s, chosen, false))
-	return plan.Actions, err
+	return drain.NewPlan(r.planInput(s, chosen, false)).Actions
 }
 
 // evictReturners evicts the returners of a node whose drain has ended. all: see planReturners.
-func (r *Reconciler) evictReturners(s *scope, pods []drain.Pod, all bool) error {
-	returners, err := r.findReturners(s, pods)
-	if err != nil {
-		return err
-	}
-	actions, err := r.planReturners(s, returners, all)
-	if err != nil {
-		return err
-	}
+func (r *Reconciler) evictReturners(s *scope, pods []drain.Pod, all bool) {
+	actions := r.planReturners(s, r.findReturners(s, pods), all)
 	if s.evictsReturners = len(actions) > 0; s.evictsReturners || r.Local.get(s.nt.Name).evictsReturners {
 		r.Executor.Set(s.nt.Name, actions)
 	}
 	r.Local.update(s.nt.Name, func(known *localRecord) { known.evictsReturners = s.evictsReturners })
-	return nil
 }

@@ -164,7 +164,7 @@ func (s *setting) deploy(replicas int32, tolerations ...corev1.Toleration) {
 			Template: corev1.PodTemplateSpec{
 				ObjectMeta: metav1.ObjectMeta{Labels: labels},
 				Spec: corev1.PodSpec{
-					NodeSelector:                  s.policy.Spec.NodeSelector.MatchLabels,
+					NodeSelector:                  v1alpha1.Labels(s.policy.Spec.NodeSelector.MatchLabels),
 					Tolerations:                   tolerations,
 					TerminationGracePeriodSeconds: ptr.To[int64](1),
 					Containers:                    []corev1.Container{{Name: "main", Image: "example.com/app"}},

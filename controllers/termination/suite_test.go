@@ -181,7 +181,7 @@ func newSetting(t *testing.T, n int, change func(*v1alpha1.NodeTerminationPolicy
 	s := &setting{t: t, ns: cluster.Get(t).CreateNamespace(t)}
 	s.policy = &v1alpha1.NodeTerminationPolicy{ObjectMeta: metav1.ObjectMeta{GenerateName: "test-"}}
 	s.policy.Spec = v1alpha1.NodeTerminationPolicySpec{
-		NodeSelector: &v1alpha1.LabelSelector{MatchLabels: map[string]string{"test": label}},
+		NodeSelector: &v1alpha1.LabelSelector{MatchLabels: map[string]v1alpha1.LabelValue{"test": v1alpha1.LabelValue(label)}},
 		Sources:      []v1alpha1.Source{{Name: "queue", SQS: &v1alpha1.SQSSource{QueueURL: "http://127.0.0.1:1/000000000000/none"}}},
 	}
 	if change != nil {

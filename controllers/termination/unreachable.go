@@ -56,7 +56,7 @@ func (r *Reconciler) unreachable(ctx context.Context, s *scope) string {
 		pods, err = r.Watcher.List(ctx, s.node.Name)
 	}
 	if err == nil {
-		pods, err = drain.PodsToEvict(pods, s.rules())
+		pods = drain.PodsToEvict(pods, s.rules())
 	}
 	from, ends := unreachableFrom(since, pods)
 	switch {

@@ -37,9 +37,6 @@ func (r *Reconciler) volumesAttached(ctx context.Context, s *scope, hook *v1alph
 
 // attached returns the volumes attached to the node that no pod which stays there uses.
 func (r *Reconciler) attached(ctx context.Context, s *scope, pods []drain.Pod) ([]string, error) {
-	staying, err := drain.PodsToKeep(pods, s.policy.Spec.Drain)
-	if err != nil {
-		return nil, err
-	}
+	staying := drain.PodsToKeep(pods, s.policy.Spec.Drain)
 	return drain.Attached(ctx, r.Client, r.Live, s.node.Name, staying)
 }

@@ -23,7 +23,7 @@ func TestWavesWithAReserve(t *testing.T) {
 	s := newSetting(t, 1, func(spec *v1alpha1.NodeTerminationPolicySpec) {
 		spec.Drain = &v1alpha1.DrainSpec{
 			Waves:       []v1alpha1.Wave{{PriorityBelow: ptr.To[int32](1)}, {ReserveSeconds: ptr.To(int32(reserve / time.Second))}},
-			Skip:        []v1alpha1.PodRule{{PodSelector: &v1alpha1.LabelSelector{MatchLabels: map[string]string{"app": "agent"}}}},
+			Skip:        []v1alpha1.PodRule{{PodSelector: &v1alpha1.LabelSelector{MatchLabels: map[string]v1alpha1.LabelValue{"app": "agent"}}}},
 			BlockedPods: &v1alpha1.BlockedPods{Action: v1alpha1.BlockedWait},
 		}
 	})

@@ -96,7 +96,7 @@ func (l *lab) newPolicy(ctx context.Context, f *fleet, change func(*v1alpha1.Nod
 	}
 	p := &policy{lab: l, queue: queue, NodeTerminationPolicy: &v1alpha1.NodeTerminationPolicy{ObjectMeta: metav1.ObjectMeta{Name: f.name}}}
 	p.Spec = v1alpha1.NodeTerminationPolicySpec{
-		NodeSelector: &v1alpha1.LabelSelector{MatchLabels: map[string]string{fleetLabel: f.name}},
+		NodeSelector: &v1alpha1.LabelSelector{MatchLabels: map[string]v1alpha1.LabelValue{fleetLabel: v1alpha1.LabelValue(f.name)}},
 		Sources:      []v1alpha1.Source{{Name: "queue", SQS: &v1alpha1.SQSSource{QueueURL: queue}}},
 	}
 	if change != nil {

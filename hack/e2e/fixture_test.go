@@ -65,7 +65,7 @@ func (f *fixture) apply(change ...func(*v1alpha1.NodeTerminationPolicySpec)) {
 	f.t.Helper()
 	f.policy = &v1alpha1.NodeTerminationPolicy{ObjectMeta: metav1.ObjectMeta{Name: f.queueName}}
 	f.policy.Spec = v1alpha1.NodeTerminationPolicySpec{
-		NodeSelector: &v1alpha1.LabelSelector{MatchLabels: f.label},
+		NodeSelector: &v1alpha1.LabelSelector{MatchLabels: map[string]v1alpha1.LabelValue{"e2e": v1alpha1.LabelValue(f.queueName)}},
 		Sources:      []v1alpha1.Source{{Name: "queue", SQS: &v1alpha1.SQSSource{QueueURL: f.queue}}},
 	}
 	for _, set := range change {

@@ -94,6 +94,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.SourceStatusApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("SQSSource"):
 		return &apiv1alpha1.SQSSourceApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("Toleration"):
+		return &apiv1alpha1.TolerationApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("WatcherPodTemplate"):
 		return &apiv1alpha1.WatcherPodTemplateApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Wave"):

@@ -137,6 +137,12 @@ func (a lifecycleAction) waiting(within string) (hook v1alpha1.LifecycleHook, er
 	if err := checkName(within+"LifecycleHookName", a.Hook, "the hook's name, of at most 255 characters", maxName); err != nil {
 		return hook, err
 	}
+	if !groupNames.MatchString(a.Group) {
+		return hook, unexpected(within+"AutoScalingGroupName", quote(a.Group), "a group's name, such as workers")
+	}
+	if !hookNames.MatchString(a.Hook) {
+		return hook, unexpected(within+"LifecycleHookName", quote(a.Hook), "a hook's name, of letters, digits, hyphens, underscores and slashes")
+	}
 	if err := checkName(within+"LifecycleActionToken", a.Token, "the action's token, a UUID", maxToken); err != nil {
 		return hook, err
 	}

@@ -27,6 +27,13 @@ const (
 
 var plainIDs = regexp.MustCompile(`^[0-9A-Za-z._-]{1,64}$`)
 
+// groupNames and hookNames are what Auto Scaling and the API take.
+// https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_PutLifecycleHook.html
+var (
+	groupNames = regexp.MustCompile(`^[^:[:cntrl:]]+$`)
+	hookNames  = regexp.MustCompile(`^[A-Za-z0-9_/-]+$`)
+)
+
 const instanceIDExpected = "an EC2 instance ID such as i-0abc1234def567890"
 
 // checkInstanceID returns an error if the field holds no EC2 instance ID.

@@ -66,6 +66,8 @@ func TestErrors(t *testing.T) {
 		"no group":           {edit(t, "autoscaling-terminate", `"AutoScalingGroupName": "my-asg",`, ``), "detail.AutoScalingGroupName is missing, expected the group's name, of at most 255 characters"},
 		"long group":         {edit(t, "autoscaling-terminate", `"my-asg"`, `"`+long+`"`), "detail.AutoScalingGroupName is too long, expected the group's name, of at most 255 characters"},
 		"long hook":          {edit(t, "autoscaling-terminate-queue", `my-lifecycle-hook`, long), "LifecycleHookName is too long, expected the hook's name, of at most 255 characters"},
+		"no group's name":    {edit(t, "autoscaling-terminate", `"my-asg"`, `"arn:aws:autoscaling"`), `detail.AutoScalingGroupName is "arn:aws:autoscaling", expected a group's name, such as workers`},
+		"no hook's name":     {edit(t, "autoscaling-terminate-queue", `my-lifecycle-hook`, "my hook"), `LifecycleHookName is "my hook", expected a hook's name, of letters, digits, hyphens, underscores and slashes`},
 		"no token":           {edit(t, "autoscaling-terminate-queue", `"LifecycleActionToken"`, `"Token"`), "LifecycleActionToken is missing, expected the action's token, a UUID"},
 		"no hook's instance": {edit(t, "autoscaling-terminate-queue", `"EC2InstanceId"`, `"InstanceId"`), "EC2InstanceId is missing" + id},
 		"no Time":            {edit(t, "autoscaling-terminate-queue", `"Time"`, `"When"`), "Time is missing" + date},

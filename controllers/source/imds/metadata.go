@@ -146,8 +146,10 @@ func identityOf(document imds.InstanceIdentityDocument, lifeCycle string) (ident
 		Type:             unlessLonger(document.InstanceType, 64),
 		LifeCycle:        unlessLonger(lifeCycle, 32),
 		AvailabilityZone: unlessLonger(document.AvailabilityZone, 64),
-		Region:           unlessLonger(document.Region, 32),
 		AccountID:        unlessLonger(document.AccountID, 32),
+	}
+	if v1alpha1.IsRegion(document.Region) {
+		instance.Region = unlessLonger(document.Region, 32)
 	}
 	if instance == (v1alpha1.Instance{}) {
 		return identity{instanceID: document.InstanceID}, nil

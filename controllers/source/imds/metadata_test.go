@@ -293,7 +293,7 @@ func TestIdentity(t *testing.T) {
 	if diff := cmp.Diff(want, got, cmp.AllowUnexported(identity{})); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
-	f.sim.Set(awssim.MetadataIdentity, `{"instanceId": "`+f.id+`"}`)
+	f.sim.Set(awssim.MetadataIdentity, `{"instanceId": "`+f.id+`", "region": "example.com/"}`)
 	if got, err = m.identify(t.Context()); err != nil || got != (identity{instanceID: f.id}) {
 		t.Errorf("%+v, %v", got, err)
 	}

@@ -176,7 +176,7 @@ func TestOtherHooksAreIgnored(t *testing.T) {
 			f := newFixture(t, node("a", instance))
 			f.policy("adopts", test.policy...)
 			f.policy("other", func(p *v1alpha1.NodeTerminationPolicy) {
-				p.Spec.NodeSelector = &v1alpha1.LabelSelector{MatchLabels: map[string]string{"pool": "b"}}
+				p.Spec.NodeSelector = &v1alpha1.LabelSelector{MatchLabels: map[string]v1alpha1.LabelValue{"pool": "b"}}
 				if test.outcome == discarded {
 					discarding(p)
 				}

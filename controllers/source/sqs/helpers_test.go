@@ -336,7 +336,7 @@ func (f *fixture) policy(name string, change ...func(*v1alpha1.NodeTerminationPo
 
 func selecting(pool string) func(*v1alpha1.NodeTerminationPolicy) {
 	return func(p *v1alpha1.NodeTerminationPolicy) {
-		p.Spec.NodeSelector = &v1alpha1.LabelSelector{MatchLabels: map[string]string{"pool": pool}}
+		p.Spec.NodeSelector = &v1alpha1.LabelSelector{MatchLabels: map[string]v1alpha1.LabelValue{"pool": v1alpha1.LabelValue(pool)}}
 	}
 }
 

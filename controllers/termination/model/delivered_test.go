@@ -356,7 +356,7 @@ func (w *world) listedByWatcher(s *statement) string {
 func (w *world) governed(m *machine) bool {
 	node := m.node()
 	for i := range w.api.policies {
-		if p := &w.api.policies[i]; node != nil && p.Spec.Mode != v1alpha1.ModeDryRun && p.Spec.NodeSelector.MatchLabels["role"] == node.Labels["role"] {
+		if p := &w.api.policies[i]; node != nil && p.Spec.Mode != v1alpha1.ModeDryRun && string(p.Spec.NodeSelector.MatchLabels["role"]) == node.Labels["role"] {
 			return true
 		}
 	}

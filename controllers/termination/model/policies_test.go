@@ -29,7 +29,7 @@ func restartWatcher(w *world, m *machine, r *rand.Rand) {
 // addPolicy makes a policy that selects every worker.
 func (w *world) addPolicy(name string) *v1alpha1.NodeTerminationPolicy {
 	policy := v1alpha1.NodeTerminationPolicy{ObjectMeta: metav1.ObjectMeta{Name: name}}
-	policy.Spec.NodeSelector = &v1alpha1.LabelSelector{MatchLabels: map[string]string{"role": "worker"}}
+	policy.Spec.NodeSelector = &v1alpha1.LabelSelector{MatchLabels: map[string]v1alpha1.LabelValue{"role": "worker"}}
 	w.api.create(&policy)
 	w.api.policies = append(w.api.policies, policy)
 	w.policiesSince = w.now

@@ -308,7 +308,7 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         map:
           elementType:
-            scalar: string
+            namedType: com.github.nodetermination.operator.api.v1alpha1.LabelValue
 - name: com.github.nodetermination.operator.api.v1alpha1.LabelSelectorRequirement
   map:
     fields:
@@ -324,6 +324,8 @@ var schemaYAML = typed.YAMLObject(`types:
           elementType:
             scalar: string
           elementRelationship: atomic
+- name: com.github.nodetermination.operator.api.v1alpha1.LabelValue
+  scalar: string
 - name: com.github.nodetermination.operator.api.v1alpha1.LifecycleHook
   map:
     fields:
@@ -366,6 +368,12 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: maxWaitSeconds
       type:
         scalar: numeric
+    - name: names
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: associative
     - name: onTimeout
       type:
         namedType: com.github.nodetermination.operator.api.v1alpha1.OnTimeout
@@ -785,6 +793,24 @@ var schemaYAML = typed.YAMLObject(`types:
         scalar: numeric
 - name: com.github.nodetermination.operator.api.v1alpha1.TaintEffect
   scalar: string
+- name: com.github.nodetermination.operator.api.v1alpha1.Toleration
+  map:
+    fields:
+    - name: effect
+      type:
+        namedType: io.k8s.api.core.v1.TaintEffect
+    - name: key
+      type:
+        scalar: string
+    - name: operator
+      type:
+        namedType: io.k8s.api.core.v1.TolerationOperator
+    - name: tolerationSeconds
+      type:
+        scalar: numeric
+    - name: value
+      type:
+        scalar: string
 - name: com.github.nodetermination.operator.api.v1alpha1.UnknownInstances
   scalar: string
 - name: com.github.nodetermination.operator.api.v1alpha1.Volumes
@@ -804,7 +830,7 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         map:
           elementType:
-            scalar: string
+            namedType: com.github.nodetermination.operator.api.v1alpha1.LabelValue
     - name: priorityClassName
       type:
         scalar: string
@@ -815,7 +841,7 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         list:
           elementType:
-            namedType: io.k8s.api.core.v1.Toleration
+            namedType: com.github.nodetermination.operator.api.v1alpha1.Toleration
           elementRelationship: atomic
 - name: com.github.nodetermination.operator.api.v1alpha1.Wave
   map:
@@ -919,24 +945,6 @@ var schemaYAML = typed.YAMLObject(`types:
         namedType: io.k8s.api.core.v1.ResourceList
 - name: io.k8s.api.core.v1.TaintEffect
   scalar: string
-- name: io.k8s.api.core.v1.Toleration
-  map:
-    fields:
-    - name: effect
-      type:
-        namedType: io.k8s.api.core.v1.TaintEffect
-    - name: key
-      type:
-        scalar: string
-    - name: operator
-      type:
-        namedType: io.k8s.api.core.v1.TolerationOperator
-    - name: tolerationSeconds
-      type:
-        scalar: numeric
-    - name: value
-      type:
-        scalar: string
 - name: io.k8s.api.core.v1.TolerationOperator
   scalar: string
 - name: io.k8s.apimachinery.pkg.api.resource.Quantity

@@ -4,6 +4,10 @@
 
 package v1alpha1
 
+import (
+	apiv1alpha1 "github.com/nodetermination/operator/api/v1alpha1"
+)
+
 // LabelSelectorApplyConfiguration represents a declarative configuration of the LabelSelector type for use
 // with apply.
 //
@@ -13,7 +17,7 @@ package v1alpha1
 type LabelSelectorApplyConfiguration struct {
 	// matchLabels selects objects that have each of these labels with exactly this
 	// value. Unset: any labels.
-	MatchLabels map[string]string `json:"matchLabels,omitempty"`
+	MatchLabels map[string]apiv1alpha1.LabelValue `json:"matchLabels,omitempty"`
 	// matchExpressions are requirements that must all be met. Unset: no further
 	// requirements.
 	MatchExpressions []LabelSelectorRequirementApplyConfiguration `json:"matchExpressions,omitempty"`
@@ -29,9 +33,9 @@ func LabelSelector() *LabelSelectorApplyConfiguration {
 // and returns the receiver, so that objects can be build by chaining "With" function invocations.
 // If called multiple times, the entries provided by each call will be put on the MatchLabels field,
 // overwriting an existing map entries in MatchLabels field with the same key.
-func (b *LabelSelectorApplyConfiguration) WithMatchLabels(entries map[string]string) *LabelSelectorApplyConfiguration {
+func (b *LabelSelectorApplyConfiguration) WithMatchLabels(entries map[string]apiv1alpha1.LabelValue) *LabelSelectorApplyConfiguration {
 	if b.MatchLabels == nil && len(entries) > 0 {
-		b.MatchLabels = make(map[string]string, len(entries))
+		b.MatchLabels = make(map[string]apiv1alpha1.LabelValue, len(entries))
 	}
 	for k, v := range entries {
 		b.MatchLabels[k] = v

@@ -31,15 +31,20 @@ type LifecycleHookSpecApplyConfiguration struct {
 	// Continue or Abandon complete it with that result, None leaves it to its own
 	// timeout. Unset: Continue.
 	OnTimeout *apiv1alpha1.OnTimeout `json:"onTimeout,omitempty"`
+	// names is a list of names of hooks. Only these are completed, and all others are left
+	// to whoever they are for, such as another team's Lambda function. Unset: every hook
+	// but those in ignore.
+	Names []string `json:"names,omitempty"`
 	// ignore is a list of names of hooks that this operator does not complete. Unset:
-	// Launch-LC-Hook and Terminate-LC-Hook, the hooks of EKS managed node groups.
+	// Launch-LC-Hook and Terminate-LC-Hook, the hooks of EKS managed node groups, unless
+	// names is set.
 	Ignore []string `json:"ignore,omitempty"`
 	// adopt is a list of hooks that are completed although no node of the policy waits
 	// at them: launch hooks, after the instance's node is Ready (at once if the
 	// instance enters a warm pool), and termination hooks of instances that never
 	// became a node. They are received from the queues of the policy's sources and
 	// completed with CONTINUE. They are not completed in mode DryRun, or if their name
-	// is in ignore. Unset: none.
+	// is in ignore, or not in names. Unset: none.
 	Adopt []AdoptedHookApplyConfiguration `json:"adopt,omitempty"`
 }
 
@@ -78,6 +83,16 @@ func (b *LifecycleHookSpecApplyConfiguration) WithCompletionDelaySeconds(value i
 // If called multiple times, the OnTimeout field is set to the value of the last call.
 func (b *LifecycleHookSpecApplyConfiguration) WithOnTimeout(value apiv1alpha1.OnTimeout) *LifecycleHookSpecApplyConfiguration {
 	b.OnTimeout = &value
+	return b
+}
+
+// WithNames adds the given value to the Names field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the Names field.
+func (b *LifecycleHookSpecApplyConfiguration) WithNames(values ...string) *LifecycleHookSpecApplyConfiguration {
+	for i := range values {
+		b.Names = append(b.Names, values[i])
+	}
 	return b
 }
 

@@ -15,8 +15,9 @@ import (
 // sends to.
 // https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/standard-queues.html
 type SQSSourceApplyConfiguration struct {
-	// queueURL is the URL of the queue. http is accepted for endpoints on a network of
-	// your own, such as a simulator's, but not for AWS.
+	// queueURL is the URL of the queue. http is accepted for a simulator on the manager's own
+	// machine (localhost, 127.0.0.1 or [::1]) or in the cluster (a service's name, or its name
+	// that ends with .svc or .svc.cluster.local), and for no other host.
 	QueueURL *string `json:"queueURL,omitempty"`
 	// region is the AWS Region of the queue. Unset: the Region in queueURL, else the
 	// Region from the environment, as in every AWS SDK.

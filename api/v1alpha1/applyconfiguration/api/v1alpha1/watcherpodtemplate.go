@@ -5,6 +5,7 @@
 package v1alpha1
 
 import (
+	apiv1alpha1 "github.com/nodetermination/operator/api/v1alpha1"
 	v1 "k8s.io/api/core/v1"
 )
 
@@ -17,7 +18,7 @@ type WatcherPodTemplateApplyConfiguration struct {
 	// CPU and 24Mi memory, and a limit of 64Mi memory.
 	Resources *v1.ResourceRequirements `json:"resources,omitempty"`
 	// tolerations are the tolerations of the pods. Unset: every taint is tolerated.
-	Tolerations []v1.Toleration `json:"tolerations,omitempty"`
+	Tolerations []TolerationApplyConfiguration `json:"tolerations,omitempty"`
 	// priorityClassName is the priority class of the pods. Unset:
 	// system-node-critical.
 	PriorityClassName *string `json:"priorityClassName,omitempty"`
@@ -25,7 +26,7 @@ type WatcherPodTemplateApplyConfiguration struct {
 	// hop limit of the instances must be at least 2. Unset: true.
 	HostNetwork *bool `json:"hostNetwork,omitempty"`
 	// labels are added to the pods. Unset: none.
-	Labels map[string]string `json:"labels,omitempty"`
+	Labels map[string]apiv1alpha1.LabelValue `json:"labels,omitempty"`
 	// annotations are added to the pods. Unset: none.
 	Annotations map[string]string `json:"annotations,omitempty"`
 }
@@ -47,9 +48,12 @@ func (b *WatcherPodTemplateApplyConfiguration) WithResources(value v1.ResourceRe
 // WithTolerations adds the given value to the Tolerations field in the declarative configuration
 // and returns the receiver, so that objects can be build by chaining "With" function invocations.
 // If called multiple times, values provided by each call will be appended to the Tolerations field.
-func (b *WatcherPodTemplateApplyConfiguration) WithTolerations(values ...v1.Toleration) *WatcherPodTemplateApplyConfiguration {
+func (b *WatcherPodTemplateApplyConfiguration) WithTolerations(values ...*TolerationApplyConfiguration) *WatcherPodTemplateApplyConfiguration {
 	for i := range values {
-		b.Tolerations = append(b.Tolerations, values[i])
+		if values[i] == nil {
+			panic("nil value passed to WithTolerations")
+		}
+		b.Tolerations = append(b.Tolerations, *values[i])
 	}
 	return b
 }
@@ -74,9 +78,9 @@ func (b *WatcherPodTemplateApplyConfiguration) WithHostNetwork(value bool) *Watc
 // and returns the receiver, so that objects can be build by chaining "With" function invocations.
 // If called multiple times, the entries provided by each call will be put on the Labels field,
 // overwriting an existing map entries in Labels field with the same key.
-func (b *WatcherPodTemplateApplyConfiguration) WithLabels(entries map[string]string) *WatcherPodTemplateApplyConfiguration {
+func (b *WatcherPodTemplateApplyConfiguration) WithLabels(entries map[string]apiv1alpha1.LabelValue) *WatcherPodTemplateApplyConfiguration {
 	if b.Labels == nil && len(entries) > 0 {
-		b.Labels = make(map[string]string, len(entries))
+		b.Labels = make(map[string]apiv1alpha1.LabelValue, len(entries))
 	}
 	for k, v := range entries {
 		b.Labels[k] = v

@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package v1alpha1_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// TestTextsThatNobodyTakes: what Kubernetes or AWS would refuse later is refused when it is
+// applied, with what to write instead.
+func TestTextsThatNobodyTakes(t *testing.T) {
+	var (
+		long       = strings.Repeat("a", 64)
+		longPrefix = strings.Repeat("a.", 127) + "com/a"
+		skip       = func(selector string) string { return aSource + "drain: {skip: [{podSelector: {" + selector + "}}]}" }
+		nodes      = func(selector string) string { return aSource + "nodeSelector: {" + selector + "}" }
+		hooks      = func(rules string) string { return aSource + "lifecycleHook: {" + rules + "}" }
+		role       = func(arn string) string {
+			return fmt.Sprintf("sources: [{name: a, sqs: {queueURL: 'https://a/b', roleARN: %q}}]", arn)
+		}
+		watchers = func(template string) string {
+			return "sources: [{name: a, imds: {podTemplate: {" + template + "}}}]"
+		}
+		webhook = func(rules string) string { return aSource + "webhooks: [{name: a, " + rules + "}]" }
+	)
+	const (
+		value     = "the value of a label is of at most 63 letters, digits, hyphens, dots and underscores, such as us-east-1a"
+		key       = "matchLabels has labels for keys, such as topology.kubernetes.io/zone"
+		aRole     = "roleARN is a role's whole ARN, such as arn:aws:iam::123456789012:role/queue-reader"
+		plainHTTP = "http sends signed requests in clear: write https, as for AWS, or the name of this machine or of a service of this cluster"
+		ofAccount = "after AWS's host, queueURL has the account's 12 digits and the queue's name"
+		object    = "name is an object's in the manager's namespace"
+	)
+	for _, test := range []struct{ name, spec, want string }{
+		{"a label's value with a space", skip(`matchLabels: {app: "my app"}`), value},
+		{"a label's value of nodes with a space", nodes(`matchLabels: {pool: "my pool"}`), value},
+		{"a pattern for a label's value", nodes(`matchLabels: {pool: "spot-*"}`), value},
+		{"a label's value that is too long", skip(`matchLabels: {app: ` + long + `}`), "may not be more than 63"},
+		{"a label's value that ends with a hyphen", skip(`matchLabels: {app: a-}`), value},
+		{"a label's key that is too long", skip(`matchLabels: {` + long + `: a}`), key},
+		{"a label's prefix that is too long", nodes(`matchLabels: {` + longPrefix + `: a}`), key},
+		{"a label's prefix that is none", nodes(`matchLabels: {"a..b/c": a}`), key},
+		{"an expression's key that is too long", skip(`matchExpressions: [{key: ` + long + `, operator: Exists}]`), "key is a label, such as"},
+		{"an expression's value with a space", skip(`matchExpressions: [{key: a, operator: In, values: ["my app"]}]`), value},
+		{"an expression's value that is too long", skip(`matchExpressions: [{key: a, operator: In, values: [` + long + `]}]`), "may not be more than 63"},
+		{"a budget's label with a wrong prefix", aSource + `drain: {budget: {maxNodes: 1, topologyKey: -a/zone}}`, "topologyKey is a label of nodes"},
+		{"an annotation's key that is too long", aSource + `kubernetesEvents: {mode: Emit, annotations: {` + long + `: a}}`, "annotations' keys are names"},
+		{"an annotation's value without end", aSource + `kubernetesEvents: {mode: Emit, annotations: {a: "` + strings.Repeat("a", 4097) + `"}}`, "a value in annotations has at most 4096 characters"},
+		{"a tag's key with a space at its end", aSource + `instanceTag: "managed "`, "instanceTag is a tag's key without spaces at its ends"},
+		{"a tag's key of two lines", aSource + `instanceTag: "a\nb"`, "instanceTag is a tag's key"},
+
+		{"watchers with a wrong value", watchers(`labels: {team: "my team"}`), value},
+		{"watchers with a value that is too long", watchers(`labels: {team: ` + long + `}`), "may not be more than 63"},
+		{"watchers with a long annotation", watchers(`annotations: {a: "` + strings.Repeat("a", 4097) + `"}`), "a value in annotations has at most 4096 characters"},
+		{"watchers of a priority with an empty part", watchers(`priorityClassName: a..b`), "such as system-node-critical"},
+		{"a tolerated taint with a space", watchers(`tolerations: [{key: "my taint", operator: Exists}]`), "key is a taint's, such as example.com/dedicated"},
+		{"a tolerated value with a space", watchers(`tolerations: [{key: a, value: "b c"}]`), "value is a taint's, of at most 63 letters"},
+		{"a tolerated effect that is none", watchers(`tolerations: [{key: a, effect: NoDrain}]`), `supported values: "NoSchedule", "PreferNoSchedule", "NoExecute"`},
+		{"an operator of a toleration that is none", watchers(`tolerations: [{key: a, operator: In}]`), `supported values: "Equal", "Exists"`},
+		{"every key tolerated by Equal", watchers(`tolerations: [{value: b}]`), "a toleration of every key has operator Exists"},
+		{"a toleration of a value that exists", watchers(`tolerations: [{key: a, operator: Exists, value: b}]`), "operator Exists takes no value"},
+		{"a toleration for a time of no eviction", watchers(`tolerations: [{key: a, operator: Exists, effect: NoSchedule, tolerationSeconds: 5}]`), "tolerationSeconds is for effect NoExecute"},
+
+		{"http to another host", queue("http://sqs.example.com/123456789012/q"), plainHTTP},
+		{"http to an address", queue("http://10.0.0.7:4566/000000000000/q"), plainHTTP},
+		{"http to an address as a number", queue("http://134744072/000000000000/q"), plainHTTP},
+		{"http to a host that begins like this machine", queue("http://localhost.example.com/000000000000/q"), plainHTTP},
+		{"http to a host that ends like a service", queue("http://evil.example.com.svc.example.com/000000000000/q"), plainHTTP},
+		{"http to AWS", queue("http://sqs.us-east-1.amazonaws.com/123456789012/q"), plainHTTP},
+		{"a URL with a wrong escape", queue("https://a/b%zz"), "queueURL is the queue's whole address"},
+		{"an account with a digit too many", queue("https://sqs.us-east-1.amazonaws.com/1234567890123/q"), ofAccount},
+		{"a queue's name with a dot", queue("https://sqs.us-east-1.amazonaws.com/123456789012/my.queue"), ofAccount},
+		{"a queue's name that is too long", queue("https://sqs.us-east-1.amazonaws.com/123456789012/" + strings.Repeat("q", 81)), ofAccount},
+		{"a role's name", role("queue-reader"), aRole},
+		{"a user's ARN", role("arn:aws:iam::123456789012:user/me"), aRole},
+		{"a role's name that is too long", role("arn:aws:iam::123456789012:role/" + strings.Repeat("r", 65)), aRole},
+		{"a role of no name", role("arn:aws:iam::123456789012:role/path/"), aRole},
+
+		{"a pattern of hooks", hooks(`names: ["drain-*"]`), "names are hooks' own"},
+		{"no names", hooks(`names: []`), "should have at least 1 items"},
+		{"a hook's name with a space to ignore", hooks(`ignore: ["my hook"]`), "ignore has hooks' own"},
+		{"a hook in both", hooks(`names: [drain, other], ignore: [drain]`), "a hook is either in names or in ignore: take it out of one of them"},
+		{"an adopted hook that is not in names", hooks(`names: [drain], adopt: [{autoScalingGroupName: a, name: join}]`), "add the names of adopted hooks to names"},
+		{"an adopted hook's ARN for its name", hooks(`adopt: [{autoScalingGroupName: a, name: "arn:aws:autoscaling"}]`), "name is a hook's, of letters, digits"},
+		{"a group's ARN", hooks(`adopt: [{autoScalingGroupName: "arn:aws:autoscaling:us-east-1:123456789012:autoScalingGroup:1:autoScalingGroupName/a", name: join}]`), "autoScalingGroupName is a group's name, such as workers, not its ARN"},
+
+		{"a webhook's URL with a wrong escape", webhook(`url: "https://a/%zz"`), "url is a whole address without a password"},
+		{"a proxy of no port", webhook(`url: "https://a/b", proxyURL: "http://[::1"`), "proxyURL is a proxy's scheme, host and port"},
+		{"a secret's name with an empty part", webhook(`urlFrom: {secretKeyRef: {name: a..b, key: url}}`), object},
+		{"headers of no secret", webhook(`url: "https://a/b", headersFrom: {secretRef: {name: My_Secret}}`), object},
+		{"a key that is a folder", webhook(`urlFrom: {secretKeyRef: {name: a, key: ".."}}`), "key is one of the object's data"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			refused(t, admin(t).Create(t.Context(), policy(t, test.spec), client.DryRunAll), test.want)
+		})
+	}
+}
+
+// TestTextsOfEventsThatNobodyTakes is about what no source stores.
+func TestTextsOfEventsThatNobodyTakes(t *testing.T) {
+	hook := func(old, changed string) string { return spec(strings.Replace(aHook, old, changed, 1)) }
+	for _, test := range []struct{ name, spec, want string }{
+		{"a node's name with a space", strings.Replace(spec(anEvent), "ip-10-0-3-7.ec2.internal", `"my node"`, 1), "nodeName is a Node's name, such as ip-10-0-3-7.ec2.internal"},
+		{"a region that is a host", spec(anEvent) + "instance: {region: example.com/}", "region is an AWS region's code, such as us-east-1"},
+		{"an id with a space", spec(strings.Replace(anEvent, "id: a", `id: "a b"`, 1)), "an event's id is printable and without spaces"},
+		{"a policy's name with a space", spec(strings.Replace(anEvent, "id: a", `id: a, policyName: "a b"`, 1)), "policyName is a NodeTerminationPolicy's name"},
+		{"a hook's name with a space", hook("name: drain", `name: "my drain"`), "name is a hook's, of letters, digits"},
+		{"a group's ARN", hook("autoScalingGroupName: workers", `autoScalingGroupName: "arn:aws:autoscaling"`), "autoScalingGroupName is a group's name, such as workers, not its ARN"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			refused(t, admin(t).Create(t.Context(), termination(t, instance, test.spec), client.DryRunAll), test.want)
+		})
+	}
+}
+
+// TestTextsThatAreTaken are those at the bounds.
+func TestTextsThatAreTaken(t *testing.T) {
+	label := strings.Repeat("a", 63)
+	for name, spec := range map[string]string{
+		"long labels":          aSource + "nodeSelector: {matchLabels: {" + strings.Repeat("a.", 124) + "com/" + label + ": " + label + "}}",
+		"this machine":         queue("http://localhost:4566/000000000000/q"),
+		"this machine by IPv6": queue("http://[::1]:4566/000000000000/q"),
+		"a service":            queue("http://localstack:4566/000000000000/q"),
+		"a service elsewhere":  queue("http://localstack.testing.svc:4566/000000000000/q"),
+		"a service's name":     queue("http://localstack.testing.svc.cluster.local/000000000000/q"),
+		"a simulator's":        queue("https://sqs.us-east-1.localhost.localstack.cloud:4566/000000000000/q"),
+		"a long queue's name":  queue("https://sqs.eu-central-1.amazonaws.com/123456789012/" + strings.Repeat("q", 80)),
+		"a role with a path": `
+sources: [{name: a, sqs: {queueURL: "https://a/b", roleARN: "arn:aws-us-gov:iam::123456789012:role/team/a_b/queue+reader=1@x"}}]`,
+		"named hooks":       aSource + `lifecycleHook: {names: [drain, a/b_c-9], ignore: [other], adopt: [{autoScalingGroupName: "my group", name: drain}]}`,
+		"tolerated taints":  `sources: [{name: a, imds: {podTemplate: {tolerations: [{operator: Exists}, {key: a, value: b, effect: NoExecute, tolerationSeconds: 5}]}}}]`,
+		"a tag of AWS's":    aSource + `instanceTag: "aws:autoscaling:groupName"`,
+		"the most of rules": aSource + "drain: {skip: [" + strings.Repeat("{podSelector: {matchLabels: {a: b, c: d}}}, ", maxRules) + "]}",
+	} {
+		t.Run(name, func(t *testing.T) { keptAsWritten(t, policy(t, spec)) })
+	}
+	nt := termination(t, instance, spec(anEvent+", "+aHook)+"instance: {region: us-gov-west-1}")
+	if err := admin(t).Create(t.Context(), nt, client.DryRunAll); err != nil {
+		t.Error(err)
+	}
+}
+
+// maxRules is how many rules drain.skip has at most.
+const maxRules = 16

@@ -224,7 +224,13 @@ type HookStatus struct {
 	// +kubebuilder:validation:Minimum=1
 	Failures *int32 `json:"failures,omitempty"`
 
-	// retryTime is when the failed call is repeated. Unset: no call has failed.
+	// noActionTime is since when Auto Scaling says that it knows no such lifecycle action. If
+	// it says so again a few seconds later the hook has ended. Unset: it knows the action, as
+	// far as it was asked.
+	// +optional
+	NoActionTime *metav1.Time `json:"noActionTime,omitempty"`
+
+	// retryTime is when the call is repeated that has failed. Unset: no call has failed.
 	// +optional
 	RetryTime *metav1.Time `json:"retryTime,omitempty"`
 }

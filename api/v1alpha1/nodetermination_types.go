@@ -187,6 +187,12 @@ type NodeTerminationStatus struct {
 	// +optional
 	Node *NodeReference `json:"node,omitempty"`
 
+	// instanceFoundTime is when EC2 first described the instance to the manager. If EC2 does
+	// not find it later, it is gone. Unset: EC2 has not described it: if it does not find the
+	// instance, that may be another account's or Region's, and says nothing.
+	// +optional
+	InstanceFoundTime *metav1.Time `json:"instanceFoundTime,omitempty"`
+
 	// pods counts the pods that have to be evicted. Unset: no drain has begun.
 	// +optional
 	Pods *PodCounts `json:"pods,omitempty"`

@@ -278,6 +278,10 @@ func (in *HookStatus) DeepCopyInto(out *HookStatus) {
 		*out = new(int32)
 		**out = **in
 	}
+	if in.NoActionTime != nil {
+		in, out := &in.NoActionTime, &out.NoActionTime
+		*out = (*in).DeepCopy()
+	}
 	if in.RetryTime != nil {
 		in, out := &in.RetryTime, &out.RetryTime
 		*out = (*in).DeepCopy()
@@ -871,6 +875,10 @@ func (in *NodeTerminationStatus) DeepCopyInto(out *NodeTerminationStatus) {
 		in, out := &in.Node, &out.Node
 		*out = new(NodeReference)
 		(*in).DeepCopyInto(*out)
+	}
+	if in.InstanceFoundTime != nil {
+		in, out := &in.InstanceFoundTime, &out.InstanceFoundTime
+		*out = (*in).DeepCopy()
 	}
 	if in.Pods != nil {
 		in, out := &in.Pods, &out.Pods

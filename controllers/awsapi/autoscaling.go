@@ -16,8 +16,9 @@ import (
 	"github.com/aws/smithy-go"
 )
 
-// ErrNoAction is that the group does not wait at the hook: the action was completed
-// or timed out, or there is no such hook or group any more.
+// ErrNoAction is that Auto Scaling knows no such lifecycle action: it was completed or timed
+// out, or the group has no such hook any more. It may also be one that has begun this moment, or
+// that of another account's group of the same name: see Client.GroupInstance.
 var ErrNoAction = errors.New("the Auto Scaling group does not wait at the hook")
 
 // https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonec2autoscaling.html
@@ -68,7 +69,7 @@ type Hook struct {
 type groupKey struct{ region, name string }
 
 // DescribeHooks returns the group's hooks, as they were at most five minutes ago. Its error
-// is ErrNoAction if there is no such group, ErrBusy, or says what to do.
+// is ErrBusy or says what to do.
 func (c *Client) DescribeHooks(ctx context.Context, region, group string) ([]Hook, error) {
 	key := groupKey{region, group}
 	if known, ok := c.hooks.Get(key); ok {
@@ -80,7 +81,7 @@ func (c *Client) DescribeHooks(ctx context.Context, region, group string) ([]Hoo
 	err := c.call(ctx, region, describeLifecycleHooks, func(ctx context.Context, to *connection) error {
 		out, err := to.autoScaling.DescribeLifecycleHooks(ctx, &autoscaling.DescribeLifecycleHooksInput{AutoScalingGroupName: &group})
 		if err != nil {
-			return noAction(err)
+			return err
 		}
 		for _, hook := range out.LifecycleHooks {
 			hooks = append(hooks, Hook{
@@ -104,27 +105,29 @@ func seconds(n *int32) time.Duration {
 	return time.Duration(aws.ToInt32(n)) * time.Second
 }
 
-// TerminatingGroup returns the name of the group in which the instance waits at a
-// termination hook; empty if it waits at none. Its error is ErrBusy or says what to do.
-// https://docs.aws.amazon.com/autoscaling/ec2/userguide/ec2-auto-scaling-lifecycle.html
-func (c *Client) TerminatingGroup(ctx context.Context, region, instanceID string) (string, error) {
-	group, state, err := c.lifecycleState(ctx, region, instanceID)
-	// Warmed:Terminating:Wait is the same in a warm pool.
-	if err != nil || !strings.HasSuffix(state, "Terminating:Wait") {
-		return "", err
-	}
-	return group, nil
+// GroupInstance is an instance in its group. The zero value is none: Auto Scaling lists no such
+// instance, which has been terminated or is another account's or region's.
+type GroupInstance struct {
+	// Group is the group's name.
+	Group string
+	// State is its lifecycle state, such as Terminating:Wait.
+	// https://docs.aws.amazon.com/autoscaling/ec2/userguide/ec2-auto-scaling-lifecycle.html
+	State string
 }
 
-// InService reports whether the instance is in service in its group. The error is that of
-// TerminatingGroup.
-func (c *Client) InService(ctx context.Context, region, instanceID string) (bool, error) {
-	_, state, err := c.lifecycleState(ctx, region, instanceID)
-	return state == "InService", err
+// Listed reports whether Auto Scaling lists the instance.
+func (in GroupInstance) Listed() bool { return in.Group != "" }
+
+// WaitsToTerminate reports whether the instance waits at a termination hook.
+func (in GroupInstance) WaitsToTerminate() bool {
+	return strings.HasSuffix(in.State, "Terminating:Wait") // also in a warm pool, Warmed:Terminating:Wait
 }
 
-// lifecycleState returns the instance's group and its lifecycle state there; empty if it is in none.
-func (c *Client) lifecycleState(ctx context.Context, region, instanceID string) (group, state string, err error) {
+// InService reports whether the instance is in service.
+func (in GroupInstance) InService() bool { return in.State == "InService" }
+
+// GroupInstance returns the instance as Auto Scaling lists it. Its error is ErrBusy or says what to do.
+func (c *Client) GroupInstance(ctx context.Context, region, instanceID string) (in GroupInstance, err error) {
 	err = c.call(ctx, region, describeAutoScalingInstances, func(ctx context.Context, to *connection) error {
 		out, err := to.autoScaling.DescribeAutoScalingInstances(ctx, &autoscaling.DescribeAutoScalingInstancesInput{InstanceIds: []string{instanceID}})
 		if err != nil {
@@ -132,12 +135,12 @@ func (c *Client) lifecycleState(ctx context.Context, region, instanceID string) 
 		}
 		for _, instance := range out.AutoScalingInstances {
 			if aws.ToString(instance.InstanceId) == instanceID {
-				group, state = aws.ToString(instance.AutoScalingGroupName), aws.ToString(instance.LifecycleState)
+				in = GroupInstance{aws.ToString(instance.AutoScalingGroupName), aws.ToString(instance.LifecycleState)}
 			}
 		}
 		return nil
 	})
-	return group, state, err
+	return in, err
 }
 
 // Heartbeat makes the group wait for the hook's heartbeat timeout from now on,
@@ -177,7 +180,7 @@ func (c *Client) Complete(ctx context.Context, action Action, result Result) err
 }
 
 // noActionMessage is how Auto Scaling says ErrNoAction, under the code of every invalid parameter.
-var noActionMessage = regexp.MustCompile(`(?i)no active lifecycle action|no lifecycle hook found|autoscalinggroup name not found`)
+var noActionMessage = regexp.MustCompile(`(?i)no active lifecycle action|no lifecycle hook found`)
 
 // noAction returns ErrNoAction with its details if err means that, else err itself.
 func noAction(err error) error {

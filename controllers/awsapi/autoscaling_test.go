@@ -69,11 +69,12 @@ func TestHooksNobodyAsksForAreForgotten(t *testing.T) {
 	}
 }
 
-func TestHooksOfAGroupThatIsGone(t *testing.T) {
+func TestHooksOfAGroupThatIsNotThere(t *testing.T) {
 	f := newFixture(t)
 	for range 2 { // not remembered
-		if hooks, err := f.DescribeHooks(t.Context(), region, group); !errors.Is(err, ErrNoAction) {
-			t.Errorf("hooks %v, error %v, want ErrNoAction", hooks, err)
+		hooks, err := f.DescribeHooks(t.Context(), region, group)
+		if explained, ok := errors.AsType[*Error](err); !ok || explained.Cause != GroupNotFound {
+			t.Errorf("hooks %v, error %v, want that there is no such group", hooks, err)
 		}
 	}
 	f.hook("drain")
@@ -82,28 +83,26 @@ func TestHooksOfAGroupThatIsGone(t *testing.T) {
 	}
 }
 
-func TestTerminatingGroup(t *testing.T) {
+func TestGroupInstance(t *testing.T) {
 	f := newFixture(t)
-	ask := func(want string, inService bool) {
+	ask := func(want GroupInstance, listed, waits, inService bool) {
 		t.Helper()
-		if got, err := f.InService(t.Context(), region, instance); got != inService || err != nil {
-			t.Errorf("in service %t, error %v, want %t", got, err, inService)
-		}
-		if got, err := f.TerminatingGroup(t.Context(), region, instance); got != want || err != nil {
-			t.Errorf("group %q, error %v, want group %q", got, err, want)
+		got, err := f.GroupInstance(t.Context(), region, instance)
+		if got != want || err != nil || got.Listed() != listed || got.WaitsToTerminate() != waits || got.InService() != inService {
+			t.Errorf("%+v, error %v, want %+v", got, err, want)
 		}
 	}
-	ask("", false) // in no group
+	ask(GroupInstance{}, false, false, false)
 	f.sim.PutGroupInstance(group, instance)
-	ask("", true)
+	ask(GroupInstance{group, "InService"}, true, false, true)
 	f.hook("drain")
 	f.sim.PutGroupInstance("others", "i-0abc1234def567891")
 	action := f.begin("drain")
-	ask(group, false)
+	ask(GroupInstance{group, "Terminating:Wait"}, true, true, false)
 	if err := f.Complete(t.Context(), Action{Region: region, Group: group, Hook: "drain", Token: action.Token}, Continue); err != nil {
 		t.Fatal(err)
 	}
-	ask("", false) // goes on
+	ask(GroupInstance{group, "Terminating:Proceed"}, true, false, false)
 }
 
 // An action is named by its token, its instance or both, and ends once.
@@ -180,7 +179,6 @@ func TestActionsThatAreNone(t *testing.T) {
 	f := newFixture(t)
 	f.hook("drain")
 	for name, action := range map[string]Action{
-		"no such group":      {Region: region, Group: "gone", Hook: "drain", InstanceID: instance},
 		"no such hook":       {Region: region, Group: group, Hook: "gone", InstanceID: instance},
 		"instance not there": {Region: region, Group: group, Hook: "drain", InstanceID: instance},
 		"token of another":   {Region: region, Group: group, Hook: "drain", Token: "71514b9d-6a40-4b26-8523-05e7ee35fa40"},

@@ -3,8 +3,13 @@
 package awsapi
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"net/url"
+	"os"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -64,7 +69,8 @@ func LoadConfig(ctx context.Context, opts ConfigOptions) (aws.Config, error) {
 	if cfg.Region == "" {
 		return aws.Config{}, errNoRegion
 	}
-	cfg.Credentials = ownCredentials{cfg.Credentials}
+	cfg.APIOptions = append(slices.Clone(cfg.APIOptions), refusePlainHTTP)
+	cfg.Credentials = ownCredentials{cfg.Credentials, credentialsHost(cfg.Region)}
 	if opts.RoleARN != "" {
 		cfg.Credentials = assumeRole(cfg, opts.RoleARN)
 	}
@@ -91,14 +97,37 @@ func assumeRole(cfg aws.Config, roleARN string) aws.CredentialsProvider {
 	return aws.NewCredentialsCache(roleCredentials{provider}, func(o *aws.CredentialsCacheOptions) { o.ExpiryWindow = expiryWindow })
 }
 
+// credentialsHost returns the host that the SDK asks for the manager's own credentials: STS for
+// an IAM role for service accounts, the agent of EKS Pod Identity. Empty: the metadata service, or
+// none.
+// https://docs.aws.amazon.com/sdkref/latest/guide/standardized-credentials.html
+func credentialsHost(region string) string {
+	endpoint := os.Getenv("AWS_CONTAINER_CREDENTIALS_FULL_URI")
+	if os.Getenv("AWS_WEB_IDENTITY_TOKEN_FILE") != "" {
+		domain := ".amazonaws.com"
+		if strings.HasPrefix(region, "cn-") {
+			domain += ".cn"
+		}
+		endpoint = cmp.Or(os.Getenv("AWS_ENDPOINT_URL_STS"), os.Getenv("AWS_ENDPOINT_URL"), "https://sts."+region+domain)
+	}
+	parsed, err := url.Parse(endpoint)
+	if err != nil {
+		return ""
+	}
+	return parsed.Host
+}
+
 // ownCredentials are the manager's own. Every error is a credentialsError.
-type ownCredentials struct{ provider aws.CredentialsProvider }
+type ownCredentials struct {
+	provider aws.CredentialsProvider
+	host     string // see credentialsHost
+}
 
 // Retrieve returns the credentials, which the SDK caches.
 func (c ownCredentials) Retrieve(ctx context.Context) (aws.Credentials, error) {
 	found, err := c.provider.Retrieve(ctx)
 	if err != nil {
-		return aws.Credentials{}, &credentialsError{err}
+		return aws.Credentials{}, &credentialsError{err, c.host}
 	}
 	return found, nil
 }

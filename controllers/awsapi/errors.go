@@ -3,6 +3,7 @@
 package awsapi
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -28,6 +29,9 @@ type Operation string
 // https://docs.aws.amazon.com/service-authorization/latest/reference/list_awssecuritytokenservice.html
 const AssumeRole Operation = "sts:AssumeRole"
 
+// ownIdentity is the call that the manager's own credentials need.
+const ownIdentity Operation = "sts:AssumeRoleWithWebIdentity"
+
 // service returns how people call the service that the operation is of.
 func (op Operation) service() string {
 	prefix, _, _ := strings.Cut(string(op), ":")
@@ -52,12 +56,20 @@ const (
 	Misconfigured
 	// NoCredentials: there are no credentials to call with.
 	NoCredentials
+	// IdentityRefused: AWS gives no credentials for the identity that there is.
+	IdentityRefused
 	// CredentialsNotAccepted: AWS does not accept the credentials.
 	CredentialsNotAccepted
 	// AccessDenied: the credentials do not allow the call.
 	AccessDenied
 	// RegionNotEnabled: the region is not enabled for the account.
 	RegionNotEnabled
+	// OtherRegion: the call went to another region than it was signed for.
+	OtherRegion
+	// GroupNotFound: the account has no such Auto Scaling group in the region.
+	GroupNotFound
+	// PlainHTTP: the call would go over http to another machine.
+	PlainHTTP
 	// Throttled: AWS asks to slow down.
 	Throttled
 	// Refused: AWS refuses the call for another reason.
@@ -74,6 +86,7 @@ const (
 var reasons = map[Cause]string{
 	NoRegion:               v1alpha1.ReasonNoRegion,
 	NoCredentials:          v1alpha1.ReasonNoCredentials,
+	IdentityRefused:        v1alpha1.ReasonNoCredentials,
 	CredentialsNotAccepted: v1alpha1.ReasonNoCredentials,
 	AccessDenied:           v1alpha1.ReasonAccessDenied,
 	Throttled:              v1alpha1.ReasonThrottled,
@@ -121,6 +134,9 @@ func Explain(op Operation, region string, err error) *Error {
 	if _, ok := errors.AsType[*roleError](err); ok {
 		op = AssumeRole
 	}
+	if _, ok := errors.AsType[*credentialsError](err); ok && answers(err) {
+		op = ownIdentity
+	}
 	e := &Error{Operation: op, Cause: causeOf(err), err: err}
 	e.Detail = detailOf(e.Cause, err)
 	e.message = e.explanation(region)
@@ -135,8 +151,12 @@ type configError struct{ err error }
 func (e *configError) Error() string { return "AWS configuration: " + e.err.Error() }
 func (e *configError) Unwrap() error { return e.err }
 
-// credentialsError is why there are no credentials to call with.
-type credentialsError struct{ err error }
+// credentialsError is why there are no credentials to call with. host was asked for them; it is
+// empty if that is not known.
+type credentialsError struct {
+	err  error
+	host string
+}
 
 func (e *credentialsError) Error() string { return "no AWS credentials: " + e.err.Error() }
 func (e *credentialsError) Unwrap() error { return e.err }
@@ -161,9 +181,10 @@ func causeOf(err error) Cause {
 	if _, ok := errors.AsType[*configError](err); ok {
 		return Misconfigured
 	}
-	if _, ok := errors.AsType[*credentialsError](err); ok {
-		return NoCredentials
+	if _, ok := errors.AsType[*plainHTTPError](err); ok {
+		return PlainHTTP
 	}
+	credentials, _ := errors.AsType[*credentialsError](err)
 	answer, answered := errors.AsType[smithy.APIError](err)
 	_, unsent := errors.AsType[*smithyhttp.RequestSendError](err)
 	switch {
@@ -171,13 +192,41 @@ func causeOf(err error) Cause {
 		return Throttled
 	case httpStatus(err) >= 500:
 		return ServerError
+	case answered && credentials != nil:
+		return IdentityRefused
+	case answered && otherRegion.MatchString(answer.ErrorMessage()):
+		return OtherRegion
+	case answered && noGroup.MatchString(answer.ErrorMessage()):
+		return GroupNotFound
 	case answered:
 		return causeOfCode(answer.ErrorCode())
-	case unsent, errors.Is(err, context.DeadlineExceeded):
+	case (unsent || errors.Is(err, context.DeadlineExceeded)) && (credentials == nil || credentials.reachable()):
 		return Unreachable
+	case credentials != nil:
+		return NoCredentials
 	}
 	return Unknown
 }
+
+// answers reports whether AWS has answered.
+func answers(err error) bool {
+	_, answered := errors.AsType[smithy.APIError](err)
+	return answered
+}
+
+// reachable reports whether something that gives credentials should be there: the metadata
+// service does not count, which is what the SDK asks when nothing else is set.
+func (e *credentialsError) reachable() bool {
+	return e.host != ""
+}
+
+// What AWS says under codes that mean anything.
+var (
+	// otherRegion follows SignatureDoesNotMatch, InvalidSignatureException or AuthFailure.
+	otherRegion = regexp.MustCompile(`(?i)credential should be scoped to a valid region`)
+	// noGroup follows ValidationError.
+	noGroup = regexp.MustCompile(`(?i)autoscalinggroup name not found`)
+)
 
 // causeOfCode returns why AWS refuses a call.
 // https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/CommonErrors.html
@@ -227,6 +276,14 @@ func (e *Error) explanation(region string) string {
 		return "give the manager's service account an AWS identity (EKS Pod Identity or an IAM role for service accounts): " + e.Detail
 	case CredentialsNotAccepted:
 		return "AWS does not accept the manager's credentials: renew them, or correct the role that the manager's service account has: " + e.Detail
+	case IdentityRefused:
+		return "AWS gives the manager's service account no credentials: correct the trust policy of its role and the cluster's IAM OIDC provider, or its EKS Pod Identity association: " + e.Detail
+	case OtherRegion:
+		return fmt.Sprintf("%s is called in another region than %s, for which the call is signed: correct the region of the source, its URL or AWS_REGION: %s", e.Operation.service(), cmp.Or(region, "the one in AWS_REGION"), e.Detail)
+	case GroupNotFound:
+		return fmt.Sprintf("the manager's AWS account has no such Auto Scaling group in %s: if it is another account's, run the manager with an identity of that account: %s", cmp.Or(region, "the region in AWS_REGION"), e.Detail)
+	case PlainHTTP:
+		return e.Detail + ": write https in queueURL and AWS_ENDPOINT_URL, or the name of this machine or of a service of this cluster, such as localhost or localstack.testing.svc"
 	case AccessDenied:
 		return fmt.Sprintf("allow %s in the manager's IAM policy (config/aws/iam-policy.json): %s", e.Operation, e.Detail)
 	case RegionNotEnabled:
@@ -251,6 +308,9 @@ func (e *Error) host() string {
 		if target, err := url.Parse(failure.URL); err == nil && target.Host != "" {
 			return target.Host
 		}
+	}
+	if credentials, ok := errors.AsType[*credentialsError](e.err); ok {
+		return credentials.host
 	}
 	return e.Operation.service()
 }

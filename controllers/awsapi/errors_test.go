@@ -34,7 +34,7 @@ func (f *fixture) operations() map[Operation]func(context.Context) error {
 			return err
 		},
 		describeAutoScalingInstances: func(ctx context.Context) error {
-			_, err := f.TerminatingGroup(ctx, region, instance)
+			_, err := f.GroupInstance(ctx, region, instance)
 			return err
 		},
 		recordLifecycleActionHeartbeat: func(ctx context.Context) error { return f.Heartbeat(ctx, action) },
@@ -136,7 +136,7 @@ func TestThrottlingSaysWhose(t *testing.T) {
 
 func TestServersThatStall(t *testing.T) {
 	f := newFixture(t)
-	if _, err := f.TerminatingGroup(t.Context(), region, instance); err != nil { // there are credentials now
+	if _, err := f.GroupInstance(t.Context(), region, instance); err != nil { // there are credentials now
 		t.Fatal(err)
 	}
 	f.fault(awssim.Fault{Delay: time.Hour})
@@ -258,7 +258,7 @@ func TestExplain(t *testing.T) {
 			"cannot find the address of autoscaling.us-east-7.amazonaws.com: mend the cluster's DNS, or correct the region",
 		},
 		"no address, while credentials are looked for": {
-			receive, &credentialsError{dns}, HostNotFound, v1alpha1.ReasonUnreachable,
+			receive, &credentialsError{err: dns}, HostNotFound, v1alpha1.ReasonUnreachable,
 			"cannot find the address of autoscaling.us-east-7.amazonaws.com: mend the cluster's DNS, or correct the region",
 		},
 		"configuration": {
@@ -266,16 +266,16 @@ func TestExplain(t *testing.T) {
 			"correct the AWS configuration in the manager's environment: no profile, staging",
 		},
 		"no credentials": {
-			receive, fmt.Errorf("get identity: %w", &credentialsError{errors.New("no EC2 IMDS role found")}), NoCredentials, v1alpha1.ReasonNoCredentials,
+			receive, fmt.Errorf("get identity: %w", &credentialsError{err: errors.New("no EC2 IMDS role found")}), NoCredentials, v1alpha1.ReasonNoCredentials,
 			"give the manager's service account an AWS identity (EKS Pod Identity or an IAM role for service accounts): no EC2 IMDS role found",
 		},
 		"no credentials to assume the role with": {
-			receive, &roleError{&credentialsError{api("AccessDenied", "Not authorized to perform sts:AssumeRoleWithWebIdentity")}}, NoCredentials, v1alpha1.ReasonNoCredentials,
-			"give the manager's service account an AWS identity (EKS Pod Identity or an IAM role for service accounts): AccessDenied: Not authorized to perform sts:AssumeRoleWithWebIdentity",
+			receive, &roleError{&credentialsError{err: api("AccessDenied", "Not authorized to perform sts:AssumeRoleWithWebIdentity")}}, IdentityRefused, v1alpha1.ReasonNoCredentials,
+			"AWS gives the manager's service account no credentials: correct the trust policy of its role and the cluster's IAM OIDC provider, or its EKS Pod Identity association: AccessDenied: Not authorized to perform sts:AssumeRoleWithWebIdentity",
 		},
 		"no credentials, throttled": {
-			receive, &credentialsError{api("Throttling", "Rate exceeded")}, NoCredentials, v1alpha1.ReasonNoCredentials,
-			"give the manager's service account an AWS identity (EKS Pod Identity or an IAM role for service accounts): Throttling: Rate exceeded",
+			receive, &credentialsError{err: api("Throttling", "Rate exceeded")}, Throttled, v1alpha1.ReasonThrottled,
+			"STS asks to slow down (Throttling), and sts:AssumeRoleWithWebIdentity is tried again more slowly; if it lasts, see what else calls it in this account",
 		},
 		"expired": {
 			receive, api("ExpiredToken", "The security token is expired."), CredentialsNotAccepted, v1alpha1.ReasonNoCredentials,
@@ -331,8 +331,36 @@ func TestExplain(t *testing.T) {
 		},
 		"no answer in time":           {receive, sent(context.DeadlineExceeded), Unreachable, v1alpha1.ReasonUnreachable, "no connection to sqs.us-east-1.amazonaws.com (no answer in time)" + check},
 		"no answer from who knows":    {completeLifecycleAction, context.DeadlineExceeded, Unreachable, v1alpha1.ReasonUnreachable, "no connection to Auto Scaling (no answer in time)" + check},
-		"no answer about credentials": {receive, &credentialsError{context.DeadlineExceeded}, NoCredentials, v1alpha1.ReasonNoCredentials, "give the manager's service account an AWS identity (EKS Pod Identity or an IAM role for service accounts): no answer in time"},
-		"anything else":               {receive, fmt.Errorf("outer: %w", errors.New("inner")), Unknown, v1alpha1.ReasonSourceError, "sqs:ReceiveMessage does not work and is tried again: inner"},
+		"no answer about credentials": {receive, &credentialsError{err: context.DeadlineExceeded}, NoCredentials, v1alpha1.ReasonNoCredentials, "give the manager's service account an AWS identity (EKS Pod Identity or an IAM role for service accounts): no answer in time"},
+		"no answer of STS about credentials": {
+			receive, &credentialsError{context.DeadlineExceeded, "sts.eu-south-2.amazonaws.com"}, Unreachable, v1alpha1.ReasonUnreachable,
+			"no connection to sts.eu-south-2.amazonaws.com (no answer in time)" + check,
+		},
+		"no way to STS for credentials": {
+			receive, &credentialsError{sent(syscall.ENETUNREACH), "sts.eu-south-2.amazonaws.com"}, Unreachable, v1alpha1.ReasonUnreachable,
+			"no connection to sqs.us-east-1.amazonaws.com (network is unreachable)" + check, // the host of the request
+		},
+		"credentials, on the side of AWS": {
+			receive, &credentialsError{err: answered(503, api("ServiceUnavailable", ""))}, ServerError, v1alpha1.ReasonSourceError,
+			"sts:AssumeRoleWithWebIdentity fails on the side of AWS and is tried again: ServiceUnavailable",
+		},
+		"a token of another cluster": {
+			receive, &credentialsError{err: api("InvalidIdentityToken", "No OpenIDConnect provider found in your account.")}, IdentityRefused, v1alpha1.ReasonNoCredentials,
+			"AWS gives the manager's service account no credentials: correct the trust policy of its role and the cluster's IAM OIDC provider, or its EKS Pod Identity association: InvalidIdentityToken: No OpenIDConnect provider found in your account",
+		},
+		"another region": {
+			receive, api("SignatureDoesNotMatch", "Credential should be scoped to a valid region."), OtherRegion, v1alpha1.ReasonSourceError,
+			"SQS is called in another region than eu-south-2, for which the call is signed: correct the region of the source, its URL or AWS_REGION: SignatureDoesNotMatch: Credential should be scoped to a valid region",
+		},
+		"a group of another account": {
+			completeLifecycleAction, api("ValidationError", "AutoScalingGroup name not found - AutoScalingGroup workers not found"), GroupNotFound, v1alpha1.ReasonSourceError,
+			"the manager's AWS account has no such Auto Scaling group in eu-south-2: if it is another account's, run the manager with an identity of that account: ValidationError: AutoScalingGroup name not found - AutoScalingGroup workers not found",
+		},
+		"plain http": {
+			receive, fmt.Errorf("finalize: %w", &plainHTTPError{"sqs.example.com"}), PlainHTTP, v1alpha1.ReasonSourceError,
+			"no signed request is sent over http to sqs.example.com: write https in queueURL and AWS_ENDPOINT_URL, or the name of this machine or of a service of this cluster, such as localhost or localstack.testing.svc",
+		},
+		"anything else": {receive, fmt.Errorf("outer: %w", errors.New("inner")), Unknown, v1alpha1.ReasonSourceError, "sqs:ReceiveMessage does not work and is tried again: inner"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := Explain(test.op, region, test.err)
@@ -358,7 +386,7 @@ func TestDetail(t *testing.T) {
 		{fmt.Errorf("outer: %w", errors.New("inner")), "inner"},
 		{&url.Error{Op: "Post", URL: "https://x", Err: context.DeadlineExceeded}, "no answer in time"},
 		{reset, "broken"},
-		{&credentialsError{fmt.Errorf("outer: %w", errors.New("no role"))}, "no role"},
+		{&credentialsError{err: fmt.Errorf("outer: %w", errors.New("no role"))}, "no role"},
 		{errors.New(strings.Repeat("ä", 300)), strings.Repeat("ä", maxDetail/2) + "…"},
 	} {
 		if got := detailOf(Unknown, test.err); got != test.want {
@@ -380,8 +408,8 @@ func TestCredentialsAreAskedForOnce(t *testing.T) {
 		})
 		return cfg, err
 	}
-	if _, err := f.DescribeHooks(t.Context(), region, group); err == nil || !strings.HasSuffix(err.Error(), "service accounts): Throttling: Rate exceeded") {
-		t.Errorf("%v, want that there are no credentials", err)
+	if _, err := f.DescribeHooks(t.Context(), region, group); err == nil || !strings.HasPrefix(err.Error(), "STS asks to slow down") {
+		t.Errorf("%v, want that STS asks to slow down", err)
 	}
 	if asked != 1 {
 		t.Errorf("asked for credentials %d times, want once", asked)

@@ -32,6 +32,9 @@ const (
 	// minAge is how old an answer may always be: who asks again when notified
 	// must find it.
 	minAge = 5 * time.Second
+	// notFoundAge is how old the answer may be at most that EC2 does not know an instance: one
+	// that was launched seconds ago will soon be known.
+	notFoundAge = 30 * time.Second
 )
 
 // instanceBackoff is how long EC2 is not asked again about an instance that it did not
@@ -41,7 +44,8 @@ var instanceBackoff = wait.Backoff{Duration: time.Second, Factor: 2, Steps: math
 // Instance is what EC2 says of an instance.
 type Instance struct {
 	// Found: EC2 knows it. It forgets an instance about an hour after
-	// its termination, and may not know one yet that was launched seconds ago.
+	// its termination, may not know one yet that was launched seconds ago, and knows none of
+	// another account or region: only of one that it knew before does it say anything.
 	Found bool
 	// State: pending, running, stopping, stopped, shutting-down or terminated.
 	// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_InstanceState.html
@@ -65,7 +69,7 @@ type knownInstance struct {
 }
 
 // Instance returns what EC2 said of the instance at most maxAge ago, or five seconds
-// if that is longer. It answers at once: what is not known is asked for in the
+// if that is longer; that it does not know it, half a minute ago at most. It answers at once: what is not known is asked for in the
 // background, and Options.Notify is called when it makes sense to look again. err
 // is why EC2 last did not answer; it is asked again when Instance is called
 // again, at first after a second and at last every minute. An ID that is none is an
@@ -84,6 +88,9 @@ func (c *Client) Instance(region, id string, maxAge time.Duration) (in Instance,
 		c.instances[key] = entry
 	}
 	entry.asked = now
+	if !entry.at.IsZero() && !entry.instance.Found {
+		maxAge = min(maxAge, notFoundAge)
+	}
 	if !entry.at.IsZero() && now.Sub(entry.at) < max(maxAge, minAge) {
 		answer := entry.instance
 		answer.TagKeys = slices.Clone(answer.TagKeys)

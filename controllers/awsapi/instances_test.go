@@ -169,6 +169,8 @@ func TestInstancesNobodyAsksForAreForgotten(t *testing.T) {
 	f := newFixture(t)
 	f.start()
 	const other = "i-0abc1234def567891"
+	f.put(awssim.Instance{ID: instance})
+	f.put(awssim.Instance{ID: other})
 	f.unknown(instance, time.Minute)
 	f.unknown(other, time.Minute)
 	f.gathered(2)
@@ -188,6 +190,25 @@ func TestInstancesNobodyAsksForAreForgotten(t *testing.T) {
 	f.known(instance, 3*time.Hour)
 	if n := remembered(); n != 1 {
 		t.Errorf("%d instances are remembered, want 1", n)
+	}
+}
+
+// That EC2 does not know an instance is soon asked again: it may have been launched this moment.
+func TestInstancesThatEC2DoesNotKnowYet(t *testing.T) {
+	f := newFixture(t)
+	f.start()
+	f.unknown(instance, time.Hour)
+	f.gathered(1)
+	f.clock.Step(notFoundAge - 1)
+	if got := f.known(instance, time.Hour); got.Found {
+		t.Errorf("%+v, want that it is not known", got)
+	}
+	f.put(awssim.Instance{ID: instance})
+	f.clock.Step(1)
+	f.unknown(instance, time.Hour)
+	f.gathered(1)
+	if got := f.known(instance, time.Hour); !got.Found {
+		t.Errorf("%+v, want that it is known by now", got)
 	}
 }
 

@@ -84,7 +84,7 @@ func nextStep(in adoptedInput) adoptedStep {
 	}
 	if tags := requiredTags(in.adopting); len(tags) > 0 {
 		switch {
-		case in.instance == nil:
+		case in.instance == nil || !in.instance.Found: // one that was launched this moment is not known yet
 			return askEC2
 		case !slices.ContainsFunc(in.instance.TagKeys, func(key string) bool { return slices.Contains(tags, key) }):
 			return waitForTag

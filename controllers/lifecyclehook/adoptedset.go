@@ -24,6 +24,7 @@ type adopted struct {
 	busy      bool // that is being done
 	failures  int  // calls that failed in a row
 	unsent    int  // completions that were not sent
+	noAction  bool // Auto Scaling did not know the action when it was last completed
 	retry     time.Time
 	tagLogged bool // the log says that the instance lacks the tag
 }

@@ -187,6 +187,10 @@ func (a *Adopter) complete(ctx context.Context, hook *adopted, log logr.Logger) 
 		delay := delayAfter(hook.unsent, wait.Backoff{Duration: busyDelay, Factor: 2, Steps: 7, Cap: maxRetryDelay})
 		a.hooks.putBack(hook, a.Clock.Now().Add(delay))
 		return
+	case errors.Is(err, awsapi.ErrNoAction) && !hook.noAction: // it may have begun this moment
+		hook.noAction = true
+		a.hooks.putBack(hook, a.Clock.Now().Add(noActionRetry))
+		return
 	case err != nil && !errors.Is(err, awsapi.ErrNoAction):
 		if ctx.Err() == nil {
 			a.Queue.Completed(err)

@@ -121,7 +121,7 @@ func TestAdoptedHookIsCompleted(t *testing.T) {
 		completed      []error
 	}{
 		"completed":               {calls: 1, done: []string{"r"}, completed: []error{nil}},
-		"nobody waits any more":   {change: func(w *world) { w.answers = []error{errNoAction} }, calls: 1, done: []string{"r"}, completed: []error{nil}},
+		"nobody waits":            {change: func(w *world) { w.answers = []error{errNoAction} }, calls: 1, again: noActionRetry},
 		"not sent":                {change: func(w *world) { w.answers = []error{errBusy} }, calls: 1, again: busyDelay},
 		"no policy adopts it now": {change: func(w *world) { w.policies = nil }, released: []string{"r"}},
 		"the tag is not known":    {change: func(w *world) { w.policies[0].Spec.InstanceTag = "ours" }, again: ec2Retry},
@@ -157,6 +157,17 @@ func TestAdoptedHookIsCompleted(t *testing.T) {
 				t.Errorf("%d hooks are remembered", left)
 			}
 		})
+	}
+}
+
+// The group may have begun to wait this moment, so that it is asked once more.
+func TestAdoptedHookAtWhichNobodyWaits(t *testing.T) {
+	w := &world{policies: []*v1alpha1.NodeTerminationPolicy{adopting("a")}, answers: []error{errNoAction, errNoAction}}
+	a := w.adopter(aLaunch())
+	a.tryDue(t.Context())
+	a.clock.Step(noActionRetry)
+	if again := a.tryDue(t.Context()); again != 0 || len(w.actions) != 2 || !slices.Equal(w.done, []string{"r"}) || !slices.Equal(w.completed, []error{nil}) {
+		t.Errorf("tried %d times, and again after %s; done %v, reported %v", len(w.actions), again, w.done, w.completed)
 	}
 }
 

@@ -49,6 +49,8 @@ type Input struct {
 	LastAsked time.Time
 	// Answered: it has said after the termination's end that the instance waits at no hook.
 	Answered bool
+	// Listed: it has listed the instance before.
+	Listed bool
 	// Busy is how many plans in a row could not send a call.
 	Busy int
 	// Now is the time.
@@ -65,9 +67,10 @@ type Plan struct {
 	Calls []Call
 	// NextLook is when to plan again, though nothing has changed. Zero: no need.
 	NextLook time.Time
-	// LastAsked, Answered and Busy are what to plan with the next time.
+	// LastAsked, Answered, Listed and Busy are what to plan with the next time.
 	LastAsked time.Time
 	Answered  bool
+	Listed    bool
 	Busy      int
 
 	in Input
@@ -107,10 +110,11 @@ const (
 // Answer is what came of a call.
 type Answer struct {
 	// Err is nil if the call succeeded; awsapi.ErrBusy if nothing was sent;
-	// awsapi.ErrNoAction if there is no such action or group.
+	// awsapi.ErrNoAction if there is no such action.
 	Err error
-	// Group answers Find. Empty: the instance waits at no termination hook.
-	Group string
+	// Instance is the instance in its group: the answer to Find, and what was asked after
+	// awsapi.ErrNoAction. The zero value: Auto Scaling lists none, or has not said.
+	Instance awsapi.GroupInstance
 	// Hooks answer Find and Describe: all those of the group.
 	Hooks []awsapi.Hook
 }
@@ -125,7 +129,7 @@ func Manages(policy *v1alpha1.NodeTerminationPolicy) bool {
 // so that their deadlines count, and finds which of them are this operator's. Without a
 // policy they are released to their own timeouts.
 func Track(in Input) *Plan {
-	p := &Plan{LastAsked: in.LastAsked, Answered: in.Answered && in.Finished, in: in}
+	p := &Plan{LastAsked: in.LastAsked, Answered: in.Answered && in.Finished, Listed: in.Listed, in: in}
 	for i := range in.Hooks {
 		p.Hooks = append(p.Hooks, *in.Hooks[i].DeepCopy())
 	}

@@ -108,8 +108,8 @@ func (r randomly) input() Input {
 }
 
 func (r randomly) answer() Answer {
-	answer := Answer{Group: r.oneOf("", "g")}
-	if answer.Group != "" {
+	answer := Answer{Instance: awsapi.GroupInstance{Group: r.oneOf("", "g"), State: r.oneOf("Terminating:Wait", "Terminating:Proceed")}}
+	if answer.Instance.Listed() {
 		for _, name := range []string{"a", "b", "c", "d"}[r.IntN(5):] {
 			answer.Hooks = append(answer.Hooks, awsapi.Hook{
 				Name: name, Launching: r.rarely(),

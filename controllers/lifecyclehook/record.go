@@ -24,6 +24,8 @@ const (
 	// busyRetry is how soon a call is tried again that was not sent, as too many were under
 	// way. It doubles while that lasts.
 	busyRetry = 200 * time.Millisecond
+	// noActionRetry is how soon a call is made again to which Auto Scaling knew no lifecycle action.
+	noActionRetry = 5 * time.Second
 	// holdInterval is how soon a completion that was held is looked at again, at first: each
 	// time the node's pods are listed.
 	holdInterval = 2 * time.Second
@@ -44,9 +46,9 @@ func (p *Plan) Record(answer Answer) {
 		p.recordDescribed(hook, answer)
 		p.step = described
 	case Heartbeat:
-		p.recordHeartbeat(hook, answer.Err)
+		p.recordHeartbeat(hook, answer)
 	case Complete:
-		if p.succeeded(hook, answer.Err) {
+		if p.succeeded(hook, answer) {
 			hook.State = v1alpha1.HookContinued
 			if call.Result == awsapi.Abandon {
 				hook.State = v1alpha1.HookAbandoned
@@ -82,6 +84,10 @@ func (p *Plan) Restart(reason string) {
 	p.Hold(reason)
 }
 
+// errNotListed is that Auto Scaling has never listed the instance although its metadata service
+// says that a group terminates it.
+var errNotListed = errors.New("Auto Scaling lists the instance in no group of the manager's AWS account and region: if the group is another account's, run the manager with an identity of that account")
+
 // recordFound takes note of the hooks of the group in which the instance was found to wait.
 func (p *Plan) recordFound(answer Answer) {
 	if p.unanswered(answer.Err) {
@@ -90,10 +96,16 @@ func (p *Plan) recordFound(answer Answer) {
 		}
 		return
 	}
-	p.LastAsked, p.Answered, p.found = p.in.Now, p.in.Finished, true
+	p.LastAsked = p.in.Now
+	if p.Listed = p.Listed || answer.Instance.Listed(); !p.Listed {
+		p.findErr = errNotListed
+		p.lookAgain(p.in.Now.Add(p.askDelay()))
+		return
+	}
+	p.Answered, p.found = p.in.Finished, true
 	for _, hook := range answer.Hooks {
 		if !hook.Launching {
-			p.track(v1alpha1.LifecycleHook{AutoScalingGroupName: answer.Group, Name: hook.Name})
+			p.track(v1alpha1.LifecycleHook{AutoScalingGroupName: answer.Instance.Group, Name: hook.Name})
 		}
 	}
 	for i := range p.Hooks {
@@ -152,8 +164,8 @@ func (p *Plan) unanswered(err error) bool {
 }
 
 // recordHeartbeat takes note of a heartbeat.
-func (p *Plan) recordHeartbeat(hook *v1alpha1.HookStatus, err error) {
-	if !p.succeeded(hook, err) {
+func (p *Plan) recordHeartbeat(hook *v1alpha1.HookStatus, answer Answer) {
+	if !p.succeeded(hook, answer) {
 		return
 	}
 	hook.LastHeartbeatTime = &metav1.Time{Time: p.in.Now}
@@ -165,13 +177,13 @@ func (p *Plan) recordHeartbeat(hook *v1alpha1.HookStatus, err error) {
 }
 
 // succeeded takes note of how a call about a hook went, and reports whether it went well.
-func (p *Plan) succeeded(hook *v1alpha1.HookStatus, err error) bool {
-	switch {
+func (p *Plan) succeeded(hook *v1alpha1.HookStatus, answer Answer) bool {
+	switch err := answer.Err; {
 	case errors.Is(err, awsapi.ErrBusy):
 		p.busy()
 		return false
 	case errors.Is(err, awsapi.ErrNoAction):
-		p.end(hook, "the group does not wait any more: somebody else completed the hook, or it timed out")
+		p.recordNoAction(hook, answer.Instance)
 		return false
 	case err != nil:
 		failures := ptr.Deref(hook.Failures, 0) + 1
@@ -180,8 +192,30 @@ func (p *Plan) succeeded(hook *v1alpha1.HookStatus, err error) bool {
 		p.lookAgain(hook.RetryTime.Time)
 		return false
 	}
-	hook.Failures, hook.RetryTime, hook.Message = nil, nil, ""
+	hook.Failures, hook.RetryTime, hook.NoActionTime, hook.Message = nil, nil, nil, ""
 	return true
+}
+
+// recordNoAction takes note that Auto Scaling knows no such lifecycle action. The group has
+// stopped to wait if it lists the instance in a state in which it does not wait, and then pods that
+// are still there have no more time. Else it may have begun to wait this moment, or be another
+// account's: the call is made once more before the hook counts as ended, and what time the pods
+// have is left to them.
+func (p *Plan) recordNoAction(hook *v1alpha1.HookStatus, in awsapi.GroupInstance) {
+	switch {
+	case in.Listed() && !in.WaitsToTerminate():
+		p.end(hook, "the group does not wait any more: somebody else completed the hook, or it timed out")
+		p.endTime(hook)
+	case hook.NoActionTime != nil && !p.in.Now.Before(hook.NoActionTime.Add(noActionRetry)):
+		p.end(hook, "Auto Scaling knows no such lifecycle action, also when asked again: somebody else completed the hook, it timed out, or the group is another account's")
+	default:
+		if hook.NoActionTime == nil {
+			hook.NoActionTime = &metav1.Time{Time: p.in.Now}
+		}
+		hook.Message = "Auto Scaling knows no such lifecycle action, and is asked again"
+		hook.RetryTime = &metav1.Time{Time: hook.NoActionTime.Add(noActionRetry)}
+		p.lookAgain(hook.RetryTime.Time)
+	}
 }
 
 // busy takes note that a call was not sent.

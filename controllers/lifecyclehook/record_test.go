@@ -25,6 +25,18 @@ var (
 
 func TestCompletion(t *testing.T) {
 	const now = 20 * time.Second
+	gone, waits := awsapi.GroupInstance{Group: "g", State: "Terminating:Proceed"}, awsapi.GroupInstance{Group: "g", State: "Terminating:Wait"}
+	asked := func(at time.Duration) func(*Input) {
+		return func(in *Input) {
+			in.Hooks[0].NoActionTime, in.Hooks[0].RetryTime = ptr.To(after(at)), ptr.To(after(at+noActionRetry))
+		}
+	}
+	unclear := func(at time.Duration) func(*v1alpha1.HookStatus) {
+		return func(hook *v1alpha1.HookStatus) {
+			hook.NoActionTime, hook.RetryTime = ptr.To(after(at)), ptr.To(after(at+noActionRetry))
+			hook.Message = "Auto Scaling knows no such lifecycle action, and is asked again"
+		}
+	}
 	failed := func(hook *v1alpha1.HookStatus) {
 		hook.Failures, hook.RetryTime, hook.Message = ptr.To[int32](2), ptr.To(after(now)), "denied"
 	}
@@ -33,6 +45,7 @@ func TestCompletion(t *testing.T) {
 		now    time.Duration
 		change func(*Input)
 		err    error
+		in     awsapi.GroupInstance
 		want   func(*v1alpha1.HookStatus)
 		look   time.Duration // after now; zero: none
 	}{
@@ -51,19 +64,35 @@ func TestCompletion(t *testing.T) {
 			now: now, change: func(in *Input) { failed(&in.Hooks[0]) }, err: errBusy, want: failed, look: 200 * time.Millisecond,
 		},
 		"the group does not wait": {
-			now: now, err: errNoAction,
+			now: now, err: errNoAction, in: gone,
 			want: func(hook *v1alpha1.HookStatus) {
 				hook.State, hook.Message = v1alpha1.HookEnded, "the group does not wait any more: somebody else completed the hook, or it timed out"
 			},
 		},
 		// The instance goes now, whatever the policy would have waited.
 		"the group does not wait although pods are there": {
-			now: 20 * time.Second, change: func(in *Input) { in.PodsGoneSince, in.Events[0].Time = time.Time{}, after(-90*time.Second) }, err: errNoAction,
+			now: 20 * time.Second, change: func(in *Input) { in.PodsGoneSince, in.Events[0].Time = time.Time{}, after(-90*time.Second) }, err: errNoAction, in: gone,
 			want: func(hook *v1alpha1.HookStatus) {
 				hook.State, hook.Message = v1alpha1.HookEnded, "the group does not wait any more: somebody else completed the hook, or it timed out"
 				hook.Deadline = after(20 * time.Second)
 			},
 			look: 1, // at once
+		},
+		// It may have begun to wait this moment, or be another account's.
+		"no action of an instance that is not listed":   {now: now, err: errNoAction, want: unclear(now), look: noActionRetry},
+		"no action of an instance that waits":           {now: now, err: errNoAction, in: waits, want: unclear(now), look: noActionRetry},
+		"no action, after one that was completed since": {now: now, change: asked(now - noActionRetry), want: func(hook *v1alpha1.HookStatus) { hook.State = v1alpha1.HookContinued }},
+		"no action, twice, although pods are there, who keep their time": {
+			now: now, change: func(in *Input) {
+				asked(now - noActionRetry)(in)
+				in.PodsGoneSince, in.Events[0].Time = time.Time{}, after(-90*time.Second)
+			}, err: errNoAction,
+			want: func(hook *v1alpha1.HookStatus) {
+				hook.State = v1alpha1.HookEnded
+				hook.Message = "Auto Scaling knows no such lifecycle action, also when asked again: somebody else completed the hook, it timed out, or the group is another account's"
+				hook.Deadline = after(210 * time.Second)
+			},
+			look: 190 * time.Second,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -73,10 +102,10 @@ func TestCompletion(t *testing.T) {
 				test.change(&in)
 			}
 			want := in.Hooks[0].DeepCopy()
-			want.Failures, want.RetryTime, want.Message = nil, nil, ""
+			want.Failures, want.RetryTime, want.NoActionTime, want.Message = nil, nil, nil, ""
 			test.want(want)
 			plan := NewPlan(in)
-			plan.Record(Answer{Err: test.err})
+			plan.Record(Answer{Err: test.err, Instance: test.in})
 			if diff := cmp.Diff(want, &plan.Hooks[0]); diff != "" {
 				t.Errorf("hook (-want +got):\n%s", diff)
 			}
@@ -234,10 +263,6 @@ func TestDescribe(t *testing.T) {
 			answer: Answer{Err: errDenied}, deadline: time.Hour, calls: heartbeat, asked: true, look: 30 * time.Second,
 			message: "its timeout is not known, an hour is assumed: " + errDenied.Error(),
 		},
-		"no such group": {
-			answer: Answer{Err: errNoAction}, deadline: time.Hour, calls: heartbeat, asked: true, look: 30 * time.Second,
-			message: "its timeout is not known, an hour is assumed: " + errNoAction.Error(),
-		},
 		"not sent": {answer: Answer{Err: errBusy}, deadline: time.Hour, calls: heartbeat, look: 200 * time.Millisecond, message: "before"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -286,6 +311,7 @@ func TestOneFailedQuestionAtATime(t *testing.T) {
 }
 
 func TestFind(t *testing.T) {
+	waits := awsapi.GroupInstance{Group: "g", State: "Terminating:Wait"}
 	for name, test := range map[string]struct {
 		answer Answer
 		hooks  []string
@@ -294,18 +320,21 @@ func TestFind(t *testing.T) {
 		now    bool   // it looks again at once, as the drain's deadline is another
 		reason string // of the condition; empty: it says nothing
 		stays  bool   // what the condition said before
+		listed bool   // it was before
 	}{
 		"two hooks, but not one for launches": {
-			answer: Answer{Group: "g", Hooks: []awsapi.Hook{{Name: "a"}, {Name: "join", Launching: true}, {Name: "b"}}},
+			answer: Answer{Instance: waits, Hooks: []awsapi.Hook{{Name: "a"}, {Name: "join", Launching: true}, {Name: "b"}}},
 			hooks:  []string{"a", "b"}, asked: true, now: true, reason: v1alpha1.ReasonHookWaiting,
 		},
-		"it does not wait yet":   {asked: true, look: 10 * time.Second},
-		"only hooks of launches": {answer: Answer{Group: "g", Hooks: []awsapi.Hook{{Name: "join", Launching: true}}}, asked: true, look: 10 * time.Second},
+		"it does not wait yet":   {answer: Answer{Instance: awsapi.GroupInstance{Group: "g", State: "Terminating"}}, asked: true, look: 10 * time.Second},
+		"it is not listed":       {asked: true, look: 10 * time.Second, reason: v1alpha1.ReasonHookFailing, stays: true},
+		"it is no longer listed": {listed: true, asked: true, look: 10 * time.Second},
+		"only hooks of launches": {answer: Answer{Instance: waits, Hooks: []awsapi.Hook{{Name: "join", Launching: true}}}, asked: true, look: 10 * time.Second},
 		"not answered":           {answer: Answer{Err: errDenied}, asked: true, look: 10 * time.Second, reason: v1alpha1.ReasonHookFailing, stays: true},
 		"not sent":               {answer: Answer{Err: errBusy}, look: 200 * time.Millisecond, stays: true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			in := Input{Events: []v1alpha1.Event{terminating("", "")}, Policy: policy(nil), Now: start.Add(time.Second)}
+			in := Input{Events: []v1alpha1.Event{terminating("", "")}, Policy: policy(nil), Listed: test.listed, Now: start.Add(time.Second)}
 			plan := NewPlan(in)
 			plan.Record(test.answer)
 			var hooks []string
@@ -347,7 +376,7 @@ func TestFind(t *testing.T) {
 // What was found has its timeouts from the same answer.
 func TestFoundHookHasItsTimeouts(t *testing.T) {
 	plan := NewPlan(Input{Events: []v1alpha1.Event{terminating("", "")}, Policy: policy(nil), Now: start})
-	plan.Record(Answer{Group: "g", Hooks: []awsapi.Hook{{Name: "a", HeartbeatTimeout: time.Minute, GlobalTimeout: 2 * time.Hour}}})
+	plan.Record(Answer{Instance: awsapi.GroupInstance{Group: "g", State: "Terminating:Wait"}, Hooks: []awsapi.Hook{{Name: "a", HeartbeatTimeout: time.Minute, GlobalTimeout: 2 * time.Hour}}})
 	want := waiting("a", "")
 	want.HeartbeatTimeoutSeconds, want.GlobalTimeoutSeconds, want.Deadline = ptr.To[int32](60), ptr.To[int32](7200), after(minWait)
 	if diff := cmp.Diff([]v1alpha1.HookStatus{want}, plan.Hooks); diff != "" {
@@ -371,7 +400,7 @@ func TestSearchEndsAfterTheTermination(t *testing.T) {
 		"not sent":                {finished: true, answer: Answer{Err: errBusy}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			in := Input{Events: []v1alpha1.Event{terminating("", "")}, Policy: policy(nil), Finished: test.finished, Now: start}
+			in := Input{Events: []v1alpha1.Event{terminating("", "")}, Policy: policy(nil), Finished: test.finished, Listed: true, Now: start}
 			plan := NewPlan(in)
 			plan.Record(test.answer)
 			if plan.Answered != test.want || plan.NextLook.IsZero() != test.want {

@@ -92,6 +92,7 @@ func (p *Plan) update(hook *v1alpha1.HookStatus) {
 	switch reason := p.ignoreReason(hook); {
 	case hook.State == v1alpha1.HookWaiting && hook.Failures != nil && p.timedOut(hook):
 		p.end(hook, v1alpha1.TruncateMessage("it could not be completed before its own timeout: "+hook.Message, maxMessage))
+		p.endTime(hook)
 	case reason != "":
 		ignore(hook, reason)
 	case hook.State == v1alpha1.HookIgnored:
@@ -129,13 +130,17 @@ func asksFor(e v1alpha1.Event, hook *v1alpha1.HookStatus) bool {
 
 // ignore leaves a hook to its own timeout.
 func ignore(hook *v1alpha1.HookStatus, reason string) {
-	hook.State, hook.Message, hook.Failures, hook.RetryTime = v1alpha1.HookIgnored, reason, nil, nil
+	hook.State, hook.Message, hook.Failures, hook.RetryTime, hook.NoActionTime = v1alpha1.HookIgnored, reason, nil, nil, nil
 }
 
-// end notes that the group does not wait at a hook any more, which nobody here
-// completed. Pods that are still there have no more time.
+// end notes that the group does not wait at a hook any more, which nobody here completed.
 func (p *Plan) end(hook *v1alpha1.HookStatus, message string) {
-	hook.State, hook.Failures, hook.RetryTime, hook.Message = v1alpha1.HookEnded, nil, nil, message
+	hook.State, hook.Failures, hook.RetryTime, hook.NoActionTime, hook.Message = v1alpha1.HookEnded, nil, nil, nil, message
+}
+
+// endTime notes that pods that are still there have no more time, as a group is known not to wait
+// at a hook any more.
+func (p *Plan) endTime(hook *v1alpha1.HookStatus) {
 	if !p.podsGone() && p.in.Now.Before(hook.Deadline.Time) {
 		hook.Deadline = metav1.Time{Time: p.in.Now}
 		p.lookAgain(p.in.Now) // the drain's deadline is another

@@ -4,6 +4,7 @@ package termination
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -48,7 +49,7 @@ func (r *Reconciler) callHooks(ctx context.Context, s *scope) {
 	plan.WriteTo(s.nt)
 	s.lookAgain(plan.NextLook)
 	r.Local.update(s.nt.Name, func(known *localRecord) {
-		known.asked, known.answered, known.busy = plan.LastAsked, plan.Answered, plan.Busy
+		known.asked, known.answered, known.listed, known.busy = plan.LastAsked, plan.Answered, plan.Listed, plan.Busy
 	})
 }
 
@@ -85,7 +86,7 @@ func (r *Reconciler) hookInput(s *scope) lifecyclehook.Input {
 	in := lifecyclehook.Input{
 		Events: s.active(), Hooks: s.nt.Status.LifecycleHooks, Policy: s.policy, Forbidden: s.decision.forbidden,
 		Ungoverned: s.ungoverned, NodeMissing: s.node == nil && !s.gone, NodeGone: s.gone, Finished: s.finished(), Suspended: s.suspended(),
-		LastAsked: known.asked, Answered: known.answered, Busy: known.busy, Now: s.now,
+		LastAsked: known.asked, Answered: known.answered, Listed: known.listed, Busy: known.busy, Now: s.now,
 	}
 	if drained := s.drained(); drained != nil {
 		in.PodsGoneSince = drained.LastTransitionTime.Time
@@ -97,9 +98,9 @@ func (r *Reconciler) hookInput(s *scope) lifecyclehook.Input {
 // complete the hook again.
 func (r *Reconciler) call(ctx context.Context, s *scope, plan *lifecyclehook.Plan, call lifecyclehook.Call) (answer lifecyclehook.Answer) {
 	if call.Method == lifecyclehook.Find {
-		answer.Group, answer.Err = r.AWS.TerminatingGroup(ctx, s.region(), s.nt.Spec.InstanceID)
-		if answer.Err == nil && answer.Group != "" {
-			answer.Hooks, answer.Err = r.AWS.DescribeHooks(ctx, s.region(), answer.Group)
+		answer.Instance, answer.Err = r.AWS.GroupInstance(ctx, s.region(), s.nt.Spec.InstanceID)
+		if answer.Err == nil && answer.Instance.WaitsToTerminate() {
+			answer.Hooks, answer.Err = r.AWS.DescribeHooks(ctx, s.region(), answer.Instance.Group)
 		}
 		return answer
 	}
@@ -120,6 +121,12 @@ func (r *Reconciler) call(ctx context.Context, s *scope, plan *lifecyclehook.Pla
 		}
 		if answer.Err = r.AWS.Complete(ctx, action, call.Result); answer.Err == nil {
 			r.Local.complete(s.nt.Name, key)
+		}
+	}
+	if errors.Is(answer.Err, awsapi.ErrNoAction) {
+		var err error
+		if answer.Instance, err = r.AWS.GroupInstance(ctx, s.region(), s.nt.Spec.InstanceID); err != nil {
+			r.logAbout(s.nt.Name, s.nt.Spec.NodeName).V(1).Info("it is not known whether the group still waits", "error", err.Error())
 		}
 	}
 	return answer

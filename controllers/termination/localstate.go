@@ -42,6 +42,10 @@ type localRecord struct {
 	// the end that the instance waits at no hook.
 	asked    time.Time
 	answered bool
+	// listed: Auto Scaling has listed the instance.
+	listed bool
+	// unknownState is what the log last said of why it is not known whether the instance has stopped.
+	unknownState string
 	// busy is how many times in a row a call about its hooks was not sent.
 	busy int
 	// askedService is when Auto Scaling was last asked whether the instance is in service.

@@ -43,8 +43,7 @@ type PodWatcher interface {
 // AWS asks EC2 about instances, and Auto Scaling about lifecycle hooks: an *awsapi.Client.
 type AWS interface {
 	Instance(region, id string, maxAge time.Duration) (in awsapi.Instance, known bool, err error)
-	TerminatingGroup(ctx context.Context, region, instanceID string) (group string, err error)
-	InService(ctx context.Context, region, instanceID string) (bool, error)
+	GroupInstance(ctx context.Context, region, instanceID string) (awsapi.GroupInstance, error)
 	DescribeHooks(ctx context.Context, region, group string) ([]awsapi.Hook, error)
 	Heartbeat(ctx context.Context, action awsapi.Action) error
 	Complete(ctx context.Context, action awsapi.Action, result awsapi.Result) error

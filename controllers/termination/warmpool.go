@@ -34,12 +34,12 @@ func (r *Reconciler) awaitService(ctx context.Context, s *scope) {
 		s.lookAgain(due)
 		return
 	}
-	inService, err := r.AWS.InService(ctx, s.region(), s.nt.Spec.InstanceID)
+	instance, err := r.AWS.GroupInstance(ctx, s.region(), s.nt.Spec.InstanceID)
 	r.Local.update(s.nt.Name, func(known *localRecord) { known.askedService = s.now })
 	switch {
 	case err != nil:
 		r.logAbout(s.nt.Name, s.nt.Spec.NodeName).Error(err, "Cannot find out whether the instance has come back from its warm pool")
-	case inService:
+	case instance.InService():
 		for i := range s.nt.Status.Events {
 			if e := &s.nt.Status.Events[i]; moved[e.ID] {
 				e.State = v1alpha1.EventResolved

@@ -125,18 +125,17 @@ func (a autoScaling) Instance(_, id string, _ time.Duration) (in awsapi.Instance
 	return awsapi.Instance{}, true, nil
 }
 
-// TerminatingGroup implements termination.AWS.
-func (a autoScaling) TerminatingGroup(_ context.Context, _, instanceID string) (string, error) {
-	if m := a.w.machine(instanceID); m != nil && m.waiting() != nil {
-		return groupName, nil
+// GroupInstance implements termination.AWS.
+func (a autoScaling) GroupInstance(_ context.Context, _, instanceID string) (awsapi.GroupInstance, error) {
+	switch m := a.w.machine(instanceID); {
+	case m == nil:
+		return awsapi.GroupInstance{}, nil
+	case m.waiting() != nil:
+		return awsapi.GroupInstance{Group: groupName, State: "Terminating:Wait"}, nil
+	case m.inService():
+		return awsapi.GroupInstance{Group: groupName, State: "InService"}, nil
 	}
-	return "", nil
-}
-
-// InService implements termination.AWS.
-func (a autoScaling) InService(_ context.Context, _, instanceID string) (bool, error) {
-	m := a.w.machine(instanceID)
-	return m != nil && m.inService(), nil
+	return awsapi.GroupInstance{Group: groupName, State: "Terminating:Proceed"}, nil
 }
 
 // DescribeHooks implements termination.AWS.

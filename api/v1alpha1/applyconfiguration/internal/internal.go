@@ -231,6 +231,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: name
       type:
         scalar: string
+    - name: noActionTime
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
     - name: retryTime
       type:
         namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
@@ -610,6 +613,9 @@ var schemaYAML = typed.YAMLObject(`types:
           elementRelationship: associative
           keys:
           - id
+    - name: instanceFoundTime
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
     - name: lifecycleHooks
       type:
         list:

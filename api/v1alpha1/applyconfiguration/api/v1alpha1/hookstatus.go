@@ -41,7 +41,11 @@ type HookStatusApplyConfiguration struct {
 	LastHeartbeatTime *v1.Time `json:"lastHeartbeatTime,omitempty"`
 	// failures is how many calls to Auto Scaling have failed in a row. Unset: none.
 	Failures *int32 `json:"failures,omitempty"`
-	// retryTime is when the failed call is repeated. Unset: no call has failed.
+	// noActionTime is since when Auto Scaling says that it knows no such lifecycle action. If
+	// it says so again a few seconds later the hook has ended. Unset: it knows the action, as
+	// far as it was asked.
+	NoActionTime *v1.Time `json:"noActionTime,omitempty"`
+	// retryTime is when the call is repeated that has failed. Unset: no call has failed.
 	RetryTime *v1.Time `json:"retryTime,omitempty"`
 }
 
@@ -136,6 +140,14 @@ func (b *HookStatusApplyConfiguration) WithLastHeartbeatTime(value v1.Time) *Hoo
 // If called multiple times, the Failures field is set to the value of the last call.
 func (b *HookStatusApplyConfiguration) WithFailures(value int32) *HookStatusApplyConfiguration {
 	b.Failures = &value
+	return b
+}
+
+// WithNoActionTime sets the NoActionTime field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the NoActionTime field is set to the value of the last call.
+func (b *HookStatusApplyConfiguration) WithNoActionTime(value v1.Time) *HookStatusApplyConfiguration {
+	b.NoActionTime = &value
 	return b
 }
 

@@ -44,6 +44,10 @@ type NodeTerminationStatusApplyConfiguration struct {
 	// node identifies the Node object. A node's name can be used again, its UID
 	// cannot. Unset: the node was never seen.
 	Node *NodeReferenceApplyConfiguration `json:"node,omitempty"`
+	// instanceFoundTime is when EC2 first described the instance to the manager. If EC2 does
+	// not find it later, it is gone. Unset: EC2 has not described it: if it does not find the
+	// instance, that may be another account's or Region's, and says nothing.
+	InstanceFoundTime *metav1.Time `json:"instanceFoundTime,omitempty"`
 	// pods counts the pods that have to be evicted. Unset: no drain has begun.
 	Pods *PodCountsApplyConfiguration `json:"pods,omitempty"`
 	// lifecycleHooks are the Auto Scaling lifecycle hooks at which the instance waits.
@@ -151,6 +155,14 @@ func (b *NodeTerminationStatusApplyConfiguration) WithEvents(values ...*EventSta
 // If called multiple times, the Node field is set to the value of the last call.
 func (b *NodeTerminationStatusApplyConfiguration) WithNode(value *NodeReferenceApplyConfiguration) *NodeTerminationStatusApplyConfiguration {
 	b.Node = value
+	return b
+}
+
+// WithInstanceFoundTime sets the InstanceFoundTime field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the InstanceFoundTime field is set to the value of the last call.
+func (b *NodeTerminationStatusApplyConfiguration) WithInstanceFoundTime(value metav1.Time) *NodeTerminationStatusApplyConfiguration {
+	b.InstanceFoundTime = &value
 	return b
 }
 

@@ -54,8 +54,15 @@ func (r *Reconciler) confirm(ctx context.Context, s *scope) (verdict, error) {
 		why = fmt.Sprintf("%d nodes of policy %s received InstanceStateChange within five minutes, and maxTerminating is %d: ", nodes, s.policy.Name, limit)
 		r.logAbout(s.nt.Name, s.nt.Spec.NodeName).Info("EC2 is asked before disruption budgets are passed", "why", strings.TrimSuffix(why, ": "))
 	}
-	instance, answered, _ := r.AWS.Instance(s.region(), s.nt.Spec.InstanceID, stateAge)
+	instance, answered, _ := r.describeInstance(s, stateAge)
+	noAnswer := "EC2 has not answered"
+	if answered && s.mayBeForeign(instance) {
+		answered, noAnswer = false, "EC2 does not know the instance, which may be another account's"
+	}
 	condition := confirmation(known, instance, answered, s.now)
+	if condition.Reason == v1alpha1.ReasonNotAnswered && condition.Message == "" {
+		condition.Message = noAnswer + ": it is believed that the instance stops"
+	}
 	condition.Message = why + condition.Message
 	if known != nil && known.Reason == condition.Reason {
 		condition.Message = known.Message
@@ -73,7 +80,7 @@ func (r *Reconciler) confirm(ctx context.Context, s *scope) (verdict, error) {
 
 // confirmation returns status, reason and message of the condition InstanceStateConfirmed, given
 // the one before, nil for none, and EC2's answer. An answer that has grown old stands until
-// there is another.
+// there is another. Why there is none is for the caller to say.
 func confirmation(known *metav1.Condition, instance awsapi.Instance, answered bool, now time.Time) metav1.Condition {
 	switch {
 	case answered && instance.Found && !stoppingStates[instance.State]:
@@ -86,7 +93,7 @@ func confirmation(known *metav1.Condition, instance awsapi.Instance, answered bo
 	case known == nil:
 		return metav1.Condition{Status: metav1.ConditionUnknown, Reason: v1alpha1.ReasonAsking, Message: "EC2 is asked whether the instance stops"}
 	case known.Reason == v1alpha1.ReasonAsking && !now.Before(known.LastTransitionTime.Add(answerTime)):
-		return metav1.Condition{Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonNotAnswered, Message: "EC2 has not answered: it is believed that the instance stops"}
+		return metav1.Condition{Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonNotAnswered}
 	}
 	return metav1.Condition{Status: known.Status, Reason: known.Reason, Message: known.Message}
 }

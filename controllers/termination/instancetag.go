@@ -4,6 +4,7 @@ package termination
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -28,7 +29,10 @@ func (r *Reconciler) requireTag(_ context.Context, s *scope) (verdict, error) {
 		return proceed, nil
 	}
 	tag := s.policy.Spec.InstanceTag
-	instance, known, err := r.AWS.Instance(s.region(), s.nt.Spec.InstanceID, tagsAge)
+	instance, known, err := r.describeInstance(s, tagsAge)
+	if known && s.mayBeForeign(instance) {
+		known, err = false, errors.New(unknownToEC2)
+	}
 	switch {
 	case !known:
 		message := fmt.Sprintf("EC2 is asked whether the instance has the tag %s of policy %s; nothing is done before it answers", tag, s.policy.Name)

@@ -232,6 +232,9 @@ func TestOthersHooksAreLeftAlone(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := newSetting(t, 1, test.change)
+			if s.policy.Spec.InstanceTag != "" {
+				s.ec2Says("running")
+			}
 			nt := s.terminate(0, s.waits(0, test.hook))
 			s.untilHolds(nt, func(nt *v1alpha1.NodeTermination) error {
 				ready := meta.FindStatusCondition(nt.Status.Conditions, v1alpha1.ConditionReady)

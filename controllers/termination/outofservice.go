@@ -57,8 +57,23 @@ func (r *Reconciler) dead(s *scope) bool {
 }
 
 // stoppedInEC2 reports the same in EC2's own words of now: what a queue says may be old news.
+// That EC2 does not find an instance counts only if it has described it before.
 func (r *Reconciler) stoppedInEC2(s *scope) bool {
 	s.lookAgain(s.now.Add(stateAge))
-	instance, known, _ := r.AWS.Instance(s.region(), s.nt.Spec.InstanceID, stateAge)
-	return known && (!instance.Found || stoppedStates[instance.State])
+	instance, known, err := r.describeInstance(s, stateAge)
+	switch {
+	case err != nil:
+		r.logUnknown(s, err.Error())
+	case known && s.mayBeForeign(instance):
+		r.logUnknown(s, unknownToEC2)
+	}
+	return known && (stoppedStates[instance.State] || !instance.Found && !s.mayBeForeign(instance))
+}
+
+// logUnknown says once in the log why it is not known whether the instance has stopped.
+func (r *Reconciler) logUnknown(s *scope, reason string) {
+	if r.Local.get(s.nt.Name).unknownState != reason {
+		r.Local.update(s.nt.Name, func(known *localRecord) { known.unknownState = reason })
+		r.logAbout(s.nt.Name, s.nt.Spec.NodeName).Info("It is not known whether the instance has stopped, so that its node is not declared out of service", "reason", reason)
+	}
 }

@@ -4,7 +4,10 @@ package termination
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -63,14 +66,32 @@ func TestDeadNodeEndsWithTheTruth(t *testing.T) {
 	}
 }
 
-// The instance is none that EC2 knows of.
+// ec2Says puts the instance of the setting's node into EC2, and returns its ID.
+func (s *setting) ec2Says(state string) (id string) {
+	s.t.Helper()
+	id, _ = ec2node.InstanceID(s.nodes[0])
+	if err := sim.PutInstance(awssim.Instance{ID: id, State: state}); err != nil {
+		s.t.Fatal(err)
+	}
+	return id
+}
+
+// EC2 knew the instance, and does not any more.
 func TestNodeOfAnInstanceThatIsGoneIsOutOfService(t *testing.T) {
 	t.Parallel()
 	s := newSetting(t, 1, func(spec *v1alpha1.NodeTerminationPolicySpec) {
 		spec.Node = &v1alpha1.NodeActions{OutOfServiceTaint: v1alpha1.OutOfServiceWhenStopped}
 	})
 	s.dead(2)
+	id := s.ec2Says("running")
 	nt := s.terminate(0, notice("a", 2*time.Second))
+	s.untilHolds(nt, func(nt *v1alpha1.NodeTermination) error {
+		if nt.Status.InstanceFoundTime == nil {
+			return errors.New("EC2 has not described the instance yet")
+		}
+		return nil
+	})
+	sim.RemoveInstance(id)
 	s.untilNode(0, func(node *corev1.Node) error {
 		if !ec2node.HasTaint(node, &ec2node.OutOfServiceTaint) {
 			return fmt.Errorf("taints %v", node.Spec.Taints)
@@ -99,6 +120,7 @@ func TestNodeThatAnswersAgainIsInService(t *testing.T) {
 		spec.Node = &v1alpha1.NodeActions{OutOfServiceTaint: v1alpha1.OutOfServiceWhenStopped}
 	})
 	s.dead(0)
+	s.ec2Says("stopped")
 	nt := s.terminate(0, v1alpha1.Event{ID: "m", Kind: v1alpha1.Manual, Source: v1alpha1.SourceManual, Time: now(0)})
 	s.untilNode(0, func(node *corev1.Node) error {
 		if !ec2node.HasTaint(node, &ec2node.OutOfServiceTaint) {
@@ -116,6 +138,35 @@ func TestNodeThatAnswersAgainIsInService(t *testing.T) {
 		}
 		return cordoned(node)
 	})
+}
+
+// An instance that EC2 has never known is another account's, as far as anybody knows: its node may
+// run, and to be declared out of service would kill its pods.
+func TestNodeOfAnotherAccountsInstanceIsNotOutOfService(t *testing.T) {
+	t.Parallel()
+	s := newSetting(t, 1, func(spec *v1alpha1.NodeTerminationPolicySpec) {
+		spec.Node = &v1alpha1.NodeActions{OutOfServiceTaint: v1alpha1.OutOfServiceWhenStopped}
+	})
+	s.dead(1)
+	nt := s.terminate(0, v1alpha1.Event{
+		ID: "s", Kind: v1alpha1.InstanceStateChange, Source: v1alpha1.SourceSQS, Time: now(0), Deadline: ptr.To(now(0)), InstanceAction: "stopped",
+	})
+	id, _ := ec2node.InstanceID(s.nodes[0])
+	testcluster.Eventually(t, patience, func() error {
+		if !slices.ContainsFunc(sim.Calls("ec2", "DescribeInstances"), func(call awssim.Call) bool { return slices.Contains(slices.Collect(maps.Values(call.Params)), id) }) {
+			return errors.New("EC2 was not asked about the instance")
+		}
+		return nil
+	})
+	nt = s.untilHolds(nt, func(nt *v1alpha1.NodeTermination) error {
+		if nt.Status.Pods == nil || *nt.Status.Pods.Terminating != 1 {
+			return fmt.Errorf("pods %+v, want one that was evicted", nt.Status.Pods)
+		}
+		return nil
+	})
+	if ec2node.HasTaint(s.node(0), &ec2node.OutOfServiceTaint) || nt.Status.InstanceFoundTime != nil {
+		t.Error("EC2 does not know the instance, and its node is out of service")
+	}
 }
 
 // A message that the instance has stopped may be old: EC2 is asked before its node is

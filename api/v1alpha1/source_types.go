@@ -66,7 +66,7 @@ type WatcherPodTemplate struct {
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=32
-	Tolerations []Toleration `json:"tolerations,omitempty"`
+	Tolerations []Toleration `json:"tolerations,omitempty"` //nolint:kubeapilinter // rules on Toleration refuse {}
 
 	// priorityClassName is the priority class of the pods. Unset:
 	// system-node-critical.

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -213,9 +214,7 @@ func TestEveryErrorOfEveryCall(t *testing.T) {
 			address := test.given(t, f)
 			calls := f.queueOperations(test.role)
 			if test.role == "" {
-				for op, do := range f.operations() {
-					calls[op] = do
-				}
+				maps.Copy(calls, f.operations())
 			}
 			var made sync.WaitGroup
 			for op, do := range calls {

@@ -147,6 +147,8 @@ func TestHooksOfAWatchersEventAreFound(t *testing.T) {
 // A group whose instance waits at no hook is asked once more after the end, and then no more.
 func TestSearchForAHookEndsWithTheDrain(t *testing.T) {
 	s := newSetting(t, 1, nil)
+	id, _ := ec2node.InstanceID(s.nodes[0])
+	sim.PutGroupInstance(s.ns, id)
 	e := terminating("imds", nil)
 	e.Source, e.Time = v1alpha1.SourceIMDS, now(0)
 	nt := s.until(s.terminate(0, e), v1alpha1.StateCompleted)

@@ -9,6 +9,9 @@ import (
 )
 
 const (
+	// KeyPrefix begins every key of ours: of labels, annotations and taints.
+	KeyPrefix = "nodetermination.dev/"
+
 	// AnnotationApplied is on every Node that this operator changed. Its value is JSON
 	// and says what was applied, so that any replica can undo exactly that.
 	AnnotationApplied = "nodetermination.dev/applied"
@@ -22,15 +25,17 @@ const (
 
 	// TaintKeyWaiting is the key of the taint on a node that waits for its turn: see
 	// spec.drain.budget.
-	TaintKeyWaiting = taintKeyPrefix + "waiting"
+	TaintKeyWaiting = KeyPrefix + "waiting"
+
+	// LabelWebhook with the value "true" is on the Secrets and ConfigMaps in the manager's
+	// namespace that webhooks may use. The manager reads no others.
+	LabelWebhook = "nodetermination.dev/webhook"
 
 	// FieldManager owns what the manager applies: statuses and node annotations.
 	FieldManager = "node-termination-operator"
 
 	// eventFieldManagerPrefix and the id of an event make the event's field manager.
 	eventFieldManagerPrefix = "nto-"
-
-	taintKeyPrefix = "nodetermination.dev/"
 )
 
 // instanceID is the rule for NodeTerminationSpec.InstanceID, once more.
@@ -55,7 +60,7 @@ func EventFieldManager(eventID string) string {
 // nodetermination.dev/ and the kind in kebab case.
 func TaintKey(kind EventKind) string {
 	var key strings.Builder
-	key.WriteString(taintKeyPrefix)
+	key.WriteString(KeyPrefix)
 	for i, r := range string(kind) {
 		if unicode.IsUpper(r) && i > 0 {
 			key.WriteByte('-')

@@ -5,6 +5,7 @@ package node
 import (
 	"encoding/json"
 	"slices"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -53,13 +54,23 @@ var OutOfServiceTaint = corev1.Taint{Key: corev1.TaintNodeOutOfService, Value: "
 // of them cordoned, the pods of the first would have nowhere to go.
 var WaitingTaint = corev1.Taint{Key: v1alpha1.TaintKeyWaiting, Effect: corev1.TaintEffectPreferNoSchedule}
 
+// maxApplied is more than the annotation ever takes, in bytes.
+const maxApplied = 1 << 10
+
 // AppliedOn reads what is set on a node; false if nothing is. An annotation that
 // cannot be read counts as nothing: what is not known to be ours is not reverted.
+//
+// A kubelet can write annotations on its own Node, so this may be a lie: what is read from it is the
+// name of an instance, and what is taken off for it is what nobody but this operator sets, the
+// out-of-service taint, and a cordon, which that kubelet can lift by itself.
 func AppliedOn(node *corev1.Node) (Applied, bool) {
 	var applied Applied
 	text, found := node.Annotations[v1alpha1.AnnotationApplied]
-	if !found || json.Unmarshal([]byte(text), &applied) != nil || applied.InstanceID == "" {
+	if !found || len(text) > maxApplied || json.Unmarshal([]byte(text), &applied) != nil || !v1alpha1.IsInstanceID(applied.InstanceID) {
 		return Applied{}, false
+	}
+	if !strings.HasPrefix(applied.Taint, v1alpha1.KeyPrefix) {
+		applied.Taint = "" // somebody else's, whoever says so
 	}
 	return applied, true
 }
@@ -120,7 +131,7 @@ func ReturnToService(node *corev1.Node, instanceID string) bool {
 		return false
 	}
 	applied.OutOfService = false
-	removeTaint(node, OutOfServiceTaint.Key)
+	removeOutOfServiceTaint(node)
 	return applied.writeTo(node)
 }
 
@@ -139,7 +150,7 @@ func Revert(node *corev1.Node, instanceID string) bool {
 		delete(node.Labels, corev1.LabelNodeExcludeBalancers)
 	}
 	if applied.OutOfService {
-		removeTaint(node, OutOfServiceTaint.Key)
+		removeOutOfServiceTaint(node)
 	}
 	delete(node.Annotations, v1alpha1.AnnotationApplied)
 	return true
@@ -156,6 +167,14 @@ func (a Applied) removeTaints(node *corev1.Node) {
 	if a.Waiting {
 		removeTaint(node, WaitingTaint.Key)
 	}
+}
+
+// removeOutOfServiceTaint removes the taint as this operator sets it: one with another value or
+// effect is somebody else's.
+func removeOutOfServiceTaint(node *corev1.Node) {
+	node.Spec.Taints = slices.DeleteFunc(node.Spec.Taints, func(taint corev1.Taint) bool {
+		return taint.MatchTaint(&OutOfServiceTaint) && taint.Value == OutOfServiceTaint.Value
+	})
 }
 
 // removeTaint removes the taints with a key, empty for none.

@@ -4,6 +4,8 @@ package node_test
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -124,6 +126,53 @@ func TestUnreadableAppliedIsNotReverted(t *testing.T) {
 	node.Annotations = map[string]string{v1alpha1.AnnotationApplied: "yes"}
 	if ec2node.Revert(node, instance) || !node.Spec.Unschedulable {
 		t.Error("reverted what is not known to be ours")
+	}
+}
+
+// TestLiesOnTheNode: a kubelet can write annotations on its own Node. What is another's stays.
+func TestLiesOnTheNode(t *testing.T) {
+	theirs := []corev1.Taint{
+		{Key: "example.com/theirs", Effect: corev1.TaintEffectNoExecute},
+		{Key: corev1.TaintNodeUnreachable, Effect: corev1.TaintEffectNoExecute},
+		{Key: corev1.TaintNodeOutOfService, Value: "theirs", Effect: corev1.TaintEffectNoExecute},
+		{Key: corev1.TaintNodeOutOfService, Value: "nodeshutdown", Effect: corev1.TaintEffectNoSchedule},
+	}
+	everything := `"instanceID":"` + instance + `","waiting":true,"excludedSince":1,"outOfService":true`
+	for name, text := range map[string]string{
+		"another's taint":         `{` + everything + `,"taint":"example.com/theirs"}`,
+		"Kubernetes' taint":       `{` + everything + `,"taint":"node.kubernetes.io/unreachable"}`,
+		"its out-of-service":      `{` + everything + `,"taint":"node.kubernetes.io/out-of-service"}`,
+		"a prefix that is not it": `{` + everything + `,"taint":"nodetermination.dev.example.com/theirs"}`,
+		"no instance":             `{"instanceID":"","taint":"example.com/theirs","unschedulable":true}`,
+		"no instance's ID":        `{"instanceID":"default","unschedulable":true}`,
+		"another instance":        `{"instanceID":"i-00000000000000000","unschedulable":true}`,
+		"not JSON":                `{"instanceID":"` + instance,
+		"another type":            `{"instanceID":["` + instance + `"]}`,
+		"an overflow":             `{"instanceID":"` + instance + `","excludedSince":1e99}`,
+		"nested too deep":         strings.Repeat("[", 100000),
+		"huge":                    `{` + everything + `,"unschedulable":true,"more":"` + strings.Repeat("x", 100000) + `"}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			node := &corev1.Node{}
+			node.Spec.Unschedulable, node.Spec.Taints = true, slices.Clone(theirs)
+			node.Labels = map[string]string{corev1.LabelNodeExcludeBalancers: "theirs"}
+			node.Annotations = map[string]string{v1alpha1.AnnotationApplied: text}
+			before := node.DeepCopy()
+			ec2node.ReturnToService(node, instance)
+			ec2node.Revert(node, instance)
+			if diff := cmp.Diff(before.Spec, node.Spec); diff != "" {
+				t.Errorf("what others did is reverted (-before +after):\n%s", diff)
+			}
+			if diff := cmp.Diff(before.Labels, node.Labels); diff != "" {
+				t.Errorf("labels (-before +after):\n%s", diff)
+			}
+			node.Annotations = before.Annotations
+			ours := corev1.Taint{Key: v1alpha1.TaintKey(v1alpha1.SpotInterruption), Effect: corev1.TaintEffectNoSchedule}
+			ec2node.Apply(node, instance, ec2node.Desired{Taint: &ours}, t0)
+			if diff := cmp.Diff(append(theirs, ours), node.Spec.Taints); diff != "" {
+				t.Errorf("taints after another event (-want +got):\n%s", diff)
+			}
+		})
 	}
 }
 

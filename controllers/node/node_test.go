@@ -5,6 +5,7 @@ package node_test
 import (
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -108,6 +109,10 @@ func TestTrim(t *testing.T) {
 	}
 	if diff := cmp.Diff(&kept, got); diff != "" {
 		t.Errorf("Trim (-want +got):\n%s", diff)
+	}
+	huge := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Annotations: map[string]string{v1alpha1.AnnotationDrain: strings.Repeat("x", 100000)}}}
+	if got, err := ec2node.Trim(huge); err != nil || len(got.(*corev1.Node).Annotations[v1alpha1.AnnotationDrain]) != 4096 { //nolint:forcetypeassert // a panic says as much
+		t.Errorf("Trim of a huge annotation = %v, %v", got, err)
 	}
 	// The cache passes through it what is not a node, such as the tombstone of one.
 	if got, err := ec2node.Trim("tombstone"); err != nil || got != "tombstone" {

@@ -3,11 +3,17 @@
 package node
 
 import (
+	"strings"
+
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/nodetermination/operator/api/v1alpha1"
 )
+
+// maxAnnotation is how much of an annotation is kept, in bytes: more than is read of any. A kubelet
+// can write 256 KiB on its own Node.
+const maxAnnotation = 4 << 10
 
 // Trim trims a Node for the cache, as its transform: it keeps what decisions and patches need, so that an idle manager's memory does not follow the size of
 // its nodes' statuses.
@@ -33,7 +39,7 @@ func Trim(object any) (any, error) {
 	}
 	for _, key := range []string{v1alpha1.AnnotationApplied, v1alpha1.AnnotationDrain} {
 		if value, found := node.Annotations[key]; found {
-			metav1.SetMetaDataAnnotation(&trimmed.ObjectMeta, key, value)
+			metav1.SetMetaDataAnnotation(&trimmed.ObjectMeta, key, strings.Clone(value[:min(len(value), maxAnnotation)]))
 		}
 	}
 	for _, condition := range node.Status.Conditions {

@@ -74,6 +74,9 @@ func (s *scope) excludedUntil() time.Time {
 		return time.Time{}
 	}
 	since := time.Unix(applied.ExcludedSince, 0)
+	if since.After(s.now) {
+		return time.Time{} // this operator has not written that
+	}
 	if !s.decision.deadline.IsZero() {
 		delay = min(delay, s.decision.deadline.Sub(since)/2)
 	}

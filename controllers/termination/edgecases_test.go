@@ -8,13 +8,10 @@ import (
 	"time"
 
 	policyv1 "k8s.io/api/policy/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/nodetermination/operator/api/v1alpha1"
-	ec2node "github.com/nodetermination/operator/controllers/node"
 	"github.com/nodetermination/operator/hack/testcluster"
 )
 
@@ -105,28 +102,5 @@ func TestPriorityIsOfWhatIsStillToBeDone(t *testing.T) {
 	nt.Generation = 3
 	if got := nearestDeadline(nt); got.IsZero() {
 		t.Error("something new was received since it ended: want its deadline")
-	}
-}
-
-// Whoever takes over a node cannot keep what another node's watcher receives from being stored.
-func TestForgedTerminationIsDeleted(t *testing.T) {
-	t.Parallel()
-	s := newSetting(t, 2, nil)
-	victim, _ := ec2node.InstanceID(s.nodes[1])
-	e := notice("a", time.Minute)
-	e.Source = v1alpha1.SourceIMDS
-	forged := &v1alpha1.NodeTermination{ObjectMeta: metav1.ObjectMeta{Name: victim}}
-	forged.Spec = v1alpha1.NodeTerminationSpec{InstanceID: victim, NodeName: s.nodes[0].Name, Events: []v1alpha1.Event{e}}
-	s.create(forged)
-	testcluster.Eventually(t, patience, func() error {
-		err := admin(t).Get(t.Context(), client.ObjectKeyFromObject(forged), &v1alpha1.NodeTermination{})
-		if !apierrors.IsNotFound(err) {
-			return fmt.Errorf("NodeTermination %s is still there (%w)", victim, err)
-		}
-		return nil
-	})
-	s.until(s.terminate(1, e), v1alpha1.StateCompleted)
-	if err := untouched(s.node(0)); err != nil {
-		t.Error(err)
 	}
 }

@@ -21,6 +21,8 @@ type LocalState struct {
 
 // localRecord is what is known of one termination.
 type localRecord struct {
+	// claims is the node that it names and that does not say that it runs on the instance; empty for none.
+	claims string
 	// begun: its node was cordoned, which its status may not say yet.
 	begun bool
 	// refused is when a cordon of its node was last refused.
@@ -110,6 +112,27 @@ func (l *LocalState) forget(name string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	delete(l.of, name)
+}
+
+// claim notes that a termination names a node that does not say that it runs on the instance. It
+// returns false if there are too many of that node.
+func (l *LocalState) claim(name, node string) bool {
+	if l.get(name).claims == node {
+		return true
+	}
+	l.mu.Lock()
+	others := 0
+	for _, known := range l.of {
+		if known.claims == node {
+			others++
+		}
+	}
+	l.mu.Unlock()
+	if others >= maxClaims {
+		return false
+	}
+	l.update(name, func(s *localRecord) { s.claims = node })
+	return true
 }
 
 // begin notes that a termination's node was cordoned, and reports whether that is news.

@@ -42,6 +42,11 @@ var (
 		Help: "NodeTerminations that have ended, by how: Completed, Failed, Cancelled, Ignored or DryRun.",
 	}, []string{"state"})
 
+	forgedTotal = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "node_termination_forged_total",
+		Help: "NodeTerminations deleted that a watcher's token wrote of an instance that its node does not run on.",
+	})
+
 	webhooksTotal = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "node_termination_webhook_deliveries_total",
 		Help: "Attempts to deliver webhooks, by result: delivered, retry (it is tried again) or given_up.",
@@ -72,7 +77,7 @@ var webhookResults = map[v1alpha1.WebhookState]string{
 }
 
 func init() {
-	metrics.Registry.MustRegister(eventsTotal, endedTotal, webhooksTotal, cordonSeconds, drainSeconds, marginSeconds)
+	metrics.Registry.MustRegister(eventsTotal, endedTotal, forgedTotal, webhooksTotal, cordonSeconds, drainSeconds, marginSeconds)
 	// All begin at zero, so that a rate sees the first one.
 	for _, kind := range kinds {
 		for _, source := range sources {

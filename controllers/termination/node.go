@@ -16,7 +16,6 @@ import (
 
 	"github.com/nodetermination/operator/api/v1alpha1"
 	ec2node "github.com/nodetermination/operator/controllers/node"
-	"github.com/nodetermination/operator/controllers/source/event"
 )
 
 // maxNodeConflicts bounds the retries of a change to a node: kubelets and other
@@ -30,14 +29,19 @@ func (r *Reconciler) identify(ctx context.Context, s *scope) (verdict, error) {
 	switch {
 	case err != nil:
 		return ended, err
-	case node == nil:
-		return r.missNode(ctx, s)
-	case node.Name != s.nt.Spec.NodeName:
+	case node != nil && node.Name == s.nt.Spec.NodeName:
+		s.node = node
+		s.recognize()
+		return proceed, nil
+	case unproven(s.nt):
+		if v, err := r.doubt(ctx, s, node); v != proceed || err != nil {
+			return v, err
+		}
+	}
+	if node != nil {
 		return postponed, r.follow(ctx, s, node)
 	}
-	s.node = node
-	s.recognize()
-	return proceed, nil
+	return r.missNode(ctx, s)
 }
 
 // recognize notes which Node object this is. One that was made anew is yet to be cordoned
@@ -60,11 +64,8 @@ func (s *scope) recognize() {
 }
 
 // follow changes the name of the node to that of the one that runs on the instance; the
-// change brings us back. What a watcher has written of another node's instance is deleted.
+// change brings us back.
 func (r *Reconciler) follow(ctx context.Context, s *scope, node *corev1.Node) error {
-	if s.nt.Status.Node == nil && event.OnlyFromWatchers(s.nt.Spec.Events) {
-		return r.deleteForged(ctx, s, node)
-	}
 	moved := s.nt.DeepCopy()
 	moved.Spec.NodeName = node.Name
 	patch := client.MergeFromWithOptions(s.nt, client.MergeFromWithOptimisticLock{})
@@ -85,7 +86,7 @@ func (r *Reconciler) missNode(ctx context.Context, s *scope) (verdict, error) {
 	case apierrors.IsNotFound(err):
 	case err != nil:
 		return ended, fmt.Errorf("cannot read node %s: %w", s.nt.Spec.NodeName, err)
-	case s.nt.Status.Node == nil && (event.OnlyFromWatchers(s.nt.Spec.Events) || named.Spec.ProviderID == ""):
+	case s.nt.Status.Node == nil && named.Spec.ProviderID == "":
 		s.setState(v1alpha1.StateRefused, fmt.Sprintf(
 			"node %s does not run on instance %s (its providerID is %q): nothing is done; delete this NodeTermination",
 			named.Name, s.nt.Spec.InstanceID, named.Spec.ProviderID))
@@ -125,21 +126,6 @@ func (r *Reconciler) startOver(_ context.Context, s *scope) (verdict, error) {
 		s.condition(v1alpha1.ConditionDrained, false, v1alpha1.ReasonWaiting, "the node has registered again, and is drained once more")
 	}
 	return proceed, nil
-}
-
-// deleteForged deletes a NodeTermination that pairs the instance of one node with the
-// name of another and that only watchers have written. None of them has a reason to
-// write of another node's instance, and as long as it does, what that node's own writes
-// is not stored.
-func (r *Reconciler) deleteForged(ctx context.Context, s *scope, nodeOfInstance *corev1.Node) error {
-	err := r.Client.Delete(ctx, s.nt, client.Preconditions{UID: &s.nt.UID, ResourceVersion: &s.nt.ResourceVersion})
-	if client.IgnoreNotFound(err) != nil {
-		return fmt.Errorf("cannot delete NodeTermination %s, which names node %s instead of %s: %w",
-			s.nt.Name, s.nt.Spec.NodeName, nodeOfInstance.Name, err)
-	}
-	r.Log.WithValues(s.logValues()...).Info("NodeTermination deleted, as a watcher has paired another node's instance with its own node: look who has that watcher's token",
-		"nodeOfInstance", nodeOfInstance.Name)
-	return nil
 }
 
 // referenceTo returns what a status keeps of a node. While it is not Ready it may still

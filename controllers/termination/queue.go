@@ -98,7 +98,7 @@ func (q *Queue) ofNode(ctx context.Context, node *corev1.Node) []string {
 // ofPolicy returns every termination that has not ended: the policy may govern it, or come to.
 func (q *Queue) ofPolicy(ctx context.Context, _ *v1alpha1.NodeTerminationPolicy) []string {
 	var list v1alpha1.NodeTerminationList
-	if err := q.cache.List(ctx, &list); err != nil {
+	if err := q.cache.List(ctx, &list, client.UnsafeDisableDeepCopy); err != nil {
 		q.log.Error(err, "Cannot list NodeTerminations")
 		return nil
 	}
@@ -162,10 +162,23 @@ func (q *Queue) priorityOf(ctx context.Context, name string) int {
 	if q.cache.Get(ctx, types.NamespacedName{Name: name}, nt) != nil {
 		return 0
 	}
+	if unproven(nt) && !q.runsOn(ctx, nt) {
+		return lowestPriority
+	}
 	return priority(nearestDeadline(nt), q.clock.Now(), nt.Status.StartTime != nil || q.local.get(name).begun)
 }
 
-// maxClasses bounds the classes of deadlines, each with two priorities: more than
+// runsOn reports whether the node that a termination names runs on its instance, as far as the cache knows.
+func (q *Queue) runsOn(ctx context.Context, nt *v1alpha1.NodeTermination) bool {
+	node, err := ec2node.ByInstance(ctx, q.cache, nt.Spec.InstanceID)
+	return err != nil || node != nil && node.Name == nt.Spec.NodeName
+}
+
+// lowestPriority is that of what a watcher's word alone stands for: with its token, somebody
+// can write very many.
+const lowestPriority = -1
+
+// maxClasses bounds the classes of deadlines, each with two priorities: with the lowest one, more than
 // 25 of these make the metrics of controller-runtime's queue wrong.
 const maxClasses = 11
 

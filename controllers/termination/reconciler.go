@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	"golang.org/x/time/rate"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -84,6 +85,8 @@ type Options struct {
 type Reconciler struct {
 	Options
 	budget budget
+	// forgedLog bounds what the log says of forged NodeTerminations.
+	forgedLog rate.Sometimes
 }
 
 // verdict says how a reconcile goes on after a phase.
@@ -109,5 +112,5 @@ func New(o Options) (*Reconciler, error) {
 	if len(missing) > 0 {
 		return nil, fmt.Errorf("options %v of the termination controller are missing", slices.Sorted(maps.Keys(missing)))
 	}
-	return &Reconciler{Options: o}, nil
+	return &Reconciler{Options: o, forgedLog: rate.Sometimes{First: 10, Interval: time.Minute}}, nil
 }

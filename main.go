@@ -10,14 +10,17 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"runtime/debug"
+	"strconv"
 	"time"
 
 	"github.com/go-logr/logr"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
@@ -61,6 +64,10 @@ const (
 // gcPercent trades a little CPU while many nodes are drained for memory all the time.
 // The environment's GOGC wins.
 const gcPercent = 50
+
+// memoryShare is the part of the container's memory that Go keeps to. The rest is for what it does
+// not count, such as the binary.
+const memoryShare = 0.9
 
 func main() {
 	if err := run(); err != nil {
@@ -118,6 +125,13 @@ func run() error {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
 	}
+	if os.Getenv("GOMEMLIMIT") == "" {
+		limit, err := memoryLimit(os.Getenv("MEMORY_LIMIT"))
+		if err != nil {
+			return err
+		}
+		debug.SetMemoryLimit(limit)
+	}
 	ctrl.SetLogger(log)
 	klog.SetLogger(log.WithName("client-go"))
 
@@ -158,6 +172,19 @@ func run() error {
 	return nil
 }
 
+// memoryLimit returns what Go's memory is limited to, in bytes: a share of the container's memory, of which text
+// says how many bytes it has. Empty: there is no limit.
+func memoryLimit(text string) (int64, error) {
+	if text == "" {
+		return math.MaxInt64, nil
+	}
+	bytes, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || bytes <= 0 {
+		return 0, fmt.Errorf("MEMORY_LIMIT is %q: write the container's memory in bytes, from resourceFieldRef limits.memory, or leave it out", text)
+	}
+	return int64(float64(bytes) * memoryShare), nil
+}
+
 // ownPod returns the pod that the manager runs in, empty if it runs in none.
 func ownPod() types.NamespacedName {
 	return types.NamespacedName{Namespace: os.Getenv("POD_NAMESPACE"), Name: os.Getenv("POD_NAME")}
@@ -171,8 +198,11 @@ func newManager(config *rest.Config, o options, log logr.Logger, nodeTerminating
 	scheme := runtime.NewScheme()
 	utilruntime.Must(clientgoscheme.AddToScheme(scheme))
 	utilruntime.Must(v1alpha1.AddToScheme(scheme))
-	// Secrets and config maps are read in the manager's own namespace only.
-	own := cache.ByObject{Namespaces: map[string]cache.Config{o.leaderElectionNamespace: {}}}
+	// Secrets and config maps are read in the manager's own namespace only, and those for webhooks only.
+	forWebhooks := cache.ByObject{
+		Namespaces: map[string]cache.Config{o.leaderElectionNamespace: {}},
+		Label:      labels.SelectorFromSet(labels.Set{v1alpha1.LabelWebhook: "true"}),
+	}
 	manager, err := ctrl.NewManager(config, ctrl.Options{
 		Scheme: scheme,
 		Metrics: metricsserver.Options{
@@ -197,8 +227,8 @@ func newManager(config *rest.Config, o options, log logr.Logger, nodeTerminating
 					Namespaces: map[string]cache.Config{policy.WatcherNamespace: {}},
 					Transform:  func(in any) (any, error) { return in, nil }, // who set what tells of drift
 				},
-				&corev1.Secret{}:    own,
-				&corev1.ConfigMap{}: own,
+				&corev1.Secret{}:    forWebhooks,
+				&corev1.ConfigMap{}: forWebhooks,
 			},
 		},
 	})

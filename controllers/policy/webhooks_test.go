@@ -10,6 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/nodetermination/operator/api/v1alpha1"
@@ -42,12 +43,16 @@ func TestPolicySaysWhatIsWrongWithItsWebhooks(t *testing.T) {
 		})
 	}
 	says("webhook slack: there is no secret default/slack")
-	create(t, &corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "slack"}, StringData: map[string]string{"url": "https://example.com/hook"},
-	})
+	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "slack"}, StringData: map[string]string{"url": "https://example.com/hook"}}
+	create(t, secret)
+	label(t, secret, "yes")
+	says("kubectl -n default label secret slack nodetermination.dev/webhook=true")
+	label(t, secret, "true")
 	says("there is no config map default/slack")
 	templates := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "slack"}, Data: map[string]string{"other": ""}}
 	create(t, templates)
+	says("kubectl -n default label configmap slack nodetermination.dev/webhook=true")
+	label(t, templates, "true")
 	says(`config map default/slack has no key "template"`)
 	for template, want := range map[string]string{
 		`{"text": "{{ .NodeNmae }}"}`:          "NodeNmae",
@@ -62,5 +67,14 @@ func TestPolicySaysWhatIsWrongWithItsWebhooks(t *testing.T) {
 			t.Fatal(err)
 		}
 		says(want)
+	}
+}
+
+// label labels what webhooks may use.
+func label(t *testing.T, object client.Object, value string) {
+	t.Helper()
+	patch := client.RawPatch(types.MergePatchType, fmt.Appendf(nil, `{"metadata":{"labels":{%q:%q}}}`, v1alpha1.LabelWebhook, value))
+	if err := admin(t).Patch(t.Context(), object, patch); err != nil {
+		t.Fatal(err)
 	}
 }

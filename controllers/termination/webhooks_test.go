@@ -132,7 +132,8 @@ func TestWebhookIsTriedAgain(t *testing.T) {
 	in.answers(http.StatusServiceUnavailable)
 	name := "headers-" + strings.ToLower(t.Name())
 	secret := &corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{Namespace: metav1.NamespaceDefault, Name: name}, StringData: map[string]string{"X-Key": "old"},
+		ObjectMeta: metav1.ObjectMeta{Namespace: metav1.NamespaceDefault, Name: name, Labels: map[string]string{v1alpha1.LabelWebhook: "true"}},
+		StringData: map[string]string{"X-Key": "old"},
 	}
 	s := newSetting(t, 1, func(spec *v1alpha1.NodeTerminationPolicySpec) {
 		hook := in.hook("fails", v1alpha1.StepCompleted)

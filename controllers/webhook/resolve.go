@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -20,7 +21,8 @@ import (
 // Resolver reads what webhooks refer to. It knows one namespace, the manager's.
 type Resolver struct {
 	// Reader reads Secrets and ConfigMaps, from a cache so that a change counts from
-	// the next delivery on without a request for each.
+	// the next delivery on without a request for each. Those without the label
+	// nodetermination.dev/webhook=true are as good as missing.
 	Reader client.Reader
 	// Namespace of the manager. Empty: it is not known, and nothing can be referred to.
 	Namespace string
@@ -110,8 +112,8 @@ func (r *Resolver) secret(ctx context.Context, name string) (map[string][]byte, 
 	}
 	secret := &corev1.Secret{}
 	err := r.Reader.Get(ctx, types.NamespacedName{Namespace: r.Namespace, Name: name}, secret)
-	if apierrors.IsNotFound(err) {
-		return nil, fmt.Errorf("there is no secret %s/%s: create it", r.Namespace, name)
+	if apierrors.IsNotFound(err) || err == nil && !isForWebhooks(secret) {
+		return nil, r.missing("secret", name)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("cannot read secret %s/%s: %w", r.Namespace, name, err)
@@ -126,8 +128,8 @@ func (r *Resolver) configMapKey(ctx context.Context, ref v1alpha1.KeyReference) 
 	configMap := &corev1.ConfigMap{}
 	err := r.Reader.Get(ctx, types.NamespacedName{Namespace: r.Namespace, Name: ref.Name}, configMap)
 	switch {
-	case apierrors.IsNotFound(err):
-		return "", fmt.Errorf("there is no config map %s/%s: create it", r.Namespace, ref.Name)
+	case apierrors.IsNotFound(err), err == nil && !isForWebhooks(configMap):
+		return "", r.missing("config map", ref.Name)
 	case err != nil:
 		return "", fmt.Errorf("cannot read config map %s/%s: %w", r.Namespace, ref.Name, err)
 	}
@@ -136,4 +138,18 @@ func (r *Resolver) configMapKey(ctx context.Context, ref v1alpha1.KeyReference) 
 		return "", fmt.Errorf("config map %s/%s has no key %q: add it", r.Namespace, ref.Name, ref.Key)
 	}
 	return value, nil
+}
+
+// isForWebhooks reports whether a Secret or ConfigMap is for webhooks: in the manager's namespace there are
+// others, and who writes policies is not to have them sent anywhere.
+func isForWebhooks(object client.Object) bool {
+	return object.GetLabels()[v1alpha1.LabelWebhook] == "true"
+}
+
+// missing returns the error for a secret or config map that is not there, or not for webhooks: which
+// of them it is the cache does not know.
+func (r *Resolver) missing(what, name string) error {
+	const label = v1alpha1.LabelWebhook + "=true"
+	return fmt.Errorf("there is no %s %s/%s with the label %s: create it, or label it: kubectl -n %s label %s %s %s",
+		what, r.Namespace, name, label, r.Namespace, strings.ReplaceAll(what, " ", ""), name, label)
 }

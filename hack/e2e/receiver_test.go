@@ -17,12 +17,10 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
 	"k8s.io/utils/ptr"
 
 	"github.com/nodetermination/operator/api/v1alpha1"
-	"github.com/nodetermination/operator/hack/operator"
 )
 
 // tunnel is a proxy that lets clients through to one server, whatever host they ask for.
@@ -71,7 +69,7 @@ func testTrustedLater(t *testing.T) {
 	somebodys := config.CAData // the cluster's: not the receiver's
 	f := emptyFixture(t, aws)
 	files := &corev1.ConfigMap{
-		ObjectMeta: metav1.ObjectMeta{Namespace: operator.Namespace, Name: f.queueName},
+		ObjectMeta: forWebhooks(f.queueName),
 		Data:       map[string]string{"template": `{"said": "before"}`, "ca.crt": string(somebodys)},
 	}
 	f.create(files)
@@ -154,10 +152,10 @@ func testSecretsStaySecret(t *testing.T, m *manager) {
 				address = receiver.URL + "/" + hidden + "?token=" + hidden
 			}
 			f.create(&corev1.Secret{
-				ObjectMeta: metav1.ObjectMeta{Namespace: operator.Namespace, Name: f.queueName}, StringData: map[string]string{"url": address},
+				ObjectMeta: forWebhooks(f.queueName), StringData: map[string]string{"url": address},
 			})
 			f.create(&corev1.Secret{
-				ObjectMeta: metav1.ObjectMeta{Namespace: operator.Namespace, Name: f.queueName + "-headers"}, StringData: map[string]string{"X-Key": hidden},
+				ObjectMeta: forWebhooks(f.queueName + "-headers"), StringData: map[string]string{"X-Key": hidden},
 			})
 			f.apply(func(spec *v1alpha1.NodeTerminationPolicySpec) {
 				spec.Webhooks = []v1alpha1.Webhook{{

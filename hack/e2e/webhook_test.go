@@ -66,6 +66,11 @@ func (c *chat) webhook(name string, steps ...v1alpha1.WebhookStep) v1alpha1.Webh
 	return v1alpha1.Webhook{Name: name, URL: c.URL, PlainHTTP: v1alpha1.PlainHTTPAllow, Steps: steps}
 }
 
+// forWebhooks returns the metadata of a Secret or ConfigMap in the manager's namespace that webhooks may use.
+func forWebhooks(name string) metav1.ObjectMeta {
+	return metav1.ObjectMeta{Namespace: operator.Namespace, Name: name, Labels: map[string]string{v1alpha1.LabelWebhook: "true"}}
+}
+
 func (f *fixture) untilNotified(node *corev1.Node) *v1alpha1.NodeTermination {
 	f.t.Helper()
 	var nt *v1alpha1.NodeTermination
@@ -89,14 +94,14 @@ func TestWebhooks(t *testing.T) {
 		f := emptyFixture(t, aws)
 		name := f.queueName
 		f.create(&corev1.Secret{
-			ObjectMeta: metav1.ObjectMeta{Namespace: operator.Namespace, Name: name}, StringData: map[string]string{"url": c.URL, "X-Key": "first"},
+			ObjectMeta: forWebhooks(name), StringData: map[string]string{"url": c.URL, "X-Key": "first"},
 		})
 		headers := &corev1.Secret{
-			ObjectMeta: metav1.ObjectMeta{Namespace: operator.Namespace, Name: name + "-headers"}, StringData: map[string]string{"X-Key": "first"},
+			ObjectMeta: forWebhooks(name + "-headers"), StringData: map[string]string{"X-Key": "first"},
 		}
 		f.create(headers)
 		f.create(&corev1.ConfigMap{
-			ObjectMeta: metav1.ObjectMeta{Namespace: operator.Namespace, Name: name}, Data: map[string]string{"slack": fieldTemplate},
+			ObjectMeta: forWebhooks(name), Data: map[string]string{"slack": fieldTemplate},
 		})
 		f.apply(func(spec *v1alpha1.NodeTerminationPolicySpec) {
 			spec.Webhooks = []v1alpha1.Webhook{{

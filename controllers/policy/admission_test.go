@@ -18,6 +18,7 @@ import (
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -122,7 +123,7 @@ func newWatching(t *testing.T) watching {
 			_ = admin(t).Delete(context.Background(), &v1alpha1.NodeTermination{ObjectMeta: metav1.ObjectMeta{Name: id}})
 		})
 	}
-	pod := cluster.Get(t).CreatePods(t, WatcherNamespace, nodes[0].Name, 1, func(pod *corev1.Pod) { pod.Spec.ServiceAccountName = watcher })[0]
+	pod := cluster.Get(t).CreatePods(t, WatcherNamespace, nodes[0].Name, 1, asWatcher)[0]
 	w := watching{own: nodes[0], other: nodes[1], watcher: watcherClient(t, pod)}
 	eventually(t, func() error { // the API server takes a moment to know of a policy
 		object := factOf(w.other, entry("probe", "IMDS", nil))
@@ -245,6 +246,8 @@ func TestWatcherWritesNothingElse(t *testing.T) {
 		"SQS's event cancelled":               {nil, factOf(w.own, entry("queue", "SQS", applied{"cancelled": true})), nil, "of source IMDS only"},
 		"SQS's event made its own":            {nil, factOf(w.own, entry("queue", "IMDS", nil)), nil, "no lifecycleHook"},
 		"SQS's event replaced":                {nil, mine, applied{"spec": applied{"events": []applied{entry("queue", "IMDS", nil), entry("mine", "IMDS", nil)}}}, "of another source"},
+		"two events at once":                  {nil, mine.with("spec", applied{"events": []applied{more, entry("evenMore", "IMDS", nil)}}), nil, "one event at a time"},
+		"two events in a new object":          {nil, fresh(more).with("spec", applied{"events": []applied{more, entry("evenMore", "IMDS", nil)}}), nil, "one event at a time"},
 		"a policy's name":                     {nil, factOf(w.own, entry("more", "IMDS", applied{"policyName": "workers"})), nil, "no policyName"},
 		"a policy's name for its event":       {nil, factOf(w.own, entry("mine", "IMDS", applied{"policyName": "workers"})), nil, "no policyName"},
 		"a new object with a policy's name":   {nil, fresh(entry("more", "IMDS", applied{"policyName": "workers"})), nil, "no policyName"},
@@ -319,6 +322,40 @@ func TestWatcherRenamesNoNode(t *testing.T) {
 	}
 }
 
+// TestWatchersOfOtherNames: the admission policy holds in any namespace, and with a prefix to the name.
+func TestWatchersOfOtherNames(t *testing.T) {
+	t.Parallel()
+	w := newWatching(t)
+	id, _ := ec2node.InstanceID(w.other)
+	for _, user := range []string{
+		"system:serviceaccount:elsewhere:imds-watcher", "system:serviceaccount:node-termination-watchers:prod-imds-watcher",
+	} {
+		role := &rbacv1.ClusterRoleBinding{
+			ObjectMeta: metav1.ObjectMeta{GenerateName: "test-"},
+			RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "node-termination-watcher"},
+			Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: user}},
+		}
+		create(t, role)
+		config := cluster.Get(t).Config()
+		config.Impersonate = rest.ImpersonationConfig{
+			UserName: user, Groups: []string{"system:serviceaccounts", "system:authenticated"},
+			Extra: map[string][]string{"authentication.kubernetes.io/node-name": {w.own.Name}},
+		}
+		c, err := client.New(config, client.Options{Scheme: admin(t).Scheme(), Mapper: admin(t).RESTMapper()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		own, others := factOf(w.own, entry("mine", "IMDS", nil)), factOf(w.other, entry("mine", "IMDS", nil))
+		eventually(t, func() error { // the API server takes a moment to know of a role
+			_, err := apply(t.Context(), c, own, "mine")
+			return err
+		})
+		if _, err := apply(t.Context(), c, others, "mine"); err == nil || !strings.Contains(err.Error(), "has to be "+w.own.Name) {
+			t.Errorf("%s writes about instance %s of another node: %v", user, id, err)
+		}
+	}
+}
+
 // TestWatcherHasNoOtherRights allows to create and patch NodeTerminations, and nothing else.
 func TestWatcherHasNoOtherRights(t *testing.T) {
 	t.Parallel()
@@ -363,19 +400,21 @@ func TestWatcherHasNoOtherRights(t *testing.T) {
 // it says something of each field of the spec.
 func TestAdmissionPolicyFitsTheKind(t *testing.T) {
 	t.Parallel()
-	eventually(t, func() error {
-		var policy admissionv1.ValidatingAdmissionPolicy
-		if err := admin(t).Get(t.Context(), client.ObjectKey{Name: "node-termination-watcher"}, &policy); err != nil {
-			return err
-		}
-		if policy.Status.ObservedGeneration != policy.Generation || policy.Status.TypeChecking == nil {
-			return fmt.Errorf("its expressions were not checked yet")
-		}
-		for _, warning := range policy.Status.TypeChecking.ExpressionWarnings {
-			t.Errorf("%s: %s", warning.FieldRef, warning.Warning)
-		}
-		return nil
-	})
+	for _, name := range []string{"node-termination-watcher", "node-termination-watcher-pods"} {
+		eventually(t, func() error {
+			var policy admissionv1.ValidatingAdmissionPolicy
+			if err := admin(t).Get(t.Context(), client.ObjectKey{Name: name}, &policy); err != nil {
+				return err
+			}
+			if policy.Status.ObservedGeneration != policy.Generation || policy.Status.TypeChecking == nil {
+				return fmt.Errorf("the expressions of %s were not checked yet", name)
+			}
+			for _, warning := range policy.Status.TypeChecking.ExpressionWarnings {
+				t.Errorf("%s, %s: %s", name, warning.FieldRef, warning.Warning)
+			}
+			return nil
+		})
+	}
 	var fields []string
 	for field := range reflect.TypeFor[v1alpha1.NodeTerminationSpec]().Fields() {
 		name, _, _ := strings.Cut(field.Tag.Get("json"), ",")

@@ -35,7 +35,7 @@ import (
 // patience bounds every wait; on an idle machine each takes a second or two.
 const patience = 90 * time.Second
 
-const image = "registry.example.com/node-termination-operator:v1"
+const image = operator.Image
 
 var (
 	cluster = testcluster.Shared{SetUp: setUp, TearDown: func(int) error { return stopManager() }}

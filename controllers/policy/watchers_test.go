@@ -233,7 +233,7 @@ func untilGone(t *testing.T, policy string) {
 	})
 }
 
-// TestDriftIsCorrected: whatever somebody does to the DaemonSet is undone.
+// TestDriftIsCorrected: whatever somebody does to the DaemonSet is undone, of what its admission policy lets pass.
 func TestDriftIsCorrected(t *testing.T) {
 	t.Parallel()
 	newNodes(t, 1)
@@ -262,16 +262,19 @@ func TestDriftIsCorrected(t *testing.T) {
 	}
 	ds := original.DeepCopy()
 	for what, edit := range map[string]func(){
-		"image":      func() { ds.Spec.Template.Spec.Containers[0].Image = "example.com/other" },
 		"affinity":   func() { ds.Spec.Template.Spec.Affinity = nil },
 		"toleration": func() { ds.Spec.Template.Spec.Tolerations = nil },
 		"labels":     func() { ds.Labels = nil },
 		"owner":      func() { ds.OwnerReferences = nil },
 		"selector":   func() { ds.Spec.Template.Spec.NodeSelector = map[string]string{"example.com/nowhere": ""} },
-		"container": func() {
-			ds.Spec.Template.Spec.Containers = append(ds.Spec.Template.Spec.Containers, corev1.Container{Name: "other", Image: "example.com/other"})
+		"argument":   func() { ds.Spec.Template.Spec.Containers[0].Args = nil },
+		"variable": func() {
+			c := &ds.Spec.Template.Spec.Containers[0]
+			c.Env = append(c.Env, corev1.EnvVar{Name: "HTTPS_PROXY", Value: "http://proxy.example.com"})
 		},
-		"host's processes": func() { ds.Spec.Template.Spec.HostPID = true },
+		"volume": func() {
+			ds.Spec.Template.Spec.Volumes = append(ds.Spec.Template.Spec.Volumes, corev1.Volume{Name: "other", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}})
+		},
 	} {
 		change(t, ds, edit)
 		restored(what)

@@ -179,7 +179,7 @@ func (p *playground) startManager(ctx context.Context) (err error) {
 			"AWS_EC2_METADATA_DISABLED=true",
 		},
 		// kwok plays the watchers' pods too.
-		Args: []string{"--log-format=console", "--watcher-image=example.com/node-termination-operator"},
+		Args: []string{"--log-format=console", "--watcher-image=" + operator.Image},
 	})
 	return err
 }

@@ -13,14 +13,11 @@ import (
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
-	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/nodetermination/operator/api/v1alpha1"
-	"github.com/nodetermination/operator/controllers/policy"
 	"github.com/nodetermination/operator/hack/operator"
 )
 
@@ -30,14 +27,13 @@ var forged = flag.Int("forged", 3000, "how many NodeTerminations TestForgedTermi
 // manager starts and half while it runs. They are deleted, and a spot notice among them has its node drained in
 // time, in the memory that the manager's container has.
 func TestForgedTerminations(t *testing.T) {
-	const image = "registry.example.com/node-termination-operator:v1"
-	withImage := func(opts *operator.Options) { opts.Args = append(opts.Args, "--watcher-image="+image) }
+	withImage := func(opts *operator.Options) { opts.Args = append(opts.Args, "--watcher-image="+operator.Image) }
 	first := startManager(t, withImage)
 	f := newFixture(t, func(spec *v1alpha1.NodeTerminationPolicySpec) {
 		spec.Sources = append(spec.Sources, v1alpha1.Source{Name: "metadata", IMDS: &v1alpha1.IMDSSource{}})
 	})
 	node := f.nodes(1)[0]
-	stolen := withTokenOf(t, untilWatched(t, f.policy, node, image))
+	stolen := withTokenOf(t, kubeletOf(t, node), untilWatched(t, f.policy, node, operator.Image))
 	first.mayEnd = true
 	if err := first.Stop(); err != nil {
 		t.Fatal(err)
@@ -88,24 +84,6 @@ func TestForgedTerminations(t *testing.T) {
 	}
 	f.until(other, v1alpha1.StateCompleted)
 	f.untilNode(node, schedulable)
-}
-
-// withTokenOf returns a client with the token of a watcher's pod.
-func withTokenOf(t *testing.T, pod *corev1.Pod) client.Client {
-	t.Helper()
-	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: policy.WatcherNamespace, Name: pod.Spec.ServiceAccountName}}
-	request := &authenticationv1.TokenRequest{}
-	request.Spec.BoundObjectRef = &authenticationv1.BoundObjectReference{APIVersion: "v1", Kind: "Pod", Name: pod.Name, UID: pod.UID}
-	if err := admin(t).SubResource("token").Create(t.Context(), account, request); err != nil {
-		t.Fatal(err)
-	}
-	config := rest.AnonymousClientConfig(cluster.Get(t).Config())
-	config.BearerToken, config.QPS = request.Status.Token, -1
-	c, err := client.New(config, client.Options{Scheme: admin(t).Scheme(), Mapper: admin(t).RESTMapper()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return c
 }
 
 // makeUp creates the NodeTerminations from..to of instances that there are not.

@@ -25,7 +25,7 @@ import (
 
 // withWatchers lets a manager make watchers' DaemonSets, whose pods kwok plays.
 func withWatchers(opts *operator.Options) {
-	opts.Args = append(opts.Args, "--watcher-image=registry.example.com/node-termination-operator:v1")
+	opts.Args = append(opts.Args, "--watcher-image="+operator.Image)
 }
 
 // watcherBinary is bin/imds-watcher, built by the first test that needs it.

@@ -26,7 +26,7 @@ import (
 // TestWatchersAndQueue: a node with the watchers of two policies, whose end is announced by its
 // metadata and from the queue, is drained once.
 func TestWatchersAndQueue(t *testing.T) {
-	const image = "registry.example.com/node-termination-operator:v1"
+	const image = operator.Image
 	own := managerPod(t, image)
 	startManager(t, func(opts *operator.Options) {
 		opts.Env = append(opts.Env, "POD_NAMESPACE="+own.Namespace, "POD_NAME="+own.Name)

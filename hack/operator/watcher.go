@@ -17,6 +17,9 @@ import (
 // WatcherNamespace is where the watchers' pods are.
 const WatcherNamespace = "node-termination-watchers"
 
+// Image is the manager's, as hack/operator installs it, and so the one that watchers have to run.
+const Image = "registry.example.com/node-termination-operator:v1"
+
 // ErrNoWatcher says that a policy's DaemonSet has no pod on a node, perhaps not yet.
 var ErrNoWatcher = errors.New("there is no watcher's pod")
 

@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package policy
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+
+	appsv1 "k8s.io/api/apps/v1"
+	authenticationv1 "k8s.io/api/authentication/v1"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/rest"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/nodetermination/operator/api/v1alpha1"
+	"github.com/nodetermination/operator/hack/operator"
+)
+
+// watcherSet returns a DaemonSet as the manager makes it.
+func watcherSet(t *testing.T) *appsv1.DaemonSet {
+	t.Helper()
+	policy := &v1alpha1.NodeTerminationPolicy{ObjectMeta: metav1.ObjectMeta{Name: "shape", UID: "uid"}}
+	source := v1alpha1.Source{Name: "metadata", IMDS: &v1alpha1.IMDSSource{MetricsPort: ptr.To[int32](9100)}}
+	content, err := json.Marshal(daemonSet(policy, &source, image))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ds := &appsv1.DaemonSet{}
+	if err := json.Unmarshal(content, ds); err != nil {
+		t.Fatal(err)
+	}
+	return ds
+}
+
+// asWatcher makes a pod one that a watcher's DaemonSet would have.
+func asWatcher(pod *corev1.Pod) {
+	none := ptr.To(false)
+	pod.Spec.ServiceAccountName = watcher
+	pod.Spec.SecurityContext = &corev1.PodSecurityContext{RunAsNonRoot: ptr.To(true)}
+	pod.Spec.Containers = []corev1.Container{{Name: watcher, Image: image, Command: []string{watcherBinary}, SecurityContext: &corev1.SecurityContext{
+		AllowPrivilegeEscalation: none, Capabilities: &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
+	}}}
+}
+
+// impersonate returns a client of a user of these groups.
+func impersonate(t *testing.T, user string, groups ...string) client.Client {
+	t.Helper()
+	config := cluster.Get(t).Config()
+	config.Impersonate = rest.ImpersonationConfig{UserName: user, Groups: append(groups, "system:authenticated")}
+	c, err := client.New(config, client.Options{Scheme: admin(t).Scheme(), Mapper: admin(t).RESTMapper()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// TestNothingButWatchersRunsThere: whoever steals the manager's token can create DaemonSets in the watchers'
+// namespace, and gets no node by that.
+func TestNothingButWatchersRunsThere(t *testing.T) {
+	t.Parallel()
+	manager := impersonate(t, "system:serviceaccount:"+operator.Namespace+":"+operator.ServiceAccount)
+	hostPath := corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: "/"}}
+	volume := func(source corev1.VolumeSource) func(*corev1.PodSpec) {
+		return func(pod *corev1.PodSpec) {
+			pod.Volumes = append(pod.Volumes, corev1.Volume{Name: "more", VolumeSource: source})
+		}
+	}
+	security := func(change func(*corev1.SecurityContext)) func(*corev1.PodSpec) {
+		return func(pod *corev1.PodSpec) { change(pod.Containers[0].SecurityContext) }
+	}
+	env := func(source corev1.EnvVarSource) func(*corev1.PodSpec) {
+		return func(pod *corev1.PodSpec) {
+			pod.Containers[0].Env = append(pod.Containers[0].Env, corev1.EnvVar{Name: "MORE", ValueFrom: &source})
+		}
+	}
+	for name, test := range map[string]struct {
+		change func(*corev1.PodSpec)
+		says   string // empty: it is admitted
+	}{
+		"a watcher": {change: func(*corev1.PodSpec) {}},
+		"a watcher without the host's network, with more memory": {change: func(pod *corev1.PodSpec) {
+			pod.HostNetwork, pod.Containers[0].Ports = false, nil
+			pod.Containers[0].Resources = corev1.ResourceRequirements{}
+			pod.Containers[0].Env = append(pod.Containers[0].Env, corev1.EnvVar{Name: "A", Value: "b"})
+		}},
+		"another image":           {func(pod *corev1.PodSpec) { pod.Containers[0].Image = "example.com/shell" }, "image has to be that of the manager, " + image + ", and is example.com/shell"},
+		"another tag":             {func(pod *corev1.PodSpec) { pod.Containers[0].Image = image + "2" }, "--watcher-image="},
+		"another command":         {func(pod *corev1.PodSpec) { pod.Containers[0].Command = []string{"/manager"} }, "command has to be"},
+		"the image's own command": {func(pod *corev1.PodSpec) { pod.Containers[0].Command = nil }, "command has to be"},
+		"a lifecycle": {func(pod *corev1.PodSpec) {
+			pod.Containers[0].Lifecycle = &corev1.Lifecycle{PreStop: &corev1.LifecycleHandler{Exec: &corev1.ExecAction{Command: []string{"/manager"}}}}
+		}, "no lifecycle"},
+		"another service account": {func(pod *corev1.PodSpec) { pod.ServiceAccountName = "default" }, "serviceAccountName"},
+		"one more container": {func(pod *corev1.PodSpec) {
+			c := *pod.Containers[0].DeepCopy()
+			c.Name, c.Ports = "more", nil
+			pod.Containers = append(pod.Containers, c)
+		}, "one container"},
+		"an init container": {func(pod *corev1.PodSpec) {
+			c := *pod.Containers[0].DeepCopy()
+			c.Name, c.Ports, c.StartupProbe, c.ReadinessProbe = "more", nil, nil, nil
+			pod.InitContainers = append(pod.InitContainers, c)
+		}, "initContainers"},
+		"the host's processes":     {func(pod *corev1.PodSpec) { pod.HostPID = true }, "hostPID"},
+		"the host's IPC":           {func(pod *corev1.PodSpec) { pod.HostIPC = true }, "hostIPC"},
+		"a path of the host":       {volume(hostPath), "volumes are of emptyDir"},
+		"a secret as a volume":     {volume(corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: "a"}}), "volumes are of emptyDir"},
+		"a config map as a volume": {volume(corev1.VolumeSource{ConfigMap: &corev1.ConfigMapVolumeSource{LocalObjectReference: corev1.LocalObjectReference{Name: "a"}}}), "volumes are of emptyDir"},
+		"a projected secret": {volume(corev1.VolumeSource{Projected: &corev1.ProjectedVolumeSource{Sources: []corev1.VolumeProjection{
+			{Secret: &corev1.SecretProjection{LocalObjectReference: corev1.LocalObjectReference{Name: "a"}}}}}}), "volumes are of emptyDir"},
+		"a claim":         {volume(corev1.VolumeSource{PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "a"}}), "volumes are of emptyDir"},
+		"a secret in env": {env(corev1.EnvVarSource{SecretKeyRef: &corev1.SecretKeySelector{LocalObjectReference: corev1.LocalObjectReference{Name: "a"}, Key: "b"}}), "env has"},
+		"secrets in envFrom": {func(pod *corev1.PodSpec) {
+			pod.Containers[0].EnvFrom = []corev1.EnvFromSource{{SecretRef: &corev1.SecretEnvSource{LocalObjectReference: corev1.LocalObjectReference{Name: "a"}}}}
+		}, "env has"},
+		"privileged":             {security(func(c *corev1.SecurityContext) { c.Privileged, c.AllowPrivilegeEscalation = ptr.To(true), nil }), "not privileged"},
+		"privilege escalation":   {security(func(c *corev1.SecurityContext) { c.AllowPrivilegeEscalation = nil }), "allowPrivilegeEscalation"},
+		"a capability":           {security(func(c *corev1.SecurityContext) { c.Capabilities.Add = []corev1.Capability{"SYS_ADMIN"} }), "capabilities"},
+		"the usual capabilities": {security(func(c *corev1.SecurityContext) { c.Capabilities = nil }), "capabilities"},
+		"no security context":    {func(pod *corev1.PodSpec) { pod.Containers[0].SecurityContext = nil }, "allowPrivilegeEscalation"},
+		"root":                   {func(pod *corev1.PodSpec) { pod.SecurityContext = nil }, "runAsNonRoot"},
+		"root by its number":     {security(func(c *corev1.SecurityContext) { c.RunAsUser = ptr.To[int64](0) }), "runAsNonRoot"},
+		"root in the container":  {security(func(c *corev1.SecurityContext) { c.RunAsNonRoot = ptr.To(false) }), "runAsNonRoot"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			eventually(t, func() error { // the API server takes a moment to know of a policy
+				ds := watcherSet(t)
+				test.change(&ds.Spec.Template.Spec)
+				pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: WatcherNamespace, Name: "shape"}, Spec: ds.Spec.Template.Spec}
+				for what, err := range map[string]error{
+					"DaemonSet": manager.Create(t.Context(), ds, client.DryRunAll),
+					"pod":       admin(t).Create(t.Context(), pod, client.DryRunAll),
+				} {
+					if test.says == "" && err != nil || test.says != "" && (err == nil || !strings.Contains(err.Error(), test.says)) {
+						return fmt.Errorf("%s: %w, want %q", what, err, test.says)
+					}
+				}
+				return nil
+			})
+		})
+	}
+}
+
+// TestManagerCannotWidenItsRights: nor does the token do so in another way.
+func TestManagerCannotWidenItsRights(t *testing.T) {
+	t.Parallel()
+	c := impersonate(t, "system:serviceaccount:"+operator.Namespace+":"+operator.ServiceAccount)
+	elsewhere := watcherSet(t)
+	elsewhere.Namespace = operator.Namespace
+	empty := client.RawPatch("application/merge-patch+json", []byte("{}"))
+	deployment := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: operator.Namespace, Name: operator.Deployment}}
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: WatcherNamespace}}
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: WatcherNamespace, Name: "a"}}
+	asWatcher(pod)
+	for name, err := range map[string]error{
+		"a DaemonSet elsewhere":   c.Create(t.Context(), elsewhere, client.DryRunAll),
+		"a pod":                   c.Create(t.Context(), pod, client.DryRunAll),
+		"its own Deployment":      c.Patch(t.Context(), deployment, empty, client.DryRunAll),
+		"the watchers' namespace": c.Patch(t.Context(), namespace, empty, client.DryRunAll),
+		"another's secrets":       c.List(t.Context(), &corev1.SecretList{}, client.InNamespace("kube-system")),
+		"the watchers' secrets":   c.List(t.Context(), &corev1.SecretList{}, client.InNamespace(WatcherNamespace)),
+		"roles":                   c.List(t.Context(), &rbacv1.ClusterRoleList{}),
+		"a policy":                c.Create(t.Context(), &v1alpha1.NodeTerminationPolicy{ObjectMeta: metav1.ObjectMeta{Name: "a"}}, client.DryRunAll),
+		"a token of another":      c.SubResource("token").Create(t.Context(), &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: "kube-system", Name: "default"}}, &authenticationv1.TokenRequest{}),
+	} {
+		if !apierrors.IsForbidden(err) {
+			t.Errorf("%s: %v, want it forbidden", name, err)
+		}
+	}
+}

@@ -75,6 +75,19 @@ func annotate(t *testing.T, c client.Client, node *corev1.Node, key, value strin
 	return c.Patch(t.Context(), &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: node.Name}}, client.RawPatch(types.MergePatchType, patch))
 }
 
+// untilWatcher waits for the watcher of a node.
+func untilWatcher(t *testing.T, node *corev1.Node) *corev1.Pod {
+	t.Helper()
+	var pods []corev1.Pod
+	eventually(t, func() error {
+		if pods = watchersOn(t, node); len(pods) == 0 {
+			return fmt.Errorf("there is no watcher on node %s", node.Name)
+		}
+		return nil
+	})
+	return &pods[0]
+}
+
 // TestKubelet: whoever takes over a node has the credentials of its kubelet, and gets at nothing of others by them.
 func TestKubelet(t *testing.T) {
 	startManager(t, func(opts *operator.Options) { opts.Args = append(opts.Args, "--watcher-image="+operator.Image) })
@@ -116,7 +129,7 @@ func TestKubelet(t *testing.T) {
 		}
 	})
 
-	pod, otherPod := untilWatched(t, f.policy, own, operator.Image), watchersOn(t, other)
+	pod, otherPod := untilWatcher(t, own), untilWatcher(t, other)
 	t.Run("what it cannot do", func(t *testing.T) {
 		nt := func(instance, node string) *v1alpha1.NodeTermination {
 			return &v1alpha1.NodeTermination{ObjectMeta: metav1.ObjectMeta{Name: instance}, Spec: v1alpha1.NodeTerminationSpec{
@@ -125,9 +138,6 @@ func TestKubelet(t *testing.T) {
 			}}
 		}
 		token := func(account string, pod *corev1.Pod) error { _, err := tokenFor(t, kubelet, account, pod); return err }
-		if len(otherPod) == 0 {
-			t.Fatal("there is no watcher on the other node")
-		}
 		untaint := client.RawPatch(types.MergePatchType, []byte(`{"spec":{"taints":null}}`))
 		for what, err := range map[string]error{
 			"annotate another Node":                    annotate(t, kubelet, other, v1alpha1.AnnotationDrain, "now"),
@@ -138,7 +148,7 @@ func TestKubelet(t *testing.T) {
 			"list policies":                            kubelet.List(t.Context(), &v1alpha1.NodeTerminationPolicyList{}),
 			"list the manager's secrets":               kubelet.List(t.Context(), &corev1.SecretList{}, client.InNamespace(operator.Namespace)),
 			"a token of the watchers for no pod":       token("imds-watcher", nil),
-			"a token of another node's watcher":        token("imds-watcher", &otherPod[0]),
+			"a token of another node's watcher":        token("imds-watcher", otherPod),
 		} {
 			if !apierrors.IsForbidden(err) {
 				t.Errorf("%s: %v, want it forbidden", what, err)

@@ -6,12 +6,15 @@ CONTAINER_TOOL ?= docker
 FUZZTIME ?= 10s
 # KEEP=1 leaves what "make demo" started running.
 KEEP ?=
+# The control plane's programs are downloaded, and built where they cannot be: CONTROLPLANE=download or
+# CONTROLPLANE=build forces either. CONTROLPLANE_MIRROR is the URL of a mirror of dl.k8s.io and github.com.
+export CONTROLPLANE CONTROLPLANE_MIRROR
 # What "make bench" measures, and how: BENCH="drain --nodes=50". All of it by default.
 BENCH ?= all
 GO_TEST_FLAGS ?= -race -p 2 -timeout 20m
 
 BIN := $(CURDIR)/bin
-CONTROLPLANE := $(BIN)/controlplane
+CONTROLPLANE_BIN := $(BIN)/controlplane
 CONTROLLER_GEN := $(BIN)/controller-gen
 CRD_REF_DOCS := $(BIN)/crd-ref-docs
 GOLANGCI_LINT := $(BIN)/golangci-lint
@@ -40,16 +43,16 @@ help: ## Show this help.
 ##@ Try it
 
 .PHONY: demo
-demo: $(CONTROLPLANE) ## Watch a spot interruption become a drained node. KEEP=1 leaves it running.
+demo: $(CONTROLPLANE_BIN) ## Watch a spot interruption become a drained node. KEEP=1 leaves it running.
 	@go build -o $(BIN)/demo ./hack/demo && exec $(BIN)/demo $(if $(KEEP),--keep)
 
 .PHONY: cluster-up
-cluster-up: $(CONTROLPLANE) ## Start a local control plane in the background and print its KUBECONFIG.
-	@$(CONTROLPLANE) up
+cluster-up: $(CONTROLPLANE_BIN) ## Start a local control plane in the background and print its KUBECONFIG.
+	@$(CONTROLPLANE_BIN) up
 
 .PHONY: cluster-down
-cluster-down: $(CONTROLPLANE) ## Stop what cluster-up started.
-	@$(CONTROLPLANE) down
+cluster-down: $(CONTROLPLANE_BIN) ## Stop what cluster-up started.
+	@$(CONTROLPLANE_BIN) down
 
 ##@ Build
 
@@ -118,7 +121,7 @@ test-unit: ## Run the tests that need no control plane: under a minute.
 	go -C hack/controlplane test -short ./...
 
 .PHONY: test
-test: controlplane ## Run every test; builds the control plane if need be.
+test: controlplane ## Run every test; installs the control plane if need be.
 	go test $(GO_TEST_FLAGS) ./...
 	go test -timeout 20m ./controllers/termination/model # all its histories: -race is too slow for them
 	go -C hack/controlplane test -timeout 20m ./...
@@ -161,8 +164,8 @@ fuzz: ## Run each fuzz test for FUZZTIME.
 	done
 
 .PHONY: controlplane
-controlplane: $(CONTROLPLANE) ## Build the local control plane: some ten minutes once per machine, then seconds.
-	@$(CONTROLPLANE) build
+controlplane: $(CONTROLPLANE_BIN) ## Install the local control plane, once per machine: CONTROLPLANE=download or build forces either.
+	@$(CONTROLPLANE_BIN) build
 
 .PHONY: lint
 lint: $(GOLANGCI_LINT) ## Run golangci-lint with kube-api-linter.
@@ -235,8 +238,8 @@ $(GOLANGCI_LINT): $(LINT_MOD)
 	@echo "building $@: some minutes the first time"
 	@go -C hack/tools/golangci-lint build -o $@ .
 
-$(CONTROLPLANE): $(wildcard hack/controlplane/*)
+$(CONTROLPLANE_BIN): $(wildcard hack/controlplane/*)
 	@go -C hack/controlplane build -o $@ .
 
-$(BIN)/kubectl: $(CONTROLPLANE)
-	@ln -sf "$$($(CONTROLPLANE) build)/kubectl" $@
+$(BIN)/kubectl: $(CONTROLPLANE_BIN)
+	@ln -sf "$$($(CONTROLPLANE_BIN) build)/kubectl" $@

@@ -6,23 +6,34 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 )
 
 // binary is one of the programs that a control plane consists of.
 type binary struct {
-	name   string
-	pkg    string
-	module string
+	name    string
+	pkg     string
+	module  string
+	release string // where its project publishes it, with VERSION and ARCH to be replaced
 }
 
+const (
+	kubernetes        = "k8s.io/kubernetes"
+	kubernetesRelease = "https://dl.k8s.io/release/VERSION/bin/linux/ARCH/"
+)
+
+// binaries are in the order in which they are built: a program that runs comes before kubectl, which
+// only talks to them.
 var binaries = []binary{
-	{name: "etcd", pkg: "go.etcd.io/etcd/server/v3", module: "go.etcd.io/etcd/server/v3"},
-	{name: "kube-apiserver", pkg: "k8s.io/kubernetes/cmd/kube-apiserver", module: "k8s.io/kubernetes"},
-	{name: "kube-controller-manager", pkg: "k8s.io/kubernetes/cmd/kube-controller-manager", module: "k8s.io/kubernetes"},
-	{name: "kube-scheduler", pkg: "k8s.io/kubernetes/cmd/kube-scheduler", module: "k8s.io/kubernetes"},
-	{name: "kubectl", pkg: "k8s.io/kubernetes/cmd/kubectl", module: "k8s.io/kubernetes"},
-	{name: "kwok", pkg: "sigs.k8s.io/kwok/cmd/kwok", module: "sigs.k8s.io/kwok"},
+	{"etcd", "go.etcd.io/etcd/server/v3", "go.etcd.io/etcd/server/v3",
+		"https://github.com/etcd-io/etcd/releases/download/VERSION/etcd-VERSION-linux-ARCH.tar.gz"},
+	{"kube-apiserver", kubernetes + "/cmd/kube-apiserver", kubernetes, kubernetesRelease + "kube-apiserver"},
+	{"kube-controller-manager", kubernetes + "/cmd/kube-controller-manager", kubernetes, kubernetesRelease + "kube-controller-manager"},
+	{"kube-scheduler", kubernetes + "/cmd/kube-scheduler", kubernetes, kubernetesRelease + "kube-scheduler"},
+	{"kwok", "sigs.k8s.io/kwok/cmd/kwok", "sigs.k8s.io/kwok",
+		"https://github.com/kubernetes-sigs/kwok/releases/download/VERSION/kwok-linux-ARCH"},
+	{"kubectl", kubernetes + "/cmd/kubectl", kubernetes, kubernetesRelease + "kubectl"},
 }
 
 // version returns the version of a module that go.mod requires, for example v1.36.3.
@@ -37,11 +48,15 @@ func version(module string) string {
 }
 
 // ensureAssets returns the directory that has all binaries. Unless KUBEBUILDER_ASSETS names one,
-// it is the directory of setup-envtest for this version, and what is missing there is built first.
+// it is the directory of setup-envtest for this version, and what is missing there is installed first.
 func ensureAssets(ctx context.Context) (string, error) {
+	from, err := originFromEnv()
+	if err != nil {
+		return "", err
+	}
 	if dir := os.Getenv("KUBEBUILDER_ASSETS"); dir != "" {
 		if missing := missingBinaries(dir); len(missing) > 0 {
-			return "", fmt.Errorf("KUBEBUILDER_ASSETS=%s lacks %s: unset it to have them built, or name a directory that \"controlplane build\" printed",
+			return "", fmt.Errorf("KUBEBUILDER_ASSETS=%s lacks %s: unset it to have them downloaded or built, or name a directory that \"controlplane build\" printed",
 				dir, strings.Join(missing, ", "))
 		}
 		return dir, nil
@@ -51,11 +66,11 @@ func ensureAssets(ctx context.Context) (string, error) {
 		return "", err
 	}
 	dir := filepath.Join(home, "kubebuilder-envtest", "k8s",
-		fmt.Sprintf("%s-%s-%s", strings.TrimPrefix(version("k8s.io/kubernetes"), "v"), runtime.GOOS, runtime.GOARCH))
-	if isBuilt(dir) {
+		fmt.Sprintf("%s-%s-%s", strings.TrimPrefix(version(kubernetes), "v"), runtime.GOOS, runtime.GOARCH))
+	if isInstalled(dir) {
 		return dir, nil
 	}
-	return dir, buildAssets(ctx, dir)
+	return dir, install(ctx, dir, from)
 }
 
 // dataHome returns the user's data directory of the XDG base directory specification.
@@ -70,6 +85,7 @@ func dataHome() (string, error) {
 	return filepath.Join(home, ".local", "share"), nil
 }
 
+// missingBinaries returns the names of those that a directory lacks.
 func missingBinaries(dir string) []string {
 	var missing []string
 	for _, b := range binaries {
@@ -84,15 +100,18 @@ func missingBinaries(dir string) []string {
 // directory, and two versions of kwok or etcd may go with one version of Kubernetes.
 const stampFile = "controlplane-versions"
 
+// stamp returns the content of that file, which does not depend on the order in which they are built.
 func stamp() string {
-	var s strings.Builder
+	var lines []string
 	for _, b := range binaries {
-		fmt.Fprintln(&s, b.name, version(b.module))
+		lines = append(lines, fmt.Sprintln(b.name, version(b.module)))
 	}
-	return s.String()
+	slices.Sort(lines)
+	return strings.Join(lines, "")
 }
 
-func isBuilt(dir string) bool {
+// isInstalled reports whether all binaries are in a directory, in the versions of go.mod.
+func isInstalled(dir string) bool {
 	got, err := os.ReadFile(filepath.Join(dir, stampFile))
 	return err == nil && string(got) == stamp() && len(missingBinaries(dir)) == 0
 }

@@ -9,9 +9,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
-	"sync/atomic"
-	"syscall"
 	"time"
 )
 
@@ -24,62 +23,55 @@ var (
 	goSum string
 )
 
-// reportEvery is how often a build in progress says how far it is.
-const reportEvery = 5 * time.Second
-
-// buildAssets builds all binaries into a directory in dir and moves them up when all are there. Of several callers on this machine one builds and the others wait for it.
-func buildAssets(ctx context.Context, dir string) error {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return err
-	}
-	unlock, err := lockBuild(ctx, filepath.Join(dir, "controlplane-lock"))
-	if err != nil {
-		return err
-	}
-	defer unlock()
-	if isBuilt(dir) {
-		return nil
-	}
-
-	// The name is fixed, so what an interrupted build left is found here.
-	temp := filepath.Join(dir, "controlplane-building")
-	if err := os.RemoveAll(temp); err != nil {
-		return err
-	}
-	defer os.RemoveAll(temp)
-	if err := os.MkdirAll(temp, 0o755); err != nil {
-		return err
-	}
+// build builds binaries into dir.
+func build(ctx context.Context, dir string, missing []binary) error {
 	for name, content := range map[string]string{"go.mod": goMod, "go.sum": goSum} {
-		if err := os.WriteFile(filepath.Join(temp, name), []byte(content), 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o644); err != nil {
 			return err
 		}
 	}
-
-	start := time.Now()
-	progress("building %d binaries into %s: some ten minutes the first time, then never again", len(binaries), dir)
-	for i, b := range binaries {
-		if err := b.build(ctx, temp, fmt.Sprintf("[%d/%d] %s %s", i+1, len(binaries), b.name, version(b.module))); err != nil {
+	stop := downloadModules(ctx, dir)
+	defer stop()
+	e := newEstimate(missing, runtime.NumCPU())
+	progress("building %s: %s, once per machine", plural(len(missing), "program"), e.left())
+	for i, b := range missing {
+		if err := b.build(ctx, dir, fmt.Sprintf("[%d/%d] %s %s", i+1, len(missing), b.name, version(b.module)), e); err != nil {
 			return err
 		}
 	}
-	for _, b := range binaries {
-		if err := os.Rename(filepath.Join(temp, b.name), filepath.Join(dir, b.name)); err != nil {
-			return err
-		}
-	}
-	progress("built all in %.0f s", time.Since(start).Seconds())
-	return os.WriteFile(filepath.Join(dir, stampFile), []byte(stamp()), 0o644)
+	progress("built all in %.0f s", time.Since(e.start).Seconds())
+	return nil
 }
 
-// build compiles the binary into dir, which has the go.mod, and says every few seconds how far it is.
-func (b binary) build(ctx context.Context, dir, label string) error {
-	start := time.Now()
-	cmd := exec.CommandContext(ctx, "go", "build", "-v", "-ldflags", b.ldflags(), "-o", filepath.Join(dir, b.name), b.pkg)
+// downloadModules has the go command download what go.mod requires while the first programs are
+// compiled already: go build alone downloads only what it needs next, and waits for it. If it fails,
+// go build says why. The function it returns ends it.
+func downloadModules(ctx context.Context, dir string) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = goCommand(ctx, dir, "mod", "download").Run()
+	}()
+	return func() { cancel(); <-done }
+}
+
+// goCommand returns the go command with arguments, to be run in dir. When ctx ends it is interrupted,
+// and cleans up.
+func goCommand(ctx context.Context, dir string, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, "go", args...)
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off")
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = 10 * time.Second
+	return cmd
+}
+
+// build compiles the binary into dir, which has the go.mod, and says every few seconds how far it is.
+func (b binary) build(ctx context.Context, dir, label string, e *estimate) error {
+	start := time.Now()
+	e.begin(b)
+	cmd := goCommand(ctx, dir, "build", "-v", "-ldflags", b.ldflags(), "-o", filepath.Join(dir, b.name), b.pkg)
 	stderr, err := cmd.StderrPipe()
 	if err != nil {
 		return err
@@ -88,12 +80,12 @@ func (b binary) build(ctx context.Context, dir, label string) error {
 		return fmt.Errorf("building needs the go command: %w", err)
 	}
 
-	var lines atomic.Int64 // go build -v prints one for each package that it compiles
 	stop := every(reportEvery, func() {
-		progress("%s: %d packages compiled, %.0f s", label, lines.Load(), time.Since(start).Seconds())
+		progress("%s: %s compiled, %.0f s; %s", label, plural(int(e.packages.Load()), "package"), time.Since(start).Seconds(), e.left())
 	})
 	var last []string
-	for scanner := bufio.NewScanner(stderr); scanner.Scan(); lines.Add(1) {
+	for scanner := bufio.NewScanner(stderr); scanner.Scan(); {
+		e.packages.Add(1) // go build -v prints a line for each that it compiles
 		last = append(last[max(0, len(last)-29):], scanner.Text())
 	}
 	err = cmd.Wait()
@@ -104,7 +96,8 @@ func (b binary) build(ctx context.Context, dir, label string) error {
 	if err != nil {
 		return fmt.Errorf("go build %s: %w; its last lines:\n%s", b.pkg, err, strings.Join(last, "\n"))
 	}
-	progress("%s: done in %.0f s", label, time.Since(start).Seconds())
+	e.end()
+	progress("%s: built in %.0f s; %s", label, time.Since(start).Seconds(), e.left())
 	return nil
 }
 
@@ -122,57 +115,4 @@ func (b binary) ldflags() string {
 		flags = append(flags, "-X", name+"="+value)
 	}
 	return strings.Join(flags, " ")
-}
-
-// lockBuild waits until this process is the only one on the machine that holds the lock file, and
-// returns what releases it. The kernel releases it if the process dies.
-func lockBuild(ctx context.Context, path string) (func(), error) {
-	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
-	if err != nil {
-		return nil, err
-	}
-	start := time.Now()
-	stop := every(reportEvery, func() {
-		progress("another process is building: waiting for it, %.0f s", time.Since(start).Seconds())
-	})
-	defer stop()
-	for {
-		err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-		if err == nil {
-			return func() { _ = file.Close() }, nil
-		}
-		if !errors.Is(err, syscall.EWOULDBLOCK) && !errors.Is(err, syscall.EINTR) {
-			_ = file.Close()
-			return nil, fmt.Errorf("locking %s: %w", path, err)
-		}
-		select {
-		case <-ctx.Done():
-			_ = file.Close()
-			return nil, errors.New("interrupted while waiting for another process to build")
-		case <-time.After(200 * time.Millisecond):
-		}
-	}
-}
-
-// every calls f at an interval until the function it returns is called.
-func every(interval time.Duration, f func()) (stop func()) {
-	done := make(chan struct{})
-	go func() {
-		ticker := time.NewTicker(interval)
-		defer ticker.Stop()
-		for {
-			select {
-			case <-done:
-				return
-			case <-ticker.C:
-				f()
-			}
-		}
-	}()
-	return func() { close(done) }
-}
-
-// progress prints what goes on, for people. Standard output is for what programs read.
-func progress(format string, args ...any) {
-	fmt.Fprintf(os.Stderr, "controlplane: "+format+"\n", args...)
 }

@@ -50,25 +50,28 @@ func TestKubebuilderAssets(t *testing.T) {
 	}
 }
 
-func TestIsBuilt(t *testing.T) {
+func TestIsInstalled(t *testing.T) {
 	dir := t.TempDir()
 	for _, b := range binaries {
 		writeExecutable(t, filepath.Join(dir, b.name))
 	}
-	if isBuilt(dir) {
-		t.Error("binaries of unknown versions, as from setup-envtest, count as built")
+	if isInstalled(dir) {
+		t.Error("binaries of unknown versions, as from setup-envtest, count as installed")
 	}
 	if err := os.WriteFile(filepath.Join(dir, stampFile), []byte(stamp()), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if !isBuilt(dir) {
-		t.Error("binaries of the right versions do not count as built")
+	if got := stamp(); !strings.HasPrefix(got, "etcd v") || !strings.Contains(got, "\nkubectl v") || strings.Index(got, "kubectl") > strings.Index(got, "kwok") {
+		t.Errorf("the stamp is not in the order of names, so those of other versions of this program do not count:\n%s", got)
+	}
+	if !isInstalled(dir) {
+		t.Error("binaries of the right versions do not count as installed")
 	}
 	if err := os.Remove(filepath.Join(dir, "kwok")); err != nil {
 		t.Fatal(err)
 	}
-	if isBuilt(dir) {
-		t.Error("a directory without kwok counts as built")
+	if isInstalled(dir) {
+		t.Error("a directory without kwok counts as installed")
 	}
 }
 

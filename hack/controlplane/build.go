@@ -35,7 +35,7 @@ func build(ctx context.Context, dir string, missing []binary) error {
 	e := newEstimate(missing, runtime.NumCPU())
 	progress("building %s: %s, once per machine", plural(len(missing), "program"), e.left())
 	for i, b := range missing {
-		if err := b.build(ctx, dir, fmt.Sprintf("[%d/%d] %s %s", i+1, len(missing), b.name, version(b.module)), e); err != nil {
+		if err := b.build(ctx, dir, fmt.Sprintf("[%d/%d] %s", i+1, len(missing), b.name), e); err != nil {
 			return err
 		}
 	}
@@ -81,7 +81,7 @@ func (b binary) build(ctx context.Context, dir, label string, e *estimate) error
 	}
 
 	stop := every(reportEvery, func() {
-		progress("%s: %s compiled, %.0f s; %s", label, plural(int(e.packages.Load()), "package"), time.Since(start).Seconds(), e.left())
+		progress("%s: %s in %.0f s; %s", label, plural(int(e.packages.Load()), "package"), time.Since(start).Seconds(), e.left())
 	})
 	var last []string
 	for scanner := bufio.NewScanner(stderr); scanner.Scan(); {

@@ -149,7 +149,7 @@ func summary(transfers []*transfer, elapsed time.Duration) string {
 	}
 	s := fmt.Sprintf("%s of %s", megabytes(have), megabytes(size))
 	if rate := float64(received) / elapsed.Seconds(); rate > 0 {
-		s += fmt.Sprintf(", about %.0f s left", float64(size-have)/rate)
+		s += fmt.Sprintf(", %.0f s left", float64(size-have)/rate)
 	}
 	return s
 }

@@ -14,17 +14,17 @@ func TestTimeLeft(t *testing.T) {
 		cores       int
 		want        string
 	}{
-		"at the beginning":                   {840, 0, 0, 2, "about 14 min left"},
-		"at the beginning, eight cores":      {840, 0, 0, 8, "about 4 min left"},
-		"at the beginning, one core":         {840, 0, 0, 1, "about 28 min left"},
-		"as fast as it was measured":         {840, 420, 420 * time.Second, 2, "about 7 min left"},
-		"twice as fast as it was measured":   {840, 420, 210 * time.Second, 2, "about 4 min left"},
-		"half as fast as it was measured":    {840, 420, 840 * time.Second, 2, "about 14 min left"},
-		"all that was compiled is cached":    {840, 800, 10 * time.Second, 2, "about 10 s left"},
-		"slow in the beginning is no omen":   {840, 1, 10 * time.Second, 2, "about 17 min left"},
-		"the last seconds":                   {840, 835, 835 * time.Second, 2, "about 10 s left"},
+		"at the beginning":                   {840, 0, 0, 2, "14 min left"},
+		"at the beginning, eight cores":      {840, 0, 0, 8, "4 min left"},
+		"at the beginning, one core":         {840, 0, 0, 1, "28 min left"},
+		"as fast as it was measured":         {840, 420, 420 * time.Second, 2, "7 min left"},
+		"twice as fast as it was measured":   {840, 420, 210 * time.Second, 2, "4 min left"},
+		"half as fast as it was measured":    {840, 420, 840 * time.Second, 2, "14 min left"},
+		"all that was compiled is cached":    {840, 800, 10 * time.Second, 2, "10 s left"},
+		"slow in the beginning is no omen":   {840, 1, 10 * time.Second, 2, "17 min left"},
+		"the last seconds":                   {840, 835, 835 * time.Second, 2, "10 s left"},
 		"nothing":                            {840, 840, 840 * time.Second, 2, "done"},
-		"a minute and a half are no minutes": {840, 751, 751 * time.Second, 2, "about 90 s left"},
+		"a minute and a half are no minutes": {840, 751, 751 * time.Second, 2, "90 s left"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got := timeLeft(tt.total, tt.done, tt.elapsed, tt.cores); got != tt.want {
@@ -83,7 +83,7 @@ func TestBuildOrder(t *testing.T) {
 	if strings.Join(got, " ") != want {
 		t.Errorf("built %q, want %q", got, want)
 	}
-	for _, line := range []string{"building 6 programs: about ", "[1/6] etcd ", "s; about ", "[6/6] kubectl ", "s; done\n", "built all in "} {
+	for _, line := range []string{"building 6 programs: ", "[1/6] etcd: built in ", " min left\n", "[6/6] kubectl: built in ", "s; done\n", "built all in "} {
 		if !strings.Contains(output.String(), line) {
 			t.Errorf("no line has %q:\n%s", line, output)
 		}

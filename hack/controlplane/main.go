@@ -1,4 +1,4 @@
-// Command controlplane builds and runs a Kubernetes control plane on this machine, with nothing
+// Command controlplane installs and runs a Kubernetes control plane on this machine, with nothing
 // but Go: kube-apiserver, kube-controller-manager, kube-scheduler and etcd for real, and kwok in
 // place of the kubelets. The go.mod of this folder says which versions. Linux only.
 package main
@@ -14,7 +14,7 @@ import (
 
 const usage = `Usage: controlplane COMMAND [flags]
 
-  build   build the binaries, once per machine and version, and print the directory they are in
+  build   download or build the binaries, once per machine and version, and print the directory they are in
   run     start a control plane, print KUBECONFIG=<file> once it is healthy, and keep it running
   up      start a control plane in the background
   down    stop the one that up started
@@ -26,8 +26,12 @@ While it runs, "run" reads lines from its standard input and answers each with o
 
 where COMPONENT is etcd, kube-apiserver, kube-controller-manager, kube-scheduler or kwok.
 
-"controlplane COMMAND -h" lists the flags. If KUBEBUILDER_ASSETS is set, its binaries are used
-and nothing is built.
+"controlplane COMMAND -h" lists the flags. Environment variables say where binaries come from:
+
+  CONTROLPLANE          download or build forces either; unset, what cannot be downloaded is built
+  CONTROLPLANE_MIRROR   the URL of a mirror, with the folders dl.k8s.io and github.com
+  HTTPS_PROXY           the proxy for downloads
+  KUBEBUILDER_ASSETS    a directory that has them all: nothing is downloaded or built
 `
 
 func main() {

@@ -10,7 +10,7 @@
 //		...
 //	}
 //
-// The first start on a machine builds the control plane, which takes longer than "go test" allows
+// The first start on a machine installs the control plane, which can take longer than "go test" allows
 // by default: have "make controlplane" done before.
 package testcluster
 

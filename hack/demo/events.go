@@ -65,7 +65,7 @@ func (s *story) ended() error {
 	if margin < 0 {
 		return s.failed(fmt.Sprintf("the drain completed %.0f s after the deadline", -margin.Seconds()))
 	}
-	s.report(strong, "drained", "%s", s.in(strong, fmt.Sprintf("%d pods are gone, with %.0f s left before the deadline", s.gone, margin.Seconds())))
+	s.report(strong, "drained", "%d pods are gone, with %.0f s left before the deadline", s.gone, margin.Seconds())
 	for _, pod := range s.pods {
 		if pod.Spec.NodeName == s.node.Name && ofDaemonSet(pod) {
 			s.report(faint, "stays", "%s: it belongs to a DaemonSet", pod.Name)

@@ -19,7 +19,7 @@ import (
 )
 
 func main() {
-	keep := flag.Bool("keep", os.Getenv("KEEP") != "", "leave everything running until Ctrl-C, to inspect it and to send more events (default with KEEP=1)")
+	keep := flag.Bool("keep", os.Getenv("KEEP") != "", "leave everything running until Ctrl-C, and print a small tour (default with KEEP=1)")
 	flag.Parse()
 	if flag.NArg() > 0 {
 		fmt.Fprintf(os.Stderr, "demo: unexpected argument %q: the only flag is --keep\n", flag.Arg(0))
@@ -61,9 +61,9 @@ func run(t *terminal, keep bool) (err error) {
 		return err
 	}
 	if !keep {
-		t.printf("\nTo keep it running and send more events: make demo KEEP=1\n")
+		t.printf("To keep it running, and for a small tour: make demo KEEP=1\n")
 		return nil
 	}
-	s.invite()
+	s.guide()
 	return p.wait(ctx)
 }

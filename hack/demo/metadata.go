@@ -22,7 +22,8 @@ const (
 // announceInMetadata announces it in the instance's metadata, which a watcher polls from then on.
 func (s *story) announceInMetadata(ctx context.Context) error {
 	s.heading("A second source for the policy: a watcher of the instance metadata on every node")
-	patch := `[{"op": "add", "path": "/spec/sources/-", "value": {"name": "metadata", "imds": {}}}]`
+	patch := `[{"op": "add", "path": "/spec/sources/-",
+      "value": {"name": "metadata", "imds": {}}}]`
 	out, err := s.kubectl(ctx, "patch", "nodeterminationpolicy", policyName, "--type=json", "--patch="+patch)
 	if err != nil {
 		return err
@@ -35,10 +36,10 @@ func (s *story) announceInMetadata(ctx context.Context) error {
 	if err := s.startWatcher(ctx, endpoint); err != nil {
 		return err
 	}
-	if err := s.show(ctx, "get", "daemonsets", "--namespace="+operator.WatcherNamespace); err != nil {
+	if err := s.showColumns(ctx, 71, "get", "daemonsets", "--namespace="+operator.WatcherNamespace); err != nil {
 		return err
 	}
-	s.printf("\n  bin/imds-watcher runs in the place of the pod on %s, with its rights and arguments.\n", s.node.Name)
+	s.printf("\n  bin/imds-watcher runs in the place of the pod on %s,\n  with its rights and arguments.\n", s.node.Name)
 	s.heading(fmt.Sprintf("EC2 interrupts %s too, and this time announces it only in the metadata", s.instance))
 	return s.awssim(ctx, "awssim say "+awssim.MetadataKindSpot+" --endpoint "+endpoint)
 }

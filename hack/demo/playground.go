@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -40,6 +41,7 @@ type playground struct {
 	endpoint  string // what AWS_ENDPOINT_URL is set to
 
 	manager *operator.Process
+	metrics string // the address of its metrics
 
 	// Of the second story only.
 	metadata *child
@@ -52,7 +54,7 @@ func (p *playground) start(ctx context.Context) (err error) {
 		return err
 	}
 	p.heading("Two spot interruptions, from the queue and from the metadata, to an empty node")
-	p.printf("  Kubernetes and the operator are real; AWS and the machines under the nodes are simulated.\n\n")
+	p.printf("  Kubernetes and the operator are real. AWS and the machines under the nodes\n  are simulated.\n\n")
 	started := time.Now()
 	for _, step := range []struct {
 		what, details string
@@ -166,6 +168,9 @@ func (p *playground) startSimulator(ctx context.Context) (err error) {
 func (p *playground) install(ctx context.Context) error { return operator.Install(ctx, p.kubeconfig) }
 
 func (p *playground) startManager(ctx context.Context) (err error) {
+	if p.metrics, err = freeAddress(); err != nil {
+		return err
+	}
 	p.manager, err = operator.Start(ctx, operator.Options{
 		Binary:     p.bin("manager"),
 		Kubeconfig: p.kubeconfig,
@@ -179,9 +184,18 @@ func (p *playground) startManager(ctx context.Context) (err error) {
 			"AWS_EC2_METADATA_DISABLED=true",
 		},
 		// kwok plays the watchers' pods too.
-		Args: []string{"--log-format=console", "--watcher-image=" + operator.Image},
+		Args: []string{"--log-format=console", "--watcher-image=" + operator.Image, "--metrics-bind-address=" + p.metrics},
 	})
 	return err
+}
+
+// freeAddress returns an address of this machine on which nothing listens.
+func freeAddress() (string, error) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	return listener.Addr().String(), listener.Close()
 }
 
 // applyPolicy applies the sample as it is and waits until its queue is up.
@@ -213,7 +227,22 @@ func (p *playground) kubectl(ctx context.Context, args ...string) (string, error
 func (p *playground) show(ctx context.Context, args ...string) error {
 	out, err := p.kubectl(ctx, args...)
 	if err == nil {
-		p.command("kubectl "+strings.Join(args, " "), out)
+		p.command(shell(append([]string{"kubectl"}, args...)...), out)
 	}
 	return err
+}
+
+// showColumns does the same with a table that is too wide: it shows so many columns of it.
+func (p *playground) showColumns(ctx context.Context, columns int, args ...string) error {
+	out, err := p.kubectl(ctx, args...)
+	if err != nil {
+		return err
+	}
+	var cut strings.Builder
+	for line := range strings.Lines(out) {
+		line = strings.TrimSuffix(line, "\n")
+		cut.WriteString(line[:min(len(line), columns)] + "\n")
+	}
+	p.command(shell("kubectl", strings.Join(args, " "), fmt.Sprintf("| cut -c -%d", columns)), cut.String())
+	return nil
 }

@@ -105,11 +105,20 @@ func (s *story) showAfterwards(ctx context.Context) error {
 		return err
 	}
 	s.heading("What kubectl shows afterwards")
-	if err := s.show(ctx, "get", "nt,ntp"); err != nil {
-		return err
+	for _, table := range []struct {
+		of      string
+		columns int
+	}{
+		{"nt", width - 2}, // up to the state
+		{"ntp", width - 2},
+		{"nodes", 52}, // up to the status
+	} {
+		if err := s.showColumns(ctx, table.columns, "get", table.of); err != nil {
+			return err
+		}
+		s.printf("\n")
 	}
-	s.printf("\n")
-	return s.show(ctx, "get", "nodes")
+	return nil
 }
 
 // readPolicy finds out which queue is polled.
@@ -131,7 +140,7 @@ func (s *story) readPolicy(ctx context.Context) error {
 
 // sendCommand returns the shell command that sends a message about an instance.
 func (s *story) sendCommand(kind, instance string) string {
-	return fmt.Sprintf("awssim send %s --instance %s \\\n    --endpoint %s \\\n    --queue-url %s", kind, instance, s.endpoint, s.queueURL)
+	return fmt.Sprintf("awssim send %s --instance %s \\\n    --endpoint %s --queue-url \\\n    %s", kind, instance, s.endpoint, s.queueURL)
 }
 
 // changes are the watches of a story.
@@ -199,8 +208,8 @@ func (s *story) running(node string) map[string]int {
 }
 
 func (s *story) printNodes() {
-	const format = "  %-27s %-12s %-21s %s"
-	s.printf("\n%s\n", s.in(faint, fmt.Sprintf(format, "NODE", "ZONE", "INSTANCE", "PODS")))
+	const format = "  %-27s %-21s %s"
+	s.printf("\n%s\n", s.in(faint, fmt.Sprintf(format, "NODE", "INSTANCE", "PODS")))
 	for i := range s.nodes {
 		node := &s.nodes[i]
 		apps := s.running(node.Name)
@@ -211,7 +220,7 @@ func (s *story) printNodes() {
 			}
 		}
 		instance, _ := ec2node.InstanceID(node)
-		s.printf(format+"\n", node.Name, node.Labels[corev1.LabelTopologyZone], instance, strings.Join(pods, ", "))
+		s.printf(format+"\n", node.Name, instance, strings.Join(pods, ", "))
 	}
 }
 

@@ -49,11 +49,30 @@ func (t *terminal) in(s style, text string) string {
 	return "\x1b[" + string(s) + "m" + text + "\x1b[0m"
 }
 
-func (t *terminal) heading(text string) { t.printf("\n%s\n\n", t.in(bold, text)) }
+// heading prints a heading.
+func (t *terminal) heading(text string) {
+	t.printf("\n")
+	for _, line := range wrap(text, width) {
+		t.printf("%s\n", t.in(bold, line))
+	}
+	t.printf("\n")
+}
 
-// line prints one line of what happens: when, what and the details.
+// line prints one line of what happens: when, what and the details. These are in the style too if it is
+// the good end.
 func (t *terminal) line(after time.Duration, s style, what, format string, args ...any) {
-	t.printf("  %6.1f s  %s  %s\n", after.Seconds(), t.in(s, fmt.Sprintf("%-9s", what)), fmt.Sprintf(format, args...))
+	const indent = 23
+	details := plain
+	if s == strong {
+		details = s
+	}
+	for i, part := range wrap(fmt.Sprintf(format, args...), width-indent) {
+		if i == 0 {
+			t.printf("  %6.1f s  %s  %s\n", after.Seconds(), t.in(s, fmt.Sprintf("%-9s", what)), t.in(details, part))
+		} else {
+			t.printf("%*s%s\n", indent, "", t.in(details, part))
+		}
+	}
 }
 
 // command shows a command that is run, which may have several lines, and what it printed.
@@ -68,4 +87,37 @@ func (t *terminal) command(command, output string) {
 	for line := range strings.Lines(output) {
 		t.printf("%s\n", strings.TrimRight("  "+line, " \n"))
 	}
+}
+
+// width is how many columns everything has room in.
+const width = 80
+
+// wrap breaks text between words into lines of at most so many columns.
+func wrap(text string, columns int) []string {
+	var lines []string
+	line := ""
+	for _, word := range strings.Fields(text) {
+		if line != "" && len(line)+1+len(word) > columns {
+			lines = append(lines, line)
+			line = ""
+		}
+		line = strings.TrimPrefix(line+" "+word, " ")
+	}
+	return append(lines, line)
+}
+
+// shell returns a command as it is pasted into a shell, continued on further lines where it would be too
+// wide. Its parts stay whole if there is room for them in a line.
+func shell(parts ...string) string {
+	const columns = width - 8 // the indentation, the prompt and the backslash need room
+	var lines []string
+	for _, part := range parts {
+		last := len(lines) - 1
+		if last >= 0 && len(lines[last])+1+len(part) <= columns {
+			lines[last] += " " + part
+		} else {
+			lines = append(lines, wrap(part, columns)...)
+		}
+	}
+	return strings.Join(lines, " \\\n    ")
 }

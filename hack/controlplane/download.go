@@ -64,7 +64,7 @@ func download(ctx context.Context, dir, target string, from origin) (missing []b
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
 	}
-	// Slower than this, a build is done first; but not if there is to be none.
+	// A download that is slower takes longer than a build. If there is to be none it only must not stall.
 	slow := int64(256 << 10)
 	if from == downloadOrigin {
 		slow = 1
@@ -165,12 +165,10 @@ func plural(n int, thing string) string {
 	return fmt.Sprintf("%d %ss", n, thing)
 }
 
-// newClient returns a client that uses the proxy of the environment.
+// newClient returns a client that uses the proxy of the environment. The checksums are of the bytes that are
+// sent, so nothing is to be decompressed.
 func newClient() *http.Client {
-	transport := http.DefaultTransport.(*http.Transport).Clone()
-	transport.DisableCompression = true // the checksums are of the bytes that are sent
-	transport.ForceAttemptHTTP2 = false // a connection for each file is faster
-	return &http.Client{Transport: transport}
+	return &http.Client{Transport: &http.Transport{Proxy: http.ProxyFromEnvironment, DisableCompression: true}}
 }
 
 // hasChecksum reports whether a file is there and has the SHA-256.
@@ -215,7 +213,9 @@ func unpack(path, target string) error {
 		if err != nil {
 			return err
 		}
-		_, err = io.Copy(program, content)
+		if _, err = io.CopyN(program, content, header.Size); err != nil {
+			_ = os.Remove(target) // go build does not overwrite what is no program
+		}
 		return errors.Join(err, program.Close())
 	}
 }

@@ -28,7 +28,7 @@ type transfer struct {
 	url    string
 	path   string
 	sum    string // SHA-256
-	slow   int64  // it is given up when it gets less than this in patience
+	slow   int64  // bytes: with less than this in most of patience it is given up
 
 	size     atomic.Int64 // of the file, as the server says; 0 if that is not known yet
 	have     atomic.Int64 // how much of it is in path

@@ -87,6 +87,6 @@ func timeLeft(total, done float64, elapsed time.Duration, cores int) string {
 	case seconds < 90:
 		return fmt.Sprintf("%.0f s left", math.Ceil(seconds/10)*10)
 	default:
-		return fmt.Sprintf("%.0f min left", math.Ceil(seconds/60))
+		return fmt.Sprintf("%.0f min left", math.Round(seconds/60))
 	}
 }

@@ -94,7 +94,7 @@ func (s *story) hosts() (most, database *corev1.Node) {
 
 // mode returns the command that changes the mode of the policy.
 func mode(mode string) string {
-	return shell("kubectl patch ntp", policyName, "--type=merge", fmt.Sprintf(`-p '{"spec":{"mode":"%s"}}'`, mode))
+	return shell("kubectl patch ntp", policyName, "--type=merge", `-p '{"spec":{"mode":"`+mode+`"}}'`)
 }
 
 // budget returns the command that changes how many databases may be away.

@@ -114,7 +114,7 @@ func (r *Reconciler) planReturners(s *scope, returners []drain.Pod, all bool) []
 	if len(returners) == 0 {
 		return nil
 	}
-	last := lastEviction(returners, s.decision.deadline)
+	last := lastEviction(returners, s.drainBegan(), s.decision.deadline)
 	if all {
 		last = s.now
 	}

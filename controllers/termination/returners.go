@@ -73,8 +73,9 @@ type returns struct {
 	chosen map[types.UID]bool
 	// times are when the last ones were chosen, of a minute.
 	times []time.Time
-	// last: those of the last eviction were chosen.
-	last bool
+	// lastAt is when those of the last eviction were chosen; zero if they have yet to be. A later
+	// deadline has another one.
+	lastAt time.Time
 }
 
 // turn is when returners are evicted next, and how long after the turn before that is.
@@ -87,13 +88,12 @@ type turn struct {
 // never. hold: none of them are until then, as nothing keeps others from taking their place. look is
 // when to choose again.
 func (r returns) choose(pods []drain.Pod, last time.Time, hold bool, now time.Time) (after returns, look time.Time) {
-	r.last = r.last && (last.IsZero() || !now.Before(last)) // there may be another deadline
-	after = returns{turns: maps.Clone(r.turns), chosen: map[types.UID]bool{}, last: r.last}
+	after = returns{turns: maps.Clone(r.turns), chosen: map[types.UID]bool{}, lastAt: r.lastAt}
 	if after.turns == nil {
 		after.turns = map[string]turn{}
 	}
 	after.times = slices.DeleteFunc(slices.Clone(r.times), func(at time.Time) bool { return now.Sub(at) >= time.Minute })
-	all := !r.last && !last.IsZero() && !now.Before(last)
+	all := last.After(r.lastAt) && !now.Before(last)
 	waiting := map[string][]types.UID{}
 	for i := range pods {
 		switch pod := &pods[i]; {
@@ -103,13 +103,15 @@ func (r returns) choose(pods []drain.Pod, last time.Time, hold bool, now time.Ti
 			waiting[pod.Owner] = append(waiting[pod.Owner], pod.UID)
 		}
 	}
-	after.last = after.last || all
+	if all {
+		after.lastAt = now
+	}
 	for _, owner := range slices.Sorted(maps.Keys(waiting)) {
 		if next := after.take(owner, waiting[owner], hold, now); !hold && (look.IsZero() || next.Before(look)) {
 			look = next
 		}
 	}
-	if !after.last && last.After(now) && len(pods) > 0 && (look.IsZero() || last.Before(look)) {
+	if last.After(now) && len(pods) > 0 && (look.IsZero() || last.Before(look)) {
 		look = last
 	}
 	return after, look
@@ -139,9 +141,10 @@ func (r *returns) take(owner string, pods []types.UID, hold bool, now time.Time)
 	return its.at
 }
 
-// lastEviction returns when returners are evicted for the last time before a deadline; zero
-// for none.
-func lastEviction(pods []drain.Pod, deadline time.Time) time.Time {
+// lastEviction returns when returners are evicted for the last time before a deadline, in a
+// drain that began at a time; zero for none. That is not in the first half of the drain, or those
+// that return after it would have none.
+func lastEviction(pods []drain.Pod, began, deadline time.Time) time.Time {
 	if deadline.IsZero() {
 		return time.Time{}
 	}
@@ -149,5 +152,5 @@ func lastEviction(pods []drain.Pod, deadline time.Time) time.Time {
 	for i := range pods {
 		before = max(before, time.Duration(pods[i].GracePeriodSeconds)*time.Second)
 	}
-	return deadline.Add(-min(before, mostLastWarning))
+	return deadline.Add(-min(before, mostLastWarning, max(0, deadline.Sub(began)/2)))
 }

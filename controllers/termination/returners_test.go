@@ -116,16 +116,20 @@ func TestLastEvictionOfReturners(t *testing.T) {
 	long := returner("db", "d")
 	for name, test := range map[string]struct {
 		grace    int64
+		notice   time.Duration
 		deadline time.Time
 		want     time.Time
 	}{
-		"without a deadline": {30, time.Time{}, time.Time{}},
-		"a short shutdown":   {1, t0, t0.Add(-30 * time.Second)},
-		"a longer one":       {60, t0, t0.Add(-time.Minute)},
-		"too long a one":     {3600, t0, t0.Add(-2 * time.Minute)},
+		"without a deadline":    {30, time.Hour, time.Time{}, time.Time{}},
+		"a short shutdown":      {1, time.Hour, t0, t0.Add(-30 * time.Second)},
+		"a longer one":          {60, time.Hour, t0, t0.Add(-time.Minute)},
+		"too long a one":        {3600, time.Hour, t0, t0.Add(-2 * time.Minute)},
+		"half of a short drain": {3600, time.Minute, t0, t0.Add(-30 * time.Second)},
+		"none that was ahead":   {30, -time.Minute, t0, t0},
 	} {
-		if long.GracePeriodSeconds = test.grace; !lastEviction([]drain.Pod{long}, test.deadline).Equal(test.want) {
-			t.Errorf("%s: %v, want %v", name, lastEviction([]drain.Pod{long}, test.deadline), test.want)
+		long.GracePeriodSeconds = test.grace
+		if got := lastEviction([]drain.Pod{long}, t0.Add(-test.notice), test.deadline); !got.Equal(test.want) {
+			t.Errorf("%s: %v, want %v", name, got, test.want)
 		}
 	}
 }

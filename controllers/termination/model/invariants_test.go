@@ -37,7 +37,7 @@ func (w *world) check() {
 		}
 		_, applied := node.Annotations[v1alpha1.AnnotationApplied]
 		m.cordon.observe(node.Spec.Unschedulable, applied, w.now)
-		if m.cordon.drained.IsZero() && m.terminationState() == v1alpha1.StateDraining {
+		if state := m.terminationState(); m.cordon.drained.IsZero() && (state == v1alpha1.StateDraining || state == v1alpha1.StateCompleted) {
 			m.cordon.drained = w.now
 		}
 		w.checkCordoned(m)

@@ -5,7 +5,8 @@ package v1alpha1
 import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 // Webhook is a URL that is notified of each termination of the policy's nodes, with a
-// POST request. Secrets and ConfigMaps are read in the manager's namespace only.
+// POST request. Secrets and ConfigMaps are read in the manager's namespace only, and only
+// those that carry the label nodetermination.dev/webhook: "true".
 //
 // +kubebuilder:validation:ExactlyOneOf=url;urlFrom
 // +kubebuilder:validation:AtMostOneOf=template;templateFrom

@@ -12,7 +12,8 @@ import (
 // with apply.
 //
 // Webhook is a URL that is notified of each termination of the policy's nodes, with a
-// POST request. Secrets and ConfigMaps are read in the manager's namespace only.
+// POST request. Secrets and ConfigMaps are read in the manager's namespace only, and only
+// those that carry the label nodetermination.dev/webhook: "true".
 type WebhookApplyConfiguration struct {
 	// name identifies the webhook within the policy.
 	Name *string `json:"name,omitempty"`

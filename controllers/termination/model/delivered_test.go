@@ -268,7 +268,7 @@ func (w *world) expired(instance string) {
 		}
 	}
 	// Read again by a watcher that is restarted, it would begin anew, also after a boot.
-	m.metadata.rebalance = time.Time{}
+	m.metadata.rebalance, m.metadata.maintenance = time.Time{}, nil
 }
 
 // judge looks for evidence that statements are over.

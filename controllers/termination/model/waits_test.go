@@ -329,7 +329,7 @@ func (w *world) checkReturnRate(pod *pod) {
 	}
 	m := pod.m
 	m.returns = slices.DeleteFunc(append(m.returns, w.now), func(at time.Time) bool {
-		return w.now.Sub(at) >= time.Minute || at.Before(m.cordon.since) || at.Before(w.managerSince) || !at.After(m.since)
+		return w.now.Sub(at) >= time.Minute || !at.After(m.cordon.since) || !at.After(w.managerSince) || !at.After(m.since)
 	})
 	last := slices.ContainsFunc(w.deadlines(m), func(n notice) bool { return !w.now.Before(n.deadline.Add(-2 * time.Minute)) })
 	if most := 10; len(m.returns) > most && !last && len(m.waits) == 0 {

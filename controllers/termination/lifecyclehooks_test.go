@@ -308,8 +308,13 @@ func TestPodsHaveNoMoreTimeOnceTheGroupWaitsNoMore(t *testing.T) {
 	})
 	s.budget()
 	cluster.Get(t).CreatePods(t, s.ns, s.nodes[0].Name, 1, app("web"))
-	e := s.waits(0, "drain")
-	e.LifecycleHook.Token = "00000000-0000-0000-0000-000000000000" // somebody else completed that wait
+	if err := sim.PutLifecycleHook(awssim.LifecycleHook{Group: s.ns, Name: "drain", HeartbeatTimeout: 2 * time.Minute}); err != nil {
+		t.Fatal(err)
+	}
+	id, _ := ec2node.InstanceID(s.nodes[0])
+	sim.PutGroupInstance(s.ns, id) // it does not wait: somebody else completed that
+	e := terminating("h-drain", &v1alpha1.LifecycleHook{AutoScalingGroupName: s.ns, Name: "drain", Token: "00000000-0000-0000-0000-000000000000"})
+	e.Time = now(0)
 	nt := s.until(s.terminate(0, e), v1alpha1.StateCompleted)
 	if hook := nt.Status.LifecycleHooks[0]; hook.State != v1alpha1.HookEnded || nt.Status.Deadline == nil || !nt.Status.Deadline.Equal(&hook.Deadline) {
 		t.Errorf("deadline %v, hook %+v; want the end of the hook", nt.Status.Deadline, hook)

@@ -126,11 +126,6 @@ func (p *Pod) Terminating() bool {
 	return !p.DeletionTimestamp.IsZero()
 }
 
-// DeletedAt returns when a terminating pod was evicted or deleted.
-func (p *Pod) DeletedAt() time.Time {
-	return p.DeletionTimestamp.Add(-time.Duration(p.DeletionGracePeriodSeconds) * time.Second)
-}
-
 // String returns namespace/name.
 func (p *Pod) String() string {
 	return p.Namespace + "/" + p.Name

@@ -180,7 +180,7 @@ func (e *EventRecorder) recordReverted(termination string, node *corev1.Node) {
 // OnEvicted takes note of a pod that was evicted or deleted and emits an event on it, for
 // drain.ExecutorOptions.
 func (e *EventRecorder) OnEvicted(termination string, action drain.Action) {
-	e.local.lose(termination, action.Pod.Owner, e.clock.Now())
+	e.local.lose(termination, action.Pod.Owner)
 	if pod, shortened := graceShortened(&action, e.clock.Now()); shortened {
 		e.local.shorten(termination, pod)
 	}

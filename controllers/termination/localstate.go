@@ -8,6 +8,8 @@ import (
 	"sync"
 	"time"
 
+	"k8s.io/apimachinery/pkg/types"
+
 	"github.com/nodetermination/operator/api/v1alpha1"
 )
 
@@ -29,6 +31,8 @@ type localRecord struct {
 	refused time.Time
 	// recordonings is how often its node was cordoned again that others had uncordoned.
 	recordonings recordonings
+	// present are the pods of its node at the last look, by UID. The map is replaced and not changed.
+	present map[types.UID]bool
 	// losses are which controllers have lost pods on its node, and returns what became of
 	// those that have come back. evictsReturners: the executor evicts some though the drain has ended.
 	losses          losses
@@ -147,14 +151,14 @@ func (l *LocalState) beginLosses(name string) {
 	l.update(name, func(s *localRecord) { s.losses, s.returns = losses{complete: true}, returns{} })
 }
 
-// lose notes when a controller has lost a pod on a termination's node, for the first time; an
+// lose notes that a controller has lost a pod on a termination's node, for the first time; an
 // empty owner is none. The map is replaced, as readers may still have it.
-func (l *LocalState) lose(name, owner string, at time.Time) {
+func (l *LocalState) lose(name, owner string) {
 	if _, lost := l.get(name).losses.owners[owner]; lost || owner == "" {
 		return
 	}
 	l.update(name, func(s *localRecord) {
-		owners := map[string]time.Time{owner: at}
+		owners := map[string]map[types.UID]bool{owner: s.present}
 		maps.Copy(owners, s.losses.owners)
 		s.losses.owners = owners
 	})

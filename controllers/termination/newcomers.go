@@ -8,6 +8,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
 
 	"github.com/nodetermination/operator/api/v1alpha1"
@@ -87,17 +88,18 @@ func (r *Reconciler) losses(s *scope) losses {
 
 // noteLosses takes note of the controllers whose pods go, or were gone before anybody looked.
 func (r *Reconciler) noteLosses(s *scope, pods []drain.Pod) {
+	present := make(map[types.UID]bool, len(pods))
+	for i := range pods {
+		present[pods[i].UID] = true
+	}
+	r.Local.update(s.nt.Name, func(known *localRecord) { known.present = present })
 	for i := range pods {
 		if pods[i].Terminating() && !pods[i].DaemonSet {
-			r.Local.lose(s.nt.Name, pods[i].Owner, pods[i].DeletedAt())
+			r.Local.lose(s.nt.Name, pods[i].Owner)
 		}
 	}
 	for _, gone := range r.Watcher.Gone(s.nt.Spec.NodeName) {
-		at := s.now
-		if gone.Terminating() {
-			at = gone.DeletedAt()
-		}
-		r.Local.lose(s.nt.Name, gone.Owner, at)
+		r.Local.lose(s.nt.Name, gone.Owner)
 	}
 }
 

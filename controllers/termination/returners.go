@@ -29,9 +29,11 @@ const (
 	mostLastWarning  = 2 * time.Minute
 )
 
-// losses are when controllers have first lost a pod on a node in a drain, by drain.Pod.Owner.
+// losses are which controllers have lost a pod on a node in a drain.
 type losses struct {
-	owners map[string]time.Time
+	// owners has, by drain.Pod.Owner, the pods that were on the node when the owner lost the first
+	// one: none of them has returned. Times do not tell, as the API keeps whole seconds.
+	owners map[string]map[types.UID]bool
 	// complete: this process began the drain. Another one's evictions are not known.
 	complete bool
 	// since is when the node was cordoned; zero if it never was.
@@ -43,13 +45,13 @@ type losses struct {
 // returned reports whether a pod is a returner. Where the losses are not complete, a pod that
 // is newer than the cordon and tolerates it is taken for one.
 func (l losses) returned(pod *drain.Pod) bool {
-	if pod.Owner == "" || l.since.IsZero() || !pod.Created.After(l.since) {
+	if pod.Owner == "" || l.since.IsZero() || pod.Created.Before(l.since.Truncate(time.Second)) {
 		return false
 	}
-	if at, lost := l.owners[pod.Owner]; lost && pod.Created.After(at) {
+	if present, lost := l.owners[pod.Owner]; lost && !present[pod.UID] {
 		return true
 	}
-	return !l.complete && (pod.ToleratesCordon || l.uncordoned)
+	return !l.complete && pod.Created.After(l.since) && (pod.ToleratesCordon || l.uncordoned)
 }
 
 // part parts pods into those that a drain waits for and the returners.

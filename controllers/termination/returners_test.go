@@ -24,27 +24,29 @@ import (
 
 func TestReturned(t *testing.T) {
 	pod := func(owner string, created time.Duration, tolerates bool) drain.Pod {
-		return drain.Pod{Owner: owner, Created: t0.Add(created), ToleratesCordon: tolerates}
+		return drain.Pod{UID: "new", Owner: owner, Created: t0.Add(created), ToleratesCordon: tolerates}
 	}
-	here := losses{owners: map[string]time.Time{"web": t0}, complete: true, since: t0}
+	lost := func(present types.UID) map[string]map[types.UID]bool {
+		return map[string]map[types.UID]bool{"web": {present: true}}
+	}
+	here := losses{owners: lost("old"), complete: true, since: t0}
 	restarted := losses{since: t0}
 	for name, test := range map[string]struct {
 		losses losses
 		pod    drain.Pod
 		want   bool
 	}{
-		"its controller lost one here":     {here, pod("web", time.Second, false), true},
-		"made before the cordon":           {here, pod("web", -time.Second, true), false},
-		"made in the second of the cordon": {here, pod("web", 0, true), false},
-		"made before its controller lost the first": {
-			losses{owners: map[string]time.Time{"web": t0.Add(2 * time.Second)}, complete: true, since: t0}, pod("web", time.Second, true), false,
-		},
+		"its controller lost one here":              {here, pod("web", time.Second, false), true},
+		"made before the cordon":                    {here, pod("web", -time.Second, true), false},
+		"made in the second of the cordon":          {here, pod("web", 0, true), true},
+		"there when its controller lost the first":  {losses{owners: lost("new"), complete: true, since: t0}, pod("web", time.Second, true), false},
+		"then, in the second of the cordon":         {losses{since: t0}, pod("web", 0, true), false},
 		"its controller lost none":                  {here, pod("api", time.Second, true), false},
 		"nobody replaces it":                        {here, pod("", time.Second, true), false},
 		"of a drain before a restart, tolerates it": {restarted, pod("web", time.Second, true), true},
 		"and does not":                              {restarted, pod("web", time.Second, false), false},
 		"and there is no cordon":                    {losses{since: t0, uncordoned: true}, pod("web", time.Second, false), true},
-		"nothing was cordoned or drained":           {losses{owners: map[string]time.Time{"web": t0}}, pod("web", time.Second, true), false},
+		"nothing was cordoned or drained":           {losses{owners: lost("old")}, pod("web", time.Second, true), false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got := test.losses.returned(&test.pod); got != test.want {

@@ -140,6 +140,8 @@ func (w *world) deliver(s *statement) {
 	}
 	ready, _ := m.ready()
 	s.wasReady = ready && s.boot == m.bootID()
+	// Of a node that reports its boot before, a watcher's word of the next one looks like one of the boot before.
+	s.doubtful = s.doubtful || s.source == v1alpha1.SourceIMDS && s.boot != m.bootID()
 	if s.cancelled {
 		s.end(w.now)
 	}

@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/nodetermination/operator/controllers/drain"
+	"github.com/nodetermination/operator/controllers/termination"
 )
 
 // pod is a pod that has to leave its node, unless a DaemonSet's.
@@ -34,6 +35,8 @@ type pods struct {
 	blocked map[string]map[types.UID]drain.Blocker
 	// deleted are the nodes of which a pod has gone since they are watched.
 	deleted map[string]bool
+	// evictions is told of what was evicted.
+	evictions *termination.EventRecorder
 }
 
 func newPods(w *world) *pods {
@@ -142,6 +145,7 @@ func (p *pods) execute(owner string) {
 		case pod.Terminating() && given >= pod.DeletionGracePeriodSeconds:
 		default:
 			p.w.evicted(owner, pod)
+			p.evictions.OnEvicted(owner, action)
 			p.w.checkGrace(pod, given)
 			p.w.checkBudget(pod, action.Method)
 			if !pod.Terminating() {

@@ -148,9 +148,10 @@ func (w *world) at(at time.Time, what string, do func()) {
 func (w *world) restart() {
 	local := &termination.LocalState{}
 	queue := termination.NewQueue(w.api, local, logr.Discard(), w.clock)
+	w.pods.evictions = termination.NewEventRecorder(silence{}, w.api, local, w.clock)
 	reconciler, err := termination.New(termination.Options{
 		Client: w.api, Live: w.api, Queue: queue, Local: local,
-		Events:   termination.NewEventRecorder(silence{}, w.api, local, w.clock),
+		Events:   w.pods.evictions,
 		Executor: w.pods, Watcher: w.pods, AWS: autoScaling{w},
 		Dispatcher: webhook.NewDispatcher(func(string) {}), Sender: webhook.NewSender(clocktesting.NewFakeClock(w.now)), Webhooks: &webhook.Resolver{},
 		Replica: &leader.Replica{}, Log: logr.Discard(), Clock: w.clock,

@@ -312,6 +312,7 @@ func (w *world) judge(m *machine) {
 			s.judge(w, !w.now.Before(due.Add(time.Hour)), one && action == v1alpha1.ActionCordon && w.governed(m))
 		case v1alpha1.ScheduledMaintenance:
 			listed := w.listedByWatcher(s)
+			s.doubtful = s.doubtful || booted && s.source == v1alpha1.SourceSQS // what lists it may be over itself
 			s.judge(w, booted && (listed == "" || listed != s.boot && listed != node.Status.NodeInfo.BootID || !w.now.Before(since.Add(watcherTime)) && listed != node.Status.NodeInfo.BootID),
 				s.wasReady && s.source == v1alpha1.SourceSQS && listed == "")
 			s.judge(w, !s.notAfter.IsZero() && !w.now.Before(s.notAfter), ready)

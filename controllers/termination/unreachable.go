@@ -39,7 +39,7 @@ func unreachableFrom(since time.Time, pods []drain.Pod) (time.Time, bool) {
 // unreachable returns why lifecycle hooks are completed although pods are still on the node;
 // empty if they are not. A node of which that cannot be found out is waited for.
 func (r *Reconciler) unreachable(ctx context.Context, s *scope) string {
-	if s.node == nil || s.drained() != nil || s.nt.Status.DrainStartTime == nil || len(lifecyclehook.Waiting(s.nt.Status.LifecycleHooks)) == 0 {
+	if s.node == nil || s.drained() != nil || len(lifecyclehook.Waiting(s.nt.Status.LifecycleHooks)) == 0 {
 		return ""
 	}
 	since, unknown := ec2node.UnknownSince(s.node)

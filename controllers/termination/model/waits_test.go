@@ -346,11 +346,10 @@ func (w *world) isLost(m *machine, longer time.Duration) bool {
 	})
 }
 
-// checkHooks holds that a node that does not answer holds no lifecycle hook, once its drain has
-// begun: a cordon that is refused holds that up.
+// checkHooks holds that a node that does not answer holds no lifecycle hook.
 func (w *world) checkHooks(m *machine) {
 	nt := w.api.terminations[m.id]
-	if m.waiting() == nil || nt == nil || nt.Status.DrainStartTime == nil || w.steadySince(m).After(w.now.Add(-noticeTime)) || w.mayBeSuspended(m) || !w.governed(m) || !w.isLost(m, noticeTime) {
+	if m.waiting() == nil || nt == nil || w.steadySince(m).After(w.now.Add(-noticeTime)) || w.mayBeSuspended(m) || !w.governed(m) || !w.isLost(m, noticeTime) {
 		return
 	}
 	for _, hook := range nt.Status.LifecycleHooks {

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -101,10 +103,15 @@ func hasDeadline(nt *v1alpha1.NodeTermination, policy *v1alpha1.NodeTerminationP
 }
 
 // cancelCordons cancels the events for which the node was only cordoned, in the statements
-// that stand now, and decides anew.
+// that stand now, and decides anew. What AWS said only after the node was found uncordoned, and
+// could not be cordoned again, is not what was lifted.
 func (s *scope) cancelCordons() {
+	lifted := s.now
+	if cordoned := meta.FindStatusCondition(s.nt.Status.Conditions, v1alpha1.ConditionCordoned); cordoned != nil && cordoned.Status == metav1.ConditionFalse {
+		lifted = cordoned.LastTransitionTime.Time
+	}
 	for _, e := range s.active() {
-		if s.policy.Spec.ActionFor(e.Kind) != v1alpha1.ActionCordon {
+		if s.policy.Spec.ActionFor(e.Kind) != v1alpha1.ActionCordon || e.Time.After(lifted) {
 			continue
 		}
 		i := slices.IndexFunc(s.nt.Status.Events, func(status v1alpha1.EventStatus) bool { return status.ID == e.ID })

@@ -12,6 +12,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/nodetermination/operator/api/v1alpha1"
@@ -92,6 +93,20 @@ func TestUncordonCancelsTheStatementThatStands(t *testing.T) {
 	s.nt.Spec.Events[0] = rebalance("r", time.Minute)
 	if states := classify(t, s); states["r"] != v1alpha1.EventActive || s.nt.Status.Events[0].Message != "" {
 		t.Errorf("events %+v, want the later statement active", s.nt.Status.Events)
+	}
+}
+
+// Where the cordon is refused, the node may be found uncordoned long after that was done.
+func TestUncordonCancelsNothingThatCameLater(t *testing.T) {
+	before, after := rebalance("before", 0), rebalance("after", time.Hour)
+	s := &scope{now: t0.Add(2 * time.Hour), policy: policyWith(), nt: &v1alpha1.NodeTermination{}}
+	s.nt.Spec.Events, s.nt.Status.Events = []v1alpha1.Event{before, after}, judged(v1alpha1.EventActive, before, after)
+	s.nt.Status.Conditions = []metav1.Condition{{
+		Type: v1alpha1.ConditionCordoned, Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonCordonRefused, LastTransitionTime: at(time.Minute),
+	}}
+	s.cancelCordons()
+	if got := s.nt.Status.Events; got[0].State != v1alpha1.EventCancelled || got[1].State != v1alpha1.EventActive || s.decision.action != v1alpha1.ActionCordon {
+		t.Errorf("events %+v, decision %+v, want the first cancelled and a cordon for the other", got, s.decision)
 	}
 }
 

@@ -142,6 +142,8 @@ func (w *world) deliver(s *statement) {
 	s.wasReady = ready && s.boot == m.bootID()
 	// Of a node that reports its boot before, a watcher's word of the next one looks like one of the boot before.
 	s.doubtful = s.doubtful || s.source == v1alpha1.SourceIMDS && s.boot != m.bootID()
+	// Whoever has uncordoned the node since AWS said so has lifted that too.
+	s.doubtful = s.doubtful || s.kind == v1alpha1.RebalanceRecommendation && s.time.Before(m.cordon.lifted)
 	if s.cancelled {
 		s.end(w.now)
 	}
@@ -311,8 +313,11 @@ func (w *world) judge(m *machine) {
 			action, one := w.actionFor(s.kind)
 			s.judge(w, !w.now.Before(due.Add(time.Hour)), one && action == v1alpha1.ActionCordon && w.governed(m))
 		case v1alpha1.ScheduledMaintenance:
-			listed := w.listedByWatcher(s)
-			s.doubtful = s.doubtful || booted && s.source == v1alpha1.SourceSQS // what lists it may be over itself
+			listing, listed := w.listedByWatcher(s), ""
+			if listing != nil {
+				listed = listing.listed
+				s.doubtful = s.doubtful || booted && listing != s && listing.doubtful // that may be over itself
+			}
 			s.judge(w, booted && (listed == "" || listed != s.boot && listed != node.Status.NodeInfo.BootID || !w.now.Before(since.Add(watcherTime)) && listed != node.Status.NodeInfo.BootID),
 				s.wasReady && s.source == v1alpha1.SourceSQS && listed == "")
 			s.judge(w, !s.notAfter.IsZero() && !w.now.Before(s.notAfter), ready)
@@ -345,14 +350,14 @@ func (w *world) judgeRunning(s *statement) {
 
 // listedByWatcher returns the latest boot in which a watcher has read that a maintenance is
 // scheduled, in the same words or others; empty if none has.
-func (w *world) listedByWatcher(s *statement) string {
+func (w *world) listedByWatcher(s *statement) *statement {
 	for _, other := range w.delivered {
 		if other.source == v1alpha1.SourceIMDS && other.kind == s.kind && other.instance == s.instance && !other.cancelled && !other.void &&
 			(other == s || other.notBefore.Equal(s.notBefore)) {
-			return other.listed
+			return other
 		}
 	}
-	return ""
+	return nil
 }
 
 // governed reports whether an Enforce policy selects the node.

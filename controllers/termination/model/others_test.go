@@ -27,13 +27,7 @@ func uncordon(w *world, m *machine, r *rand.Rand) {
 
 func (w *world) uncordon(m *machine) {
 	node := m.node()
-	if node == nil {
-		return
-	}
-	if !node.Spec.Unschedulable { // a cordon may be refused, and what was lifted before counts for it
-		for _, s := range w.delivered {
-			s.doubtful = s.doubtful || s.instance == m.id && s.kind == v1alpha1.RebalanceRecommendation
-		}
+	if node == nil || !node.Spec.Unschedulable {
 		return
 	}
 	node.Spec.Unschedulable = false

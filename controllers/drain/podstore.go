@@ -29,6 +29,10 @@ const backoffReset = 30 * time.Second
 // minutes leave no room for client-go's usual thirty seconds.
 var watchBackoff = wait.Backoff{Duration: 200 * time.Millisecond, Factor: 2, Jitter: 0.5, Steps: 6, Cap: 5 * time.Second}
 
+// mostGone is how many pods are kept that are gone: some times as many as a node has. Where more
+// are, they come back as they are evicted, for days perhaps.
+const mostGone = 1000
+
 // podStore lists and watches the pods of one node. It is the reflector's store,
 // and keeps of the pods only what a drain has to know.
 type podStore struct {
@@ -183,7 +187,7 @@ func (s *podStore) Delete(object any) error {
 // noteIfGone keeps a pod that was running as it was known, if what is there of its name now is
 // another one, or it has finished. s is locked.
 func (s *podStore) noteIfGone(known *Pod, now Pod) {
-	if known.UID != "" && !known.Finished && !known.Mirror && !known.DaemonSet && (now.UID != known.UID || now.Finished) {
+	if len(s.gone) < mostGone && known.UID != "" && !known.Finished && !known.Mirror && !known.DaemonSet && (now.UID != known.UID || now.Finished) {
 		s.gone = append(s.gone, *known)
 	}
 }

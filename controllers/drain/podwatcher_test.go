@@ -3,6 +3,8 @@
 package drain
 
 import (
+	"errors"
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -286,6 +288,14 @@ func TestPodStoreRemembersWhatIsGone(t *testing.T) {
 	}
 	if diff := cmp.Diff([]string{"1", "2", "3", "4"}, got); diff != "" {
 		t.Error(diff)
+	}
+	for i := range 2 * mostGone { // what comes back as it is evicted
+		if err := errors.Join(store.Add(pod("e", fmt.Sprint("e", i), corev1.PodRunning)), store.Delete(pod("e", fmt.Sprint("e", i), corev1.PodRunning))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := len(store.gone); n != mostGone {
+		t.Errorf("%d pods are remembered, want %d at most", n, mostGone)
 	}
 }
 

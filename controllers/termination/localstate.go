@@ -91,13 +91,18 @@ type shortenedPod struct{ namespace, name, message string }
 func (l *LocalState) update(name string, change func(*localRecord)) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	change(l.record(name))
+}
+
+// record returns what is known of a termination, to be changed. l is locked.
+func (l *LocalState) record(name string) *localRecord {
 	if l.of == nil {
 		l.of = map[string]*localRecord{}
 	}
 	if l.of[name] == nil {
 		l.of[name] = &localRecord{}
 	}
-	change(l.of[name])
+	return l.of[name]
 }
 
 // get returns what is known of a termination; zero if nothing. What it refers to is
@@ -121,21 +126,21 @@ func (l *LocalState) forget(name string) {
 // claim notes that a termination names a node that does not say that it runs on the instance. It
 // returns false if there are too many of that node.
 func (l *LocalState) claim(name, node string) bool {
-	if l.get(name).claims == node {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if known := l.of[name]; known != nil && known.claims == node {
 		return true
 	}
-	l.mu.Lock()
 	others := 0
 	for _, known := range l.of {
 		if known.claims == node {
 			others++
 		}
 	}
-	l.mu.Unlock()
 	if others >= maxClaims {
-		return false
+		return false // and nothing is kept of it: there may be very many
 	}
-	l.update(name, func(s *localRecord) { s.claims = node })
+	l.record(name).claims = node
 	return true
 }
 

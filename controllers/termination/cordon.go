@@ -48,12 +48,10 @@ func (r *Reconciler) cordon(ctx context.Context, s *scope) (verdict, error) {
 		Waiting:      s.waitsUncordoned(),
 		OutOfService: r.outOfService(s),
 	}
-	before := s.node.DeepCopy()
 	err := r.changeNode(ctx, s.node, func(node *corev1.Node) bool {
 		return ec2node.Apply(node, s.nt.Spec.InstanceID, desired, s.now)
 	})
 	if isRefused(err) {
-		s.node = before
 		return r.noteRefused(s, err)
 	}
 	if apierrors.IsNotFound(err) {

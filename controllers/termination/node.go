@@ -139,7 +139,7 @@ func referenceTo(node *corev1.Node) *v1alpha1.NodeReference {
 }
 
 // changeNode writes what change does to the node, whose new state node holds
-// afterwards. Taints are one atomic list, so the patch carries the version it was
+// afterwards, or the one before if that fails. Taints are one atomic list, so the patch carries the version it was
 // made from, and is made anew from a fresh read when somebody wrote in between.
 func (r *Reconciler) changeNode(ctx context.Context, node *corev1.Node, change func(*corev1.Node) bool) error {
 	uid := node.UID
@@ -149,6 +149,10 @@ func (r *Reconciler) changeNode(ctx context.Context, node *corev1.Node, change f
 			return nil
 		}
 		err := r.Client.Patch(ctx, node, client.MergeFromWithOptions(base, client.MergeFromWithOptimisticLock{}))
+		if err == nil {
+			return nil
+		}
+		base.DeepCopyInto(node)
 		if !apierrors.IsConflict(err) || attempt == maxNodeConflicts {
 			return err
 		}

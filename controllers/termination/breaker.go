@@ -6,7 +6,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -51,8 +50,8 @@ func (r *Reconciler) confirm(ctx context.Context, s *scope) (verdict, error) {
 		if err != nil || nodes <= limit {
 			return proceed, err
 		}
-		why = fmt.Sprintf("%d nodes of policy %s received InstanceStateChange within five minutes, and maxTerminating is %d: ", nodes, s.policy.Name, limit)
-		r.logAbout(s.nt.Name, s.nt.Spec.NodeName).Info("EC2 is asked before disruption budgets are passed", "why", strings.TrimSuffix(why, ": "))
+		why = fmt.Sprintf("%d nodes of policy %s received InstanceStateChange within five minutes, and maxTerminating is %d", nodes, s.policy.Name, limit)
+		r.logAbout(s.nt.Name, s.nt.Spec.NodeName).Info("EC2 is asked before disruption budgets are passed", "why", why)
 	}
 	instance, answered, _ := r.describeInstance(s, stateAge)
 	noAnswer := "EC2 has not answered"
@@ -63,8 +62,10 @@ func (r *Reconciler) confirm(ctx context.Context, s *scope) (verdict, error) {
 	if condition.Reason == v1alpha1.ReasonNotAnswered && condition.Message == "" {
 		condition.Message = noAnswer + ": it is believed that the instance stops"
 	}
-	condition.Message = why + condition.Message
-	if known != nil && known.Reason == condition.Reason {
+	switch {
+	case known == nil:
+		condition.Message = why + ": " + condition.Message
+	case known.Reason == condition.Reason:
 		condition.Message = known.Message
 	}
 	condition.Type, condition.ObservedGeneration, condition.LastTransitionTime = v1alpha1.ConditionInstanceStateConfirmed, s.nt.Generation, metav1.Time{Time: s.now}

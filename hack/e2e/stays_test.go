@@ -388,11 +388,19 @@ func testSuspendedPolicy(t *testing.T) {
 	for _, node := range nodes {
 		f.until(node, v1alpha1.StateSuspended)
 	}
+	// Another policy's node has a pod under the same budget: it goes once the manager has seen
+	// that the budget is gone.
+	other := newFixture(t)
+	witness := other.nodes(1)[0]
+	moved := f.pods(witness, 1, stuck)
+	other.annotate(witness, "new image")
+	other.until(witness, v1alpha1.StateDraining)
 	f.remove(budget)
-	f.checkEvictedOnce()
+	other.until(witness, v1alpha1.StateCompleted)
+	f.checkEvictedOnce(moved...)
 	f.patch(f.policy, `{"spec": {"suspend": false}}`)
 	for _, node := range nodes {
 		f.until(node, v1alpha1.StateCompleted)
 	}
-	f.checkEvictedOnce(pods...)
+	f.checkEvictedOnce(append(pods, moved...)...)
 }

@@ -327,7 +327,7 @@ func TestDrainManyNodes(t *testing.T) {
 			t.Errorf("%d in flight under one budget", r.traffic.most[app])
 		}
 	}
-	if r.traffic.most["all"] > defaultConcurrency {
+	if r.traffic.most["all"] > DefaultMaxInFlight {
 		t.Errorf("%d in flight", r.traffic.most["all"])
 	}
 	sent := 0

@@ -3,6 +3,7 @@
 package drain
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -20,8 +21,6 @@ import (
 )
 
 const (
-	// defaultConcurrency is how many requests are in flight at a time.
-	defaultConcurrency = 32
 	// blockersDelay is how long changes of blockers are collected before an owner is notified.
 	blockersDelay = 100 * time.Millisecond
 	// budgetsTimeout is how long evictions wait for the budgets to be known. They
@@ -48,8 +47,9 @@ type ExecutorOptions struct {
 	// Notify is called when Blockers of an owner have changed, once for many
 	// changes, from one goroutine; it should not block. Nil: nothing is called.
 	Notify func(owner string)
-	// Concurrency bounds the requests in flight. Zero: 32.
-	Concurrency int
+	// MinInFlight and MaxInFlight bound how many requests are in flight at a time; how many is
+	// found while it runs. Zero: DefaultMinInFlight, and DefaultMaxInFlight.
+	MinInFlight, MaxInFlight int
 	// Clock is for tests. Nil: the real one.
 	Clock clock.WithTicker
 }
@@ -57,8 +57,8 @@ type ExecutorOptions struct {
 // Executor evicts and deletes pods. It is declarative: Set says all that is wanted for
 // an owner, and the Executor goes on trying until something else is wanted.
 //
-// Requests go out side by side, the nearest deadline of all owners first, but
-// only a few at a time under one disruption budget. Under a budget that blocks none
+// Requests go out side by side, as many as the API server answers best, the nearest deadline
+// of all owners first, but only a few at a time under one disruption budget. Under a budget that blocks none
 // is sent before the budget changes, or a long while has passed; so pods that are
 // blocked for good cost next to nothing and hold up no others.
 type Executor struct {
@@ -75,9 +75,8 @@ type Executor struct {
 
 // NewExecutor returns an Executor that sends nothing before it is started.
 func NewExecutor(options ExecutorOptions) *Executor {
-	if options.Concurrency == 0 {
-		options.Concurrency = defaultConcurrency
-	}
+	options.MaxInFlight = cmp.Or(options.MaxInFlight, DefaultMaxInFlight)
+	options.MinInFlight = min(cmp.Or(options.MinInFlight, DefaultMinInFlight), options.MaxInFlight)
 	if options.Clock == nil {
 		options.Clock = clock.RealClock{}
 	}
@@ -95,7 +94,7 @@ func NewExecutor(options ExecutorOptions) *Executor {
 		options: options,
 		clock:   options.Clock,
 		changes: newChanges(options.Clock),
-		queue:   newQueue(options.Concurrency),
+		queue:   newQueue(newLimiter(options.MinInFlight, options.MaxInFlight)),
 		wake:    make(chan struct{}, 1),
 	}
 }

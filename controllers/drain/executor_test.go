@@ -171,7 +171,7 @@ func TestExecutorBounds(t *testing.T) {
 		mu.Unlock()
 		return success()
 	})
-	e := run(t, ExecutorOptions{Client: client, Concurrency: 10})
+	e := run(t, ExecutorOptions{Client: client, MaxInFlight: 10})
 	apps := []string{"web", "db", "free"}
 	e.budgetChanged(newBudget("web", 1000))
 	e.budgetChanged(newBudget("db", 1000))

@@ -4,7 +4,7 @@ package drain
 
 import (
 	"cmp"
-	"slices"
+	"container/heap"
 	"strings"
 	"time"
 
@@ -40,8 +40,11 @@ type item struct {
 	action  Action
 	arrival uint64
 	state   state
-	// group is where it waits, or waited before it was sent.
+	// group is where it waits, or waited before it was sent, and place which of those that wait it is.
 	group *group
+	place int
+	// number is that of the request that was sent last.
+	number uint64
 	// sent is the action as it was last sent, and evictedAt when it succeeded.
 	sent      Action
 	evictedAt time.Time
@@ -114,8 +117,13 @@ type groupKey struct {
 type group struct {
 	key      groupKey
 	budgets  []*budget
-	waiting  []*item // in order
+	waiting  itemHeap
 	inFlight int
+	// heap is where the group waits for its turn, nil if it is in none, and place where in it.
+	heap  *groupHeap
+	place int
+	// touched: next has yet to see where it belongs.
+	touched bool
 	// backoff is how long it was last closed for; zero: the last request succeeded.
 	backoff     time.Duration
 	closedUntil time.Time
@@ -127,15 +135,12 @@ type group struct {
 
 // add lets an item wait in the group.
 func (g *group) add(it *item) {
-	place, _ := slices.BinarySearchFunc(g.waiting, it, compareItems)
-	g.waiting = slices.Insert(g.waiting, place, it)
+	heap.Push(&g.waiting, it)
 }
 
 // remove takes a waiting item away.
 func (g *group) remove(it *item) {
-	if place, found := slices.BinarySearchFunc(g.waiting, it, compareItems); found {
-		g.waiting = slices.Delete(g.waiting, place, place+1)
-	}
+	heap.Remove(&g.waiting, it.place)
 }
 
 // blockReason returns why the API server would refuse all pods of the group, by what is

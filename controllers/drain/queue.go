@@ -18,9 +18,14 @@ type queue struct {
 	items   map[string]map[types.UID]*item // by owner
 	groups  map[groupKey]*group
 	budgets budgets
-	// inFlight requests are at most limit, which is max unless the API server is
-	// overloaded or away.
-	inFlight, limit, max int
+	// Groups with waiting items are in ready if one may be sent, in isolated if it may and is
+	// an isolated pod, and in closed until they open. Those in touched were changed since next
+	// saw where they belong, and are in no heap.
+	ready, isolated, closed *groupHeap
+	touched                 []*group
+	// inFlight requests are at most as many as the limiter says.
+	inFlight int
+	limiter  *limiter
 	// isolatedInFlight is how many of them are for isolated pods.
 	// They may time out again, and get a quarter at most.
 	isolatedInFlight int
@@ -33,15 +38,17 @@ type queue struct {
 	jitter  func(time.Duration) time.Duration
 }
 
-func newQueue(limit int) *queue {
+func newQueue(limiter *limiter) *queue {
 	return &queue{
-		items:   map[string]map[types.UID]*item{},
-		groups:  map[groupKey]*group{},
-		budgets: budgets{},
-		limit:   limit,
-		max:     limit,
-		changed: map[string]struct{}{},
-		jitter:  func(d time.Duration) time.Duration { return wait.Jitter(d, 0.2) },
+		items:    map[string]map[types.UID]*item{},
+		groups:   map[groupKey]*group{},
+		budgets:  budgets{},
+		ready:    newReadyGroups(),
+		isolated: newReadyGroups(),
+		closed:   newClosedGroups(),
+		limiter:  limiter,
+		changed:  map[string]struct{}{},
+		jitter:   func(d time.Duration) time.Duration { return wait.Jitter(d, 0.2) },
 	}
 }
 
@@ -132,6 +139,7 @@ func (q *queue) enqueue(it *item) {
 		it.group = &group{key: key}
 		q.groups[key] = it.group
 	}
+	q.touch(it.group)
 	it.group.budgets = budgets
 	it.group.add(it)
 }
@@ -149,14 +157,22 @@ func (q *queue) groupOf(it *item) (groupKey, []*budget) {
 	}
 	budgets := q.budgets.selecting(pod)
 	key.ready = pod.Ready && len(budgets) > 0
-	for _, budget := range budgets {
-		key.budgets += budget.name + "," // not in any name
-	}
+	key.budgets = budgetsKey(budgets)
 	return key, budgets
+}
+
+// budgetsKey returns the names of budgets in one string.
+func budgetsKey(budgets []*budget) string {
+	key := ""
+	for _, budget := range budgets {
+		key += budget.name + "," // not in any name
+	}
+	return key
 }
 
 // dequeue takes a waiting item away from its group.
 func (q *queue) dequeue(it *item) {
+	q.touch(it.group)
 	it.group.remove(it)
 	q.removeIfEmpty(it.group)
 }
@@ -172,42 +188,74 @@ func (q *queue) removeIfEmpty(g *group) {
 // there is none, it returns when there will be by the passing of time alone; zero:
 // never.
 func (q *queue) next(now time.Time) (*item, time.Time) {
-	if q.inFlight >= q.limit {
+	if q.inFlight >= q.limiter.limit {
 		return nil, time.Time{}
 	}
 	if now.Before(q.pausedUntil) {
 		return nil, q.pausedUntil
 	}
-	var best *group
-	var until time.Time
-	for _, g := range q.groups {
-		if len(g.waiting) == 0 {
-			continue
-		}
-		if g.backoff == 0 && g.inFlight == 0 {
-			q.closeIfBlocked(g, now)
-		}
-		if now.Before(g.closedUntil) {
-			if until.IsZero() || g.closedUntil.Before(until) {
-				until = g.closedUntil
-			}
-			continue
-		}
-		if g.key.pod != "" && q.isolatedInFlight >= max(1, q.limit/4) {
-			continue
-		}
-		if g.room() > 0 && (best == nil || compareItems(g.waiting[0], best.waiting[0]) < 0) {
-			best = g
-		}
+	q.placeTouched(now)
+	best := q.ready.first()
+	if g := q.isolated.first(); g != nil && q.isolatedInFlight < max(1, q.limiter.limit/4) && (best == nil || q.ready.before(g, best)) {
+		best = g
 	}
 	if best == nil {
-		return nil, until
+		q.limiter.onIdle()
+		if g := q.closed.first(); g != nil {
+			return nil, g.closedUntil
+		}
+		return nil, time.Time{}
 	}
+	q.touch(best)
 	it := best.waiting[0]
 	best.remove(it)
-	it.state, it.sent = stateInFlight, it.action
+	it.state, it.sent, it.number = stateInFlight, it.action, q.limiter.onSend()
 	q.addInFlight(best, 1)
 	return it, time.Time{}
+}
+
+// touch takes a group out of its heap until next sees where it belongs. It is called before anything of a
+// group changes.
+func (q *queue) touch(g *group) {
+	if g.heap != nil {
+		g.heap.remove(g)
+	}
+	if !g.touched {
+		g.touched = true
+		q.touched = append(q.touched, g)
+	}
+}
+
+// placeTouched puts the groups that were changed, and those that were closed until now, where they belong.
+func (q *queue) placeTouched(now time.Time) {
+	for g := q.closed.first(); g != nil && !now.Before(g.closedUntil); g = q.closed.first() {
+		q.touch(g)
+	}
+	for _, g := range q.touched {
+		g.touched = false
+		q.place(g, now)
+	}
+	clear(q.touched)
+	q.touched = q.touched[:0]
+}
+
+// place adds a group to the heap where it belongs. One without room belongs to none until it is touched.
+func (q *queue) place(g *group, now time.Time) {
+	if len(g.waiting) == 0 {
+		return
+	}
+	if g.backoff == 0 && g.inFlight == 0 {
+		q.closeIfBlocked(g, now)
+	}
+	switch {
+	case now.Before(g.closedUntil):
+		q.closed.add(g)
+	case g.room() <= 0:
+	case g.key.pod != "":
+		q.isolated.add(g)
+	default:
+		q.ready.add(g)
+	}
 }
 
 // addInFlight counts the requests in flight.
@@ -249,12 +297,17 @@ func (q *queue) noteChange(it *item, before *Blocker) {
 
 // setBudget records a budget as it is now.
 func (q *queue) setBudget(pdb *policyv1.PodDisruptionBudget, now time.Time) {
-	budget, selects := q.budgets.set(pdb)
+	known, selects := q.budgets.set(pdb)
 	if selects {
 		q.regroup(pdb.Namespace)
 	}
-	for _, g := range q.groups {
-		if len(g.budgets) != 1 || g.budgets[0] != budget || g.backoff == 0 {
+	for _, ready := range []bool{true, false} {
+		g := q.groups[groupKey{namespace: pdb.Namespace, budgets: budgetsKey([]*budget{known}), ready: ready}]
+		if g == nil {
+			continue
+		}
+		q.touch(g)
+		if g.backoff == 0 {
 			continue
 		}
 		if reason := g.blockReason(); reason == "" {

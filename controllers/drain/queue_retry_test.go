@@ -98,7 +98,7 @@ func TestQueueAbsentPod(t *testing.T) {
 
 func TestQueueCancel(t *testing.T) {
 	q := newQueueTest(t)
-	q.limit, q.max = 2, 2
+	q.limiter = newLimiter(2, 2)
 	pods := manyPods("pod", 4)
 	q.want("a", evict(pods...))
 	two := q.expect("pod-00", "pod-01")
@@ -128,7 +128,7 @@ func TestQueueCancel(t *testing.T) {
 // and nothing is left over.
 func TestQueueRandomAnswers(t *testing.T) {
 	q := newQueueTest(t)
-	q.limit, q.max = 10, 10
+	q.limiter = newLimiter(1, 10)
 	outcomes := []outcome{evicted, evicted, evicted, blocked, lagging, timeout, conflict, refused, failed, throttled, unreachable, gone}
 	allowed := map[string]int32{"app-0": 3, "app-1": 2, "app-2": 1, "app-3": 7}
 	wanted := map[string][]Pod{}

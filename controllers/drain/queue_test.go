@@ -25,7 +25,7 @@ type queueTest struct {
 
 func newQueueTest(t *testing.T) *queueTest {
 	t.Helper()
-	q := newQueue(100)
+	q := newQueue(newLimiter(100, 100))
 	q.jitter = func(d time.Duration) time.Duration { return d }
 	return &queueTest{T: t, queue: q, now: start}
 }
@@ -162,7 +162,7 @@ func TestQueueNearestDeadlineFirst(t *testing.T) {
 
 func TestQueueBounds(t *testing.T) {
 	q := newQueueTest(t)
-	q.limit, q.max = 9, 9
+	q.limiter = newLimiter(9, 9)
 	q.budget("web", 50)
 	q.budget("db", 2)
 	q.want("a", by(after(1), evict(manyPods("web", 10, labelled("app", "web"))...)))
@@ -182,8 +182,8 @@ func TestQueueSlowsDown(t *testing.T) {
 	for _, outcome := range []outcome{throttled, unreachable} {
 		t.Run(string(outcome), func(t *testing.T) {
 			q := newQueueTest(t)
-			q.limit, q.max = 8, 8
-			q.want("a", evict(manyPods("pod", 20)...))
+			q.limiter = newLimiter(1, 8)
+			q.want("a", evict(manyPods("pod", 300)...))
 			eight := q.sent()
 			for _, it := range eight {
 				q.finish(it, response{outcome: outcome, retryAfter: 3 * time.Second}, q.now)
@@ -201,16 +201,21 @@ func TestQueueSlowsDown(t *testing.T) {
 			if waited := q.passes(); waited != longestPause {
 				t.Errorf("waited %s", waited)
 			}
-			for done := 3; done < 20; {
+			most := 0
+			for done := 3; done < 300; {
 				now := q.sent()
 				if len(now) == 0 {
 					t.Fatal("nothing is sent any more")
 				}
+				if most = max(most, len(now)); done == 3 && most > 2 {
+					t.Errorf("%d in flight again at once", most)
+				}
+				q.now = q.now.Add(200 * time.Millisecond)
 				q.answer(now, evicted, "")
 				done += len(now)
 			}
-			if q.limit != q.max {
-				t.Errorf("at most %d in flight in the end", q.limit)
+			if most != 8 {
+				t.Errorf("at most %d in flight in the end", most)
 			}
 		})
 	}
@@ -259,8 +264,8 @@ func TestQueueWebhookAsksToWait(t *testing.T) {
 	q.answer(two[1:], evicted, "")
 	q.want("b", evict(manyPods("free", 20)...))
 	q.want("c", evict(newPod("web-of-c", labelled("app", "web"))))
-	if sent := q.sent(); len(sent) != 21 || q.limit != q.max {
-		t.Errorf("%d are sent beside it, limit %d", len(sent), q.limit)
+	if sent := q.sent(); len(sent) != 21 || q.limiter.limit != 100 {
+		t.Errorf("%d are sent beside it, limit %d", len(sent), q.limiter.limit)
 	}
 	q.expectBlockers("a", "web-00: Server: it moves first")
 	if waited := q.passes(); waited != 10*time.Second {
@@ -273,7 +278,7 @@ func TestQueueWebhookAsksToWait(t *testing.T) {
 // all there is but once.
 func TestQueueHangingNamespace(t *testing.T) {
 	q := newQueueTest(t)
-	q.limit, q.max = 16, 16
+	q.limiter = newLimiter(16, 16)
 	q.want("a", by(after(100), evict(manyPods("hangs", 100)...)))
 	hanging := q.sent()
 	if len(hanging) != 16 {

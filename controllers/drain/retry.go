@@ -18,11 +18,12 @@ const (
 // decides whether and when it is tried again.
 func (q *queue) finish(it *item, answer response, now time.Time) {
 	g, blocker := it.group, it.blocker()
+	q.touch(g)
+	q.limit(it, answer.outcome, now)
 	q.addInFlight(g, -1)
 	switch answer.outcome {
 	case evicted, deleted:
-		q.limit = min(q.max, q.limit+1)
-		g.onSuccess(q.max)
+		g.onSuccess(q.limiter.most)
 		q.reopen(g)
 		q.markEvicted(it, now)
 	case gone:
@@ -57,6 +58,18 @@ func (q *queue) finish(it *item, answer response, now time.Time) {
 		q.noteChange(it, blocker)
 	}
 	q.removeIfEmpty(g)
+}
+
+// limit tells the limiter what the answer to a request says about how many should be in flight: nothing
+// if it is about the pod or its budget, and neither how long it took if the pod's earlier requests failed.
+func (q *queue) limit(it *item, outcome outcome, now time.Time) {
+	isolated := it.group.key.pod != ""
+	switch {
+	case outcome == throttled || outcome == unreachable || outcome == timeout && !isolated:
+		q.limiter.onOverload(it.number)
+	case (outcome == evicted || outcome == deleted) && !isolated:
+		q.limiter.onAnswer(it.number, now)
+	}
 }
 
 // markEvicted records that an item needs no other request, unless it turns out not to
@@ -147,11 +160,10 @@ func (q *queue) isolate(it *item, blocker *Blocker, first time.Duration, now tim
 }
 
 // pause sends nothing at all for a while. Other requests that are in flight
-// now may fail for the same reason, which is none to slow down even more.
+// now may fail for the same reason, which is none to pause for longer.
 func (q *queue) pause(now time.Time, d time.Duration) {
 	if now.Before(q.pausedUntil) {
 		return
 	}
 	q.pausedUntil = now.Add(min(max(d, shortestPause), longestPause))
-	q.limit = max(1, q.limit/2)
 }

@@ -82,6 +82,8 @@ type options struct {
 	metricsAddress          string
 	probeAddress            string
 	watcherImage            string
+	minEvictions            int
+	maxEvictions            int
 	log                     logging.Options
 }
 
@@ -93,6 +95,8 @@ func parseFlags() (options, error) {
 	flag.StringVar(&o.metricsAddress, "metrics-bind-address", ":8443", "address of the metrics endpoint (https, with authentication and authorization), or 0 for none")
 	flag.StringVar(&o.probeAddress, "health-probe-bind-address", ":8081", "address of /healthz and /readyz, or 0 for none")
 	flag.StringVar(&o.watcherImage, "watcher-image", "", "image of the watchers of the instance metadata service; if empty that of the manager's own pod, which POD_NAME and POD_NAMESPACE name")
+	flag.IntVar(&o.minEvictions, "min-evictions-in-flight", drain.DefaultMinInFlight, "evict at least so many pods at a time, however slowly the API server answers")
+	flag.IntVar(&o.maxEvictions, "max-evictions-in-flight", drain.DefaultMaxInFlight, "evict at most so many pods at a time; how many is found by what the API server answers")
 	o.log.BindFlags(flag.CommandLine)
 	flag.CommandLine.Init("manager", flag.ContinueOnError)
 	flag.CommandLine.SetOutput(io.Discard) // an error is one line, without all flags after it
@@ -106,6 +110,8 @@ func parseFlags() (options, error) {
 		err = fmt.Errorf("%w: manager -help lists the flags", err)
 	case flag.NArg() > 0:
 		err = fmt.Errorf("argument %q: the manager takes flags only, manager -help lists them", flag.Arg(0))
+	case o.minEvictions < 1 || o.maxEvictions < o.minEvictions:
+		err = fmt.Errorf("--min-evictions-in-flight=%d and --max-evictions-in-flight=%d: write a minimum of 1 or more, and a maximum that is not less", o.minEvictions, o.maxEvictions)
 	}
 	return o, err
 }
@@ -248,13 +254,18 @@ func addControllers(ctx context.Context, manager ctrl.Manager, o options, log lo
 	if err != nil {
 		return fmt.Errorf("cannot set up the client for pods: %w", err)
 	}
+	evictions, err := drain.NewClient(manager.GetConfig(), nil)
+	if err != nil {
+		return fmt.Errorf("cannot set up the client for evictions: %w", err)
+	}
 	local := &termination.LocalState{}
 	queue := termination.NewQueue(manager.GetCache(), local, log, clock.RealClock{})
 	events := termination.NewEventRecorder(manager.GetEventRecorder(v1alpha1.FieldManager), manager.GetCache(), local, clock.RealClock{})
 	aws := awsapi.New(awsapi.Options{Log: log.WithName("aws"), Notify: queue.Wake})
 	watcher := drain.NewPodWatcher(pods, queue.WakeNode)
 	executor := drain.NewExecutor(drain.ExecutorOptions{
-		Client: pods, Budgets: manager.GetCache(), StillExists: watcher.Has, OnEvicted: events.OnEvicted, Notify: queue.Wake,
+		Client: evictions, Budgets: manager.GetCache(), StillExists: watcher.Has, OnEvicted: events.OnEvicted, Notify: queue.Wake,
+		MinInFlight: o.minEvictions, MaxInFlight: o.maxEvictions,
 	})
 	dispatcher := webhook.NewDispatcher(queue.Wake)
 	webhooks := &webhook.Resolver{Reader: manager.GetClient(), Namespace: o.leaderElectionNamespace}

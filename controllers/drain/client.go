@@ -5,6 +5,7 @@ package drain
 import (
 	"context"
 	"fmt"
+	"net"
 	"net/http"
 	"time"
 
@@ -24,19 +25,27 @@ import (
 // up after 10 s where it cannot write to a pod or a budget.
 const callTimeout = 12 * time.Second
 
+// dialTimeout is how long a connection may take to come about, as in client-go.
+const dialTimeout = 30 * time.Second
+
 // pageSize is how many pods are listed at a time.
 const pageSize = 500
 
 // NewClient returns a client for pods as a PodWatcher and an Executor need it: it speaks
 // protobuf and sets no limit of its own to the rate of requests, which is for the
-// API server's priority and fairness to do. Nil shares no connection with others;
-// a manager's GetHTTPClient does.
+// API server's priority and fairness to do. Nil makes connections of its own, for an Executor: the
+// API server allows a hundred requests at a time on each, which evictions alone may take up. A
+// PodWatcher shares a manager's GetHTTPClient.
 func NewClient(config *rest.Config, httpClient *http.Client) (corev1client.CoreV1Interface, error) {
 	config = rest.CopyConfig(config)
 	config.QPS, config.Burst, config.RateLimiter = -1, 0, nil
 	config.ContentType = runtime.ContentTypeProtobuf
 	config.AcceptContentTypes = runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON
 	if httpClient == nil {
+		// client-go shares connections among all clients of one configuration, unless they dial.
+		if config.Dial == nil {
+			config.Dial = (&net.Dialer{Timeout: dialTimeout, KeepAlive: dialTimeout}).DialContext
+		}
 		return corev1client.NewForConfig(config)
 	}
 	return corev1client.NewForConfigAndClient(config, httpClient)

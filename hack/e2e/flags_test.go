@@ -49,6 +49,7 @@ func TestBadStarts(t *testing.T) {
 		{"log level", cluster.Get(t).Kubeconfig(), []string{"--log-level=loud"}, []string{`"loud"`, "debug, info or error"}},
 		{"bad address", cluster.Get(t).Kubeconfig(), []string{inCluster, "--health-probe-bind-address=nowhere"}, []string{"nowhere"}},
 		{"address taken", cluster.Get(t).Kubeconfig(), []string{inCluster, "--health-probe-bind-address=" + taken.Addr().String()}, []string{"address already in use"}},
+		{"no eviction at all", cluster.Get(t).Kubeconfig(), []string{"--max-evictions-in-flight=0"}, []string{"--max-evictions-in-flight=0", "write"}},
 		{"no namespace", cluster.Get(t).Kubeconfig(), nil, []string{"--leader-election-namespace", "write the namespace"}},
 		{"no kubeconfig", "", nil, []string{"cannot find a cluster"}},
 		{"kubeconfig missing", "", []string{"--kubeconfig=" + filepath.Join(dir, "none")}, []string{"cannot find a cluster", "none"}},

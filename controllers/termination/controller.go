@@ -171,7 +171,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	}
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("termination").
-		WatchesRawSource(source.Kind(cache, &v1alpha1.NodeTermination{}, byDeadline(r.Queue, r.Queue.ofTermination))).
+		WatchesRawSource(source.Kind(cache, &v1alpha1.NodeTermination{}, r.Queue.noteArrivals(byDeadline(r.Queue, r.Queue.ofTermination)))).
 		WatchesRawSource(source.Kind(cache, &corev1.Node{}, byDeadline(r.Queue, r.Queue.ofNode), nodeChanges)).
 		WatchesRawSource(source.Kind(cache, &v1alpha1.NodeTerminationPolicy{}, byDeadline(r.Queue, r.Queue.ofPolicy), predicate.TypedGenerationChangedPredicate[*v1alpha1.NodeTerminationPolicy]{})).
 		WatchesRawSource(r.Queue).

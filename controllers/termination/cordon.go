@@ -72,6 +72,7 @@ func (r *Reconciler) cordon(ctx context.Context, s *scope) (verdict, error) {
 		s.condition(v1alpha1.ConditionCordoned, true, v1alpha1.ReasonCordonedBefore, "somebody else had made the node unschedulable")
 	}
 	if begins && r.Local.begin(s.nt.Name) {
+		r.Local.update(s.nt.Name, func(known *localRecord) { known.cordoned = r.Clock.Now() })
 		// Of a crowd every node is cordoned before the pods of any are looked at.
 		s.lookAgain(s.now)
 		return postponed, nil

@@ -25,8 +25,11 @@ type LocalState struct {
 type localRecord struct {
 	// claims is the node that it names and that does not say that it runs on the instance; empty for none.
 	claims string
-	// begun: its node was cordoned, which its status may not say yet.
-	begun bool
+	// arrivals are when its events were received, by their ID.
+	arrivals map[string]arrival
+	// begun: its node was cordoned, which its status may not say yet, and cordoned is when.
+	begun    bool
+	cordoned time.Time
 	// refused is when a cordon of its node was last refused.
 	refused time.Time
 	// recordonings is how often its node was cordoned again that others had uncordoned.

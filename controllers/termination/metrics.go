@@ -54,8 +54,8 @@ var (
 
 	cordonSeconds = prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name:    "node_termination_time_to_cordon_seconds",
-		Help:    "Time from the storing of a NodeTermination to the cordon of its node, by the kind of event that decides. For one that begins anew it is from the time of the event.",
-		Buckets: []float64{1, 1.5, 2, 3, 5, 10, 20, 30, 60, 120, 300},
+		Help:    "Time from when the manager received the event that decides, which is stored then, to the cordon of its node, by the kind of the event. Not counted of events that this process did not see arrive, such as those of a leader before it.",
+		Buckets: []float64{0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1, 2, 3, 5, 10, 30, 60, 300},
 	}, []string{"kind"})
 
 	drainSeconds = prometheus.NewHistogramVec(prometheus.HistogramOpts{
@@ -106,7 +106,10 @@ func (r *Reconciler) measure(_ context.Context, s *scope) error {
 		endedTotal.WithLabelValues(s.state).Inc()
 	}
 	if became(before, after, v1alpha1.ConditionCordoned) && s.node != nil && kind != "" {
-		cordonSeconds.WithLabelValues(kind).Observe(r.Clock.Now().Sub(s.received()).Seconds())
+		known := r.Local.get(s.nt.Name)
+		if took, ok := s.timeToCordon(&known, r.Clock.Now()); ok {
+			cordonSeconds.WithLabelValues(kind).Observe(took.Seconds())
+		}
 	}
 	// When the pods of a node that is gone had ended nobody knows.
 	if became(before, after, v1alpha1.ConditionDrained) && s.drained().Reason == v1alpha1.ReasonPodsGone {

@@ -41,6 +41,7 @@ var benches = []bench{
 	{"delivery", "from a message sent to its NodeTermination stored", measureDelivery, deliveryTables},
 	{"leader", "from the loss of the leader to the first action of the other replica", measureLeader, leaderTables},
 	{"blocked", "what drains use that a disruption budget blocks", measureBlocked, blockedTables},
+	{"simulate", "bursts of many nodes at a model of the API server", measureSimulate, simulateTables},
 	{"drain", "many nodes interrupted at once, beside the same evictions straight from a client", measureDrain, drainTables},
 	{"idle", "what the manager uses at rest, with and without pods in the cluster", measureIdle, idleTables},
 }
@@ -64,6 +65,7 @@ type options struct {
 	interval  time.Duration
 	idlePods  int
 	metrics   string
+	simulated int
 }
 
 // counts is a flag of numbers with commas between them.
@@ -158,6 +160,7 @@ func parse(args []string, out io.Writer) ([]bench, *options, error) {
 	flags.DurationVar(&o.length, "for", 2*time.Minute, "blocked, idle, watcher: how long to measure")
 	flags.DurationVar(&o.interval, "poll-interval", 2*time.Second, "watcher: how often it polls")
 	flags.IntVar(&o.idlePods, "idle-pods", 50_000, "idle: pods in the cluster, besides none")
+	flags.IntVar(&o.simulated, "simulated-nodes", 5000, "simulate: `nodes` in the largest bursts")
 	flags.Usage = func() { usage(out, flags) }
 	names := 0
 	for names < len(args) && !strings.HasPrefix(args[names], "-") {
@@ -169,7 +172,7 @@ func parse(args []string, out io.Writer) ([]bench, *options, error) {
 	if flags.NArg() > 0 {
 		return nil, nil, fmt.Errorf("%q after a flag: write the names first, then the flags", flags.Arg(0))
 	}
-	for name, n := range map[string]int{"messages": o.messages, "runs": o.runs, "idle-pods": o.idlePods} {
+	for name, n := range map[string]int{"messages": o.messages, "runs": o.runs, "idle-pods": o.idlePods, "simulated-nodes": o.simulated} {
 		if n < 1 {
 			return nil, nil, fmt.Errorf("--%s=%d: write 1 or more", name, n)
 		}

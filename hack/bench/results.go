@@ -22,13 +22,14 @@ type results struct {
 	// Measured says when, by the bench's name.
 	Measured map[string]occasion `json:"measured"`
 
-	Parser   []parserRun `json:"parser,omitempty"`
-	Watcher  *watcherRun `json:"watcher,omitempty"`
-	Delivery *latency    `json:"delivery,omitempty"`
-	Leader   *leaderRun  `json:"leader,omitempty"`
-	Blocked  *blockedRun `json:"blocked,omitempty"`
-	Drain    []drainRun  `json:"drain,omitempty"`
-	Idle     []idleRun   `json:"idle,omitempty"`
+	Parser   []parserRun  `json:"parser,omitempty"`
+	Watcher  *watcherRun  `json:"watcher,omitempty"`
+	Delivery *latency     `json:"delivery,omitempty"`
+	Leader   *leaderRun   `json:"leader,omitempty"`
+	Blocked  *blockedRun  `json:"blocked,omitempty"`
+	Drain    []drainRun   `json:"drain,omitempty"`
+	Simulate *simulateRun `json:"simulate,omitempty"`
+	Idle     []idleRun    `json:"idle,omitempty"`
 }
 
 // machine is what the numbers depend on.

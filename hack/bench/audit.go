@@ -5,6 +5,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -31,6 +32,9 @@ type record struct {
 	User  struct {
 		Username string `json:"username"`
 	} `json:"user"`
+	ImpersonatedUser struct {
+		Username string `json:"username"`
+	} `json:"impersonatedUser"`
 	Object struct {
 		Resource    string `json:"resource"`
 		Subresource string `json:"subresource"`
@@ -47,9 +51,9 @@ func (r *record) kind() string {
 	return kind
 }
 
-// count returns how many requests of each kind managers have made between two moments that have
+// count returns how many requests of each kind a user has made between two moments that have
 // passed, none of them before those of the last count.
-func (a *auditLog) count(from, to time.Time) (map[string]int, error) {
+func (a *auditLog) count(user string, from, to time.Time) (map[string]int, error) {
 	file, err := os.Open(a.path)
 	if err != nil {
 		return nil, err
@@ -68,7 +72,7 @@ func (a *auditLog) count(from, to time.Time) (map[string]int, error) {
 			return nil, err
 		}
 		a.offset += int64(len(line))
-		if !bytes.Contains(line, []byte(managerUser)) {
+		if !bytes.Contains(line, []byte(user)) {
 			continue
 		}
 		var r record
@@ -76,7 +80,7 @@ func (a *auditLog) count(from, to time.Time) (map[string]int, error) {
 			return nil, fmt.Errorf("the audit log has a line that cannot be read: %w", err)
 		}
 		counts := r.Verb != "watch" || r.Stage == "ResponseStarted"
-		if counts && r.User.Username == managerUser && !r.Received.Before(from) && r.Received.Before(to) {
+		if counts && cmp.Or(r.ImpersonatedUser.Username, r.User.Username) == user && !r.Received.Before(from) && r.Received.Before(to) {
 			kinds[r.kind()]++
 		}
 	}

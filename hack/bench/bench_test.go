@@ -23,7 +23,12 @@ func TestBench(t *testing.T) {
 	}
 	path := filepath.Join(t.TempDir(), "results.json")
 	var out bytes.Buffer
-	args := "delivery drain --nodes=2 --pods=3 --pods-per-budget=2 --messages=2 --json=" + path
+	this, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	args := "delivery drain --nodes=2 --pods=3 --pods-per-budget=2 --widths=2,4 --api-server-cpus=1 --latency=5ms --messages=2" +
+		" --handler-env=" + asHandler + "=1 --handler-command=" + this + " --json=" + path
 	if err := run(t.Context(), strings.Fields(args), &out); err != nil {
 		t.Fatal(err)
 	}
@@ -50,10 +55,16 @@ func TestBench(t *testing.T) {
 	if n := d.Operator.Requests["create pods/eviction"]; n < 6 || d.Operator.PerPod < float64(n)/6 {
 		t.Errorf("%d evictions of 6 pods were counted, of %v requests per pod", n, d.Operator.PerPod)
 	}
+	if len(d.Floors) != 2 || d.Floors[0].Width != 2 || d.Before.Evicted.Max > min(d.Floors[0].Evicted.Max, d.Floors[1].Evicted.Max) {
+		t.Errorf("the floors are %+v, the best of them %+v", d.Floors, d.Before)
+	}
+	if h := d.Handler; h == nil || h.Requests["create pods/eviction"] != 6 || h.Evicted.Max <= 0 || h.Memory < 10<<20 {
+		t.Errorf("the other handler did %+v", h)
+	}
 	if d.Before.PerPod < 1 || d.Operator.Memory < 10<<20 || d.Operator.CPU <= 0 {
 		t.Errorf("the floor needed %v requests per pod, the manager %d bytes and %v s of CPU", d.Before.PerPod, d.Operator.Memory, d.Operator.CPU)
 	}
-	for _, want := range []string{"2 × 3, a budget each 2", "create pods/eviction", "from sent to stored"} {
+	for _, want := range []string{"2 × 3, a budget each 2, API server with 1 CPUs, 5 ms away", "handler", "create pods/eviction", "from sent to stored"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("the tables lack %q:\n%s", want, &out)
 		}

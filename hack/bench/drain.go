@@ -3,22 +3,38 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/nodetermination/operator/api/v1alpha1"
+	"github.com/nodetermination/operator/hack/operator"
 )
 
 // drainRun is one number of nodes interrupted at once.
 type drainRun struct {
-	Nodes         int           `json:"nodes"`
-	PodsPerNode   int           `json:"podsPerNode"`
-	PodsPerBudget int           `json:"podsPerBudget,omitempty"`
-	Before        floor         `json:"floorBefore"`
-	Operator      operatorDrain `json:"operator"`
-	After         floor         `json:"floorAfter"`
+	Nodes         int `json:"nodes"`
+	PodsPerNode   int `json:"podsPerNode"`
+	PodsPerBudget int `json:"podsPerBudget,omitempty"`
+	// APIServerCPUs are the cores that the API server was held to, 0 for all, and Latency how far away it was.
+	APIServerCPUs int `json:"apiServerCPUs,omitempty"`
+	Latency       int `json:"latencyMillis,omitempty"`
+	// Floors are with different numbers in flight. Before is the one with the earliest last eviction, and
+	// After the same once more.
+	Floors   []floor        `json:"floors"`
+	Before   floor          `json:"floorBefore"`
+	Operator operatorDrain  `json:"operator"`
+	Handler  *operatorDrain `json:"handler,omitempty"`
+	After    floor          `json:"floorAfter"`
+}
+
+// sameSetting reports whether two runs differ only in what was measured.
+func (run *drainRun) sameSetting(other *drainRun) bool {
+	return run.Nodes == other.Nodes && run.PodsPerNode == other.PodsPerNode && run.PodsPerBudget == other.PodsPerBudget &&
+		run.APIServerCPUs == other.APIServerCPUs && run.Latency == other.Latency
 }
 
 // drainTimes is when an observer saw the nodes cordoned and the pods evicted and gone, from the
@@ -47,46 +63,70 @@ type fleetOptions struct{ nodes, podsPerNode, perBudget int }
 const (
 	manyNodes      = 500
 	podsOfMany     = 20
+	fewNodes       = 20
+	podsOfFew      = 25
 	podsOfFewNodes = 30
 )
+
+// podsFor returns how many pods are on each of so many nodes.
+func podsFor(nodes int) int {
+	switch {
+	case nodes >= manyNodes:
+		return podsOfMany
+	case nodes == fewNodes:
+		return podsOfFew
+	}
+	return podsOfFewNodes
+}
 
 func measureDrain(ctx context.Context, l *lab, o *options, r *results) error {
 	if err := l.start(ctx); err != nil {
 		return err
 	}
-	r.Drain = nil
-	for _, nodes := range o.nodes {
-		of := fleetOptions{nodes: nodes, podsPerNode: o.pods, perBudget: o.perBudget}
-		switch {
-		case of.podsPerNode > 0:
-		case nodes >= manyNodes:
-			of.podsPerNode = podsOfMany
-		default:
-			of.podsPerNode = podsOfFewNodes
+	for _, perBudget := range o.perBudget {
+		for _, nodes := range o.nodes {
+			of := fleetOptions{nodes: nodes, podsPerNode: cmp.Or(o.pods, podsFor(nodes)), perBudget: perBudget}
+			result, err := measureDrainOf(ctx, l, of, o)
+			if err != nil {
+				return fmt.Errorf("%d nodes: %w", nodes, err)
+			}
+			r.Drain = slices.DeleteFunc(r.Drain, func(run drainRun) bool { return run.sameSetting(&result) })
+			r.Drain = append(r.Drain, result)
 		}
-		result, err := measureDrainOf(ctx, l, of)
-		if err != nil {
-			return fmt.Errorf("%d nodes: %w", nodes, err)
-		}
-		r.Drain = append(r.Drain, result)
 	}
 	return nil
 }
 
-// measureDrainOf measures the operator between two measurements of the floor.
-func measureDrainOf(ctx context.Context, l *lab, of fleetOptions) (run drainRun, err error) {
-	run = drainRun{Nodes: of.nodes, PodsPerNode: of.podsPerNode, PodsPerBudget: of.perBudget}
-	what := fmt.Sprintf("drain: %d nodes with %d pods each", of.nodes, of.podsPerNode)
-	l.progress("%s, straight from a client", what)
-	if run.Before, err = measureFloor(ctx, l, of); err != nil {
-		return run, fmt.Errorf("the floor: %w", err)
+// measureDrainOf measures the operator between measurements of the floor.
+func measureDrainOf(ctx context.Context, l *lab, of fleetOptions, o *options) (run drainRun, err error) {
+	run = drainRun{
+		Nodes: of.nodes, PodsPerNode: of.podsPerNode, PodsPerBudget: of.perBudget,
+		APIServerCPUs: l.apiServerCPUs, Latency: int(l.latency.Milliseconds()),
 	}
+	what := fmt.Sprintf("drain: %d nodes with %d pods each, %d in a budget", of.nodes, of.podsPerNode, of.perBudget)
+	for _, width := range o.widths {
+		l.progress("%s, straight from a client, %d in flight", what, width)
+		floor, err := measureFloor(ctx, l, of, width)
+		if err != nil {
+			return run, fmt.Errorf("the floor with %d in flight: %w", width, err)
+		}
+		run.Floors = append(run.Floors, floor)
+	}
+	run.Before = slices.MinFunc(run.Floors, func(a, b floor) int { return cmp.Compare(a.Evicted.Max, b.Evicted.Max) })
 	l.progress("%s, by the operator", what)
 	if run.Operator, err = measureOperator(ctx, l, of); err != nil {
 		return run, fmt.Errorf("the operator: %w", err)
 	}
-	l.progress("%s, straight from a client again", what)
-	if run.After, err = measureFloor(ctx, l, of); err != nil {
+	if o.handlerCommand != "" {
+		l.progress("%s, by the other handler", what)
+		other, err := measureHandler(ctx, l, of, o)
+		if err != nil {
+			return run, fmt.Errorf("the handler: %w", err)
+		}
+		run.Handler = &other
+	}
+	l.progress("%s, straight from a client again, %d in flight", what, run.Before.Width)
+	if run.After, err = measureFloor(ctx, l, of, run.Before.Width); err != nil {
 		return run, fmt.Errorf("the floor: %w", err)
 	}
 	return run, nil
@@ -168,85 +208,20 @@ func drainBy(ctx context.Context, m *manager, f *fleet) (result operatorDrain, e
 	if err != nil {
 		return result, err
 	}
-	if result.Requests, err = f.lab.audit.count(start, end); err != nil {
+	if err := result.note(f, managerUser, start, end, before, after); err != nil {
 		return result, err
 	}
-	result.Completed = round(end.Sub(start).Seconds(), 1)
-	result.PerPod = round(float64(sum(result.Requests, nil))/float64(len(f.pods)), 2)
-	result.CPU = round((after.CPU - before.CPU).Seconds(), 2)
-	result.Memory = after.MaxMemory
 	return result, p.remove(ctx, f)
 }
 
-// floorOf returns the mean of the two measurements of the floor.
-func (run *drainRun) floorOf(last func(*floor) float64) float64 {
-	return (last(&run.Before) + last(&run.After)) / 2
-}
-
-func lastCordon(f *floor) float64   { return f.Cordoned.Max }
-func lastEviction(f *floor) float64 { return f.Evicted.Max }
-
-// drainTables returns tables with a column for each number of nodes.
-func drainTables(r *results) []table {
-	if len(r.Drain) == 0 {
-		return nil
+// note notes what a user's process requested and used between two moments.
+func (d *operatorDrain) note(f *fleet, user string, start, end time.Time, before, after operator.Usage) (err error) {
+	if d.Requests, err = f.lab.audit.count(user, start, end); err != nil {
+		return err
 	}
-	t := table{title: "Nodes interrupted at once, each with so many pods: p50 / p95 / last from the first message on", head: []string{""}}
-	for i := range r.Drain {
-		head := fmt.Sprintf("%d × %d", r.Drain[i].Nodes, r.Drain[i].PodsPerNode)
-		if n := r.Drain[i].PodsPerBudget; n > 0 {
-			head += fmt.Sprintf(", a budget each %d", n)
-		}
-		t.head = append(t.head, head)
-	}
-	t.head = append(t.head, "wanted at 50 × 30")
-	for _, row := range []struct {
-		what, wanted string
-		cell         func(run *drainRun) string
-	}{
-		{"nodes cordoned", "last within 1.50 s", func(run *drainRun) string { return run.Operator.Cordoned.String() }},
-		{"floor, before", "", func(run *drainRun) string { return run.Before.Cordoned.String() }},
-		{"floor, after", "", func(run *drainRun) string { return run.After.Cordoned.String() }},
-		{"last cordon, times the floor", "", func(run *drainRun) string {
-			return fmt.Sprintf("%.2f", run.Operator.Cordoned.Max/run.floorOf(lastCordon))
-		}},
-		{"pods evicted", "", func(run *drainRun) string { return run.Operator.Evicted.String() }},
-		{"floor, before", "", func(run *drainRun) string { return run.Before.Evicted.String() }},
-		{"floor, after", "", func(run *drainRun) string { return run.After.Evicted.String() }},
-		{"last eviction, times the floor", "at most 1.15", func(run *drainRun) string {
-			return fmt.Sprintf("%.2f", run.Operator.Evicted.Max/run.floorOf(lastEviction))
-		}},
-		{"pods gone", "", func(run *drainRun) string { return run.Operator.Gone.String() }},
-		{"requests per evicted pod", "at most 1.20", func(run *drainRun) string { return fmt.Sprintf("%.2f", run.Operator.PerPod) }},
-		{"of the floor", "", func(run *drainRun) string { return fmt.Sprintf("%.2f", (run.Before.PerPod+run.After.PerPod)/2) }},
-		{"manager's CPU", "at most 5 s", func(run *drainRun) string { return seconds(run.Operator.CPU) }},
-		{"manager's peak memory", "at most 80 MB", func(run *drainRun) string { return megabytes(run.Operator.Memory) }},
-	} {
-		cells := []string{row.what}
-		for i := range r.Drain {
-			cells = append(cells, row.cell(&r.Drain[i]))
-		}
-		t.rows = append(t.rows, append(cells, row.wanted))
-	}
-	return []table{t, requestTable(r)}
-}
-
-// requestTable counts the operator's requests by kind.
-func requestTable(r *results) table {
-	t := table{title: "The operator's requests while it drained", head: []string{"request"}}
-	total := map[string]int{}
-	for i := range r.Drain {
-		t.head = append(t.head, fmt.Sprintf("%d × %d", r.Drain[i].Nodes, r.Drain[i].PodsPerNode))
-		for kind, n := range r.Drain[i].Operator.Requests {
-			total[kind] += n
-		}
-	}
-	for _, kind := range mostFirst(total) {
-		cells := []string{kind}
-		for i := range r.Drain {
-			cells = append(cells, fmt.Sprint(r.Drain[i].Operator.Requests[kind]))
-		}
-		t.rows = append(t.rows, cells)
-	}
-	return t
+	d.Completed = round(end.Sub(start).Seconds(), 1)
+	d.PerPod = round(float64(sum(d.Requests, nil))/float64(len(f.pods)), 2)
+	d.CPU = round((after.CPU - before.CPU).Seconds(), 2)
+	d.Memory = after.MaxMemory
+	return nil
 }

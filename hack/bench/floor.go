@@ -15,22 +15,20 @@ import (
 	"k8s.io/utils/ptr"
 )
 
-const (
-	// inFlight is how many evictions are under way at a time, as in the operator's executor.
-	inFlight = 32
-	// refusedWait is when an eviction is tried again that a budget refused.
-	refusedWait = 200 * time.Millisecond
-)
+// refusedWait is when an eviction is tried again that a budget refused.
+const refusedWait = 200 * time.Millisecond
 
 // floor is what the API server can do: the same cordons and evictions straight from a client.
 type floor struct {
 	drainTimes
+	// Width is how many evictions are in flight at a time.
+	Width int `json:"width"`
 	// Requests it took for each pod evicted, without those for cordons.
 	PerPod float64 `json:"requestsPerPod"`
 }
 
-// measureFloor cordons a fleet's nodes, all at once, and then evicts the pods.
-func measureFloor(ctx context.Context, l *lab, of fleetOptions) (floor, error) {
+// measureFloor cordons a fleet's nodes, all at once, and then evicts the pods, so many at a time.
+func measureFloor(ctx context.Context, l *lab, of fleetOptions, width int) (floor, error) {
 	f, err := l.prepare(ctx, of)
 	if err != nil {
 		return floor{}, err
@@ -40,11 +38,11 @@ func measureFloor(ctx context.Context, l *lab, of fleetOptions) (floor, error) {
 		return floor{}, err
 	}
 	var requests atomic.Int64
-	err = each(ctx, len(f.pods), inFlight, func(ctx context.Context, i int) error { return f.evict(ctx, i, &requests) })
+	err = each(ctx, len(f.pods), width, func(ctx context.Context, i int) error { return f.evict(ctx, i, &requests) })
 	if err != nil {
 		return floor{}, err
 	}
-	result := floor{PerPod: round(float64(requests.Load())/float64(len(f.pods)), 2)}
+	result := floor{Width: width, PerPod: round(float64(requests.Load())/float64(len(f.pods)), 2)}
 	if result.drainTimes, err = f.untilDrained(ctx, start); err != nil {
 		return floor{}, err
 	}
@@ -53,7 +51,7 @@ func measureFloor(ctx context.Context, l *lab, of fleetOptions) (floor, error) {
 
 func (f *fleet) cordon(ctx context.Context, i int) error {
 	patch := []byte(`{"spec":{"unschedulable":true}}`)
-	_, err := f.lab.core.Nodes().Patch(ctx, f.nodes[i].name, types.MergePatchType, patch, metav1.PatchOptions{})
+	_, err := f.lab.floor.Nodes().Patch(ctx, f.nodes[i].name, types.MergePatchType, patch, metav1.PatchOptions{})
 	return err
 }
 
@@ -66,7 +64,7 @@ func (f *fleet) evict(ctx context.Context, i int, requests *atomic.Int64) error 
 	}
 	for {
 		requests.Add(1)
-		err := f.lab.core.RESTClient().Post().Namespace(f.name).Resource("pods").Name(pod.name).SubResource("eviction").
+		err := f.lab.floor.RESTClient().Post().Namespace(f.name).Resource("pods").Name(pod.name).SubResource("eviction").
 			Body(eviction).MaxRetries(0).Do(ctx).Error()
 		if err == nil {
 			return nil

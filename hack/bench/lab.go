@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -16,6 +17,8 @@ import (
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/nodetermination/operator/api/v1alpha1"
@@ -37,14 +40,22 @@ const (
 // plane in which the operator is installed, and the simulated AWS.
 type lab struct {
 	dir     string
+	keepDir bool // for what is in it to be looked at
 	started time.Time
+	// apiServerCPUs are those that the API server is held to, 0 for all; latency is how far away it is
+	// from whoever drains nodes.
+	apiServerCPUs int
+	latency       time.Duration
 
 	cluster *testcluster.Cluster
 	aws     *awssim.Server
 	admin   client.WithWatch
 	core    corev1client.CoreV1Interface // speaks protobuf, as the operator does for pods
-	audit   *auditLog
-	binary  string // the manager
+	// kubeconfig and floor are for whoever drains nodes: behind the latency.
+	kubeconfig string
+	floor      corev1client.CoreV1Interface
+	audit      *auditLog
+	binary     string // the manager
 
 	names atomic.Int64 // given so far
 }
@@ -64,7 +75,7 @@ func (l *lab) start(ctx context.Context) (err error) {
 		return err
 	}
 	l.audit = &auditLog{path: filepath.Join(l.dir, "audit.log")}
-	if l.cluster, err = testcluster.Start("--audit-log=" + l.audit.path); err != nil {
+	if l.cluster, err = testcluster.Start("--audit-log="+l.audit.path, fmt.Sprintf("--api-server-cpus=%d", l.apiServerCPUs)); err != nil {
 		return err
 	}
 	if err := operator.Install(ctx, l.cluster.Kubeconfig()); err != nil {
@@ -82,8 +93,35 @@ func (l *lab) start(ctx context.Context) (err error) {
 	config := l.cluster.Config()
 	config.ContentType = runtime.ContentTypeProtobuf
 	config.AcceptContentTypes = runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON
-	l.core, err = corev1client.NewForConfig(config)
-	return err
+	if l.core, err = corev1client.NewForConfig(config); err != nil {
+		return err
+	}
+	l.floor, l.kubeconfig = l.core, l.cluster.Kubeconfig()
+	if l.latency == 0 {
+		return nil
+	}
+	return l.moveAway(ctx, config)
+}
+
+// moveAway has whoever drains nodes reach the API server only through a proxy.
+func (l *lab) moveAway(ctx context.Context, config *rest.Config) error {
+	address, err := startProxy(ctx, strings.TrimPrefix(config.Host, "https://"), l.latency)
+	if err != nil {
+		return err
+	}
+	config.Host = "https://" + address
+	if l.floor, err = corev1client.NewForConfig(config); err != nil {
+		return err
+	}
+	files, err := clientcmd.LoadFromFile(l.kubeconfig)
+	if err != nil {
+		return err
+	}
+	for _, cluster := range files.Clusters {
+		cluster.Server = config.Host
+	}
+	l.kubeconfig = filepath.Join(l.dir, "away.kubeconfig")
+	return clientcmd.WriteToFile(*files, l.kubeconfig)
 }
 
 // close ends what was started.
@@ -94,6 +132,9 @@ func (l *lab) close() error {
 	}
 	if l.cluster != nil {
 		err = errors.Join(err, l.cluster.Stop())
+	}
+	if l.keepDir {
+		return err
 	}
 	return errors.Join(err, os.RemoveAll(l.dir))
 }

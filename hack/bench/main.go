@@ -58,7 +58,10 @@ type options struct {
 	json      string
 	nodes     counts
 	pods      int
-	perBudget int
+	perBudget counts
+	widths    counts
+	cpus      int
+	latency   time.Duration
 	messages  int
 	runs      int
 	length    time.Duration
@@ -66,6 +69,9 @@ type options struct {
 	idlePods  int
 	metrics   string
 	simulated int
+
+	handlerCommand string
+	handlerEnv     []string
 }
 
 // counts is a flag of numbers with commas between them.
@@ -81,8 +87,8 @@ func (c *counts) Set(value string) error {
 	*c = nil
 	for text := range strings.SplitSeq(value, ",") {
 		n, err := strconv.Atoi(text)
-		if err != nil || n < 1 {
-			return fmt.Errorf("%q is not a number of nodes: write some like 10,50", text)
+		if err != nil || n < 0 {
+			return fmt.Errorf("%q is not a number: write some like 10,50", text)
 		}
 		*c = append(*c, n)
 	}
@@ -120,6 +126,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
+	l.apiServerCPUs, l.latency = o.cpus, o.latency
 	err = measureAll(ctx, l, chosen, o, r, out)
 	return errors.Join(err, l.close())
 }
@@ -147,13 +154,24 @@ func measureAll(ctx context.Context, l *lab, chosen []bench, o *options, r *resu
 // parse reads the command line: names of benches, or a command, and then flags. No name, or all, is
 // every bench.
 func parse(args []string, out io.Writer) ([]bench, *options, error) {
-	o := &options{nodes: counts{10, 50, 200, 500}}
+	o := &options{nodes: counts{20, 50, 200, 500}, perBudget: counts{0}, widths: counts{32, 150, 400}}
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.SetOutput(out)
 	flags.StringVar(&o.json, "json", "", "keep the results in this `file`; those of other benches that are in it stay")
 	flags.Var(&o.nodes, "nodes", "drain: so many `nodes` at once, one measurement for each number")
-	flags.IntVar(&o.pods, "pods", 0, "drain: pods on each node (default 30, and 20 from 500 nodes on)")
-	flags.IntVar(&o.perBudget, "pods-per-budget", 0, "drain: so many pods share a PodDisruptionBudget, which allows all of them to be evicted at once; 0 for no budgets")
+	flags.IntVar(&o.pods, "pods", 0, "drain: pods on each node (default 25 for 20 nodes, 20 from 500 nodes on, else 30)")
+	flags.Var(&o.perBudget, "pods-per-budget", "drain: so many `pods` share a PodDisruptionBudget, which allows all of them to be evicted at once; 0 for no budgets; one measurement for each number")
+	flags.Var(&o.widths, "widths", "drain: so many `evictions` in flight for the floor, each in turn; the best of them counts")
+	flags.IntVar(&o.cpus, "api-server-cpus", 0, "hold the API server to so many `cores`; 0 for all")
+	flags.DurationVar(&o.latency, "latency", 0, "have whoever drains nodes reach the API server with this round trip `time`")
+	flags.StringVar(&o.handlerCommand, "handler-command", "", "drain: also measure another handler, started by this shell `command` with KUBECONFIG, QUEUE_URL, AWS_ENDPOINT_URL and AWS credentials in its environment")
+	flags.Func("handler-env", "drain: a `variable`, KEY=value, for the other handler; may be given several times", func(value string) error {
+		if !strings.Contains(value, "=") {
+			return errors.New("write KEY=value")
+		}
+		o.handlerEnv = append(o.handlerEnv, value)
+		return nil
+	})
 	flags.StringVar(&o.metrics, "metrics", "", "scenario: write the manager's metrics, each second, to this `file`")
 	flags.IntVar(&o.messages, "messages", 100, "delivery: messages, one after the other")
 	flags.IntVar(&o.runs, "runs", 5, "leader: how often a leader is killed, and how often one is stopped")
@@ -177,8 +195,14 @@ func parse(args []string, out io.Writer) ([]bench, *options, error) {
 			return nil, nil, fmt.Errorf("--%s=%d: write 1 or more", name, n)
 		}
 	}
-	if o.pods < 0 || o.perBudget < 0 || o.length < time.Second || o.interval < time.Second {
-		return nil, nil, errors.New("--pods and --pods-per-budget take 0 or more, --for and --poll-interval 1s or more")
+	if slices.Contains(o.nodes, 0) || slices.Contains(o.widths, 0) {
+		return nil, nil, errors.New("--nodes and --widths take numbers from 1 on")
+	}
+	if o.cpus < 0 || o.latency < 0 || o.handlerCommand == "" && len(o.handlerEnv) > 0 {
+		return nil, nil, errors.New("--api-server-cpus and --latency take 0 or more, --handler-env goes with --handler-command")
+	}
+	if o.pods < 0 || o.length < time.Second || o.interval < time.Second {
+		return nil, nil, errors.New("--pods takes 0 or more, --for and --poll-interval 1s or more")
 	}
 	chosen, err := choose(args[:names], o)
 	return chosen, o, err

@@ -46,7 +46,7 @@ func (l *lab) startManager(ctx context.Context, until string, args ...string) (*
 	m := &manager{logged: map[string]bool{}}
 	var err error
 	m.Process, err = operator.Start(ctx, operator.Options{
-		Binary: l.binary, Kubeconfig: l.cluster.Kubeconfig(), Dir: dir, Env: l.aws.Env(), Args: args, OnLine: m.note,
+		Binary: l.binary, Kubeconfig: l.kubeconfig, Dir: dir, Env: l.aws.Env(), Args: args, OnLine: m.note,
 	})
 	if err != nil {
 		return nil, err

@@ -44,7 +44,7 @@ func (m *manager) rest(ctx context.Context, l *lab, length time.Duration) (used 
 	if err != nil {
 		return used, err
 	}
-	requests, err := l.audit.count(start, end)
+	requests, err := l.audit.count(managerUser, start, end)
 	if err != nil {
 		return used, err
 	}

@@ -16,6 +16,7 @@ import (
 type component struct {
 	name string
 	args []string
+	env  []string // beside what all have
 	// ready tells why the component is not ready yet, or nil. Where it is nil, the component is
 	// ready when it runs: it catches up on what others asked for in the meantime.
 	ready func(context.Context) error
@@ -25,6 +26,8 @@ type component struct {
 type config struct {
 	dir      string
 	auditLog string
+	// apiServerCPUs are the cores that the API server may use at a time; 0 for all.
+	apiServerCPUs int
 	pki      *pki
 	server   string // the API server's URL
 	port     int
@@ -33,12 +36,14 @@ type config struct {
 
 // newConfig writes all the files that the components read into dir. The administrator's kubeconfig
 // goes to the path given.
-func newConfig(dir, kubeconfig, auditLog string, port int) (*config, error) {
+func newConfig(dir, kubeconfig string, opts runOptions, port int) (*config, error) {
 	certs, err := newPKI(dir)
 	if err != nil {
 		return nil, fmt.Errorf("making certificates: %w", err)
 	}
-	c := &config{dir: dir, auditLog: auditLog, pki: certs, port: port, server: fmt.Sprintf("https://127.0.0.1:%d", port)}
+	c := &config{
+		dir: dir, auditLog: opts.auditLog, apiServerCPUs: opts.apiServerCPUs, pki: certs, port: port, server: fmt.Sprintf("https://127.0.0.1:%d", port),
+	}
 
 	admin, tlsConfig, err := certs.client(c.server, "admin")
 	if err != nil {
@@ -133,7 +138,11 @@ func (c *config) apiServer() *component {
 	if c.auditLog != "" {
 		args = append(args, "--audit-log-path="+c.auditLog, "--audit-policy-file="+c.path("audit.yaml"), "--audit-log-maxsize=0")
 	}
-	return &component{name: "kube-apiserver", args: args, ready: func(ctx context.Context) error {
+	var env []string
+	if c.apiServerCPUs > 0 {
+		env = []string{fmt.Sprintf("GOMAXPROCS=%d", c.apiServerCPUs)}
+	}
+	return &component{name: "kube-apiserver", args: args, env: env, ready: func(ctx context.Context) error {
 		return c.get(ctx, "/readyz")
 	}}
 }

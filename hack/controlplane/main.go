@@ -66,6 +66,7 @@ func command(ctx context.Context, args []string) error {
 		flags.StringVar(&opts.dir, "dir", "", "keep data, certificates and logs in this empty or new `directory` (default: a temporary one, removed at the end)")
 		flags.StringVar(&opts.kubeconfig, "kubeconfig", "", "write the administrator's kubeconfig to this new `file` (default: in the directory)")
 		flags.StringVar(&opts.auditLog, "audit-log", "", "write one line of metadata for every API request to this `file`")
+		flags.IntVar(&opts.apiServerCPUs, "api-server-cpus", 0, "hold the API server to so many `cores`; 0 for all")
 		flags.StringVar(&opts.pidFile, "pid-file", "", "hold this `file` locked, with the process ID in it, while running")
 		flags.BoolVar(&opts.untilStdinCloses, "until-stdin-closes", false, "end when standard input closes, as it does when the parent dies")
 		parse(flags, args)

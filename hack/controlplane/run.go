@@ -17,6 +17,7 @@ type runOptions struct {
 	dir              string // empty: a temporary one
 	kubeconfig       string // empty: in dir
 	auditLog         string // empty: none
+	apiServerCPUs    int    // 0: all
 	pidFile          string // empty: none
 	untilStdinCloses bool
 }
@@ -63,7 +64,7 @@ func run(ctx context.Context, opts runOptions) error {
 	if err != nil {
 		return fmt.Errorf("finding a free port: %w", err)
 	}
-	cfg, err := newConfig(dir, kubeconfig, opts.auditLog, port)
+	cfg, err := newConfig(dir, kubeconfig, opts, port)
 	if err != nil {
 		return err
 	}

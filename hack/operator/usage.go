@@ -22,8 +22,11 @@ type Usage struct {
 const tick = 10 * time.Millisecond
 
 // Usage reads what the running process has used. It fails when the process has ended.
-func (p *Process) Usage() (Usage, error) {
-	dir := fmt.Sprintf("/proc/%d/", p.PID())
+func (p *Process) Usage() (Usage, error) { return UsageOf(p.PID()) }
+
+// UsageOf reads what a running process has used. It fails when the process has ended.
+func UsageOf(pid int) (Usage, error) {
+	dir := fmt.Sprintf("/proc/%d/", pid)
 	stat, err := os.ReadFile(dir + "stat")
 	if err != nil {
 		return Usage{}, err

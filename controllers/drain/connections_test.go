@@ -14,10 +14,10 @@ import (
 	"k8s.io/client-go/rest"
 )
 
-// However many evictions are in flight and however few requests the API server allows on a connection, other
-// requests wait behind none of them.
+// However many evictions are in flight, other requests share no connection with them. The API server allows as
+// many requests on a connection as a client takes for granted before it is told.
 func TestEvictionsHaveConnectionsOfTheirOwn(t *testing.T) {
-	const perConnection, evictions = 5, 40
+	const perConnection, evictions = 100, 150
 	var mu sync.Mutex
 	connections := map[string]map[string]int{"evictions": {}, "others": {}} // requests by connection
 	count := func(kind string) (requests int) {
@@ -74,10 +74,10 @@ func TestEvictionsHaveConnectionsOfTheirOwn(t *testing.T) {
 		}
 	}
 	ask()
-	e := run(t, ExecutorOptions{Client: own})
+	e := run(t, ExecutorOptions{Client: own, MinInFlight: evictions, MaxInFlight: evictions})
 	e.Set("owner", evict(manyPods("pod", evictions)...))
 	eventually(t, "all evictions are in flight", func() bool { return count("evictions") == evictions })
-	for range 3 * perConnection {
+	for range 10 {
 		ask()
 	}
 	mu.Lock()
@@ -89,6 +89,9 @@ func TestEvictionsHaveConnectionsOfTheirOwn(t *testing.T) {
 		if connections["others"][connection] > 0 {
 			t.Error("a connection with evictions and other requests")
 		}
+	}
+	if n := len(connections["evictions"]); n < 2 {
+		t.Errorf("%d connections for %d evictions at a time", n, evictions)
 	}
 	if n := len(connections["others"]); n != 1 {
 		t.Errorf("%d connections for one request at a time", n)

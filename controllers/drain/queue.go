@@ -23,6 +23,9 @@ type queue struct {
 	// saw where they belong, and are in no heap.
 	ready, isolated, closed *groupHeap
 	touched                 []*group
+	// regrouped are the namespaces whose items may belong to other groups, which next sees to: there
+	// can be many budgets at once.
+	regrouped map[string]struct{}
 	// inFlight requests are at most as many as the limiter says.
 	inFlight int
 	limiter  *limiter
@@ -40,15 +43,16 @@ type queue struct {
 
 func newQueue(limiter *limiter) *queue {
 	return &queue{
-		items:    map[string]map[types.UID]*item{},
-		groups:   map[groupKey]*group{},
-		budgets:  budgets{},
-		ready:    newReadyGroups(),
-		isolated: newReadyGroups(),
-		closed:   newClosedGroups(),
-		limiter:  limiter,
-		changed:  map[string]struct{}{},
-		jitter:   func(d time.Duration) time.Duration { return wait.Jitter(d, 0.2) },
+		items:     map[string]map[types.UID]*item{},
+		groups:    map[groupKey]*group{},
+		budgets:   budgets{},
+		ready:     newReadyGroups(),
+		isolated:  newReadyGroups(),
+		closed:    newClosedGroups(),
+		regrouped: map[string]struct{}{},
+		limiter:   limiter,
+		changed:   map[string]struct{}{},
+		jitter:    func(d time.Duration) time.Duration { return wait.Jitter(d, 0.2) },
 	}
 }
 
@@ -194,6 +198,7 @@ func (q *queue) next(now time.Time) (*item, time.Time) {
 	if now.Before(q.pausedUntil) {
 		return nil, q.pausedUntil
 	}
+	q.regroup()
 	q.placeTouched(now)
 	best := q.ready.first()
 	if g := q.isolated.first(); g != nil && q.isolatedInFlight < max(1, q.limiter.limit/4) && (best == nil || q.ready.before(g, best)) {
@@ -299,7 +304,7 @@ func (q *queue) noteChange(it *item, before *Blocker) {
 func (q *queue) setBudget(pdb *policyv1.PodDisruptionBudget, now time.Time) {
 	known, selects := q.budgets.set(pdb)
 	if selects {
-		q.regroup(pdb.Namespace)
+		q.regrouped[pdb.Namespace] = struct{}{}
 	}
 	for _, ready := range []bool{true, false} {
 		g := q.groups[groupKey{namespace: pdb.Namespace, budgets: budgetsKey([]*budget{known}), ready: ready}]
@@ -322,15 +327,18 @@ func (q *queue) setBudget(pdb *policyv1.PodDisruptionBudget, now time.Time) {
 // removeBudget forgets a budget.
 func (q *queue) removeBudget(namespace, name string) {
 	if q.budgets.remove(namespace, name) != nil {
-		q.regroup(namespace)
+		q.regrouped[namespace] = struct{}{}
 	}
 }
 
-// regroup moves the waiting items of a namespace to the groups where they belong now.
-func (q *queue) regroup(namespace string) {
+// regroup moves the waiting items of namespaces whose budgets have changed to the groups where they belong now.
+func (q *queue) regroup() {
+	if len(q.regrouped) == 0 {
+		return
+	}
 	for _, items := range q.items {
 		for _, it := range items {
-			if it.action.Pod.Namespace != namespace || it.state != stateWaiting {
+			if _, changed := q.regrouped[it.action.Pod.Namespace]; !changed || it.state != stateWaiting {
 				continue
 			}
 			blocker := it.blocker()
@@ -340,4 +348,5 @@ func (q *queue) regroup(namespace string) {
 			q.noteChange(it, blocker)
 		}
 	}
+	clear(q.regrouped)
 }

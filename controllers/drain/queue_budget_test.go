@@ -153,9 +153,9 @@ func TestQueueSeveralBudgets(t *testing.T) {
 	q.expectChanged()
 
 	q.removeBudget("default", "all")
+	q.expect("web")
 	q.expectChanged("a")
 	q.expectBlockers("a")
-	q.expect("web")
 }
 
 // Policy/v1: nil selects nothing, empty everything; what cannot be read, nothing.

@@ -97,14 +97,16 @@ func TestWatcher(t *testing.T) {
 
 func TestMistakes(t *testing.T) {
 	for args, want := range map[string]string{
-		"dance":              "parser, watcher",
-		"drain --nodes=ten":  "write some like 10,50",
-		"drain --nodes=0":    "write some like 10,50",
-		"drain --for=1ms":    "1s or more",
-		"drain --messages=0": "write 1 or more",
-		"--runs=1 drain":     "names first",
-		"page":               "--json",
-		"scenario":           "--metrics",
+		"dance":                   "parser, watcher",
+		"drain --nodes=ten":       "write some like 10,50",
+		"drain --nodes=0":         "from 1 on",
+		"drain --handler-env=A=b": "--handler-command",
+		"drain --widths=0":        "from 1 on",
+		"drain --for=1ms":         "1s or more",
+		"drain --messages=0":      "write 1 or more",
+		"--runs=1 drain":          "names first",
+		"page":                    "--json",
+		"scenario":                "--metrics",
 	} {
 		if err := run(t.Context(), strings.Fields(args), io.Discard); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("bench %s: %v, want an error with %q", args, err, want)

@@ -166,7 +166,7 @@ func (b *burst) fill() error {
 		for j := range b.Pods {
 			name := fmt.Sprintf("pod-%d-%d", i, j)
 			n.pods = append(n.pods, drain.Pod{
-				Namespace: "default", Name: name, UID: types.UID(name), Node: nodeName(i), Ready: true, GracePeriodSeconds: 30,
+				Namespace: namespaceOf(i), Name: name, UID: types.UID(name), Node: nodeName(i), Ready: true, GracePeriodSeconds: 30,
 				Labels: map[string]string{budgetLabel: budgetOfPod(name)},
 			})
 		}
@@ -178,6 +178,9 @@ func (b *burst) fill() error {
 }
 
 func nodeName(i int) string { return fmt.Sprintf("node-%d", i) }
+
+// namespaceOf has neighboring nodes share a namespace.
+func namespaceOf(i int) string { return fmt.Sprintf("namespace-%d", i/podsOfBudget) }
 
 // budgetOfPod has pods of neighboring nodes share a budget, as those of a Deployment do.
 func budgetOfPod(pod string) string {
@@ -251,18 +254,15 @@ func (b *burst) cordon(ctx context.Context) {
 }
 
 func (b *burst) createBudgets(budgets *modelBudgets) {
-	names := map[string]bool{}
-	for i := range b.Nodes {
+	for i := 0; i < b.Nodes; i += podsOfBudget {
 		for j := range b.Pods {
-			names[budgetOfPod(fmt.Sprintf("pod-%d-%d", i, j))] = true
+			name := budgetOfPod(fmt.Sprintf("pod-%d-%d", i, j))
+			budgets.Add(&policyv1.PodDisruptionBudget{
+				ObjectMeta: metav1.ObjectMeta{Namespace: namespaceOf(i), Name: name, UID: types.UID(name)},
+				Spec:       policyv1.PodDisruptionBudgetSpec{Selector: &metav1.LabelSelector{MatchLabels: map[string]string{budgetLabel: name}}},
+				Status:     policyv1.PodDisruptionBudgetStatus{DisruptionsAllowed: podsOfBudget, CurrentHealthy: podsOfBudget},
+			})
 		}
-	}
-	for name := range names {
-		budgets.Add(&policyv1.PodDisruptionBudget{
-			ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name, UID: types.UID(name)},
-			Spec:       policyv1.PodDisruptionBudgetSpec{Selector: &metav1.LabelSelector{MatchLabels: map[string]string{budgetLabel: name}}},
-			Status:     policyv1.PodDisruptionBudgetStatus{DisruptionsAllowed: podsOfBudget, CurrentHealthy: podsOfBudget},
-		})
 	}
 }
 

@@ -7,12 +7,15 @@ import (
 	"time"
 )
 
+// DefaultMinInFlight and DefaultMaxInFlight bound how many evictions are in flight at a time. The API
+// server's default flags leave service accounts 245 seats of priority and fairness; while evictions take
+// up less than that, the manager's other requests find one free.
 const (
-	// DefaultMinInFlight and DefaultMaxInFlight bound how many evictions are in flight at a time. The API
-	// server's default flags leave service accounts 245 seats of priority and fairness; while evictions take
-	// up less than that, the manager's other requests find one free.
 	DefaultMinInFlight = 4
 	DefaultMaxInFlight = 200
+)
+
+const (
 	// firstLimit is how many are in flight until something is known of the API server.
 	firstLimit = 64
 

@@ -21,7 +21,7 @@ func (h itemHeap) Swap(i, j int) {
 
 // Push implements heap.Interface.
 func (h *itemHeap) Push(x any) {
-	it := x.(*item)
+	it := x.(*item) //nolint:errcheck // add pushes nothing else
 	it.place = len(*h)
 	*h = append(*h, it)
 }
@@ -85,7 +85,7 @@ func (h *groupHeap) Swap(i, j int) {
 
 // Push implements heap.Interface.
 func (h *groupHeap) Push(x any) {
-	g := x.(*group)
+	g := x.(*group) //nolint:errcheck // add pushes nothing else
 	g.place = len(h.groups)
 	h.groups = append(h.groups, g)
 }

@@ -4,6 +4,7 @@ package drain
 
 import (
 	"maps"
+	"strings"
 	"time"
 
 	policyv1 "k8s.io/api/policy/v1"
@@ -167,11 +168,12 @@ func (q *queue) groupOf(it *item) (groupKey, []*budget) {
 
 // budgetsKey returns the names of budgets in one string.
 func budgetsKey(budgets []*budget) string {
-	key := ""
+	var key strings.Builder
 	for _, budget := range budgets {
-		key += budget.name + "," // not in any name
+		key.WriteString(budget.name)
+		key.WriteByte(',') // not in any name
 	}
-	return key
+	return key.String()
 }
 
 // dequeue takes a waiting item away from its group.

@@ -77,7 +77,8 @@ func (l *lab) startHandler(ctx context.Context, o *options, queue string) (*hand
 	h.Env = append(h.Env, o.handlerEnv...)
 	h.Stdout, h.Stderr = log, log
 	h.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	return h, h.Start()
+	err = h.Start()
+	return h, err
 }
 
 // stop ends the handler.
@@ -119,5 +120,6 @@ func (h *handler) drain(ctx context.Context, l *lab, f *fleet, queue string) (re
 	if err != nil {
 		return result, err
 	}
-	return result, result.note(f, handlerUser, start, end, before, after)
+	err = result.note(f, handlerUser, start, end, before, after)
+	return result, err
 }

@@ -28,10 +28,10 @@ type config struct {
 	auditLog string
 	// apiServerCPUs are the cores that the API server may use at a time; 0 for all.
 	apiServerCPUs int
-	pki      *pki
-	server   string // the API server's URL
-	port     int
-	client   *http.Client // an administrator's
+	pki           *pki
+	server        string // the API server's URL
+	port          int
+	client        *http.Client // an administrator's
 }
 
 // newConfig writes all the files that the components read into dir. The administrator's kubeconfig

@@ -136,9 +136,7 @@ func (s *simulation) simulate(ctx context.Context) error {
 	b.executor = drain.NewExecutor(drain.ExecutorOptions{
 		Client: pods, Budgets: budgets, OnEvicted: b.onEvicted, MinInFlight: s.Width, MaxInFlight: s.Width,
 	})
-	if err := b.fill(); err != nil {
-		return err
-	}
+	b.fill()
 	s.Heap = max(heap()-base, 0)
 
 	ctx, cancel := context.WithCancel(ctx)
@@ -157,7 +155,7 @@ func (s *simulation) simulate(ctx context.Context) error {
 }
 
 // fill makes the nodes and plans all of them. Their deadlines differ, in no order.
-func (b *burst) fill() error {
+func (b *burst) fill() {
 	b.left = b.Nodes * b.Pods
 	b.nodes = make([]burstNode, b.Nodes)
 	for i := range b.nodes {
@@ -170,11 +168,8 @@ func (b *burst) fill() error {
 				Labels: map[string]string{budgetLabel: budgetOfPod(name)},
 			})
 		}
-		if err := b.plan(i); err != nil {
-			return err
-		}
+		b.plan(i)
 	}
-	return nil
 }
 
 func nodeName(i int) string { return fmt.Sprintf("node-%d", i) }
@@ -190,18 +185,14 @@ func budgetOfPod(pod string) string {
 }
 
 // plan plans a node anew.
-func (b *burst) plan(i int) error {
+func (b *burst) plan(i int) {
 	b.mu.Lock()
 	n := &b.nodes[i]
 	n.planned = false
 	in := drain.Input{Pods: slices.Clone(n.pods), Deadline: n.deadline, Earliest: b.start, Started: b.start, Now: time.Now()}
 	b.mu.Unlock()
 	in.Blockers = b.executor.Blockers(nodeName(i))
-	plan, err := drain.NewPlan(in)
-	if err == nil {
-		b.executor.Set(nodeName(i), plan.Actions)
-	}
-	return err
+	b.executor.Set(nodeName(i), drain.NewPlan(in).Actions)
 }
 
 // onEvicted removes a pod, and has its node planned anew as the watch of its pods would.
@@ -219,7 +210,7 @@ func (b *burst) onEvicted(owner string, action drain.Action) {
 	}
 	if !n.planned {
 		n.planned = true
-		time.AfterFunc(lookAfter, func() { _ = b.plan(i) }) // it succeeded before
+		time.AfterFunc(lookAfter, func() { b.plan(i) })
 	}
 }
 

@@ -124,7 +124,10 @@ func TestCommands(t *testing.T) {
 	defer s.stopAll()
 	for _, tt := range []struct{ line, answer, err string }{
 		{line: "start sleep", err: "is running already"},
+		{line: "stall sleep", answer: "stalled sleep"},
+		{line: "resume sleep", answer: "resumed sleep"},
 		{line: "stop sleep", answer: "stopped sleep"},
+		{line: "stall sleep", err: "is not running"},
 		{line: "stop sleep", err: "is not running"},
 		{line: "start sleep", answer: "started sleep"},
 		{line: "stop etcd", err: "with one of sleep"},

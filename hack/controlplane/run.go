@@ -187,23 +187,37 @@ func (s *supervisor) serve(ctx context.Context, commands <-chan string) error {
 func (s *supervisor) command(ctx context.Context, line string) (string, error) {
 	verb, name, _ := strings.Cut(line, " ")
 	c, ok := s.components[name]
-	if !ok || verb != "stop" && verb != "start" {
-		return "", fmt.Errorf("%q: use \"stop COMPONENT\" or \"start COMPONENT\" with one of %s", line, strings.Join(s.names, ", "))
+	if !ok {
+		verb = ""
 	}
-	if verb == "stop" {
+	switch verb {
+	case "stop":
 		if !s.stop(name) {
 			return "", fmt.Errorf("%s is not running", name)
 		}
 		return "stopped " + name, nil
+	case "start":
+		if s.running[name] != nil {
+			return "", fmt.Errorf("%s is running already", name)
+		}
+		if err := s.start(c); err != nil {
+			return "", err
+		}
+		if err := s.awaitReady(ctx, c); err != nil {
+			return "", err
+		}
+		return "started " + name, nil
+	case "stall":
+		if err := s.signal(name, syscall.SIGSTOP); err != nil {
+			return "", err
+		}
+		return "stalled " + name, nil
+	case "resume":
+		if err := s.signal(name, syscall.SIGCONT); err != nil {
+			return "", err
+		}
+		return "resumed " + name, nil
 	}
-	if s.running[name] != nil {
-		return "", fmt.Errorf("%s is running already", name)
-	}
-	if err := s.start(c); err != nil {
-		return "", err
-	}
-	if err := s.awaitReady(ctx, c); err != nil {
-		return "", err
-	}
-	return "started " + name, nil
+	return "", fmt.Errorf("%q: use \"stop COMPONENT\", \"start COMPONENT\", \"stall COMPONENT\" or \"resume COMPONENT\" with one of %s",
+		line, strings.Join(s.names, ", "))
 }

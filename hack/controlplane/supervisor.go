@@ -139,6 +139,15 @@ func (s *supervisor) stop(name string) bool {
 	return true
 }
 
+// signal sends a signal to a running component.
+func (s *supervisor) signal(name string, signal syscall.Signal) error {
+	p := s.running[name]
+	if p == nil {
+		return fmt.Errorf("%s is not running", name)
+	}
+	return p.cmd.Process.Signal(signal)
+}
+
 // stopAll stops what is running, what others depend on last.
 func (s *supervisor) stopAll() {
 	for _, name := range slices.Backward(s.names) {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -125,6 +126,47 @@ func TestLeaderStopped(t *testing.T) {
 		t.Errorf("the drain began anew: %+v, was %+v", nt.Status, before.Status)
 	}
 	f.checkEvictedOnce(append(append(first, last...), others...)...)
+}
+
+// TestLeaderOutlivesAStall: the API server answers nobody for three seconds, in the middle of a burst. The leader
+// stays the leader, and nothing is lost by it.
+func TestLeaderOutlivesAStall(t *testing.T) {
+	_, standby := twoManagers(t)
+	f := newFixture(t)
+	nodes := f.nodes(4)
+	var pods []*corev1.Pod
+	for _, node := range nodes {
+		pods = append(pods, f.pods(node, 5)...)
+	}
+	before := lease(t)
+	for i, node := range nodes {
+		if i == len(nodes)/2 {
+			cluster.Get(t).StallAPIServer(t, 3*time.Second)
+		}
+		f.interrupt(node)
+	}
+	for _, node := range nodes {
+		f.until(node, v1alpha1.StateCompleted)
+	}
+	f.checkEvictedOnce(pods...)
+	after := lease(t)
+	if *after.Spec.HolderIdentity != *before.Spec.HolderIdentity || ptr.Deref(after.Spec.LeaseTransitions, 0) != ptr.Deref(before.Spec.LeaseTransitions, 0) {
+		t.Errorf("the lease was %+v and is %+v, want the same holder all the while", before.Spec, after.Spec)
+	}
+	if len(standby.said(leads)) > 0 {
+		t.Error("the other replica led in between")
+	}
+}
+
+// lease returns the managers' lease.
+func lease(t *testing.T) *coordinationv1.Lease {
+	t.Helper()
+	lease := &coordinationv1.Lease{}
+	key := types.NamespacedName{Namespace: operator.Namespace, Name: v1alpha1.FieldManager}
+	if err := cluster.Get(t).Client().Get(t.Context(), key, lease); err != nil {
+		t.Fatal(err)
+	}
+	return lease
 }
 
 // standsBack is what a replica says whose node is being taken away.

@@ -170,6 +170,19 @@ func (c *Cluster) StartAPIServer(tb testing.TB) {
 	c.StartComponent(tb, APIServer)
 }
 
+// StallAPIServer has the API server answer nobody for so long, as if the machine had no time for it. Its
+// connections stay.
+func (c *Cluster) StallAPIServer(tb testing.TB, duration time.Duration) {
+	tb.Helper()
+	if answer, want := c.command(tb, "stall "+APIServer), "stalled "+APIServer; answer != want {
+		tb.Fatalf("stalling %s: %s", APIServer, answer)
+	}
+	time.Sleep(duration)
+	if answer, want := c.command(tb, "resume "+APIServer), "resumed "+APIServer; answer != want {
+		tb.Fatalf("resuming %s: %s", APIServer, answer)
+	}
+}
+
 // StopComponent kills a component. If it is not running again at the end of the test, it is started.
 func (c *Cluster) StopComponent(tb testing.TB, name string) {
 	tb.Helper()

@@ -16,6 +16,8 @@ import (
 type leaderRun struct {
 	Killed  latency `json:"killed"`
 	Stopped latency `json:"stopped"`
+	// InBurst is what a burst lost whose leader went in the middle.
+	InBurst *burstLoss `json:"inBurst,omitempty"`
 }
 
 func measureLeader(ctx context.Context, l *lab, o *options, r *results) error {
@@ -41,7 +43,11 @@ func measureLeader(ctx context.Context, l *lab, o *options, r *results) error {
 		}
 	}
 	r.Leader = &leaderRun{Killed: latencyOf(run.killed), Stopped: latencyOf(run.stopped)}
-	return errors.Join(run.leader.Stop(), p.remove(ctx, f), f.remove(ctx))
+	if err := errors.Join(run.leader.Stop(), p.remove(ctx, f), f.remove(ctx)); err != nil {
+		return err
+	}
+	r.Leader.InBurst, err = measureBurstLoss(ctx, l, o.runs)
+	return err
 }
 
 // succession is a leader after the other.
@@ -108,8 +114,12 @@ func leaderTables(r *results) []table {
 	row := func(what string, l latency) []string {
 		return []string{what, seconds(l.P50), seconds(l.Max), "10.00 s"}
 	}
-	return []table{{
+	tables := []table{{
 		title: "First action after the leader was lost", head: []string{"", "median", "most", "at most"},
 		rows: [][]string{row("killed", r.Leader.Killed), row("stopped", r.Leader.Stopped)},
 	}}
+	if r.Leader.InBurst != nil {
+		tables = append(tables, r.Leader.InBurst.table())
+	}
+	return tables
 }

@@ -114,7 +114,7 @@ func (s *podStore) noteError(ctx context.Context, err error) {
 func (s *podStore) list() ([]Pod, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return slices.Collect(maps.Values(s.pods)), s.synced
+	return slices.AppendSeq(make([]Pod, 0, len(s.pods)), maps.Values(s.pods)), s.synced
 }
 
 // Replace implements cache.ReflectorStore.

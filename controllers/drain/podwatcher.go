@@ -125,7 +125,7 @@ func (w *PodWatcher) Has(pod Pod) bool {
 }
 
 // Gone returns the pods that have left the node, or finished there, since it is watched, each as
-// it was before; without those of DaemonSets and mirror pods.
+// it was before; without those of DaemonSets and mirror pods. They are not to be changed.
 func (w *PodWatcher) Gone(node string) []Pod {
 	store := w.get(node)
 	if store == nil {
@@ -133,7 +133,7 @@ func (w *PodWatcher) Gone(node string) []Pod {
 	}
 	store.mu.Lock()
 	defer store.mu.Unlock()
-	return slices.Clone(store.gone)
+	return slices.Clip(store.gone) // pods are only added
 }
 
 // SawDeletion reports whether a pod was seen to leave the node since it is watched. Changes

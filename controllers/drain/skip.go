@@ -30,15 +30,15 @@ func (f *podFilter) keeps(pod *Pod) bool {
 // that the policy does not honor.
 func PodsToEvict(pods []Pod, drain *v1alpha1.DrainSpec) []Pod {
 	filter := newPodFilter(drain)
-	var evict []Pod
-	for _, pod := range pods {
-		if pod.Finished || filter.keeps(&pod) {
+	evict := make([]Pod, 0, len(pods))
+	for i := range pods {
+		if pods[i].Finished || filter.keeps(&pods[i]) {
 			continue
 		}
+		evict = append(evict, pods[i])
 		if !filter.honorsAnnotations {
-			pod.Preferences = 0
+			evict[len(evict)-1].Preferences = 0
 		}
-		evict = append(evict, pod)
 	}
 	slices.SortFunc(evict, byName)
 	return evict

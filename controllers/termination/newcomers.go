@@ -105,7 +105,8 @@ func (r *Reconciler) noteLosses(s *scope, pods []drain.Pod) {
 
 // findReturners returns the returners among the pods of a node, and counts them.
 func (r *Reconciler) findReturners(s *scope, pods []drain.Pod) []drain.Pod {
-	_, returners := r.losses(s).part(drain.PodsToEvict(pods, s.rules()))
+	_, returners := r.losses(s).part(pods)
+	returners = drain.PodsToEvict(returners, s.rules())
 	s.returners = len(returners)
 	return returners
 }

@@ -56,6 +56,9 @@ func (l losses) returned(pod *drain.Pod) bool {
 
 // part parts pods into those that a drain waits for and the returners.
 func (l losses) part(pods []drain.Pod) (awaited, returners []drain.Pod) {
+	if !slices.ContainsFunc(pods, func(pod drain.Pod) bool { return l.returned(&pod) }) {
+		return pods, nil // mostly, and a drain is planned anew at each change
+	}
 	for i := range pods {
 		if l.returned(&pods[i]) {
 			returners = append(returners, pods[i])

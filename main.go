@@ -81,6 +81,7 @@ type options struct {
 	leaderElectionNamespace string
 	metricsAddress          string
 	probeAddress            string
+	pprofAddress            string
 	watcherImage            string
 	minEvictions            int
 	maxEvictions            int
@@ -94,6 +95,7 @@ func parseFlags() (options, error) {
 	flag.StringVar(&o.leaderElectionNamespace, "leader-election-namespace", os.Getenv("POD_NAMESPACE"), "namespace of the lease; by default that of the manager's own pod, POD_NAMESPACE")
 	flag.StringVar(&o.metricsAddress, "metrics-bind-address", ":8443", "address of the metrics endpoint (https, with authentication and authorization), or 0 for none")
 	flag.StringVar(&o.probeAddress, "health-probe-bind-address", ":8081", "address of /healthz and /readyz, or 0 for none")
+	flag.StringVar(&o.pprofAddress, "pprof-bind-address", "0", "address of /debug/pprof, without authentication: 127.0.0.1:6060 for kubectl port-forward, or 0 for none")
 	flag.StringVar(&o.watcherImage, "watcher-image", "", "image of the watchers of the instance metadata service; if empty that of the manager's own pod, which POD_NAME and POD_NAMESPACE name")
 	flag.IntVar(&o.minEvictions, "min-evictions-in-flight", drain.DefaultMinInFlight, "evict at least so many pods at a time, however slowly the API server answers")
 	flag.IntVar(&o.maxEvictions, "max-evictions-in-flight", drain.DefaultMaxInFlight, "evict at most so many pods at a time; how many is found by what the API server answers")
@@ -217,6 +219,7 @@ func newManager(config *rest.Config, o options, log logr.Logger, nodeTerminating
 			FilterProvider: filters.WithAuthenticationAndAuthorization,
 		},
 		HealthProbeBindAddress:              o.probeAddress,
+		PprofBindAddress:                    o.pprofAddress,
 		LeaderElection:                      o.leaderElection,
 		LeaderElectionResourceLockInterface: lock,
 		LeaderElectionID:                    v1alpha1.FieldManager,

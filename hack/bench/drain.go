@@ -53,10 +53,16 @@ type operatorDrain struct {
 	PerPod    float64        `json:"requestsPerPod"`
 	CPU       float64        `json:"cpuSeconds"`
 	Memory    int64          `json:"peakMemoryBytes"`
+	Anonymous int64          `json:"peakAnonymousBytes,omitempty"`
 }
 
 // fleetOptions are what the fleets of one run have in common.
 type fleetOptions struct{ nodes, podsPerNode, perBudget int }
+
+// String names a profile.
+func (o fleetOptions) String() string {
+	return fmt.Sprintf("%dx%d-%d-in-a-budget", o.nodes, o.podsPerNode, o.perBudget)
+}
 
 // Pods on a node unless a flag says otherwise. Many nodes have fewer, or the control plane would be
 // what is measured.
@@ -174,14 +180,14 @@ func measureOperator(ctx context.Context, l *lab, of fleetOptions) (operatorDrai
 	if err != nil {
 		return operatorDrain{}, err
 	}
-	result, err := drainBy(ctx, m, f)
+	result, err := drainBy(ctx, m, f, of)
 	if err != nil {
 		return result, fmt.Errorf("%w\nThe end of the manager's log:\n%s", errors.Join(err, m.Stop()), m.LogTail(20))
 	}
 	return result, errors.Join(m.Stop(), f.remove(ctx))
 }
 
-func drainBy(ctx context.Context, m *manager, f *fleet) (result operatorDrain, err error) {
+func drainBy(ctx context.Context, m *manager, f *fleet, of fleetOptions) (result operatorDrain, err error) {
 	p, err := f.lab.newPolicy(ctx, f, nil)
 	if err != nil {
 		return result, err
@@ -193,6 +199,7 @@ func drainBy(ctx context.Context, m *manager, f *fleet) (result operatorDrain, e
 	if err != nil {
 		return result, err
 	}
+	profiled, anonymous := m.profile(ctx, of), watchAnonymous(m.PID())
 	start := time.Now()
 	if err := p.interrupt(f); err != nil {
 		return result, err
@@ -204,6 +211,7 @@ func drainBy(ctx context.Context, m *manager, f *fleet) (result operatorDrain, e
 		return result, err
 	}
 	end := time.Now()
+	result.Anonymous = anonymous()
 	after, err := m.Usage()
 	if err != nil {
 		return result, err
@@ -211,7 +219,7 @@ func drainBy(ctx context.Context, m *manager, f *fleet) (result operatorDrain, e
 	if err := result.note(f, managerUser, start, end, before, after); err != nil {
 		return result, err
 	}
-	return result, p.remove(ctx, f)
+	return result, errors.Join(profiled(), p.remove(ctx, f))
 }
 
 // note notes what a user's process requested and used between two moments.

@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync/atomic"
 	"time"
@@ -33,6 +34,10 @@ func measureFloor(ctx context.Context, l *lab, of fleetOptions, width int) (floo
 	if err != nil {
 		return floor{}, err
 	}
+	profiled, err := l.profileFloor(of, width)
+	if err != nil {
+		return floor{}, err
+	}
 	start := time.Now()
 	if err := each(ctx, len(f.nodes), len(f.nodes), f.cordon); err != nil {
 		return floor{}, err
@@ -46,7 +51,7 @@ func measureFloor(ctx context.Context, l *lab, of fleetOptions, width int) (floo
 	if result.drainTimes, err = f.untilDrained(ctx, start); err != nil {
 		return floor{}, err
 	}
-	return result, f.remove(ctx)
+	return result, errors.Join(profiled(), f.remove(ctx))
 }
 
 func (f *fleet) cordon(ctx context.Context, i int) error {

@@ -106,6 +106,7 @@ func (h *handler) drain(ctx context.Context, l *lab, f *fleet, queue string) (re
 	if err != nil {
 		return result, fmt.Errorf("the handler has ended: %w", err)
 	}
+	anonymous := watchAnonymous(h.Process.Pid)
 	start := time.Now()
 	for i := range f.nodes {
 		if _, err := l.aws.Send(queue, awssim.Notice{Kind: awssim.SpotInterruption, InstanceIDs: []string{f.nodes[i].instance}}); err != nil {
@@ -116,6 +117,7 @@ func (h *handler) drain(ctx context.Context, l *lab, f *fleet, queue string) (re
 		return result, err
 	}
 	end := time.Now()
+	result.Anonymous = anonymous()
 	after, err := operator.UsageOf(h.Process.Pid)
 	if err != nil {
 		return result, err

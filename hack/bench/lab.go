@@ -46,6 +46,7 @@ type lab struct {
 	// from whoever drains nodes.
 	apiServerCPUs int
 	latency       time.Duration
+	profiles      string // the directory for profiles, empty for none
 
 	cluster *testcluster.Cluster
 	aws     *awssim.Server

@@ -68,6 +68,7 @@ type options struct {
 	interval  time.Duration
 	idlePods  int
 	metrics   string
+	profiles  string
 	simulated int
 
 	handlerCommand string
@@ -126,7 +127,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	l.apiServerCPUs, l.latency = o.cpus, o.latency
+	l.apiServerCPUs, l.latency, l.profiles = o.cpus, o.latency, o.profiles
 	err = measureAll(ctx, l, chosen, o, r, out)
 	return errors.Join(err, l.close())
 }
@@ -164,6 +165,7 @@ func parse(args []string, out io.Writer) ([]bench, *options, error) {
 	flags.Var(&o.widths, "widths", "drain: so many `evictions` in flight for the floor, each in turn; the best of them counts")
 	flags.IntVar(&o.cpus, "api-server-cpus", 0, "hold the API server to so many `cores`; 0 for all")
 	flags.DurationVar(&o.latency, "latency", 0, "have whoever drains nodes reach the API server with this round trip `time`")
+	flags.StringVar(&o.profiles, "profile", "", "drain: save profiles of the manager's CPU and heap, and of the floor's CPU, in this `directory`")
 	flags.StringVar(&o.handlerCommand, "handler-command", "", "drain: also measure another handler, started by this shell `command` with KUBECONFIG, QUEUE_URL, AWS_ENDPOINT_URL and AWS credentials in its environment")
 	flags.Func("handler-env", "drain: a `variable`, KEY=value, for the other handler; may be given several times", func(value string) error {
 		if !strings.Contains(value, "=") {

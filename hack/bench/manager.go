@@ -32,6 +32,9 @@ const (
 type manager struct {
 	*operator.Process
 
+	pprof    string // the address of its profiles, empty for none
+	profiles string // the directory for them
+
 	mu     sync.Mutex
 	logged map[string]bool // standsBy, leads
 }
@@ -43,10 +46,13 @@ func (l *lab) startManager(ctx context.Context, until string, args ...string) (*
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return nil, err
 	}
-	m := &manager{logged: map[string]bool{}}
-	var err error
+	profiled, address, err := l.pprofArgs()
+	if err != nil {
+		return nil, err
+	}
+	m := &manager{pprof: address, profiles: l.profiles, logged: map[string]bool{}}
 	m.Process, err = operator.Start(ctx, operator.Options{
-		Binary: l.binary, Kubeconfig: l.kubeconfig, Dir: dir, Env: l.aws.Env(), Args: args, OnLine: m.note,
+		Binary: l.binary, Kubeconfig: l.kubeconfig, Dir: dir, Env: l.aws.Env(), Args: append(profiled, args...), OnLine: m.note,
 	})
 	if err != nil {
 		return nil, err

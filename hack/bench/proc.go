@@ -7,8 +7,41 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
+
+	"github.com/nodetermination/operator/hack/operator"
 )
+
+// sampleInterval is how often the memory of a process is looked at. The kernel keeps no peak of the anonymous part.
+const sampleInterval = 20 * time.Millisecond
+
+// watchAnonymous looks at the anonymous memory of a process until the function is called that it returns. That
+// one returns the most there was, in bytes; 0 if the process has ended before.
+func watchAnonymous(pid int) (peak func() int64) {
+	var most int64
+	var watching sync.WaitGroup
+	done := make(chan struct{})
+	watching.Go(func() {
+		ticker := time.NewTicker(sampleInterval)
+		defer ticker.Stop()
+		for {
+			if usage, err := operator.UsageOf(pid); err == nil {
+				most = max(most, usage.Anonymous)
+			}
+			select {
+			case <-done:
+				return
+			case <-ticker.C:
+			}
+		}
+	})
+	return func() int64 {
+		close(done)
+		watching.Wait()
+		return most
+	}
+}
 
 // threadsCPU returns what the threads that a process has now have used, to the nanosecond: the process's
 // own count goes in steps of 10 ms, which is a third of what a watcher may use in a minute.

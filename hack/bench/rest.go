@@ -14,10 +14,11 @@ const comeToRest = 15 * time.Second
 
 // atRest is what a manager uses a minute while nothing happens.
 type atRest struct {
-	Memory   int64              `json:"memoryBytes"` // resident, at the end
-	CPU      float64            `json:"cpuMillisAMinute"`
-	Requests map[string]float64 `json:"requestsAMinute"` // by kind
-	Polls    float64            `json:"queuePollsAMinute"`
+	Memory    int64              `json:"memoryBytes"`    // resident, at the end
+	Anonymous int64              `json:"anonymousBytes"` // the part of it that is in no file
+	CPU       float64            `json:"cpuMillisAMinute"`
+	Requests  map[string]float64 `json:"requestsAMinute"` // by kind
+	Polls     float64            `json:"queuePollsAMinute"`
 }
 
 // expected reports whether a kind of request is one of a manager at rest: for its lease, or a watch.
@@ -50,10 +51,11 @@ func (m *manager) rest(ctx context.Context, l *lab, length time.Duration) (used 
 	}
 	minutes := end.Sub(start).Minutes()
 	used = atRest{
-		Memory:   after.Memory,
-		CPU:      round((after.CPU-before.CPU).Seconds()*1000/minutes, 0),
-		Requests: map[string]float64{},
-		Polls:    round(float64(len(l.aws.Calls("sqs", "ReceiveMessage")))/minutes, 1),
+		Memory:    after.Memory,
+		Anonymous: after.Anonymous,
+		CPU:       round((after.CPU-before.CPU).Seconds()*1000/minutes, 0),
+		Requests:  map[string]float64{},
+		Polls:     round(float64(len(l.aws.Calls("sqs", "ReceiveMessage")))/minutes, 1),
 	}
 	for kind, n := range requests {
 		used.Requests[kind] = round(float64(n)/minutes, 1)
@@ -64,7 +66,7 @@ func (m *manager) rest(ctx context.Context, l *lab, length time.Duration) (used 
 // restTable returns a table without rows. others is what is wanted of the requests that are neither
 // for the lease nor watches.
 func restTable(title, others string) table {
-	return table{title: title, head: []string{"", "memory", "CPU", "requests for the lease", "watches begun", "other requests" + others, "receives of the queue"}}
+	return table{title: title, head: []string{"", "memory, anonymous", "resident", "CPU", "requests for the lease", "watches begun", "other requests" + others, "receives of the queue"}}
 }
 
 // with returns the table with one more row.
@@ -80,7 +82,7 @@ func (t table) with(what string, used *atRest) table {
 			others += n
 		}
 	}
-	row := []string{what, megabytes(used.Memory), fmt.Sprintf("%.0f ms", used.CPU)}
+	row := []string{what, megabytes(used.Anonymous), megabytes(used.Memory), fmt.Sprintf("%.0f ms", used.CPU)}
 	for _, n := range []float64{lease, watches, others, used.Polls} {
 		row = append(row, fmt.Sprintf("%.1f", n))
 	}

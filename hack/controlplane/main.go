@@ -23,6 +23,8 @@ While it runs, "run" reads lines from its standard input and answers each with o
 
   stop COMPONENT     kill a component; its data stays               -> stopped COMPONENT
   start COMPONENT    start it again, on the same port and data      -> started COMPONENT
+  stall COMPONENT    have it do nothing for now                     -> stalled COMPONENT
+  resume COMPONENT   have it go on                                  -> resumed COMPONENT
 
 where COMPONENT is etcd, kube-apiserver, kube-controller-manager, kube-scheduler or kwok.
 

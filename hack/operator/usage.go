@@ -14,6 +14,7 @@ import (
 type Usage struct {
 	CPU       time.Duration // of all its threads, user and system, in steps of 10 ms
 	Memory    int64         // resident now, in bytes
+	Anonymous int64         // the part of Memory that is in no file, as the program's own pages are
 	MaxMemory int64         // most ever resident, in bytes
 }
 
@@ -53,7 +54,7 @@ func parseUsage(stat, status string) (Usage, error) {
 		}
 		u.CPU += time.Duration(ticks) * tick
 	}
-	for name, value := range map[string]*int64{"VmRSS": &u.Memory, "VmHWM": &u.MaxMemory} {
+	for name, value := range map[string]*int64{"VmRSS": &u.Memory, "RssAnon": &u.Anonymous, "VmHWM": &u.MaxMemory} {
 		_, rest, _ := strings.Cut(status, "\n"+name+":")
 		if _, err := fmt.Sscanf(rest, "%d kB", value); err != nil {
 			return u, fmt.Errorf("/proc/<pid>/status has no %s: the process has ended", name)

@@ -10,9 +10,9 @@ import (
 func TestParseUsage(t *testing.T) {
 	const (
 		stat   = "4242 (man) ager) S 1 4242 4242 0 -1 4194560 9999 0 0 0 151 49 7 8 20 0 12 0 123456 1300000000 16000"
-		status = "Name:\tmanager\nVmPeak:\t 1270000 kB\nVmHWM:\t   81920 kB\nVmRSS:\t   40960 kB\nThreads:\t12\n"
+		status = "Name:\tmanager\nVmPeak:\t 1270000 kB\nVmHWM:\t   81920 kB\nVmRSS:\t   40960 kB\nRssAnon:\t   10240 kB\nThreads:\t12\n"
 	)
-	want := Usage{CPU: 2 * time.Second, Memory: 40 << 20, MaxMemory: 80 << 20}
+	want := Usage{CPU: 2 * time.Second, Memory: 40 << 20, Anonymous: 10 << 20, MaxMemory: 80 << 20}
 	if got, err := parseUsage(stat, status); err != nil || got != want {
 		t.Errorf("got %+v, %v, want %+v", got, err, want)
 	}

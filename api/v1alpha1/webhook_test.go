@@ -55,7 +55,7 @@ func TestGoodWebhooksAreKeptAsWritten(t *testing.T) {
 		"a query at once":    `{name: a, url: "https://example.com?b=c"}`,
 		"http":               `{name: a, url: "http://127.0.0.1:8080/hook", plainHTTP: Allow}`,
 		"the most": `{name: slack-1, urlFrom: {secretKeyRef: {name: slack.a, key: a_url.txt}}, plainHTTP: Refuse,
-  headersFrom: {secretRef: {name: b}}, proxyURL: "socks5://proxy:1080", caFrom: {configMapKeyRef: {name: c, key: ca.crt}},
+  headersFrom: {secretRef: {name: b}}, proxyURL: "tcp://proxy:1080", caFrom: {configMapKeyRef: {name: c, key: ca.crt}},
   templateFrom: {configMapKeyRef: {name: d, key: e}}, steps: [Received, Draining, Completed, Failed, Cancelled]}`,
 		"several": `{name: a, url: "https://example.com", template: '{"text": "{{ .Kind }}"}'}, {name: b, url: "https://example.com"}`,
 	} {

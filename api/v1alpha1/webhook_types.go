@@ -47,7 +47,7 @@ type Webhook struct {
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=512
-	// +kubebuilder:validation:XValidation:rule="self.matches('^(https?|socks5)://[^/?#@[:space:]]+/?$') && isURL(self)",message="proxyURL is a proxy's scheme, host and port, such as http://proxy.example.com:3128; schemes are http, https and socks5"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^(https?|tcp|socks5)://[^/?#@[:space:]]+/?$') && isURL(self)",message="proxyURL is a proxy's scheme, host and port, such as http://proxy.example.com:3128; schemes are http, https, socks5, and tcp, which is http"
 	ProxyURL string `json:"proxyURL,omitempty"`
 
 	// caFrom is where the CA certificates, in PEM, are read from that must have signed

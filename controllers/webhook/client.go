@@ -83,6 +83,9 @@ func newClient(proxy string, ca []byte) (*http.Client, error) {
 		if err != nil || address.Host == "" {
 			return nil, errors.New("proxyURL is not a proxy's address: write one such as http://proxy.example.com:3128")
 		}
+		if address.Scheme == "tcp" { // as NTH's users write it
+			address.Scheme = "http"
+		}
 		transport.Proxy = http.ProxyURL(address)
 	}
 	if len(ca) > 0 {

@@ -147,13 +147,15 @@ func TestEndlessAnswers(t *testing.T) {
 func TestProxy(t *testing.T) {
 	_, d := receiver(t, func(http.ResponseWriter, *http.Request) {})
 	for _, test := range []struct {
+		scheme string
 		code   int
 		want   Result
 		reason string
 	}{
-		{200, Delivered, ""},
-		{407, Retry, "the proxy answered 407 Proxy Authentication Required"},
-		{502, Retry, "the proxy answered 502 Bad Gateway"},
+		{"http", 200, Delivered, ""},
+		{"tcp", 200, Delivered, ""},
+		{"http", 407, Retry, "the proxy answered 407 Proxy Authentication Required"},
+		{"http", 502, Retry, "the proxy answered 502 Bad Gateway"},
 	} {
 		var asked atomic.Int32
 		proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -165,7 +167,7 @@ func TestProxy(t *testing.T) {
 			tunnel(t, w, r.Host)
 		}))
 		t.Cleanup(proxy.Close)
-		d.ProxyURL = proxy.URL
+		d.ProxyURL = test.scheme + strings.TrimPrefix(proxy.URL, "http")
 		outcome := send(t, d)
 		if outcome.Result != test.want || outcome.Reason != test.reason || asked.Load() != 1 {
 			t.Errorf("%+v, want %s %q; the proxy was asked %d times", outcome, test.want, test.reason, asked.Load())

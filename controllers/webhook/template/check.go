@@ -6,6 +6,8 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -51,11 +53,7 @@ func check(text, contentType string) error {
 	if err != nil {
 		return err
 	}
-	for _, kind := range []v1alpha1.EventKind{
-		v1alpha1.SpotInterruption, v1alpha1.RebalanceRecommendation, v1alpha1.ScheduledMaintenance,
-		v1alpha1.AutoScalingTermination, v1alpha1.InstanceStateChange, v1alpha1.CapacityReservationInterruption,
-		v1alpha1.Manual,
-	} {
+	for _, kind := range slices.Sorted(maps.Keys(nthKinds)) {
 		for _, step := range []v1alpha1.WebhookStep{
 			v1alpha1.StepReceived, v1alpha1.StepDraining, v1alpha1.StepCompleted, v1alpha1.StepFailed, v1alpha1.StepCancelled,
 		} {
@@ -81,7 +79,7 @@ func samples(kind v1alpha1.EventKind, step v1alpha1.WebhookStep) []Data {
 				Type: "m6i.large", LifeCycle: "spot", AvailabilityZone: "us-east-1a", Region: "us-east-1", AccountID: "123456789012",
 			},
 			Events: []v1alpha1.Event{{
-				ID: "1e5527d7-bb36-4607-3370-4164db56a40e", Kind: kind, Source: v1alpha1.SourceIMDS, Time: received, Deadline: &deadline,
+				ID: "1e5527d7-bb36-4607-3370-4164db56a40e", Kind: kind, Source: v1alpha1.SourceIMDS, Time: received, Deadline: &deadline, NotAfter: &deadline,
 				InstanceAction: "terminate", LifecycleHook: &v1alpha1.LifecycleHook{AutoScalingGroupName: "workers", Name: "drain"},
 			}},
 		},

@@ -30,7 +30,8 @@ type Data struct {
 	// EventID is the id of the event in the NodeTermination.
 	EventID string
 	// Kind is SPOT_ITN, REBALANCE_RECOMMENDATION, SCHEDULED_EVENT, ASG_LIFECYCLE or
-	// STATE_CHANGE, and in the same manner CAPACITY_RESERVATION_INTERRUPTION and MANUAL.
+	// STATE_CHANGE, and in the same manner CAPACITY_RESERVATION_INTERRUPTION,
+	// INSTANCE_STATUS_CHECK_FAILED and MANUAL.
 	Kind string
 	// Monitor is SQS_MONITOR, or for what a watcher received the kind and _MONITOR.
 	Monitor string
@@ -52,8 +53,10 @@ type Data struct {
 	// StartTime is when it begins: the start of a scheduled event, the deadline of a
 	// spot interruption that the instance itself received, and else the event's time.
 	StartTime time.Time
-	// EndTime is not known to this operator: zero.
+	// EndTime is when a scheduled event ends at the latest. Zero: AWS does not say.
 	EndTime time.Time
+	// NodeProcessed is false and InProgress true, as they are whenever NTH sends.
+	NodeProcessed, InProgress bool
 
 	// AccountId is spelled as in NTH.
 	AccountId         string //nolint:revive // NTH's spelling
@@ -93,6 +96,7 @@ var nthKinds = map[v1alpha1.EventKind]string{
 	v1alpha1.AutoScalingTermination:          "ASG_LIFECYCLE",
 	v1alpha1.InstanceStateChange:             "STATE_CHANGE",
 	v1alpha1.CapacityReservationInterruption: "CAPACITY_RESERVATION_INTERRUPTION",
+	v1alpha1.InstanceStatusCheckFailed:       "INSTANCE_STATUS_CHECK_FAILED",
 	v1alpha1.Manual:                          "MANUAL",
 }
 
@@ -122,6 +126,8 @@ func NewData(step v1alpha1.WebhookStep, message string, nt *v1alpha1.NodeTermina
 		ProviderID:           node.Spec.ProviderID,
 		IsManaged:            true,
 		StartTime:            start(&e),
+		EndTime:              utc(e.NotAfter),
+		InProgress:           true,
 
 		AccountId:         instance.AccountID,
 		AvailabilityZone:  zone,
@@ -254,6 +260,11 @@ func description(nt *v1alpha1.NodeTermination, e *v1alpha1.Event) string {
 		text = fmt.Sprintf("EC2 State Change event received. Instance %s went into %s at %s", id, e.InstanceAction, at)
 	case v1alpha1.CapacityReservationInterruption:
 		text = fmt.Sprintf("Capacity Reservation Interruption notice for instance %s was sent at %s", id, at)
+	case v1alpha1.InstanceStatusCheckFailed:
+		text = fmt.Sprintf("Status check of instance %s failed at %s", id, at)
+		if e.Description != "" {
+			text += ": " + e.Description
+		}
 	default:
 		text = cmp.Or(e.Description, fmt.Sprintf("Drain of instance %s was asked for at %s", id, at))
 	}

@@ -3,6 +3,8 @@
 package template
 
 import (
+	"os"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -30,8 +32,8 @@ func TestNewData(t *testing.T) {
 		Description:          "Spot ITN received. Instance will be interrupted at 2026-11-22T05:10:00Z",
 		AutoScalingGroupName: "workers", NodeName: "ip-10-0-3-7.ec2.internal",
 		NodeLabels: map[string]string{"kubernetes.io/hostname": "ip-10-0-3-7.ec2.internal"}, Pods: []string{"web-0", "web-1"},
-		InstanceID: instanceID, InstanceType: "m6i.large", ProviderID: "aws:///us-east-1a/" + instanceID, IsManaged: true,
-		StartTime: now.Add(2 * time.Minute), AccountId: "123456789012", AvailabilityZone: "us-east-1a", Region: "us-east-1",
+		InstanceID: instanceID, InstanceType: "m6i.large", ProviderID: "aws:///us-east-1a/" + instanceID, IsManaged: true, InProgress: true,
+		StartTime: now.Add(2 * time.Minute), EndTime: now.Add(2 * time.Minute), AccountId: "123456789012", AvailabilityZone: "us-east-1a", Region: "us-east-1",
 		InstanceLifeCycle: "spot", LocalHostname: "ip-10-0-3-7.ec2.internal", LocalIP: "10.0.3.7",
 		PublicHostname: "ec2-203-0-113-7.compute-1.amazonaws.com", PublicIP: "203.0.113.7",
 		Step: "Failed", Cause: "SpotInterruption", Deadline: now.Add(2 * time.Minute), Evicted: 2, Remaining: 2,
@@ -168,6 +170,10 @@ func TestWhatNTHCallsIt(t *testing.T) {
 			v1alpha1.Event{Kind: v1alpha1.Manual, Source: v1alpha1.SourceManual, Description: "a new AMI"},
 			"MANUAL", "MANUAL_MONITOR", "", "a new AMI", "05:08",
 		},
+		{
+			v1alpha1.Event{Kind: v1alpha1.InstanceStatusCheckFailed, Source: v1alpha1.SourceSQS, Description: "Threshold Crossed"},
+			"INSTANCE_STATUS_CHECK_FAILED", "SQS_MONITOR", "", "Status check of instance " + instanceID + " failed at 2026-11-22 05:08:00 +0000 UTC: Threshold Crossed", "05:08",
+		},
 	} {
 		test.event.ID, test.event.Time = "a", metav1.NewTime(now.In(time.FixedZone("CET", 3600)))
 		nt := &v1alpha1.NodeTermination{Spec: v1alpha1.NodeTerminationSpec{InstanceID: instanceID, Events: []v1alpha1.Event{test.event}}}
@@ -175,6 +181,27 @@ func TestWhatNTHCallsIt(t *testing.T) {
 		got := []string{d.Kind, d.Monitor, d.State, d.Description, d.StartTime.Format("15:04")}
 		if diff := cmp.Diff([]string{test.kind, test.monitor, test.state, test.description, test.time}, got); diff != "" {
 			t.Errorf("%s from %s (-want +got):\n%s", test.event.Kind, test.event.Source, diff)
+		}
+	}
+}
+
+// TestEveryKindHasAName is about kinds that the API takes and a template would call nothing.
+func TestEveryKindHasAName(t *testing.T) {
+	crd, err := os.ReadFile("../../../config/crd/bases/nodetermination.dev_nodeterminations.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	kinds := regexp.MustCompile(`enum:\n((?: +- \w+\n)*? +- SpotInterruption\n(?: +- \w+\n)*)`).FindSubmatch(crd)
+	if kinds == nil {
+		t.Fatal("the CRD has no list of kinds")
+	}
+	names := strings.Fields(strings.ReplaceAll(string(kinds[1]), "- ", ""))
+	if len(names) != len(nthKinds) {
+		t.Errorf("the API takes %v, templates know %d kinds", names, len(nthKinds))
+	}
+	for _, name := range names {
+		if nthKinds[v1alpha1.EventKind(name)] == "" {
+			t.Errorf("%s has no name in templates", name)
 		}
 	}
 }

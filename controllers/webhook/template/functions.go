@@ -29,7 +29,7 @@ const (
 //   - that multiply: repeat, until, untilStep, seq, indent, nindent, wrapWith;
 //   - that compare each with each: trimAll, uniq, without, and the merges; and those of
 //     semantic versions, which match a pattern of their own;
-//   - that read the clock, the environment or the network, or draw lots;
+//   - that read the environment or the network, or draw lots;
 //   - of cryptography, as they take long. Secrets have no place in a template.
 //
 // https://masterminds.github.io/sprig/
@@ -45,7 +45,8 @@ const allowed = `
 	mustAppend mustChunk mustFirst mustHas mustInitial mustLast mustPrepend mustPush mustRest mustReverse mustSlice
 	dict dig get hasKey keys omit pick pluck set unset values
 	adler32sum b32dec b32enc b64dec b64enc sha1sum sha256sum sha512sum
-	duration mustDateModify must_date_modify mustToDate toDate unixEpoch
+	ago date dateInZone dateModify date_in_zone date_modify duration durationRound htmlDate htmlDateInZone
+	mustDateModify must_date_modify mustToDate now toDate unixEpoch
 	base clean dir ext isAbs osBase osClean osDir osExt osIsAbs
 	hello urlJoin urlParse regexQuoteMeta`
 
@@ -56,7 +57,7 @@ const patterned = `
 	mustRegexFind mustRegexFindAll mustRegexMatch mustRegexReplaceAll mustRegexReplaceAllLiteral mustRegexSplit`
 
 var (
-	sprigs       = sprig.HermeticTxtFuncMap()
+	sprigs       = sprig.TxtFuncMap()
 	toStrings, _ = sprigs["toStrings"].(func(any) []string)
 )
 

@@ -108,7 +108,7 @@ func explain(err error) error {
 	text := strings.ReplaceAll(strings.TrimPrefix(err.Error(), "template: "), " | "+useFunc, "")
 	switch {
 	case strings.Contains(text, "function ") && strings.HasSuffix(text, " not defined"):
-		text += ": sprig's functions can be used but for those that multiply or compare much, read the clock, the environment or the network, " +
+		text += ": sprig's functions can be used but for those that multiply or compare much, read the environment or the network, " +
 			`or draw lots; docs/webhooks.md names them. A time is written as {{ .StartTime.Format "15:04:05" }}, a loop as {{ range 10 }}`
 	case strings.Contains(text, "can't evaluate field "):
 		text += ": docs/webhooks.md has the names that can be used"

@@ -46,8 +46,13 @@ func TestTemplatesOfNTH(t *testing.T) {
 			spot[0],
 		},
 		{
-			"sprig and methods", `{{ .EventID | trunc 8 | upper }} {{ .Kind | lower }} {{ .StartTime.Format "15:04" }} {{ join "," .Pods }} {{ index .NodeLabels "kubernetes.io/hostname" }} {{ .NodeLabels.absent }} {{ .IsManaged }} {{ .EndTime }}`,
-			`1E5527D7 spot_itn 05:10 web-0,web-1 ip-10-0-3-7.ec2.internal <no value> true 0001-01-01 00:00:00 +0000 UTC`,
+			"sprig and methods", `{{ .EventID | trunc 8 | upper }} {{ .Kind | lower }} {{ .StartTime.Format "15:04" }} {{ join "," .Pods }} {{ index .NodeLabels "kubernetes.io/hostname" }} {{ .NodeLabels.absent }} {{ .IsManaged }} {{ .InProgress }} {{ .NodeProcessed }} {{ .EndTime }}`,
+			`1E5527D7 spot_itn 05:10 web-0,web-1 ip-10-0-3-7.ec2.internal <no value> true true false 2026-11-22 05:10:00 +0000 UTC`,
+			spot[0],
+		},
+		{
+			"times of sprig", `{{ dateInZone "2006-01-02 15:04 MST" .StartTime "Europe/Berlin" }} {{ .StartTime | date_modify "-2m" | unixEpoch }} {{ if now.After .StartTime }}{{ end }}{{ now | date "2006" | len }} {{ ago now }}`,
+			`2026-11-22 06:10 CET 1795324080 4 0s`,
 			spot[0],
 		},
 	} {
@@ -101,8 +106,7 @@ func TestCheckRefuses(t *testing.T) {
 		{"an unknown name in a branch", `{{ if eq .Step "Cancelled" }}{{ .Foo }}{{ end }}{}`, "at step Cancelled"},
 		{"an unknown function", `{{ foo }}`, `function "foo" not defined`},
 		{"the environment", `{{ env "HOME" }}`, "the environment or the network"},
-		{"the clock", `{{ now }}`, `{{ .StartTime.Format "15:04:05" }}`},
-		{"the clock by another name", `{{ ago .StartTime }}`, "not defined"},
+		{"a time zone that is none", `{{ fail (dateInZone "Z" now "Mars/Olympus") }}`, "Z"},
 		{"the network", `{{ getHostByName "a" }}`, "not defined"},
 		{"a key", `{{ genPrivateKey "rsa" }}`, "not defined"},
 		{"not JSON", `node {{ .NodeName }}`, "{{ .Description | toJson }}, without quotes"},

@@ -19,6 +19,7 @@
 package event
 
 import (
+	"cmp"
 	"fmt"
 	"regexp"
 	"time"
@@ -68,6 +69,8 @@ type Document struct {
 	Facts []Fact
 	// Launch is the instance that waits at a launch hook. Nil: the document is about something else.
 	Launch *Launch
+	// Unread are what is wrong with entities of the document beside those that the facts are about, each an *Error.
+	Unread []error
 	// Passed says why a recognised document carries nothing to act on. Empty if it does.
 	Passed string
 }
@@ -107,11 +110,11 @@ func Parse(body []byte, sent time.Time) (Document, error) {
 // accountID is the form of an AWS account's ID.
 var accountID = regexp.MustCompile(`^[0-9]{12}$`)
 
-// within sets the account of all facts, if it is one.
+// within sets the account of all facts that have none, if it is one.
 func (d Document) within(account string) Document {
 	if accountID.MatchString(account) {
 		for i := range d.Facts {
-			d.Facts[i].Account = account
+			d.Facts[i].Account = cmp.Or(d.Facts[i].Account, account)
 		}
 	}
 	return d

@@ -3,6 +3,8 @@
 package event
 
 import (
+	"encoding/json"
+	"slices"
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -25,6 +27,10 @@ type healthDetail struct {
 	StatusCode   string              `json:"statusCode"`
 	Descriptions []healthDescription `json:"eventDescription"`
 	Entities     []healthEntity      `json:"affectedEntities"`
+	// Account is that of the entities. The envelope has the account which the event was delivered to: that of
+	// the organization, or of its delegated administrator, where AWS Health's organizational view is on.
+	// https://docs.aws.amazon.com/health/latest/ug/aggregate-events.html
+	Account string `json:"affectedAccount"`
 }
 
 type healthDescription struct {
@@ -37,6 +43,8 @@ type healthEntity struct {
 	Value string `json:"entityValue"`
 	// Status is IMPAIRED, UNIMPAIRED, PENDING, RESOLVED or UNKNOWN.
 	Status string `json:"status"`
+	// err is why it cannot be read, nil if it can.
+	err error
 }
 
 // parseHealth reads EC2's scheduled maintenance from an event of AWS Health.
@@ -45,8 +53,8 @@ type healthEntity struct {
 // event keeps its ID. It is cancelled, or done, when AWS closes it, and for one instance
 // when that entity is RESOLVED. No other status of an entity means that.
 func parseHealth(b eventBridgeEvent) (Document, error) {
-	var d healthDetail
-	if err := decode(b.detail, "detail.", &d); err != nil {
+	d, err := readHealth(b.detail)
+	if err != nil {
 		return Document{}, err
 	}
 	if passed, err := d.pass(); passed != "" || err != nil {
@@ -56,25 +64,64 @@ func parseHealth(b eventBridgeEvent) (Document, error) {
 	if err != nil {
 		return Document{}, err
 	}
-	var facts []Fact
+	document := Document{Facts: make([]Fact, 0, len(d.Entities))}
 	for _, entity := range d.Entities {
-		id, ok := entity.instance()
-		if !ok {
-			continue
+		fact, err := entity.fact(e)
+		switch {
+		case err != nil:
+			document.Unread = append(document.Unread, err)
+		case fact != nil:
+			document.Facts = append(document.Facts, *fact)
 		}
-		if err := checkInstanceID("detail.affectedEntities.entityValue", id); err != nil {
-			return Document{}, err
-		}
-		own := *e.DeepCopy()
-		if entity.Status == "RESOLVED" {
-			own.Cancelled = new(true)
-		}
-		facts = append(facts, Fact{InstanceID: id, Event: own})
 	}
-	if len(facts) == 0 {
-		return Document{Passed: quote(d.TypeCode) + " affects no instance"}, nil
+	switch {
+	case len(document.Facts) > 0:
+		return document.within(d.Account), nil
+	case len(document.Unread) > 0:
+		return Document{}, document.Unread[0]
 	}
-	return Document{Facts: facts}, nil
+	return Document{Passed: quote(d.TypeCode) + " affects no instance"}, nil
+}
+
+// readHealth reads the detail of an event of AWS Health. An entity that cannot be read keeps no other from
+// being read.
+func readHealth(raw []byte) (d healthDetail, err error) {
+	if err = decode(raw, "detail.", &d); err == nil {
+		return d, nil
+	}
+	var loose struct {
+		healthDetail
+		Entities []json.RawMessage `json:"affectedEntities"`
+	}
+	if err := decode(raw, "detail.", &loose); err != nil {
+		return d, err
+	}
+	d = loose.healthDetail
+	for _, raw := range loose.Entities {
+		var entity healthEntity
+		entity.err = decode(raw, "detail.affectedEntities.", &entity)
+		d.Entities = append(d.Entities, entity)
+	}
+	return d, nil
+}
+
+// fact returns the fact about an entity; nil if it is no instance.
+func (e healthEntity) fact(common v1alpha1.Event) (*Fact, error) {
+	if e.err != nil {
+		return nil, e.err
+	}
+	id, ok := e.instance()
+	if !ok {
+		return nil, nil
+	}
+	if err := checkInstanceID("detail.affectedEntities.entityValue", id); err != nil {
+		return nil, err
+	}
+	own := *common.DeepCopy()
+	if e.Status == "RESOLVED" {
+		own.Cancelled = new(true)
+	}
+	return &Fact{InstanceID: id, Event: own}, nil
 }
 
 // pass returns why the event is no maintenance of instances; empty if it is one.
@@ -94,8 +141,24 @@ func (d healthDetail) pass() (string, error) {
 		// Such as an end of support, months ahead: for people to act on, no reason to cordon.
 		// https://docs.aws.amazon.com/health/latest/ug/aws-health-planned-lifecycle-events.html
 		return quote(d.TypeCode) + " is no maintenance of instances", nil
+	case d.TypeCode != "" && !d.announcesMaintenance():
+		return quote(d.TypeCode) + " announces no maintenance of instances", nil
 	}
 	return "", nil
+}
+
+// announcing are what the type code of a maintenance contains, and ended how that of one ends that is over:
+// EC2's codes are in no list of AWS.
+var (
+	announcing = []string{"MAINTENANCE", "RETIREMENT", "REBOOT", "STOP", "TERMINATION", "MIGRATION", "REPLACEMENT"}
+	ended      = []string{"_COMPLETED", "_COMPLETE", "_CANCELLED", "_CANCELED"}
+)
+
+// announcesMaintenance reports whether the type code is that of something that happens to instances.
+func (d healthDetail) announcesMaintenance() bool {
+	within := func(part string) bool { return strings.Contains(d.TypeCode, part) }
+	atEnd := func(part string) bool { return strings.HasSuffix(d.TypeCode, part) }
+	return slices.ContainsFunc(announcing, within) && !slices.ContainsFunc(ended, atEnd)
 }
 
 // maintenance returns the event that all affected instances have in common.

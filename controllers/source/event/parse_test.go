@@ -59,8 +59,10 @@ func TestErrors(t *testing.T) {
 		"no ARN":          {edit(t, "health-reboot", `"eventArn"`, `"arn"`), "detail.eventArn is missing, expected the ARN of the AWS Health event"},
 		"no start":        {edit(t, "health-reboot", `"startTime"`, `"start"`), "detail.startTime is missing" + date},
 		"start elsewhere": {edit(t, "health-reboot", `Thu, 3 Sep 2026 13:00:00 GMT`, `Thu, 3 Sep 2026 13:00:00 PST`), `detail.startTime is "Thu, 3 Sep 2026 13:00:00 PST"` + date},
-		"bad entity":      {edit(t, "health-reboot", `"entityValue": "i-abcd1111"`, `"entityValue": "i-wxyz1111"`), `detail.affectedEntities.entityValue is "i-wxyz1111"` + id},
-		"entity is text":  {edit(t, "health-reboot", `{"entityValue": "i-abcd1111"}`, `"i-abcd1111"`), "detail.affectedEntities is a JSON string, expected an object"},
+		"bad entity":      {edit(t, "health-retirement", `i-1234567890abcdef0`, `i-wxyz1111`), `detail.affectedEntities.entityValue is "i-wxyz1111"` + id},
+		"entity is text": {edit(t, "health-retirement", `[{
+      "entityValue"`, `["i-abcd1111"], "x": [{
+      "entityValue"`), "detail.affectedEntities is a JSON string, expected an object"},
 		"entities object": {edit(t, "health-lambda", `"affectedEntities": [`, `"affectedEntities": {"a": [`, `"RESOLVED"}`+"\n    ]", `"RESOLVED"}`+"\n    ]}"), "detail.affectedEntities is a JSON object, expected an array"},
 
 		"no group":           {edit(t, "autoscaling-terminate", `"AutoScalingGroupName": "my-asg",`, ``), "detail.AutoScalingGroupName is missing, expected the group's name, of at most 255 characters"},
@@ -203,6 +205,51 @@ func TestHealthUpdates(t *testing.T) {
 	}
 	if other := parse(t, edit(t, "health-retirement", "90353408594353983", "90353408594353984")); other.Facts[0].Event.ID == first.ID {
 		t.Error("another Health event has the same ID")
+	}
+}
+
+// TestHealthEntities is about entities that cannot be read beside others that can.
+func TestHealthEntities(t *testing.T) {
+	for found, want := range map[string]string{
+		`{"entityValue": "i-wxyz1111"}`: `detail.affectedEntities.entityValue is "i-wxyz1111", expected an EC2 instance ID such as i-0abc1234def567890`,
+		`"i-abcd1111"`:                  "detail.affectedEntities is a JSON string, expected an object",
+		`{"entityValue": 7}`:            "detail.affectedEntities.entityValue is a JSON number, expected a string",
+		`null`:                          "",
+		`{}`:                            "",
+	} {
+		doc := parse(t, edit(t, "health-reboot", `{"entityValue": "i-abcd1111"}`, found))
+		if len(doc.Facts) != 2 || doc.Facts[0].InstanceID != instance {
+			t.Errorf("%s: %+v, want the two others", found, doc.Facts)
+		}
+		var got []string
+		for _, err := range doc.Unread {
+			got = append(got, err.Error())
+		}
+		if strings.Join(got, "\n") != want {
+			t.Errorf("%s: %q, want %q", found, got, want)
+		}
+	}
+}
+
+// TestHealthOfAnOrganization: what a delegated administrator receives is about an instance of another account.
+func TestHealthOfAnOrganization(t *testing.T) {
+	for found, want := range map[string]string{`"210987654321"`: "210987654321", `"elsewhere"`: "123456789012", `""`: "123456789012"} {
+		doc := parse(t, edit(t, "health-retirement", `"affectedAccount": "123456789012"`, `"affectedAccount": `+found))
+		if got := doc.Facts[0].Account; got != want {
+			t.Errorf("affectedAccount %s: the record has %s, want %s", found, got, want)
+		}
+	}
+}
+
+func TestHealthAnnouncesNoMaintenance(t *testing.T) {
+	for _, code := range []string{
+		"AWS_EC2_ULTRASERVER_CAPACITY_REDUCED", "AWS_EC2_ULTRASERVER_MAINTENANCE_COMPLETED", "AWS_EC2_INSTANCE_REBOOT_MAINTENANCE_CANCELLED",
+		"AWS_EC2_OPERATIONAL_NOTIFICATION", "AWS_EC2_RESERVED_INSTANCES_EXPIRATION", "AWS_EC2_PLANNED_LIFECYCLE_EVENT",
+	} {
+		doc := parse(t, edit(t, "health-retirement", `"AWS_EC2_INSTANCE_RETIREMENT_SCHEDULED"`, `"`+code+`"`))
+		if doc.Passed == "" || len(doc.Facts) > 0 {
+			t.Errorf("%s: %+v, want it to be passed over", code, doc)
+		}
 	}
 }
 

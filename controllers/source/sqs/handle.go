@@ -97,6 +97,12 @@ func (c *consumer) read(received *types.Message) message {
 		m.outcome = skipped
 		c.log.V(1).Info("message skipped", "messageID", m.id, "reason", document.Passed)
 	}
+	for _, err := range document.Unread {
+		if c.health.unreadEntity(m.id, err) {
+			unreadEntitiesTotal.Inc()
+			c.log.Info("an entity of a message cannot be read; what the message says about others is stored", "messageID", m.id, "error", err.Error())
+		}
+	}
 	m.facts, m.launch = document.Facts, document.Launch
 	return m
 }

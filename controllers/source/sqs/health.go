@@ -55,6 +55,9 @@ type health struct {
 	lastEvent  time.Time
 	unreadable recentSet
 	unreadText string // of the latest message that could not be read
+	// entities are those that could not be read in messages that could.
+	entities   recentSet
+	entityText string
 
 	notified   Health // what changed was last called for
 	notifiedAt time.Time
@@ -95,6 +98,18 @@ func (h *health) isUp() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.up
+}
+
+// unreadEntity takes note of an entity that cannot be read, in a message that says something about others, and
+// reports whether it is the first time, as far as is known.
+func (h *health) unreadEntity(messageID string, err error) (first bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	text := v1alpha1.TruncateMessage(err.Error(), maxDetail)
+	if first = h.entities.add(messageID+" "+text, h.clock.Now()); first {
+		h.entityText = text
+	}
+	return first
 }
 
 // setRetention takes note of for how long the queue keeps messages.
@@ -166,6 +181,11 @@ func (h *health) now() Health {
 		messages = append(messages, fmt.Sprintf(
 			"%s of the last hour cannot be read and %s left in the queue, see the log; the latest: %s.",
 			amount(n, "message"), isOrAre(n), h.unreadText))
+	}
+	if n := h.entities.count(at); n > 0 {
+		messages = append(messages, fmt.Sprintf(
+			"Of messages of the last hour %s cannot be read, while what they say about other instances is stored, see the log; the latest: %s.",
+			amount(n, "part"), h.entityText))
 	}
 	state.Message = v1alpha1.TruncateMessage(strings.Join(messages, " "), maxMessage)
 	return state

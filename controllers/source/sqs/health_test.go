@@ -15,6 +15,7 @@ import (
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/go-logr/logr"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	clocktesting "k8s.io/utils/clock/testing"
 
 	"github.com/nodetermination/operator/api/v1alpha1"
@@ -332,5 +333,33 @@ func TestAmount(t *testing.T) {
 		if got := amount(n, "message"); got != want {
 			t.Errorf("%d: %q, want %q", n, got, want)
 		}
+	}
+}
+
+// TestEntityThatCannotBeRead: what a message says about other instances is stored, and the part that cannot be
+// read is counted and told once, however often the message is received.
+func TestEntityThatCannotBeRead(t *testing.T) {
+	f := newFixture(t, node("a", instance))
+	f.policy("all")
+	f.run()
+	body, err := awssim.Notice{Kind: awssim.Health, Time: f.clock.Now(), InstanceIDs: []string{instance, instance2}}.Message()
+	if err != nil {
+		t.Fatal(err)
+	}
+	body = strings.ReplaceAll(body, instance2, "i-wxyz")
+	before := testutil.ToFloat64(unreadEntitiesTotal)
+	for range 2 {
+		f.sendBody(body)
+		f.handled(1)
+	}
+	f.termination(instance)
+	if got := testutil.ToFloat64(unreadEntitiesTotal) - before; got != 2 { // of two messages
+		t.Errorf("%v entities are counted, want 2", got)
+	}
+	if message := f.waitForHealth(v1alpha1.ReasonReady); !strings.Contains(message, `"i-wxyz", expected an EC2 instance ID`) {
+		t.Errorf("the queue's message is %q", message)
+	}
+	if lines := f.logged.with("an entity of a message cannot be read", "i-wxyz"); len(lines) != 2 {
+		t.Errorf("logged %q", lines)
 	}
 }

@@ -22,8 +22,13 @@ var lagSeconds = prometheus.NewHistogram(prometheus.HistogramOpts{
 	Buckets: []float64{0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 900},
 })
 
+var unreadEntitiesTotal = prometheus.NewCounter(prometheus.CounterOpts{
+	Name: "node_termination_queue_unreadable_entities_total",
+	Help: "Entities of SQS messages that cannot be read, in messages that say something about other instances, which is stored.",
+})
+
 func init() {
-	metrics.Registry.MustRegister(messagesTotal, lagSeconds)
+	metrics.Registry.MustRegister(messagesTotal, lagSeconds, unreadEntitiesTotal)
 	for o := skipped; o <= unreadable; o++ {
 		messagesTotal.WithLabelValues(o.String()) // zero from the start, so that a rate sees the first one
 	}

@@ -55,6 +55,9 @@ const (
 	// ConditionOverlapping is True when another policy selects some of the same nodes,
 	// or another controller drains them too; its message says which.
 	ConditionOverlapping = "Overlapping"
+	// ConditionTooManyUnhealthy is True while more of a policy's nodes have an InstanceStatusCheckFailed
+	// than maxUnhealthy, so that nothing more is done for this kind of event.
+	ConditionTooManyUnhealthy = "TooManyUnhealthy"
 )
 
 // Reasons of a NodeTermination's Ready condition: its state.
@@ -178,6 +181,12 @@ const (
 	// ReasonHookIgnored: this operator does not complete a hook, so the hook runs into
 	// its own timeout.
 	ReasonHookIgnored = "Ignored"
+)
+
+// Reasons of a policy's condition TooManyUnhealthy.
+const (
+	ReasonMaxUnhealthy = "MaxUnhealthy"
+	ReasonFewUnhealthy = "FewUnhealthy"
 )
 
 // Reasons of a policy's Ready, SourcesReady and Overlapping conditions, and of its sources.

@@ -31,6 +31,9 @@ const (
 // defaultMaxTerminating is far more than what a drill of an Availability Zone comes to.
 var defaultMaxTerminating = intstr.FromString("30%")
 
+// defaultMaxUnhealthy is what a few bad hosts come to.
+var defaultMaxUnhealthy = intstr.FromString("20%")
+
 // managedNodeGroupHooks are the hooks that EKS completes by itself.
 // https://docs.aws.amazon.com/eks/latest/userguide/managed-node-groups.html
 var managedNodeGroupHooks = []string{"Launch-LC-Hook", "Terminate-LC-Hook"}
@@ -106,15 +109,25 @@ func (s *NodeTerminationPolicySpec) Suspended() bool {
 // TerminatingLimit returns how many of so many nodes may receive an InstanceStateChange within
 // five minutes before such messages are doubted.
 func (s *NodeTerminationPolicySpec) TerminatingLimit(nodes int) int {
-	limit := ptr.Deref(s.MaxTerminating, defaultMaxTerminating)
+	return limitOf(ptr.Deref(s.MaxTerminating, defaultMaxTerminating), nodes, minTerminating)
+}
+
+// UnhealthyLimit returns how many of so many nodes may have an InstanceStatusCheckFailed at a
+// time before nothing more is done for that kind of event.
+func (s *NodeTerminationPolicySpec) UnhealthyLimit(nodes int) int {
+	return limitOf(ptr.Deref(s.MaxUnhealthy, defaultMaxUnhealthy), nodes, 1)
+}
+
+// limitOf returns a number, or a percentage of the nodes, rounded up and at least so many.
+func limitOf(limit intstr.IntOrString, nodes, least int) int {
 	if limit.Type == intstr.Int {
 		return limit.IntValue()
 	}
 	scaled, err := intstr.GetScaledValueFromIntOrPercent(&limit, nodes, true)
 	if err != nil {
-		return minTerminating // the schema lets nothing else through
+		return least // the schema lets nothing else through
 	}
-	return max(minTerminating, scaled)
+	return max(least, scaled)
 }
 
 // TTL returns how long a NodeTermination that has ended is kept after its node is gone.
@@ -306,4 +319,13 @@ func (d *DrainSpec) BlockedBefore() (before time.Duration, set bool) {
 		return 0, false
 	}
 	return seconds(d.BlockedPods.BeforeSeconds, 0), true
+}
+
+// HasActive reports whether an event of a kind counts, as the status says.
+func (nt *NodeTermination) HasActive(kind EventKind) bool {
+	return slices.ContainsFunc(nt.Spec.Events, func(e Event) bool {
+		return e.Kind == kind && slices.ContainsFunc(nt.Status.Events, func(status EventStatus) bool {
+			return status.ID == e.ID && status.State == EventActive
+		})
+	})
 }

@@ -163,6 +163,25 @@ func TestWave(t *testing.T) {
 	}
 }
 
+func TestUnhealthyLimit(t *testing.T) {
+	for name, test := range map[string]struct {
+		max   *intstr.IntOrString
+		nodes int
+		want  int
+	}{
+		"20 % by default":          {nodes: 100, want: 20},
+		"rounded up":               {nodes: 11, want: 3},
+		"one at least":             {nodes: 2, want: 1},
+		"nodes not counted yet":    {want: 1},
+		"a number is as it stands": {max: ptr.To(intstr.FromInt32(7)), nodes: 3, want: 7},
+	} {
+		spec := v1alpha1.NodeTerminationPolicySpec{MaxUnhealthy: test.max}
+		if got := spec.UnhealthyLimit(test.nodes); got != test.want {
+			t.Errorf("%s: %d, want %d", name, got, test.want)
+		}
+	}
+}
+
 func TestTerminatingLimit(t *testing.T) {
 	for name, test := range map[string]struct {
 		max   *intstr.IntOrString

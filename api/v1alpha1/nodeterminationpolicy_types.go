@@ -90,6 +90,16 @@ type NodeTerminationPolicySpec struct {
 	// +kubebuilder:validation:XValidation:rule="type(self) == int ? (self >= 1 && self <= 100000) : self.matches('^([1-9][0-9]?|100)%$')",message="maxTerminating is a number from 1 on or a percentage from 1% to 100%, such as 10 or 30%"
 	MaxTerminating *intstr.IntOrString `json:"maxTerminating,omitempty"`
 
+	// maxUnhealthy is how many of the policy's nodes may have an InstanceStatusCheckFailed
+	// at a time before nothing more is done for this kind of event: a number, or a
+	// percentage of the nodes that the policy governs, rounded up. Many checks that fail
+	// together are more often the fault of a network or of AWS than of the instances.
+	// Nodes that are cordoned already stay so. Unset: 20%.
+	// +optional
+	// +kubebuilder:validation:XIntOrString
+	// +kubebuilder:validation:XValidation:rule="type(self) == int ? (self >= 1 && self <= 100000) : self.matches('^([1-9][0-9]?|100)%$')",message="maxUnhealthy is a number from 1 on or a percentage from 1% to 100%, such as 10 or 20%"
+	MaxUnhealthy *intstr.IntOrString `json:"maxUnhealthy,omitempty"`
+
 	// instanceTag is the key of an EC2 tag. Only instances with the tag, whatever its
 	// value, are drained. The manager then needs ec2:DescribeInstances, and does
 	// nothing about an instance until EC2 has answered. Unset: tags do not matter, and
@@ -316,7 +326,7 @@ type NodeTaint struct {
 
 // NodeTerminationPolicyStatus is the current state of a policy.
 type NodeTerminationPolicyStatus struct {
-	// conditions describe the state: Ready, SourcesReady and Overlapping.
+	// conditions describe the state: Ready, SourcesReady, Overlapping and TooManyUnhealthy.
 	// +optional
 	// +listType=map
 	// +listMapKey=type

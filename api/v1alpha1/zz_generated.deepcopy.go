@@ -704,6 +704,11 @@ func (in *NodeTerminationPolicySpec) DeepCopyInto(out *NodeTerminationPolicySpec
 		*out = new(intstr.IntOrString)
 		**out = **in
 	}
+	if in.MaxUnhealthy != nil {
+		in, out := &in.MaxUnhealthy, &out.MaxUnhealthy
+		*out = new(intstr.IntOrString)
+		**out = **in
+	}
 	if in.Sources != nil {
 		in, out := &in.Sources, &out.Sources
 		*out = make([]Source, len(*in))

@@ -26,8 +26,11 @@ import (
 // snapshot is what one reconcile reads of the cluster.
 type snapshot struct {
 	policies []v1alpha1.NodeTerminationPolicy
-	// governed counts the nodes of each policy, active its terminations under way.
-	governed, active map[types.UID]int32
+	// governed counts the nodes of each policy, active its terminations under way, and unhealthy those of
+	// nodes that fail a status check.
+	governed, active, unhealthy map[types.UID]int32
+	// governing has the policy of each node, by the node's name.
+	governing map[string]types.UID
 	// overlaps are the other policies that select a node a policy selects too,
 	// others the other managers of its nodes; both by the policy's UID.
 	overlaps, others map[types.UID]map[string]bool
@@ -81,7 +84,7 @@ func (r *Reconciler) takeSnapshot(ctx context.Context) (*snapshot, error) {
 func newSnapshot(policies []v1alpha1.NodeTerminationPolicy) *snapshot {
 	return &snapshot{
 		policies: policies,
-		governed: map[types.UID]int32{}, active: map[types.UID]int32{},
+		governed: map[types.UID]int32{}, active: map[types.UID]int32{}, unhealthy: map[types.UID]int32{}, governing: map[string]types.UID{},
 		overlaps: map[types.UID]map[string]bool{}, others: map[types.UID]map[string]bool{},
 		nodesDown: map[string]bool{}, watchers: map[types.UID]v1alpha1.SourceStatus{}, lastEvents: map[types.UID]metav1.Time{},
 	}
@@ -103,6 +106,7 @@ func (snap *snapshot) addNode(node *corev1.Node) {
 	}
 	if governing := ec2node.Governing(snap.policies, node); governing != nil {
 		snap.governed[governing.UID]++
+		snap.governing[node.Name] = governing.UID
 		for label, manager := range managerLabels {
 			if _, found := node.Labels[label]; found {
 				note(snap.others, governing.UID, manager)
@@ -120,6 +124,9 @@ func (snap *snapshot) addNode(node *corev1.Node) {
 
 // addTermination counts one termination for the policy that governs it.
 func (snap *snapshot) addTermination(termination *v1alpha1.NodeTermination) {
+	if termination.HasActive(v1alpha1.InstanceStatusCheckFailed) {
+		snap.unhealthy[snap.governing[termination.Spec.NodeName]]++
+	}
 	if termination.Status.PolicyRef == nil {
 		return
 	}
@@ -190,7 +197,7 @@ func (r *Reconciler) describe(ctx context.Context, policy *v1alpha1.NodeTerminat
 	default: // whoever mends the one sees the other, too
 		ready.Message += "; " + err.Error()
 	}
-	for _, condition := range []metav1.Condition{ready, sourcesReady, overlapping(policy, snap)} {
+	for _, condition := range []metav1.Condition{ready, sourcesReady, overlapping(policy, snap), snap.tooManyUnhealthy(policy)} {
 		condition.ObservedGeneration = policy.Generation
 		meta.SetStatusCondition(&status.Conditions, condition)
 	}
@@ -254,6 +261,23 @@ func summarize(sources []v1alpha1.SourceStatus) metav1.Condition {
 		condition.Message = fmt.Sprintf("source %s: %s", sources[decides].Name, cmp.Or(sources[decides].Message, sources[decides].Reason))
 	}
 	return condition
+}
+
+// tooManyUnhealthy returns the condition that says whether failed status checks are still acted on.
+func (snap *snapshot) tooManyUnhealthy(policy *v1alpha1.NodeTerminationPolicy) metav1.Condition {
+	unhealthy, nodes := int(snap.unhealthy[policy.UID]), int(snap.governed[policy.UID])
+	limit := policy.Spec.UnhealthyLimit(nodes)
+	if unhealthy <= limit {
+		return metav1.Condition{
+			Type: v1alpha1.ConditionTooManyUnhealthy, Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonFewUnhealthy,
+			Message: "no more nodes fail status checks than maxUnhealthy allows",
+		}
+	}
+	return metav1.Condition{
+		Type: v1alpha1.ConditionTooManyUnhealthy, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonMaxUnhealthy,
+		Message: fmt.Sprintf("%d of %d nodes fail status checks, and maxUnhealthy is %d: no more nodes are cordoned for that; see whether the network or AWS is the cause, or raise maxUnhealthy",
+			unhealthy, nodes, limit),
+	}
 }
 
 // overlapping returns the condition that names the other policies and managers of the

@@ -196,3 +196,31 @@ func TestLastEventOfWatchers(t *testing.T) {
 		policy.Status.Sources = []v1alpha1.SourceStatus{status}
 	}
 }
+
+func TestTooManyUnhealthy(t *testing.T) {
+	policy := newPolicy("spot", 0, "spot")
+	nodes := make([]*corev1.Node, 10)
+	for i := range nodes {
+		nodes[i] = newNode("spot")
+		nodes[i].Name = string(rune('a' + i))
+	}
+	failing := func(node string, state v1alpha1.EventState) *v1alpha1.NodeTermination {
+		return &v1alpha1.NodeTermination{
+			Spec:   v1alpha1.NodeTerminationSpec{NodeName: node, Events: []v1alpha1.Event{{ID: "a", Kind: v1alpha1.InstanceStatusCheckFailed}}},
+			Status: v1alpha1.NodeTerminationStatus{Events: []v1alpha1.EventStatus{{ID: "a", State: state}}},
+		}
+	}
+	snap := snapshotOf([]v1alpha1.NodeTerminationPolicy{policy}, nodes...)
+	for _, nt := range []*v1alpha1.NodeTermination{
+		failing("a", v1alpha1.EventActive), failing("b", v1alpha1.EventActive), failing("c", v1alpha1.EventCancelled), failing("elsewhere", v1alpha1.EventActive),
+	} {
+		snap.addTermination(nt)
+	}
+	if got := snap.tooManyUnhealthy(&policy); got.Status != metav1.ConditionFalse {
+		t.Errorf("two of ten: %+v", got)
+	}
+	snap.addTermination(failing("d", v1alpha1.EventActive))
+	if got := snap.tooManyUnhealthy(&policy); got.Status != metav1.ConditionTrue || !strings.Contains(got.Message, "3 of 10 nodes fail status checks, and maxUnhealthy is 2") {
+		t.Errorf("three of ten: %+v", got)
+	}
+}

@@ -8,16 +8,13 @@ import (
 	"slices"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/nodetermination/operator/api/v1alpha1"
 	"github.com/nodetermination/operator/controllers/awsapi"
-	ec2node "github.com/nodetermination/operator/controllers/node"
 )
 
 const (
@@ -160,10 +157,5 @@ func (r *Reconciler) isOfPolicy(ctx context.Context, nt *v1alpha1.NodeTerminatio
 	if nt.Status.PolicyRef != nil {
 		return nt.Status.PolicyRef.UID == s.policy.UID
 	}
-	node := &corev1.Node{}
-	if r.Client.Get(ctx, types.NamespacedName{Name: nt.Spec.NodeName}, node) != nil {
-		return false
-	}
-	policy := ec2node.Governing(s.policies, node)
-	return policy != nil && policy.UID == s.policy.UID
+	return r.governs(ctx, s, nt.Spec.NodeName)
 }

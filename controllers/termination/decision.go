@@ -5,6 +5,7 @@ package termination
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -15,11 +16,22 @@ import (
 )
 
 // decide turns the active events into one decision.
-func (r *Reconciler) decide(_ context.Context, s *scope) (verdict, error) {
+func (r *Reconciler) decide(ctx context.Context, s *scope) (verdict, error) {
 	if s.policy == nil {
 		return proceed, nil
 	}
-	s.decision = decisionFor(s.believed(), s.nt.Status.LifecycleHooks, s.policy, s.drainBegan())
+	events := s.believed()
+	held, err := r.unhealthyHold(ctx, s)
+	if err != nil {
+		return ended, err
+	}
+	if held != "" {
+		events = slices.DeleteFunc(events, isStatusCheck)
+	}
+	s.decision = decisionFor(events, s.nt.Status.LifecycleHooks, s.policy, s.drainBegan())
+	if held != "" && s.decision.action == v1alpha1.ActionIgnore {
+		s.decision.cause, s.decision.ignores = v1alpha1.InstanceStatusCheckFailed, held
+	}
 	if len(s.active()) == 0 {
 		return proceed, nil // cause and deadline stay as a record
 	}

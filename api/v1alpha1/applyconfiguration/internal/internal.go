@@ -488,6 +488,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: maxTerminating
       type:
         namedType: io.k8s.apimachinery.pkg.util.intstr.IntOrString
+    - name: maxUnhealthy
+      type:
+        namedType: io.k8s.apimachinery.pkg.util.intstr.IntOrString
     - name: mode
       type:
         namedType: com.github.nodetermination.operator.api.v1alpha1.Mode

@@ -37,6 +37,12 @@ type NodeTerminationPolicySpecApplyConfiguration struct {
 	// answer within five seconds counts as yes. The manager needs ec2:DescribeInstances
 	// for this. Unset: 30%.
 	MaxTerminating *intstr.IntOrString `json:"maxTerminating,omitempty"`
+	// maxUnhealthy is how many of the policy's nodes may have an InstanceStatusCheckFailed
+	// at a time before nothing more is done for this kind of event: a number, or a
+	// percentage of the nodes that the policy governs, rounded up. Many checks that fail
+	// together are more often the fault of a network or of AWS than of the instances.
+	// Nodes that are cordoned already stay so. Unset: 20%.
+	MaxUnhealthy *intstr.IntOrString `json:"maxUnhealthy,omitempty"`
 	// instanceTag is the key of an EC2 tag. Only instances with the tag, whatever its
 	// value, are drained. The manager then needs ec2:DescribeInstances, and does
 	// nothing about an instance until EC2 has answered. Unset: tags do not matter, and
@@ -108,6 +114,14 @@ func (b *NodeTerminationPolicySpecApplyConfiguration) WithSuspend(value bool) *N
 // If called multiple times, the MaxTerminating field is set to the value of the last call.
 func (b *NodeTerminationPolicySpecApplyConfiguration) WithMaxTerminating(value intstr.IntOrString) *NodeTerminationPolicySpecApplyConfiguration {
 	b.MaxTerminating = &value
+	return b
+}
+
+// WithMaxUnhealthy sets the MaxUnhealthy field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the MaxUnhealthy field is set to the value of the last call.
+func (b *NodeTerminationPolicySpecApplyConfiguration) WithMaxUnhealthy(value intstr.IntOrString) *NodeTerminationPolicySpecApplyConfiguration {
+	b.MaxUnhealthy = &value
 	return b
 }
 

@@ -13,7 +13,7 @@ import (
 //
 // NodeTerminationPolicyStatus is the current state of a policy.
 type NodeTerminationPolicyStatusApplyConfiguration struct {
-	// conditions describe the state: Ready, SourcesReady and Overlapping.
+	// conditions describe the state: Ready, SourcesReady, Overlapping and TooManyUnhealthy.
 	Conditions []v1.ConditionApplyConfiguration `json:"conditions,omitempty"`
 	// observedGeneration is the generation of the spec that this status is based on.
 	ObservedGeneration *int64 `json:"observedGeneration,omitempty"`

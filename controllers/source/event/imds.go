@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 	"time"
 
@@ -149,6 +150,13 @@ var targetStates = map[string]string{
 	"Warmed:Terminated": "terminate",
 }
 
+// UnknownState begins why a document was passed over whose target state this version does not know. AWS
+// adds some now and then, and a watcher that called them an error would not be ready.
+const UnknownState = "unknown target state "
+
+// stateForm is the form of Auto Scaling's states.
+var stateForm = regexp.MustCompile(`^[A-Z][A-Za-z]{1,63}(:[A-Z][A-Za-z]{1,63})?$`)
+
 // parseTargetLifecycleState reads where the instance's Auto Scaling group moves
 // it. The document does not say whether a hook waits, nor since when it says so.
 // InService cancels what was said before.
@@ -157,6 +165,8 @@ func parseTargetLifecycleState(body []byte) ([]v1alpha1.Event, string, error) {
 	state := strings.TrimSpace(string(body))
 	action, known := targetStates[state]
 	switch {
+	case !known && stateForm.MatchString(state):
+		return nil, UnknownState + quote(state), nil
 	case !known:
 		return nil, "", unexpected("the target state", quote(state), "one of Auto Scaling's, such as InService or Terminated")
 	case state == inService:

@@ -112,6 +112,8 @@ var metadataSamples = []struct {
 }, {
 	name: "detached", path: PathTargetLifecycleState, body: "Detached", passed: `target state "Detached" ends nothing`,
 }, {
+	name: "a state of the future", path: PathTargetLifecycleState, body: "Warmed:Replaced", passed: `unknown target state "Warmed:Replaced"`,
+}, {
 	name: "warm pool, running", path: PathTargetLifecycleState, body: "Warmed:Running", passed: `target state "Warmed:Running" ends nothing`,
 }}
 
@@ -182,7 +184,7 @@ func TestMetadataErrors(t *testing.T) {
 		"no notBefore":     {PathMaintenance, `[{"EventId": "a"}]`, "NotBefore is missing" + date},
 		"other zone":       {PathMaintenance, `[{"EventId": "a", "NotBefore": "21 Jan 2026 09:00:43 PST"}]`, `NotBefore is "21 Jan 2026 09:00:43 PST"` + date},
 		"entry is text":    {PathMaintenanceHistory, `["x"]`, "the document is a JSON string, expected an object"},
-		"half a state":     {PathTargetLifecycleState, "Termin", `the target state is "Termin"` + state},
+		"no state's form":  {PathTargetLifecycleState, "<html>", `the target state is "<html>"` + state},
 		"no state":         {PathTargetLifecycleState, " ", `the target state is ""` + state},
 		"long state":       {PathTargetLifecycleState, strings.Repeat("x", 300), `the target state is "` + strings.Repeat("x", 64) + `"` + state},
 	} {

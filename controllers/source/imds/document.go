@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"math"
+	"strings"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -31,9 +32,10 @@ type document struct {
 	every time.Duration // to be read, while it works
 	log   logr.Logger
 
-	due    time.Time // to be read
-	body   []byte    // that events are from
-	events []v1alpha1.Event
+	due     time.Time // to be read
+	body    []byte    // that events are from
+	unknown bool      // the body is a target state that this version does not know
+	events  []v1alpha1.Event
 
 	wasRead   bool         // with success, at least once
 	failures  int          // in a row
@@ -50,7 +52,7 @@ func (d *document) read(ctx context.Context, m *metadata, instance event.Instanc
 	case err != nil:
 		d.fail(err.Error())
 	case !found:
-		d.body, d.events = nil, nil
+		d.body, d.events, d.unknown = nil, nil, false
 		d.works()
 	case d.body != nil && bytes.Equal(body, d.body):
 		d.works()
@@ -68,12 +70,16 @@ func (d *document) parse(body []byte, instance event.Instance) {
 			d.events = append(d.events, fact.Event)
 		}
 	}
+	d.unknown = strings.HasPrefix(parsed.Passed, event.UnknownState)
 	if err != nil {
 		d.body = nil
 		d.fail("The document cannot be read: " + v1alpha1.TruncateMessage(err.Error(), maxCause) + ".")
 		return
 	}
-	if parsed.Passed != "" {
+	switch {
+	case d.unknown:
+		d.log.Info("document passed over: a later version may know what it says", "reason", parsed.Passed)
+	case parsed.Passed != "":
 		d.log.V(1).Info("document passed over", "reason", parsed.Passed)
 	}
 	d.body = body
@@ -98,6 +104,17 @@ func (d *document) works() {
 		d.log.Info("document can be read again", "failures", d.failures, "sinceStart", d.failed)
 	}
 	d.wasRead, d.failures, d.backoff, d.lastError = true, 0, retryBackoff, ""
+}
+
+// result returns the result of the last reading.
+func (d *document) result() string {
+	switch {
+	case d.failures > 0:
+		return failed
+	case d.unknown:
+		return unknown
+	}
+	return succeeded
 }
 
 // isRead reports whether the events are all that the document has.

@@ -41,6 +41,8 @@ type counters struct {
 const (
 	succeeded = "succeeded"
 	failed    = "failed"
+	// unknown is that of a document that is passed over: see event.UnknownState.
+	unknown = "unknown"
 )
 
 // newCounters returns counters that begin at zero, so that a rate sees the first of everything.
@@ -56,6 +58,9 @@ func newCounters(documents []*document) *counters {
 	for _, d := range documents {
 		for _, result := range []string{succeeded, failed} {
 			c.requests[[2]string{documentNames[d.path], result}] = 0
+		}
+		if d.path == event.PathTargetLifecycleState {
+			c.requests[[2]string{documentNames[d.path], unknown}] = 0
 		}
 	}
 	return c
@@ -79,10 +84,10 @@ func result(ok bool) string {
 }
 
 // read counts the reading of a document.
-func (c *counters) read(path string, ok bool) {
+func (c *counters) read(path, result string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.requests[[2]string{documentNames[path], result(ok)}]++
+	c.requests[[2]string{documentNames[path], result}]++
 }
 
 // readAll notes that every document could be read when last tried.
@@ -113,7 +118,7 @@ func (c *counters) text() string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var b strings.Builder
-	family(&b, "requests_total", "counter", "Requests for documents of the instance metadata service, by document and result: succeeded (also if there is none) or failed.")
+	family(&b, "requests_total", "counter", "Requests for documents of the instance metadata service, by document and result: succeeded (also if there is none), failed, or unknown (a target lifecycle state that this version does not know, and passes over).")
 	for _, key := range slices.SortedFunc(maps.Keys(c.requests), func(a, b [2]string) int { return slices.Compare(a[:], b[:]) }) {
 		sample(&b, "requests_total", fmt.Sprintf(`{document=%q,result=%q}`, key[0], key[1]), float64(c.requests[key]))
 	}

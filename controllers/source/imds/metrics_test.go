@@ -15,6 +15,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/go-logr/logr/funcr"
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
@@ -26,9 +27,9 @@ import (
 
 func TestMetricsAreAsDocumented(t *testing.T) {
 	c := newCounters([]*document{{path: event.PathRebalance}, {path: event.PathSpotInstanceAction}})
-	c.read(event.PathRebalance, true)
-	c.read(event.PathRebalance, false)
-	c.read(event.PathRebalance, false)
+	c.read(event.PathRebalance, succeeded)
+	c.read(event.PathRebalance, failed)
+	c.read(event.PathRebalance, failed)
 	c.wrote(v1alpha1.SpotInterruption, false)
 	c.wrote(v1alpha1.SpotInterruption, true)
 	c.readAll(epoch)
@@ -108,4 +109,20 @@ func get(url string) (string, error) {
 	}
 	body, err := io.ReadAll(answer.Body)
 	return string(body), errors.Join(err, answer.Body.Close())
+}
+
+// A target state of the future is no failure, so that the watcher stays ready; it is counted and logged once.
+func TestUnknownTargetState(t *testing.T) {
+	var logged []string
+	d := &document{path: event.PathTargetLifecycleState, log: funcr.New(func(_, line string) { logged = append(logged, line) }, funcr.Options{})}
+	for state, want := range map[string]string{"InService": succeeded, "Warmed:Replaced": unknown, "<html>": failed} {
+		d.works()
+		d.parse([]byte(state), event.Instance{InstanceID: "i-0abc1234def567890"})
+		if got := d.result(); got != want || d.isRead() != (want != failed) {
+			t.Errorf("%s: %s, read %t, want %s", state, got, d.isRead(), want)
+		}
+	}
+	if len(logged) != 1 || !strings.Contains(logged[0], "Warmed:Replaced") {
+		t.Errorf("logged %q", logged)
+	}
 }

@@ -210,7 +210,7 @@ func (w *Watcher) poll(ctx context.Context) {
 		if d.due = now.Add(time.Duration(float64(d.every) * factor)); d.failures > 0 {
 			d.due = w.opts.Clock.Now().Add(d.backoff.Step())
 		}
-		w.counters.read(d.path, d.failures == 0)
+		w.counters.read(d.path, d.result())
 	}
 	if asked && !slices.ContainsFunc(w.documents, func(d *document) bool { return d.failures > 0 }) {
 		w.counters.readAll(now)

@@ -69,3 +69,35 @@ func TaintKey(kind EventKind) string {
 	}
 	return key.String()
 }
+
+// NTHPrefix begins the keys of the labels and taints of the AWS Node Termination Handler.
+// https://github.com/aws/aws-node-termination-handler/blob/main/pkg/node/node.go
+const NTHPrefix = "aws-node-termination-handler/"
+
+// The labels that the AWS Node Termination Handler sets on a node.
+const (
+	// LabelNTHAction is cordon or cordon-and-drain.
+	LabelNTHAction = NTHPrefix + "action"
+	// LabelNTHActionTime is when that was set, in Unix seconds.
+	LabelNTHActionTime = NTHPrefix + "action-time"
+	// LabelNTHEventID is the id of the event.
+	LabelNTHEventID = NTHPrefix + "event-id"
+)
+
+// nthTaints are the keys of the taints of the AWS Node Termination Handler, without the prefix, by kind.
+var nthTaints = map[EventKind]string{
+	SpotInterruption:        "spot-itn",
+	InstanceStateChange:     "spot-itn",
+	ScheduledMaintenance:    "scheduled-maintenance",
+	AutoScalingTermination:  "asg-lifecycle-termination",
+	RebalanceRecommendation: "rebalance-recommendation",
+}
+
+// NTHTaintKey returns the key of the taint that the AWS Node Termination Handler sets for this kind of event;
+// TaintKey for a kind that it does not have.
+func NTHTaintKey(kind EventKind) string {
+	if name, found := nthTaints[kind]; found {
+		return NTHPrefix + name
+	}
+	return TaintKey(kind)
+}

@@ -46,3 +46,17 @@ func TestEventFieldManager(t *testing.T) {
 		t.Errorf("the field manager of the longest id has %d characters", got)
 	}
 }
+
+func TestNTHTaintKey(t *testing.T) {
+	for kind, want := range map[v1alpha1.EventKind]string{
+		v1alpha1.SpotInterruption: "aws-node-termination-handler/spot-itn", v1alpha1.InstanceStateChange: "aws-node-termination-handler/spot-itn",
+		v1alpha1.ScheduledMaintenance:    "aws-node-termination-handler/scheduled-maintenance",
+		v1alpha1.AutoScalingTermination:  "aws-node-termination-handler/asg-lifecycle-termination",
+		v1alpha1.RebalanceRecommendation: "aws-node-termination-handler/rebalance-recommendation",
+		v1alpha1.Manual:                  "nodetermination.dev/manual",
+	} {
+		if got := v1alpha1.NTHTaintKey(kind); got != want {
+			t.Errorf("%s: %s, want %s", kind, got, want)
+		}
+	}
+}

@@ -257,6 +257,14 @@ type NodeActions struct {
 	// +optional
 	Taint *NodeTaint `json:"taint,omitempty"`
 
+	// labels is NTH or None. With NTH, the node gets the labels of the AWS Node Termination
+	// Handler together with the cordon: aws-node-termination-handler/action, cordon or
+	// cordon-and-drain, aws-node-termination-handler/action-time, in Unix seconds, and
+	// aws-node-termination-handler/event-id. They are removed with the cordon. Unset: None.
+	// https://github.com/aws/aws-node-termination-handler/blob/main/pkg/node/node.go
+	// +optional
+	Labels NodeLabels `json:"labels,omitempty"`
+
 	// loadBalancers is Exclude or Keep. With Exclude, the node gets the label
 	// node.kubernetes.io/exclude-from-external-load-balancers when its drain begins,
 	// so that load balancers send it no new traffic. Unset: Keep.
@@ -281,6 +289,19 @@ type NodeActions struct {
 	// +optional
 	OutOfServiceTaint OutOfServiceTaint `json:"outOfServiceTaint,omitempty"`
 }
+
+// NodeLabels says which labels a node gets together with the cordon.
+//
+// +kubebuilder:validation:Enum=NTH;None
+type NodeLabels string
+
+// The values of labels.
+const (
+	// LabelsNTH are those of the AWS Node Termination Handler.
+	LabelsNTH NodeLabels = "NTH"
+	// LabelsNone is no label.
+	LabelsNone NodeLabels = "None"
+)
 
 // LoadBalancers says whether a node that is drained is excluded from load balancers.
 //
@@ -315,9 +336,31 @@ const (
 // +kubebuilder:validation:Enum=NoSchedule;PreferNoSchedule
 type TaintEffect string
 
-// NodeTaint is a taint whose key is nodetermination.dev/ and the kind of the event in
-// kebab case, such as nodetermination.dev/spot-interruption.
+// TaintKeys says which keys taints have.
+//
+// +kubebuilder:validation:Enum=Kind;NTH
+type TaintKeys string
+
+// The values of key.
+const (
+	// TaintKeysKind is the kind of the event in kebab case: nodetermination.dev/spot-interruption.
+	TaintKeysKind TaintKeys = "Kind"
+	// TaintKeysNTH are those of the AWS Node Termination Handler, such as
+	// aws-node-termination-handler/spot-itn.
+	TaintKeysNTH TaintKeys = "NTH"
+)
+
+// NodeTaint is a taint that stands for the kind of an event.
 type NodeTaint struct {
+	// key is Kind or NTH. With Kind, the key is nodetermination.dev/ and the kind of the
+	// event in kebab case, such as nodetermination.dev/spot-interruption. With NTH, key and
+	// value are those of the AWS Node Termination Handler, whose value is the event's id:
+	// aws-node-termination-handler/spot-itn for SpotInterruption and InstanceStateChange,
+	// scheduled-maintenance, asg-lifecycle-termination and rebalance-recommendation; other
+	// kinds, which it does not have, keep the key of Kind. Unset: Kind.
+	// +optional
+	Key TaintKeys `json:"key,omitempty"`
+
 	// effect is NoSchedule or PreferNoSchedule. NoExecute is not supported, as it
 	// deletes pods without respect for disruption budgets.
 	// +required

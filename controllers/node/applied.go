@@ -32,6 +32,8 @@ type Applied struct {
 	ExcludedSince int64 `json:"excludedSince,omitempty"`
 	// OutOfService: the out-of-service taint is ours.
 	OutOfService bool `json:"outOfService,omitempty"`
+	// NTH: the labels of the AWS Node Termination Handler are ours.
+	NTH bool `json:"nth,omitempty"`
 }
 
 // Desired is what is to be set on a Node besides the cordon.
@@ -44,6 +46,8 @@ type Desired struct {
 	Excluded bool
 	// OutOfService: Kubernetes is to give up what runs on the node.
 	OutOfService bool
+	// NTH is nil for none.
+	NTH *NTHLabels
 }
 
 // OutOfServiceTaint lets Kubernetes delete the pods of a node by force and detach their volumes.
@@ -69,7 +73,7 @@ func AppliedOn(node *corev1.Node) (Applied, bool) {
 	if !found || len(text) > maxApplied || json.Unmarshal([]byte(text), &applied) != nil || !v1alpha1.IsInstanceID(applied.InstanceID) {
 		return Applied{}, false
 	}
-	if !strings.HasPrefix(applied.Taint, v1alpha1.KeyPrefix) {
+	if !strings.HasPrefix(applied.Taint, v1alpha1.KeyPrefix) && !strings.HasPrefix(applied.Taint, v1alpha1.NTHPrefix) {
 		applied.Taint = "" // somebody else's, whoever says so
 	}
 	return applied, true
@@ -83,6 +87,7 @@ func Apply(node *corev1.Node, instanceID string, desired Desired, now time.Time)
 	after := Applied{
 		InstanceID: instanceID, Unschedulable: before.Unschedulable || !node.Spec.Unschedulable && !desired.Waiting,
 		Waiting: desired.Waiting, ExcludedSince: before.ExcludedSince, OutOfService: before.OutOfService,
+		NTH: desired.NTH != nil && !desired.Waiting,
 	}
 	if desired.Taint != nil && !desired.Waiting {
 		after.Taint = desired.Taint.Key
@@ -95,7 +100,8 @@ func Apply(node *corev1.Node, instanceID string, desired Desired, now time.Time)
 	if desired.Waiting {
 		wanted = &WaitingTaint
 	}
-	if found && before == after && (node.Spec.Unschedulable || desired.Waiting) && (wanted == nil || HasTaint(node, wanted)) {
+	if found && before == after && (node.Spec.Unschedulable || desired.Waiting) && (wanted == nil || HasTaint(node, wanted)) &&
+		(!after.NTH || desired.NTH.areOn(node)) {
 		return false
 	}
 	node.Spec.Unschedulable = node.Spec.Unschedulable || !desired.Waiting
@@ -103,6 +109,12 @@ func Apply(node *corev1.Node, instanceID string, desired Desired, now time.Time)
 	if wanted != nil {
 		removeTaint(node, wanted.Key)
 		node.Spec.Taints = append(node.Spec.Taints, *wanted)
+	}
+	switch {
+	case after.NTH:
+		desired.NTH.setOn(node, now)
+	case before.NTH:
+		removeNTHLabels(node)
 	}
 	if after.ExcludedSince != 0 {
 		metav1.SetMetaDataLabel(&node.ObjectMeta, corev1.LabelNodeExcludeBalancers, v1alpha1.FieldManager)
@@ -151,6 +163,9 @@ func Revert(node *corev1.Node, instanceID string) bool {
 	}
 	if applied.OutOfService {
 		removeOutOfServiceTaint(node)
+	}
+	if applied.NTH {
+		removeNTHLabels(node)
 	}
 	delete(node.Annotations, v1alpha1.AnnotationApplied)
 	return true

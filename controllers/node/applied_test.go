@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/nodetermination/operator/api/v1alpha1"
 	ec2node "github.com/nodetermination/operator/controllers/node"
@@ -22,6 +23,7 @@ var t0 = time.Date(2026, 11, 22, 5, 8, 0, 0, time.UTC)
 
 func TestAppliedIsRevertedToTheLetter(t *testing.T) {
 	ours := corev1.Taint{Key: v1alpha1.TaintKey(v1alpha1.SpotInterruption), Effect: corev1.TaintEffectNoSchedule}
+	nths := corev1.Taint{Key: v1alpha1.NTHTaintKey(v1alpha1.SpotInterruption), Value: "a", Effect: corev1.TaintEffectNoSchedule}
 	theirs := corev1.Taint{Key: "example.com/theirs", Effect: corev1.TaintEffectNoExecute}
 	for name, prepare := range map[string]func(*corev1.Node){
 		"a plain node":                      func(*corev1.Node) {},
@@ -31,7 +33,7 @@ func TestAppliedIsRevertedToTheLetter(t *testing.T) {
 			n.Annotations = map[string]string{"example.com/note": "kept"}
 		},
 	} {
-		for _, desired := range []ec2node.Desired{{}, {Taint: &ours}, {Excluded: true}, {OutOfService: true}, {Taint: &ours, Excluded: true, OutOfService: true}, {Waiting: true}} {
+		for _, desired := range []ec2node.Desired{{}, {Taint: &ours}, {Excluded: true}, {OutOfService: true}, {Taint: &ours, Excluded: true, OutOfService: true}, {Waiting: true}, {NTH: &ec2node.NTHLabels{EventID: "a"}, Taint: &nths}} {
 			t.Run(fmt.Sprintf("%s, %+v", name, desired), func(t *testing.T) {
 				node := &corev1.Node{}
 				prepare(node)
@@ -200,5 +202,42 @@ func TestLabelThatOthersTookOverStays(t *testing.T) {
 	ec2node.Revert(node, instance)
 	if node.Labels[corev1.LabelNodeExcludeBalancers] != "theirs" {
 		t.Errorf("labels %v, want theirs", node.Labels)
+	}
+}
+
+// TestNTHLabels: the labels say what is done and since when, change when that does, and go when nobody asks for them.
+func TestNTHLabels(t *testing.T) {
+	node := &corev1.Node{}
+	labels := func() string {
+		return node.Labels[v1alpha1.LabelNTHAction] + " " + node.Labels[v1alpha1.LabelNTHEventID] + " " + node.Labels[v1alpha1.LabelNTHActionTime]
+	}
+	for _, step := range []struct {
+		after  time.Duration
+		labels *ec2node.NTHLabels
+		waits  bool
+		want   string
+	}{
+		{0, &ec2node.NTHLabels{EventID: "a"}, true, "  "}, // nothing is done yet
+		{0, &ec2node.NTHLabels{EventID: "a"}, false, "cordon a 1795324080"},
+		{time.Minute, &ec2node.NTHLabels{EventID: "a"}, false, "cordon a 1795324080"},
+		{2 * time.Minute, &ec2node.NTHLabels{EventID: "a", Drains: true}, false, "cordon-and-drain a 1795324200"},
+		{3 * time.Minute, &ec2node.NTHLabels{EventID: "b", Drains: true}, false, "cordon-and-drain b 1795324260"},
+		{4 * time.Minute, nil, false, "  "},
+	} {
+		ec2node.Apply(node, instance, ec2node.Desired{NTH: step.labels, Waiting: step.waits}, t0.Add(step.after))
+		if got := labels(); got != step.want {
+			t.Errorf("after %s: %q, want %q", step.after, got, step.want)
+		}
+	}
+}
+
+func TestLabelValue(t *testing.T) {
+	for text, want := range map[string]string{
+		"IMDS-SpotInterruption": "IMDS-SpotInterruption", "a/b:c d": "a-b-c-d", "": "", "/": "", "_a_": "a", "é": "",
+		strings.Repeat("a", 62) + "--b": strings.Repeat("a", 62),
+	} {
+		if got := ec2node.LabelValue(text); got != want || len(validation.IsValidLabelValue(got)) > 0 {
+			t.Errorf("%q: %q, want %q", text, got, want)
+		}
 	}
 }

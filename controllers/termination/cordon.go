@@ -5,6 +5,7 @@ package termination
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -43,7 +44,8 @@ func (r *Reconciler) cordon(ctx context.Context, s *scope) (verdict, error) {
 	}
 	_, excludes := s.policy.Spec.ExcludesFromLoadBalancers()
 	desired := ec2node.Desired{
-		Taint:        taintFor(s.policy, s.decision.cause),
+		Taint:        s.taint(),
+		NTH:          s.nthLabels(),
 		Excluded:     excludes && s.admission.admitted && s.decision.action == v1alpha1.ActionCordonAndDrain,
 		Waiting:      s.waitsUncordoned(),
 		OutOfService: r.outOfService(s),
@@ -129,10 +131,33 @@ func (s *scope) keepsCordoned() bool {
 	return !s.finished() || s.nt.Status.StartTime != nil && len(s.active()) > 0 && !s.policy.Spec.DryRun() && !s.suspended()
 }
 
-// taintFor returns the taint the policy asks for; nil for none.
-func taintFor(policy *v1alpha1.NodeTerminationPolicy, cause v1alpha1.EventKind) *corev1.Taint {
-	if policy.Spec.Node == nil || policy.Spec.Node.Taint == nil {
+// taint returns the taint that the policy asks for; nil for none.
+func (s *scope) taint() *corev1.Taint {
+	if s.policy.Spec.Node == nil || s.policy.Spec.Node.Taint == nil {
 		return nil
 	}
-	return &corev1.Taint{Key: v1alpha1.TaintKey(cause), Effect: corev1.TaintEffect(policy.Spec.Node.Taint.Effect)}
+	asked := s.policy.Spec.Node.Taint
+	taint := &corev1.Taint{Key: v1alpha1.TaintKey(s.decision.cause), Effect: corev1.TaintEffect(asked.Effect)}
+	if asked.Key == v1alpha1.TaintKeysNTH {
+		taint.Key, taint.Value = v1alpha1.NTHTaintKey(s.decision.cause), ec2node.LabelValue(s.causeID())
+	}
+	return taint
+}
+
+// nthLabels returns the labels of the AWS Node Termination Handler that the policy asks for; nil for none.
+func (s *scope) nthLabels() *ec2node.NTHLabels {
+	if s.policy.Spec.Node == nil || s.policy.Spec.Node.Labels != v1alpha1.LabelsNTH {
+		return nil
+	}
+	return &ec2node.NTHLabels{Drains: s.decision.action == v1alpha1.ActionCordonAndDrain, EventID: ec2node.LabelValue(s.causeID())}
+}
+
+// causeID returns the id of the first event that counts of the kind that decides; empty if none does any more.
+func (s *scope) causeID() string {
+	events := s.active()
+	i := slices.IndexFunc(events, func(e v1alpha1.Event) bool { return e.Kind == s.decision.cause })
+	if i < 0 {
+		return ""
+	}
+	return events[i].ID
 }

@@ -5,11 +5,13 @@ package termination
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -17,6 +19,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/nodetermination/operator/api/v1alpha1"
+	ec2node "github.com/nodetermination/operator/controllers/node"
 	"github.com/nodetermination/operator/hack/testcluster"
 )
 
@@ -105,6 +108,39 @@ func TestPodsAreEvictedThoughTheCordonIsRefused(t *testing.T) {
 	testcluster.Eventually(t, patience, func() error {
 		if left := s.left(0); len(left) > 0 {
 			return fmt.Errorf("%v are not evicted after the cordon", left)
+		}
+		return nil
+	})
+}
+
+// What comes from NTH goes on working: its labels and taint are on the node as long as the cordon is.
+func TestLabelsAndTaintOfNTH(t *testing.T) {
+	t.Parallel()
+	s := newSetting(t, 1, func(spec *v1alpha1.NodeTerminationPolicySpec) {
+		spec.Node = &v1alpha1.NodeActions{
+			Labels: v1alpha1.LabelsNTH,
+			Taint:  &v1alpha1.NodeTaint{Key: v1alpha1.TaintKeysNTH, Effect: v1alpha1.TaintEffect(corev1.TaintEffectNoSchedule)},
+		}
+	})
+	taint := corev1.Taint{Key: "aws-node-termination-handler/rebalance-recommendation", Value: "r", Effect: corev1.TaintEffectNoSchedule}
+	e := recommendation()
+	e.ID = "r"
+	nt := s.terminate(0, e)
+	s.until(nt, v1alpha1.StateCordoned)
+	s.untilNode(0, func(node *corev1.Node) error {
+		if node.Labels[v1alpha1.LabelNTHAction] != "cordon" || node.Labels[v1alpha1.LabelNTHEventID] != "r" || node.Labels[v1alpha1.LabelNTHActionTime] == "" ||
+			!slices.ContainsFunc(node.Spec.Taints, func(other corev1.Taint) bool { return other.Key == taint.Key && other.Value == taint.Value }) {
+			return fmt.Errorf("labels %v, taints %v", node.Labels, node.Spec.Taints)
+		}
+		return nil
+	})
+	if err := admin(t).Delete(t.Context(), nt); err != nil {
+		t.Fatal(err)
+	}
+	s.untilNode(0, func(node *corev1.Node) error {
+		_, labelled := node.Labels[v1alpha1.LabelNTHAction]
+		if labelled || ec2node.HasTaint(node, &taint) || node.Spec.Unschedulable {
+			return fmt.Errorf("labels %v, taints %v", node.Labels, node.Spec.Taints)
 		}
 		return nil
 	})

@@ -30,8 +30,11 @@ func (r *Reconciler) preview(ctx context.Context, s *scope) (string, error) {
 		return "do nothing: " + s.decision.ignores, nil
 	}
 	steps := []string{"cordon the node"}
-	if taint := taintFor(s.policy, s.decision.cause); taint != nil {
+	if taint := s.taint(); taint != nil {
 		steps = append(steps, "set the taint "+taint.ToString())
+	}
+	if s.nthLabels() != nil {
+		steps = append(steps, "set the labels of the AWS Node Termination Handler")
 	}
 	if s.decision.action != v1alpha1.ActionCordonAndDrain {
 		return steps[0] + " for " + string(s.decision.cause), nil

@@ -393,6 +393,9 @@ var schemaYAML = typed.YAMLObject(`types:
 - name: com.github.nodetermination.operator.api.v1alpha1.NodeActions
   map:
     fields:
+    - name: labels
+      type:
+        namedType: com.github.nodetermination.operator.api.v1alpha1.NodeLabels
     - name: loadBalancerDelaySeconds
       type:
         scalar: numeric
@@ -405,6 +408,8 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: taint
       type:
         namedType: com.github.nodetermination.operator.api.v1alpha1.NodeTaint
+- name: com.github.nodetermination.operator.api.v1alpha1.NodeLabels
+  scalar: string
 - name: com.github.nodetermination.operator.api.v1alpha1.NodeReference
   map:
     fields:
@@ -426,6 +431,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: effect
       type:
         namedType: com.github.nodetermination.operator.api.v1alpha1.TaintEffect
+    - name: key
+      type:
+        namedType: com.github.nodetermination.operator.api.v1alpha1.TaintKeys
 - name: com.github.nodetermination.operator.api.v1alpha1.NodeTermination
   map:
     fields:
@@ -801,6 +809,8 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         scalar: numeric
 - name: com.github.nodetermination.operator.api.v1alpha1.TaintEffect
+  scalar: string
+- name: com.github.nodetermination.operator.api.v1alpha1.TaintKeys
   scalar: string
 - name: com.github.nodetermination.operator.api.v1alpha1.Toleration
   map:

@@ -15,6 +15,12 @@ import (
 type NodeActionsApplyConfiguration struct {
 	// taint is set on the node together with the cordon. Unset: no taint.
 	Taint *NodeTaintApplyConfiguration `json:"taint,omitempty"`
+	// labels is NTH or None. With NTH, the node gets the labels of the AWS Node Termination
+	// Handler together with the cordon: aws-node-termination-handler/action, cordon or
+	// cordon-and-drain, aws-node-termination-handler/action-time, in Unix seconds, and
+	// aws-node-termination-handler/event-id. They are removed with the cordon. Unset: None.
+	// https://github.com/aws/aws-node-termination-handler/blob/main/pkg/node/node.go
+	Labels *apiv1alpha1.NodeLabels `json:"labels,omitempty"`
 	// loadBalancers is Exclude or Keep. With Exclude, the node gets the label
 	// node.kubernetes.io/exclude-from-external-load-balancers when its drain begins,
 	// so that load balancers send it no new traffic. Unset: Keep.
@@ -44,6 +50,14 @@ func NodeActions() *NodeActionsApplyConfiguration {
 // If called multiple times, the Taint field is set to the value of the last call.
 func (b *NodeActionsApplyConfiguration) WithTaint(value *NodeTaintApplyConfiguration) *NodeActionsApplyConfiguration {
 	b.Taint = value
+	return b
+}
+
+// WithLabels sets the Labels field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Labels field is set to the value of the last call.
+func (b *NodeActionsApplyConfiguration) WithLabels(value apiv1alpha1.NodeLabels) *NodeActionsApplyConfiguration {
+	b.Labels = &value
 	return b
 }
 

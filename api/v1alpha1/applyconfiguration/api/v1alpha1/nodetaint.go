@@ -11,9 +11,15 @@ import (
 // NodeTaintApplyConfiguration represents a declarative configuration of the NodeTaint type for use
 // with apply.
 //
-// NodeTaint is a taint whose key is nodetermination.dev/ and the kind of the event in
-// kebab case, such as nodetermination.dev/spot-interruption.
+// NodeTaint is a taint that stands for the kind of an event.
 type NodeTaintApplyConfiguration struct {
+	// key is Kind or NTH. With Kind, the key is nodetermination.dev/ and the kind of the
+	// event in kebab case, such as nodetermination.dev/spot-interruption. With NTH, key and
+	// value are those of the AWS Node Termination Handler, whose value is the event's id:
+	// aws-node-termination-handler/spot-itn for SpotInterruption and InstanceStateChange,
+	// scheduled-maintenance, asg-lifecycle-termination and rebalance-recommendation; other
+	// kinds, which it does not have, keep the key of Kind. Unset: Kind.
+	Key *apiv1alpha1.TaintKeys `json:"key,omitempty"`
 	// effect is NoSchedule or PreferNoSchedule. NoExecute is not supported, as it
 	// deletes pods without respect for disruption budgets.
 	Effect *apiv1alpha1.TaintEffect `json:"effect,omitempty"`
@@ -23,6 +29,14 @@ type NodeTaintApplyConfiguration struct {
 // apply.
 func NodeTaint() *NodeTaintApplyConfiguration {
 	return &NodeTaintApplyConfiguration{}
+}
+
+// WithKey sets the Key field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Key field is set to the value of the last call.
+func (b *NodeTaintApplyConfiguration) WithKey(value apiv1alpha1.TaintKeys) *NodeTaintApplyConfiguration {
+	b.Key = &value
+	return b
 }
 
 // WithEffect sets the Effect field in the declarative configuration to the given value

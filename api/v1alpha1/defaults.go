@@ -59,6 +59,9 @@ func (s *NodeTerminationPolicySpec) ActionFor(kind EventKind) EventAction {
 	if rule := s.rule(kind); rule != nil {
 		return rule.Action
 	}
+	if s.Action != "" {
+		return s.Action
+	}
 	switch kind {
 	case RebalanceRecommendation, InstanceStatusCheckFailed:
 		return ActionCordon

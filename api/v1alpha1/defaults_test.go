@@ -27,6 +27,15 @@ func TestActionFor(t *testing.T) {
 			t.Errorf("ActionFor(%s) = %s, want what the policy says", kind, got)
 		}
 	}
+	cordons := &v1alpha1.NodeTerminationPolicySpec{
+		Action: v1alpha1.ActionCordon, Events: []v1alpha1.EventRule{{Kind: v1alpha1.Manual, Action: v1alpha1.ActionCordonAndDrain}},
+	}
+	if got := cordons.ActionFor(v1alpha1.SpotInterruption); got != v1alpha1.ActionCordon {
+		t.Errorf("ActionFor(SpotInterruption) = %s, want the policy's action", got)
+	}
+	if got := cordons.ActionFor(v1alpha1.Manual); got != v1alpha1.ActionCordonAndDrain {
+		t.Errorf("ActionFor(Manual) = %s, want that of the kind", got)
+	}
 }
 
 func TestUncordonAfter(t *testing.T) {

@@ -100,15 +100,15 @@ type NodeTerminationPolicySpec struct {
 	// +kubebuilder:validation:XValidation:rule="type(self) == int ? (self >= 1 && self <= 100000) : self.matches('^([1-9][0-9]?|100)%$')",message="maxUnhealthy is a number from 1 on or a percentage from 1% to 100%, such as 10 or 20%"
 	MaxUnhealthy *intstr.IntOrString `json:"maxUnhealthy,omitempty"`
 
-	// instanceTag is the key of an EC2 tag. Only instances with the tag, whatever its
-	// value, are drained. The manager then needs ec2:DescribeInstances, and does
-	// nothing about an instance until EC2 has answered. Unset: tags do not matter, and
-	// EC2 is not asked.
+	// instanceTag is an EC2 tag, as key or as key=value. Only instances with the tag, with a
+	// key alone whatever its value, are drained. The manager then needs ec2:DescribeInstances,
+	// and does nothing about an instance until EC2 has answered. Unset: tags do not matter,
+	// and EC2 is not asked.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
-	// +kubebuilder:validation:MaxLength=128
-	// +kubebuilder:validation:XValidation:rule="!self.contains('=')",message="instanceTag is a tag's key alone, such as aws-node-termination-handler/managed: its value does not matter"
-	// +kubebuilder:validation:XValidation:rule="self.matches('^[^[:space:][:cntrl:]]([^[:cntrl:]]*[^[:space:][:cntrl:]])?$')",message="instanceTag is a tag's key without spaces at its ends, such as aws-node-termination-handler/managed"
+	// +kubebuilder:validation:MaxLength=385
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[^=]{1,128}(=[^=]{0,256})?$')",message="instanceTag is a tag's key of at most 128 characters, or key=value with a value of at most 256, such as aws-node-termination-handler/managed or kubernetes.io/cluster/prod=owned"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[^[:space:][:cntrl:]]([^[:cntrl:]]*[^[:space:][:cntrl:]])?$')",message="instanceTag is a tag's key, or key=value, without spaces at its ends, such as aws-node-termination-handler/managed"
 	InstanceTag string `json:"instanceTag,omitempty"`
 
 	// sources are where events are received from.
@@ -120,9 +120,14 @@ type NodeTerminationPolicySpec struct {
 	// +kubebuilder:validation:XValidation:rule="self.filter(s, has(s.imds)).size() <= 1",message="one imds source is enough: it reads everything in the metadata service"
 	Sources []Source `json:"sources,omitempty"`
 
-	// events say what is done for a kind of event. Kinds that are not listed keep
-	// their default: Cordon for RebalanceRecommendation and InstanceStatusCheckFailed, CordonAndDrain for all
-	// others.
+	// action is what is done for every kind of event that events do not list. Unset: the
+	// default of each kind.
+	// +optional
+	Action EventAction `json:"action,omitempty"`
+
+	// events say what is done for a kind of event. Kinds that are not listed have action,
+	// or if that is unset their default: Cordon for RebalanceRecommendation and
+	// InstanceStatusCheckFailed, CordonAndDrain for all others.
 	// +optional
 	// +listType=map
 	// +listMapKey=kind

@@ -139,7 +139,6 @@ func TestWrongPoliciesAreRefused(t *testing.T) {
 		{"annotations as a boolean", aSource + `drain: {podAnnotations: true}`, []string{"must be of type string", `supported values: "Honor", "Ignore"`}},
 
 		{"an unknown mode", aSource + `mode: dryrun`, []string{`supported values: "Enforce", "DryRun"`}},
-		{"a tag with its value", aSource + `instanceTag: managed=true`, []string{"instanceTag is a tag's key alone", "its value does not matter"}},
 		{"a time to live with a unit", aSource + `ttlSecondsAfterFinished: 24h`, []string{"spec.ttlSecondsAfterFinished", "must be of type integer"}},
 		{"a wait for nothing", aSource + `node: {loadBalancerDelaySeconds: 10}`, []string{"loadBalancerDelaySeconds is for loadBalancers Exclude"}},
 		{"out of service whenever", aSource + `node: {outOfServiceTaint: Always}`, []string{`supported values: "Never", "WhenStopped"`}},

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -50,8 +51,13 @@ type Instance struct {
 	// State: pending, running, stopping, stopped, shutting-down or terminated.
 	// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_InstanceState.html
 	State string
-	// TagKeys are the keys of its tags, sorted. A terminated instance may have lost them.
-	TagKeys []string
+	// Tags are its tags as key=value, sorted. A terminated instance may have lost them.
+	Tags []string
+}
+
+// HasTag reports whether the instance has a tag: a key, whatever its value, or key=value.
+func (i Instance) HasTag(tag string) bool {
+	return slices.ContainsFunc(i.Tags, func(has string) bool { return has == tag || strings.HasPrefix(has, tag+"=") })
 }
 
 type instanceKey struct{ region, id string }
@@ -93,7 +99,7 @@ func (c *Client) Instance(region, id string, maxAge time.Duration) (in Instance,
 	}
 	if !entry.at.IsZero() && now.Sub(entry.at) < max(maxAge, minAge) {
 		answer := entry.instance
-		answer.TagKeys = slices.Clone(answer.TagKeys)
+		answer.Tags = slices.Clone(answer.Tags)
 		return answer, true, nil
 	}
 	if !entry.pending && !now.Before(entry.retry) {
@@ -202,9 +208,9 @@ func instanceOf(instance types.Instance) Instance {
 		in.State = string(instance.State.Name)
 	}
 	for _, tag := range instance.Tags {
-		in.TagKeys = append(in.TagKeys, aws.ToString(tag.Key))
+		in.Tags = append(in.Tags, aws.ToString(tag.Key)+"="+aws.ToString(tag.Value))
 	}
-	slices.Sort(in.TagKeys)
+	slices.Sort(in.Tags)
 	return in
 }
 

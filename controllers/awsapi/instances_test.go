@@ -57,7 +57,7 @@ func TestInstancesAreAskedForInBatches(t *testing.T) {
 	for i, id := range ids {
 		want := Instance{}
 		if i%2 == 0 {
-			want = Instance{Found: true, State: "running", TagKeys: []string{"a", "b"}}
+			want = Instance{Found: true, State: "running", Tags: []string{"a=x", "b="}}
 		}
 		if diff := cmp.Diff(want, f.known(id, time.Minute)); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", id, diff)
@@ -106,12 +106,12 @@ func TestInstancesAge(t *testing.T) {
 	}
 	f.gathered(1)
 	got := f.known(instance, time.Minute)
-	if diff := cmp.Diff(Instance{Found: true, State: "stopped", TagKeys: []string{"a"}}, got); diff != "" {
+	if diff := cmp.Diff(Instance{Found: true, State: "stopped", Tags: []string{"a="}}, got); diff != "" {
 		t.Errorf("after a minute (-want +got):\n%s", diff)
 	}
-	got.TagKeys[0] = "changed by a caller"
-	if keys := f.known(instance, time.Minute).TagKeys; keys[0] != "a" {
-		t.Errorf("tags %q, want a", keys)
+	got.Tags[0] = "changed by a caller"
+	if keys := f.known(instance, time.Minute).Tags; keys[0] != "a=" {
+		t.Errorf("tags %q, want a=", keys)
 	}
 	f.sim.RemoveInstance(instance)
 	f.clock.Step(minAge)
@@ -221,5 +221,18 @@ func TestInstanceIDsThatAreNone(t *testing.T) {
 	}
 	if len(f.instances) != 0 {
 		t.Errorf("%d are remembered", len(f.instances))
+	}
+}
+
+func TestHasTag(t *testing.T) {
+	tagged := Instance{Tags: []string{"kubernetes.io/cluster/prod=owned", "managed=", "team=a=b"}}
+	for tag, want := range map[string]bool{
+		"managed": true, "managed=": true, "manage": false, "managed=x": false,
+		"kubernetes.io/cluster/prod": true, "kubernetes.io/cluster/prod=owned": true, "kubernetes.io/cluster/prod=own": false,
+		"kubernetes.io/cluster/prod=shared": false, "kubernetes.io/cluster": false, "team=a=b": true, "other": false,
+	} {
+		if got := tagged.HasTag(tag); got != want {
+			t.Errorf("%s: %t", tag, got)
+		}
 	}
 }

@@ -86,7 +86,7 @@ func nextStep(in adoptedInput) adoptedStep {
 		switch {
 		case in.instance == nil || !in.instance.Found: // one that was launched this moment is not known yet
 			return askEC2
-		case !slices.ContainsFunc(in.instance.TagKeys, func(key string) bool { return slices.Contains(tags, key) }):
+		case !slices.ContainsFunc(tags, in.instance.HasTag):
 			return waitForTag
 		}
 	}

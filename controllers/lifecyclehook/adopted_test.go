@@ -97,14 +97,14 @@ func TestNextStep(t *testing.T) {
 		"of what joins after all":            {adoptedInput{hook: termination, adopting: one, node: nodeThatIs("False")}, giveUp},
 
 		"the tag is not known": {adoptedInput{hook: warm, adopting: ours}, askEC2},
-		"the tag is missing":   {adoptedInput{hook: warm, adopting: ours, instance: &awsapi.Instance{Found: true, TagKeys: []string{"theirs"}}}, waitForTag},
+		"the tag is missing":   {adoptedInput{hook: warm, adopting: ours, instance: &awsapi.Instance{Found: true, Tags: []string{"theirs"}}}, waitForTag},
 		"not known to EC2 yet": {adoptedInput{hook: warm, adopting: ours, instance: &awsapi.Instance{}}, askEC2},
-		"the tag is there":     {adoptedInput{hook: warm, adopting: ours, instance: &awsapi.Instance{Found: true, TagKeys: []string{"theirs", "ours"}}}, complete},
+		"the tag is there":     {adoptedInput{hook: warm, adopting: ours, instance: &awsapi.Instance{Found: true, Tags: []string{"theirs", "ours"}}}, complete},
 		"tagged, but not yet a node": {
-			adoptedInput{hook: launch, adopting: ours, instance: &awsapi.Instance{Found: true, TagKeys: []string{"ours"}}}, waitForNode,
+			adoptedInput{hook: launch, adopting: ours, instance: &awsapi.Instance{Found: true, Tags: []string{"ours"}}}, waitForNode,
 		},
 		"the tag of one of two policies": {
-			adoptedInput{hook: warm, adopting: append(ours, adopting("b", tagged("theirs"))), instance: &awsapi.Instance{Found: true, TagKeys: []string{"theirs"}}}, complete,
+			adoptedInput{hook: warm, adopting: append(ours, adopting("b", tagged("theirs"))), instance: &awsapi.Instance{Found: true, Tags: []string{"theirs"}}}, complete,
 		},
 		"one policy asks for no tag": {adoptedInput{hook: warm, adopting: append(ours, adopting("b"))}, complete},
 	} {

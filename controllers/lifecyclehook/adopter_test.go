@@ -49,7 +49,7 @@ func (w *world) Done(_ context.Context, receipt string) { w.done = append(w.done
 func (w *world) Completed(err error) { w.completed = append(w.completed, err) }
 
 func (w *world) Instance(string, string, time.Duration) (awsapi.Instance, bool, error) {
-	return awsapi.Instance{Found: true, TagKeys: w.tags}, w.known, nil
+	return awsapi.Instance{Found: true, Tags: w.tags}, w.known, nil
 }
 
 func (w *world) Complete(_ context.Context, action awsapi.Action, result awsapi.Result) error {

@@ -43,7 +43,7 @@ func (r *Reconciler) requireTag(_ context.Context, s *scope) (verdict, error) {
 		s.setState(v1alpha1.StateWaiting, message)
 		s.lookAgain(s.now.Add(backOff(s.now.Sub(s.received()), tagRetry)))
 		return ended, nil
-	case !slices.Contains(instance.TagKeys, tag):
+	case !instance.HasTag(tag):
 		lacks := fmt.Sprintf("the instance does not have the tag %s of policy %s", tag, s.policy.Name)
 		s.decision = decision{action: v1alpha1.ActionIgnore, cause: s.decision.cause, ignores: lacks, forbidden: lacks}
 		s.nt.Status.Deadline = nil

@@ -156,7 +156,7 @@ func (h *taggedHooks) Instance(string, string, time.Duration) (awsapi.Instance, 
 func (h *taggedHooks) says(tags ...string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.said = &awsapi.Instance{Found: true, TagKeys: tags}
+	h.said = &awsapi.Instance{Found: true, Tags: tags}
 }
 
 // A policy with an instanceTag adopts hooks of instances that have it, and of no others.

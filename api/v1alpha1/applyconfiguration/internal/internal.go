@@ -473,6 +473,9 @@ var schemaYAML = typed.YAMLObject(`types:
 - name: com.github.nodetermination.operator.api.v1alpha1.NodeTerminationPolicySpec
   map:
     fields:
+    - name: action
+      type:
+        namedType: com.github.nodetermination.operator.api.v1alpha1.EventAction
     - name: drain
       type:
         namedType: com.github.nodetermination.operator.api.v1alpha1.DrainSpec

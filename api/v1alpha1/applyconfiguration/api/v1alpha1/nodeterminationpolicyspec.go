@@ -43,16 +43,19 @@ type NodeTerminationPolicySpecApplyConfiguration struct {
 	// together are more often the fault of a network or of AWS than of the instances.
 	// Nodes that are cordoned already stay so. Unset: 20%.
 	MaxUnhealthy *intstr.IntOrString `json:"maxUnhealthy,omitempty"`
-	// instanceTag is the key of an EC2 tag. Only instances with the tag, whatever its
-	// value, are drained. The manager then needs ec2:DescribeInstances, and does
-	// nothing about an instance until EC2 has answered. Unset: tags do not matter, and
-	// EC2 is not asked.
+	// instanceTag is an EC2 tag, as key or as key=value. Only instances with the tag, with a
+	// key alone whatever its value, are drained. The manager then needs ec2:DescribeInstances,
+	// and does nothing about an instance until EC2 has answered. Unset: tags do not matter,
+	// and EC2 is not asked.
 	InstanceTag *string `json:"instanceTag,omitempty"`
 	// sources are where events are received from.
 	Sources []SourceApplyConfiguration `json:"sources,omitempty"`
-	// events say what is done for a kind of event. Kinds that are not listed keep
-	// their default: Cordon for RebalanceRecommendation and InstanceStatusCheckFailed, CordonAndDrain for all
-	// others.
+	// action is what is done for every kind of event that events do not list. Unset: the
+	// default of each kind.
+	Action *apiv1alpha1.EventAction `json:"action,omitempty"`
+	// events say what is done for a kind of event. Kinds that are not listed have action,
+	// or if that is unset their default: Cordon for RebalanceRecommendation and
+	// InstanceStatusCheckFailed, CordonAndDrain for all others.
 	Events []EventRuleApplyConfiguration `json:"events,omitempty"`
 	// node says what is set on a node besides the cordon. Unset: nothing.
 	Node *NodeActionsApplyConfiguration `json:"node,omitempty"`
@@ -143,6 +146,14 @@ func (b *NodeTerminationPolicySpecApplyConfiguration) WithSources(values ...*Sou
 		}
 		b.Sources = append(b.Sources, *values[i])
 	}
+	return b
+}
+
+// WithAction sets the Action field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Action field is set to the value of the last call.
+func (b *NodeTerminationPolicySpecApplyConfiguration) WithAction(value apiv1alpha1.EventAction) *NodeTerminationPolicySpecApplyConfiguration {
+	b.Action = &value
 	return b
 }
 

@@ -92,7 +92,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, _ ctrl.Request) (ctrl.Result
 		snap.policies[i].DeepCopyInto(&described[i])
 		r.describe(ctx, &described[i], snap)
 	}
-	sourcesUp.set(described)
+	gauges.set(described)
 	for i := range described {
 		errs = append(errs, r.writeStatus(ctx, &snap.policies[i], &described[i]))
 	}

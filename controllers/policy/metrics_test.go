@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 )
 
@@ -37,6 +38,9 @@ func TestSourceUpGoesWithItsPolicy(t *testing.T) {
 		}
 		return nil
 	})
+	if got := testutil.CollectAndCount(&gauges, "node_termination_policy_nodes"); got == 0 {
+		t.Error("the nodes that policies govern are not counted")
+	}
 	change(t, policy, func() { policy.Spec.Sources[0].Name = "other" })
 	eventually(t, func() error {
 		if _, found := up(t, policy.Name, "metadata"); found {

@@ -48,6 +48,7 @@ import (
 	"github.com/nodetermination/operator/controllers/source/manual"
 	"github.com/nodetermination/operator/controllers/source/sqs"
 	"github.com/nodetermination/operator/controllers/termination"
+	"github.com/nodetermination/operator/controllers/version"
 	"github.com/nodetermination/operator/controllers/webhook"
 )
 
@@ -85,6 +86,7 @@ type options struct {
 	watcherImage            string
 	minEvictions            int
 	maxEvictions            int
+	version                 bool
 	log                     logging.Options
 }
 
@@ -99,6 +101,7 @@ func parseFlags() (options, error) {
 	flag.StringVar(&o.watcherImage, "watcher-image", "", "image of the watchers of the instance metadata service; if empty that of the manager's own pod, which POD_NAME and POD_NAMESPACE name")
 	flag.IntVar(&o.minEvictions, "min-evictions-in-flight", drain.DefaultMinInFlight, "evict at least so many pods at a time, however slowly the API server answers")
 	flag.IntVar(&o.maxEvictions, "max-evictions-in-flight", drain.DefaultMaxInFlight, "evict at most so many pods at a time; how many is found by what the API server answers")
+	flag.BoolVar(&o.version, "version", false, "print version, commit and date of this build, and exit")
 	o.log.BindFlags(flag.CommandLine)
 	flag.CommandLine.Init("manager", flag.ContinueOnError)
 	flag.CommandLine.SetOutput(io.Discard) // an error is one line, without all flags after it
@@ -125,6 +128,10 @@ func run() error {
 	}
 	if err != nil {
 		return err
+	}
+	if o.version {
+		fmt.Println("manager", version.String())
+		return nil
 	}
 	log, err := o.log.New()
 	if err != nil {

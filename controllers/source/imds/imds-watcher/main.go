@@ -28,6 +28,7 @@ import (
 
 	"github.com/nodetermination/operator/controllers/logging"
 	"github.com/nodetermination/operator/controllers/source/imds"
+	"github.com/nodetermination/operator/controllers/version"
 )
 
 const (
@@ -46,6 +47,7 @@ type options struct {
 	heartbeat          string
 	metricsPort        int
 	terminationMessage string
+	version            bool
 	log                logging.Options
 }
 
@@ -68,6 +70,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	switch {
 	case errors.Is(err, flag.ErrHelp):
 		return nil
+	case err == nil && o.version:
+		_, _ = fmt.Fprintln(stdout, "imds-watcher", version.String())
 	case err == nil && probe:
 		err = imds.Probe(o.heartbeat)
 	case err == nil:
@@ -95,6 +99,7 @@ func parseFlags(args []string, stdout io.Writer) (options, error) {
 	flags.StringVar(&o.heartbeat, "heartbeat-file", "/run/imds-watcher/heartbeat", "`file` that the probe reads, or empty for none")
 	flags.IntVar(&o.metricsPort, "metrics-port", 0, "`port` at which metrics are served, without authentication, or 0 for none")
 	flags.StringVar(&o.terminationMessage, "termination-message-path", "/dev/termination-log", "existing `file` for the reason why it ends with an error")
+	flags.BoolVar(&o.version, "version", false, "print version, commit and date of this build, and exit")
 	o.log.BindFlags(flags)
 	err := flags.Parse(args)
 	switch {

@@ -1,5 +1,7 @@
-# The image that docker-build, deploy and build-installer are about.
+# The image that push, docker-build, deploy and build-installer are about.
 IMG ?= node-termination-operator:latest
+# What "make image" makes: VERSION=v0.1.0 for a release, else that of the commit.
+VERSION ?=
 # What builds, pushes and runs images: docker, podman, nerdctl.
 CONTAINER_TOOL ?= docker
 # How long "make fuzz" spends on each fuzz test.
@@ -21,12 +23,13 @@ GOLANGCI_LINT := $(BIN)/golangci-lint
 GOVULNCHECK := $(BIN)/govulncheck
 KUSTOMIZE := $(BIN)/kustomize
 PROMTOOL := $(BIN)/promtool
+RELEASE := $(BIN)/release
 # The user's own kubectl, or else the control plane's.
 KUBECTL ?= $(shell command -v kubectl || echo $(BIN)/kubectl)
 
 # What "make lint", "make fmt" and "make vet" look at: the operator, and the modules under hack
 # that hold more than a main function.
-MODULES := . hack/controlplane hack/dashboard
+MODULES := . hack/controlplane hack/dashboard hack/release
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -60,6 +63,14 @@ cluster-down: $(CONTROLPLANE_BIN) ## Stop what cluster-up started.
 build: ## Build bin/manager and bin/imds-watcher.
 	go build -o $(BIN)/manager .
 	go build -o $(BIN)/imds-watcher ./controllers/source/imds/imds-watcher
+
+.PHONY: image
+image: $(RELEASE) ## Write dist/image.tar, the image for linux/amd64 and linux/arm64; needs no container engine.
+	@$(RELEASE) image $(if $(VERSION),--version=$(VERSION))
+
+.PHONY: push
+push: $(RELEASE) ## Push what "make image" wrote to IMG, with docker's credentials.
+	@$(RELEASE) push --image=$(IMG)
 
 .PHONY: docker-build
 docker-build: ## Build the image IMG; needs a container engine.
@@ -119,12 +130,14 @@ check-generated: $(CONTROLLER_GEN) $(CRD_REF_DOCS) ## Check that generate, manif
 test-unit: ## Run the tests that need no control plane: under a minute.
 	go test -short ./...
 	go -C hack/controlplane test -short ./...
+	go -C hack/release test -short ./...
 
 .PHONY: test
 test: controlplane ## Run every test; installs the control plane if need be.
 	go test $(GO_TEST_FLAGS) ./...
 	go test -timeout 20m ./controllers/termination/model # all its histories: -race is too slow for them
 	go -C hack/controlplane test -timeout 20m ./...
+	go -C hack/release test -timeout 20m ./...
 
 .PHONY: verify
 verify: ## Check everything but the tests, and print how long each check took.
@@ -237,6 +250,9 @@ $(PROMTOOL): hack/tools/promtool/go.mod hack/tools/promtool/go.sum
 $(GOLANGCI_LINT): $(LINT_MOD)
 	@echo "building $@: some minutes the first time"
 	@go -C hack/tools/golangci-lint build -o $@ .
+
+$(RELEASE): $(wildcard hack/release/*)
+	@go -C hack/release build -o $@ .
 
 $(CONTROLPLANE_BIN): $(wildcard hack/controlplane/*)
 	@go -C hack/controlplane build -o $@ .

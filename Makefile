@@ -29,7 +29,7 @@ KUBECTL ?= $(shell command -v kubectl || echo $(BIN)/kubectl)
 
 # What "make lint", "make fmt" and "make vet" look at: the operator, and the modules under hack
 # that hold more than a main function.
-MODULES := . hack/controlplane hack/dashboard hack/release
+MODULES := . hack/controlplane hack/dashboard hack/deploy hack/release
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -131,6 +131,7 @@ test-unit: ## Run the tests that need no control plane: under a minute.
 	go test -short ./...
 	go -C hack/controlplane test -short ./...
 	go -C hack/release test -short ./...
+	go -C hack/deploy test -short ./...
 
 .PHONY: test
 test: controlplane ## Run every test; installs the control plane if need be.
@@ -138,6 +139,7 @@ test: controlplane ## Run every test; installs the control plane if need be.
 	go test -timeout 20m ./controllers/termination/model # all its histories: -race is too slow for them
 	go -C hack/controlplane test -timeout 20m ./...
 	go -C hack/release test -timeout 20m ./...
+	go -C hack/deploy test -timeout 20m ./...
 
 .PHONY: verify
 verify: ## Check everything but the tests, and print how long each check took.

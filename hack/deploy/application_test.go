@@ -76,7 +76,8 @@ func generatedApplication(t *testing.T, annotations map[string]string) (app appl
 	if err := parsed.Execute(&out, values); err != nil {
 		return app, err
 	}
-	return app, sigsyaml.Unmarshal(out.Bytes(), &app)
+	err = sigsyaml.Unmarshal(out.Bytes(), &app)
+	return app, err
 }
 
 // render returns the objects of an application's sources.
@@ -92,8 +93,7 @@ func (app *application) render(t *testing.T) []*unstructured.Unstructured {
 // render returns what kustomize makes of a source in this repository.
 func (s *source) render(t *testing.T) []*unstructured.Unstructured {
 	t.Helper()
-	// kustomize takes no absolute paths.
-	dir, err := os.MkdirTemp(".", "render-")
+	dir, err := os.MkdirTemp(".", "render-") //nolint:usetesting // kustomize takes no absolute paths
 	if err != nil {
 		t.Fatal(err)
 	}

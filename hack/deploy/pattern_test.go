@@ -55,7 +55,8 @@ func anyMatches(pattern map[string]any, events []any) (bool, error) {
 // matchesValue reports whether a field's value, nil if it has none, is one value of a pattern.
 func matchesValue(value, field any) (bool, error) {
 	operator, isOperator := value.(map[string]any)
-	if list, ok := field.([]any); ok && !(isOperator && operator["exists"] != nil) {
+	_, isAboutExistence := operator["exists"]
+	if list, ok := field.([]any); ok && !isAboutExistence {
 		for _, element := range list {
 			if matched, err := matchesValue(value, element); err != nil || matched {
 				return matched, err

@@ -84,7 +84,8 @@ func predict(desired, live *unstructured.Unstructured) (predicted map[string]any
 		return nil, err
 	}
 	// As live was decoded: with whole numbers as such.
-	return predicted, utiljson.Unmarshal(result, &predicted)
+	err = utiljson.Unmarshal(result, &predicted)
+	return predicted, err
 }
 
 func mergeJSON(want, have []byte) ([]byte, error) {

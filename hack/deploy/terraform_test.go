@@ -59,7 +59,8 @@ func newModule(t *testing.T, parameters map[string]string) (*module, error) {
 	if err := m.setVariables(given); err != nil {
 		return nil, err
 	}
-	return m, m.evaluate()
+	err := m.evaluate()
+	return m, err
 }
 
 // valueOf returns the value of a variable that stands for parameters: for several, a list of those that are not empty.

@@ -5,6 +5,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -14,6 +15,7 @@ import (
 	"os"
 	"runtime/debug"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -81,11 +83,12 @@ type options struct {
 	leaderElection          bool
 	leaderElectionNamespace string
 	metricsAddress          string
+	metricsSecure           bool
 	probeAddress            string
 	pprofAddress            string
-	watcherImage            string
 	minEvictions            int
 	maxEvictions            int
+	watchers                policy.WatcherOptions
 	version                 bool
 	log                     logging.Options
 }
@@ -95,12 +98,23 @@ func parseFlags() (options, error) {
 	var o options
 	flag.BoolVar(&o.leaderElection, "leader-elect", true, "act only while holding the lease, so that several replicas can run")
 	flag.StringVar(&o.leaderElectionNamespace, "leader-election-namespace", os.Getenv("POD_NAMESPACE"), "namespace of the lease; by default that of the manager's own pod, POD_NAMESPACE")
-	flag.StringVar(&o.metricsAddress, "metrics-bind-address", ":8443", "address of the metrics endpoint (https, with authentication and authorization), or 0 for none")
+	flag.StringVar(&o.metricsAddress, "metrics-bind-address", ":8443", "address of the metrics endpoint, or 0 for none")
+	flag.BoolVar(&o.metricsSecure, "metrics-secure", true, "serve metrics by https to authenticated clients that may get /metrics; false: by plain http to everybody who reaches the address")
 	flag.StringVar(&o.probeAddress, "health-probe-bind-address", ":8081", "address of /healthz and /readyz, or 0 for none")
 	flag.StringVar(&o.pprofAddress, "pprof-bind-address", "0", "address of /debug/pprof, without authentication: 127.0.0.1:6060 for kubectl port-forward, or 0 for none")
-	flag.StringVar(&o.watcherImage, "watcher-image", "", "image of the watchers of the instance metadata service; if empty that of the manager's own pod, which POD_NAME and POD_NAMESPACE name")
 	flag.IntVar(&o.minEvictions, "min-evictions-in-flight", drain.DefaultMinInFlight, "evict at least so many pods at a time, however slowly the API server answers")
 	flag.IntVar(&o.maxEvictions, "max-evictions-in-flight", drain.DefaultMaxInFlight, "evict at most so many pods at a time; how many is found by what the API server answers")
+	flag.StringVar(&o.watchers.Namespace, "watcher-namespace", os.Getenv("WATCHER_NAMESPACE"), "namespace of the watchers of the instance metadata service, in which nothing else runs; by default WATCHER_NAMESPACE. Empty: there are none")
+	flag.StringVar(&o.watchers.ServiceAccount, "watcher-service-account", cmp.Or(os.Getenv("WATCHER_SERVICE_ACCOUNT"), policy.WatcherServiceAccount(os.Getenv("POD_SERVICE_ACCOUNT"))),
+		"service account of the watchers, whose name has imds-watcher in it; by default WATCHER_SERVICE_ACCOUNT, else imds-watcher with the prefix and suffix that node-termination-manager has in POD_SERVICE_ACCOUNT")
+	flag.StringVar(&o.watchers.Image, "watcher-image", "", "image of the watchers; if empty that of the manager's own pod, which POD_NAME and POD_NAMESPACE name")
+	flag.Func("watcher-env", "`names` of environment variables, such as HTTPS_PROXY,NO_PROXY, that watchers have as well, with the values that the manager's container has in its Deployment", func(names string) error {
+		o.watchers.Env = nil
+		if names != "" {
+			o.watchers.Env = strings.Split(names, ",")
+		}
+		return nil
+	})
 	flag.BoolVar(&o.version, "version", false, "print version, commit and date of this build, and exit")
 	o.log.BindFlags(flag.CommandLine)
 	flag.CommandLine.Init("manager", flag.ContinueOnError)
@@ -157,6 +171,9 @@ func run() error {
 	if o.leaderElection && o.leaderElectionNamespace == "" {
 		return errors.New("--leader-election-namespace is empty, and so is POD_NAMESPACE: write the namespace of the lease")
 	}
+	if err := o.watchers.Validate(o.leaderElectionNamespace); err != nil {
+		return err
+	}
 	config.UserAgent = v1alpha1.FieldManager
 	// Priority and fairness in the API server is the limit, not a client's guess.
 	config.QPS = -1
@@ -205,6 +222,16 @@ func ownPod() types.NamespacedName {
 	return types.NamespacedName{Namespace: os.Getenv("POD_NAMESPACE"), Name: os.Getenv("POD_NAME")}
 }
 
+// metrics returns how metrics are served.
+func metrics(o options) metricsserver.Options {
+	if !o.metricsSecure {
+		return metricsserver.Options{BindAddress: o.metricsAddress}
+	}
+	return metricsserver.Options{
+		BindAddress: o.metricsAddress, SecureServing: true, FilterProvider: filters.WithAuthenticationAndAuthorization,
+	}
+}
+
 func newManager(config *rest.Config, o options, log logr.Logger, nodeTerminating func(context.Context) bool) (ctrl.Manager, error) {
 	lock, err := leader.NewLock(config, o.leaderElectionNamespace, renewDeadline/2, log.WithName("leader"), nodeTerminating)
 	if err != nil {
@@ -218,13 +245,21 @@ func newManager(config *rest.Config, o options, log logr.Logger, nodeTerminating
 		Namespaces: map[string]cache.Config{o.leaderElectionNamespace: {}},
 		Label:      labels.SelectorFromSet(labels.Set{v1alpha1.LabelWebhook: "true"}),
 	}
+	cached := map[client.Object]cache.ByObject{
+		&corev1.Node{}:                {Transform: ec2node.Trim},
+		&storagev1.VolumeAttachment{}: {Transform: drain.TrimVolumeAttachment},
+		&corev1.Secret{}:              forWebhooks,
+		&corev1.ConfigMap{}:           forWebhooks,
+	}
+	if o.watchers.Namespace != "" {
+		cached[&appsv1.DaemonSet{}] = cache.ByObject{
+			Namespaces: map[string]cache.Config{o.watchers.Namespace: {}},
+			Transform:  func(in any) (any, error) { return in, nil }, // who set what tells of drift
+		}
+	}
 	manager, err := ctrl.NewManager(config, ctrl.Options{
-		Scheme: scheme,
-		Metrics: metricsserver.Options{
-			BindAddress:    o.metricsAddress,
-			SecureServing:  true,
-			FilterProvider: filters.WithAuthenticationAndAuthorization,
-		},
+		Scheme:                              scheme,
+		Metrics:                             metrics(o),
 		HealthProbeBindAddress:              o.probeAddress,
 		PprofBindAddress:                    o.pprofAddress,
 		LeaderElection:                      o.leaderElection,
@@ -236,16 +271,7 @@ func newManager(config *rest.Config, o options, log logr.Logger, nodeTerminating
 		RetryPeriod:                         ptr.To(retryPeriod),
 		Cache: cache.Options{
 			DefaultTransform: cache.TransformStripManagedFields(),
-			ByObject: map[client.Object]cache.ByObject{
-				&corev1.Node{}:                {Transform: ec2node.Trim},
-				&storagev1.VolumeAttachment{}: {Transform: drain.TrimVolumeAttachment},
-				&appsv1.DaemonSet{}: {
-					Namespaces: map[string]cache.Config{policy.WatcherNamespace: {}},
-					Transform:  func(in any) (any, error) { return in, nil }, // who set what tells of drift
-				},
-				&corev1.Secret{}:    forWebhooks,
-				&corev1.ConfigMap{}: forWebhooks,
-			},
+			ByObject:         cached,
 		},
 	})
 	if err != nil {
@@ -298,7 +324,7 @@ func addControllers(ctx context.Context, manager ctrl.Manager, o options, log lo
 	})
 	policies := &policy.Reconciler{
 		Client: manager.GetClient(), Live: manager.GetAPIReader(), Queues: queues, Clock: clock.RealClock{},
-		Webhooks: webhooks, WatcherImage: o.watcherImage, Pod: ownPod(),
+		Webhooks: webhooks, Watchers: o.watchers, Pod: ownPod(),
 	}
 	annotations := &manual.Reconciler{
 		Cache: manager.GetCache(), Live: manager.GetAPIReader(), Client: manager.GetClient(), Clock: clock.RealClock{},

@@ -28,13 +28,14 @@ import (
 
 	"github.com/nodetermination/operator/api/v1alpha1"
 	ec2node "github.com/nodetermination/operator/controllers/node"
+	"github.com/nodetermination/operator/hack/operator"
 )
 
 // watcherClient returns a client with a watcher's pod's token, or one with a token of the service
 // account that is bound to no pod.
 func watcherClient(t *testing.T, pod *corev1.Pod) client.Client {
 	t.Helper()
-	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: WatcherNamespace, Name: watcher}}
+	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: operator.WatcherNamespace, Name: watcher}}
 	request := &authenticationv1.TokenRequest{}
 	if pod != nil {
 		request.Spec.BoundObjectRef = &authenticationv1.BoundObjectReference{APIVersion: "v1", Kind: "Pod", Name: pod.Name, UID: pod.UID}
@@ -123,7 +124,7 @@ func newWatching(t *testing.T) watching {
 			_ = admin(t).Delete(context.Background(), &v1alpha1.NodeTermination{ObjectMeta: metav1.ObjectMeta{Name: id}})
 		})
 	}
-	pod := cluster.Get(t).CreatePods(t, WatcherNamespace, nodes[0].Name, 1, asWatcher)[0]
+	pod := cluster.Get(t).CreatePods(t, operator.WatcherNamespace, nodes[0].Name, 1, asWatcher)[0]
 	w := watching{own: nodes[0], other: nodes[1], watcher: watcherClient(t, pod)}
 	eventually(t, func() error { // the API server takes a moment to know of a policy
 		object := factOf(w.other, entry("probe", "IMDS", nil))
@@ -322,13 +323,13 @@ func TestWatcherRenamesNoNode(t *testing.T) {
 	}
 }
 
-// TestWatchersOfOtherNames: the admission policy holds in any namespace, and with a prefix to the name.
+// TestWatchersOfOtherNames: the admission policy holds in any namespace, and with a prefix or a suffix to the name.
 func TestWatchersOfOtherNames(t *testing.T) {
 	t.Parallel()
 	w := newWatching(t)
 	id, _ := ec2node.InstanceID(w.other)
 	for _, user := range []string{
-		"system:serviceaccount:elsewhere:imds-watcher", "system:serviceaccount:node-termination-watchers:prod-imds-watcher",
+		"system:serviceaccount:elsewhere:imds-watcher", "system:serviceaccount:node-termination-watchers:prod-imds-watcher-2",
 	} {
 		role := &rbacv1.ClusterRoleBinding{
 			ObjectMeta: metav1.ObjectMeta{GenerateName: "test-"},
@@ -380,13 +381,15 @@ func TestWatcherHasNoOtherRights(t *testing.T) {
 		"patch a node":              func() error { return c.Patch(ctx, w.own.DeepCopy(), empty) },
 		"list nodes":                func() error { return c.List(ctx, &corev1.NodeList{}) },
 		"read a pod":                func() error { return c.Get(ctx, client.ObjectKeyFromObject(pod), &corev1.Pod{}) },
-		"list its namespace's pods": func() error { return c.List(ctx, &corev1.PodList{}, client.InNamespace(WatcherNamespace)) },
+		"list its namespace's pods": func() error { return c.List(ctx, &corev1.PodList{}, client.InNamespace(operator.WatcherNamespace)) },
 		"delete a pod":              func() error { return c.Delete(ctx, pod.DeepCopy()) },
 		"evict a pod":               func() error { return c.SubResource("eviction").Create(ctx, pod.DeepCopy(), &policyv1.Eviction{}) },
-		"list its secrets":          func() error { return c.List(ctx, &corev1.SecretList{}, client.InNamespace(WatcherNamespace)) },
-		"list its DaemonSets":       func() error { return c.List(ctx, &appsv1.DaemonSetList{}, client.InNamespace(WatcherNamespace)) },
+		"list its secrets":          func() error { return c.List(ctx, &corev1.SecretList{}, client.InNamespace(operator.WatcherNamespace)) },
+		"list its DaemonSets": func() error {
+			return c.List(ctx, &appsv1.DaemonSetList{}, client.InNamespace(operator.WatcherNamespace))
+		},
 		"a token that names no node": func() error {
-			account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: WatcherNamespace, Name: watcher}}
+			account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: operator.WatcherNamespace, Name: watcher}}
 			return c.SubResource("token").Create(ctx, account, &authenticationv1.TokenRequest{})
 		},
 	} {
@@ -422,6 +425,6 @@ func TestAdmissionPolicyFitsTheKind(t *testing.T) {
 	}
 	slices.Sort(fields)
 	if known := []string{"events", "instance", "instanceID", "nodeName", "suspend"}; !slices.Equal(fields, known) {
-		t.Errorf("the spec has the fields %v, and config/watcher/admission_policy.yaml says something of %v", fields, known)
+		t.Errorf("the spec has the fields %v, and config/admission/admission_policy.yaml says something of %v", fields, known)
 	}
 }

@@ -5,7 +5,8 @@
 //
 // +kubebuilder:rbac:groups=nodetermination.dev,resources=nodeterminationpolicies,verbs=list;watch
 // +kubebuilder:rbac:groups=nodetermination.dev,resources=nodeterminationpolicies/status,verbs=patch
-// +kubebuilder:rbac:groups=apps,namespace=node-termination-watchers,resources=daemonsets,verbs=create;delete;list;patch;watch
+// Its rights in the watchers' namespace are in config/watcher/manager_role.yaml.
+//
 // +kubebuilder:rbac:groups="",namespace=node-termination-system,resources=pods,verbs=get
 package policy
 
@@ -55,15 +56,15 @@ var allPolicies = reconcile.Request{NamespacedName: client.ObjectKey{Name: "poli
 // Reconciler starts and stops the sources that policies name and writes the policies' status.
 type Reconciler struct {
 	// Client reads from the manager's cache and writes. Of DaemonSets, the cache
-	// need hold those of WatcherNamespace only.
+	// need hold those of the watchers' namespace only.
 	Client client.Client
 	// Live reads from the API server: pods, which are not cached. It lists them
 	// with the right that drains have.
 	Live client.Reader
 	// Queues are the consumers of SQS queues.
 	Queues *sqs.Consumers
-	// WatcherImage is what watchers run. Empty: the image of the manager's own pod.
-	WatcherImage string
+	// Watchers says how watchers run.
+	Watchers WatcherOptions
 	// Pod is the manager's own. Empty: it runs in none, or does not know.
 	Pod types.NamespacedName
 	// Clock says when to diagnose watchers again that are not ready.
@@ -74,6 +75,8 @@ type Reconciler struct {
 
 	// checked are the webhooks of policies, by the policy's UID and their name.
 	checked map[types.UID]map[string]checked
+	// own is the manager's own container, once it is known.
+	own *corev1.Container
 	// causes are why the watchers of policies are not ready, by the policy's UID.
 	causes map[types.UID]cause
 }
@@ -125,7 +128,6 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 		Named("policy").
 		WatchesRawSource(source.Kind(cache, &v1alpha1.NodeTerminationPolicy{}, enqueueAfter[*v1alpha1.NodeTerminationPolicy](0),
 			predicate.TypedGenerationChangedPredicate[*v1alpha1.NodeTerminationPolicy]{})).
-		WatchesRawSource(source.Kind(cache, &appsv1.DaemonSet{}, enqueueAfter[*appsv1.DaemonSet](batchPeriod))).
 		WatchesRawSource(source.Kind(cache, &corev1.Node{}, enqueueAfter[*corev1.Node](batchPeriod), nodeChanges)).
 		WatchesRawSource(source.Kind(cache, &v1alpha1.NodeTermination{}, enqueueAfter[*v1alpha1.NodeTermination](terminationsBatchPeriod), terminationChanges)).
 		WatchesRawSource(source.Channel(r.Queues.Changed(), enqueueAfter[client.Object](0))).
@@ -134,6 +136,9 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 			ReconciliationTimeout:   reconcileTimeout,
 			EnableWarmup:            ptr.To(true), // a new leader knows the cluster already
 		})
+	if r.Watchers.Namespace != "" {
+		builder.WatchesRawSource(source.Kind(cache, &appsv1.DaemonSet{}, enqueueAfter[*appsv1.DaemonSet](batchPeriod)))
+	}
 	if r.Webhooks.Namespace != "" {
 		builder.
 			WatchesRawSource(source.Kind(cache, &corev1.Secret{}, enqueueAfter[*corev1.Secret](batchPeriod))).

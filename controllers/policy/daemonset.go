@@ -24,10 +24,7 @@ import (
 )
 
 const (
-	// WatcherNamespace is where all watchers run, and nothing else.
-	WatcherNamespace = "node-termination-watchers"
-
-	// watcher is the component's name: the pods' service account and container.
+	// watcher is the component's name: the pods' container, and what their service account's name has in it.
 	watcher = "imds-watcher"
 	// watcherBinary is where the image has it.
 	watcherBinary = "/imds-watcher"
@@ -75,11 +72,11 @@ func daemonSetName(policy string) string {
 }
 
 // daemonSet returns the DaemonSet that runs a watcher on each node that the policy selects.
-func daemonSet(policy *v1alpha1.NodeTerminationPolicy, source *v1alpha1.Source, image string) *appsac.DaemonSetApplyConfiguration {
+func daemonSet(policy *v1alpha1.NodeTerminationPolicy, source *v1alpha1.Source, settings watcherSettings) *appsac.DaemonSetApplyConfiguration {
 	name := daemonSetName(policy.Name)
 	labels := maps.Clone(everyWatcher)
 	labels[instanceLabel] = name
-	return appsac.DaemonSet(name, WatcherNamespace).
+	return appsac.DaemonSet(name, settings.namespace).
 		WithLabels(labels).
 		WithOwnerReferences(metaac.OwnerReference().
 			WithAPIVersion(v1alpha1.GroupVersion.String()).
@@ -91,12 +88,12 @@ func daemonSet(policy *v1alpha1.NodeTerminationPolicy, source *v1alpha1.Source, 
 			WithSelector(metaac.LabelSelector().WithMatchLabels(labels)).
 			WithUpdateStrategy(appsac.DaemonSetUpdateStrategy().
 				WithRollingUpdate(appsac.RollingUpdateDaemonSet().WithMaxUnavailable(intstr.FromString("10%")))).
-			WithTemplate(podTemplate(policy, source, image, labels)))
+			WithTemplate(podTemplate(policy, source, settings, labels)))
 }
 
 // podTemplate returns the watchers' pod: safe defaults, changed by the policy.
 func podTemplate(
-	policy *v1alpha1.NodeTerminationPolicy, source *v1alpha1.Source, image string, labels map[string]string,
+	policy *v1alpha1.NodeTerminationPolicy, source *v1alpha1.Source, settings watcherSettings, labels map[string]string,
 ) *coreac.PodTemplateSpecApplyConfiguration {
 	change := ptr.Deref(source.IMDS.PodTemplate, v1alpha1.WatcherPodTemplate{})
 	return coreac.PodTemplateSpec().
@@ -104,7 +101,7 @@ func podTemplate(
 		WithLabels(labels). // win: the DaemonSet finds its pods by them
 		WithAnnotations(change.Annotations).
 		WithSpec(coreac.PodSpec().
-			WithServiceAccountName(watcher).
+			WithServiceAccountName(settings.serviceAccount).
 			WithAutomountServiceAccountToken(true). // it ends with the pod and names the node
 			WithHostNetwork(ptr.Deref(change.HostNetwork, true)).
 			WithDNSPolicy(corev1.DNSDefault). // no names are looked up: the cluster's DNS need not work
@@ -119,20 +116,22 @@ func podTemplate(
 			WithVolumes(coreac.Volume().WithName("run").WithEmptyDir(coreac.EmptyDirVolumeSource().
 				WithMedium(corev1.StorageMediumMemory).
 				WithSizeLimit(resource.MustParse("64Ki")))).
-			WithContainers(container(policy.Name, source, image, change.Resources)))
+			WithContainers(container(policy.Name, source, settings, change.Resources)))
 }
 
-func container(policy string, source *v1alpha1.Source, image string, change *corev1.ResourceRequirements) *coreac.ContainerApplyConfiguration {
+func container(
+	policy string, source *v1alpha1.Source, settings watcherSettings, change *corev1.ResourceRequirements,
+) *coreac.ContainerApplyConfiguration {
 	container := coreac.Container().
 		WithName(watcher).
-		WithImage(image).
+		WithImage(settings.image).
 		WithCommand(watcherBinary).
 		WithArgs(
 			"--policy="+policy,
 			"--source="+source.Name,
 			"--poll-interval="+source.IMDS.PollInterval().String(),
 		).
-		WithEnv(coreac.EnvVar().WithName("NODE_NAME").
+		WithEnv(coreac.EnvVar().WithName(nodeNameEnv).
 			WithValueFrom(coreac.EnvVarSource().WithFieldRef(coreac.ObjectFieldSelector().WithFieldPath("spec.nodeName")))).
 		WithVolumeMounts(coreac.VolumeMount().WithName("run").WithMountPath(watcherRun)).
 		WithResources(resources(change)).
@@ -144,6 +143,9 @@ func container(policy string, source *v1alpha1.Source, image string, change *cor
 			WithAllowPrivilegeEscalation(false).
 			WithReadOnlyRootFilesystem(true).
 			WithCapabilities(coreac.Capabilities().WithDrop("ALL")))
+	for _, e := range settings.env {
+		container.WithEnv(coreac.EnvVar().WithName(e.Name).WithValue(e.Value))
+	}
 	if port := source.IMDS.MetricsPort; port != nil {
 		container.
 			WithArgs(fmt.Sprintf("--metrics-port=%d", *port)).

@@ -51,7 +51,7 @@ func TestMetricsPort(t *testing.T) {
 	t.Parallel()
 	policy := &v1alpha1.NodeTerminationPolicy{ObjectMeta: metav1.ObjectMeta{Name: "spot", UID: "1"}}
 	for _, port := range []*int32{nil, ptr.To[int32](9808)} {
-		set := daemonSet(policy, &v1alpha1.Source{Name: "metadata", IMDS: &v1alpha1.IMDSSource{MetricsPort: port}}, image)
+		set := daemonSet(policy, &v1alpha1.Source{Name: "metadata", IMDS: &v1alpha1.IMDSSource{MetricsPort: port}}, settings)
 		container := set.Spec.Template.Spec.Containers[0]
 		asks := strings.Contains(strings.Join(container.Args, " "), "--metrics-port=9808")
 		opens := len(container.Ports) == 1 && *container.Ports[0].Name == "metrics" && *container.Ports[0].ContainerPort == 9808
@@ -65,7 +65,7 @@ func TestMetricsPort(t *testing.T) {
 func podOf(t *testing.T, change *v1alpha1.WatcherPodTemplate) corev1.PodTemplateSpec {
 	t.Helper()
 	policy := &v1alpha1.NodeTerminationPolicy{ObjectMeta: metav1.ObjectMeta{Name: "spot", UID: "1"}}
-	content, err := json.Marshal(daemonSet(policy, &v1alpha1.Source{Name: "metadata", IMDS: &v1alpha1.IMDSSource{PodTemplate: change}}, image))
+	content, err := json.Marshal(daemonSet(policy, &v1alpha1.Source{Name: "metadata", IMDS: &v1alpha1.IMDSSource{PodTemplate: change}}, settings))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -176,7 +176,7 @@ func TestImageIsTheManagersOwn(t *testing.T) {
 		"no such pod":     {"", types.NamespacedName{Namespace: operator.Namespace, Name: "gone"}, "", errNoImage},
 		"other container": {"", types.NamespacedName{Namespace: pod.Namespace, Name: "other"}, "", errNoImage},
 	} {
-		r := &Reconciler{Live: admin(t), WatcherImage: test.given, Pod: test.pod}
+		r := &Reconciler{Live: admin(t), Watchers: WatcherOptions{Image: test.given}, Pod: test.pod}
 		for range 2 {
 			if got, err := r.image(t.Context()); got != test.want || !errors.Is(err, test.err) {
 				t.Errorf("%s: image %q, %v; want %q, %v", name, got, err, test.want, test.err)

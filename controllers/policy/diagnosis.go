@@ -9,6 +9,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/nodetermination/operator/api/v1alpha1"
 )
@@ -70,7 +71,7 @@ func (d *diagnosis) add(pod *corev1.Pod) {
 }
 
 // cause returns the problem that most nodes have.
-func (d *diagnosis) cause(counts watcherCounts, daemonSet string) cause {
+func (d *diagnosis) cause(counts watcherCounts, daemonSet types.NamespacedName) cause {
 	why := cause{at: d.now}
 	notReady := fmt.Sprintf("%d of %d watchers are not ready", counts.desired-counts.ready, counts.desired)
 	var most podProblem
@@ -93,7 +94,7 @@ func (d *diagnosis) cause(counts watcherCounts, daemonSet string) cause {
 	case counts.scheduled < counts.desired && d.pods < counts.desired:
 		why.reason = v1alpha1.ReasonWatchersNotReady
 		why.message = fmt.Sprintf("%s; %d have no pod: \"kubectl -n %s describe daemonset %s\" says why",
-			notReady, counts.desired-counts.scheduled, WatcherNamespace, daemonSet)
+			notReady, counts.desired-counts.scheduled, daemonSet.Namespace, daemonSet.Name)
 	}
 	return why
 }

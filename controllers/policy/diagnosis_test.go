@@ -11,6 +11,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/nodetermination/operator/api/v1alpha1"
 )
@@ -111,7 +112,7 @@ func TestDiagnosis(t *testing.T) {
 				}}
 			})}, v1alpha1.ReasonWatchersNotReady, []string{"Unschedulable: Insufficient memory"},
 		},
-		"no pods": {nil, v1alpha1.ReasonWatchersNotReady, []string{"2 have no pod", "describe daemonset imds-watcher-spot"}},
+		"no pods": {nil, v1alpha1.ReasonWatchersNotReady, []string{"2 have no pod", "-n watchers describe daemonset imds-watcher-spot"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -120,7 +121,7 @@ func TestDiagnosis(t *testing.T) {
 				d.add(pod)
 			}
 			d.pods += 2 // ready ones
-			got := d.cause(watcherCounts{seen: true, desired: 5, scheduled: 3, ready: 2}, "imds-watcher-spot")
+			got := d.cause(watcherCounts{seen: true, desired: 5, scheduled: 3, ready: 2}, types.NamespacedName{Namespace: "watchers", Name: "imds-watcher-spot"})
 			if got.reason != test.reason {
 				t.Fatalf("reason %q, want %q: %s", got.reason, test.reason, got.message)
 			}
@@ -143,7 +144,7 @@ func TestMessagesFit(t *testing.T) {
 	for i := range 1000 {
 		d.add(unreadyPod(fmt.Sprintf("%0253d", i), 0, waiting("ErrImagePull", strings.Repeat("ä\n", 4096))))
 	}
-	why := d.cause(watcherCounts{seen: true, desired: 1000, scheduled: 1000}, daemonSetName(strings.Repeat("a", 253)))
+	why := d.cause(watcherCounts{seen: true, desired: 1000, scheduled: 1000}, types.NamespacedName{Namespace: strings.Repeat("w", 63), Name: daemonSetName(strings.Repeat("a", 253))})
 	if n := utf8.RuneCountInString(why.message); n > 1024 || n < 500 || !utf8.ValidString(why.message) {
 		t.Errorf("a message of %d letters: %s", n, why.message)
 	}

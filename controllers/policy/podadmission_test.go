@@ -5,6 +5,7 @@ package policy
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -14,6 +15,7 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -23,11 +25,11 @@ import (
 )
 
 // watcherSet returns a DaemonSet as the manager makes it.
-func watcherSet(t *testing.T) *appsv1.DaemonSet {
+func watcherSet(t *testing.T, settings watcherSettings) *appsv1.DaemonSet {
 	t.Helper()
 	policy := &v1alpha1.NodeTerminationPolicy{ObjectMeta: metav1.ObjectMeta{Name: "shape", UID: "uid"}}
 	source := v1alpha1.Source{Name: "metadata", IMDS: &v1alpha1.IMDSSource{MetricsPort: ptr.To[int32](9100)}}
-	content, err := json.Marshal(daemonSet(policy, &source, image))
+	content, err := json.Marshal(daemonSet(policy, &source, settings))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -87,7 +89,6 @@ func TestNothingButWatchersRunsThere(t *testing.T) {
 		"a watcher without the host's network, with more memory": {change: func(pod *corev1.PodSpec) {
 			pod.HostNetwork, pod.Containers[0].Ports = false, nil
 			pod.Containers[0].Resources = corev1.ResourceRequirements{}
-			pod.Containers[0].Env = append(pod.Containers[0].Env, corev1.EnvVar{Name: "A", Value: "b"})
 		}},
 		"another image":           {func(pod *corev1.PodSpec) { pod.Containers[0].Image = "example.com/shell" }, "image has to be that of the manager, " + image + ", and is example.com/shell"},
 		"another tag":             {func(pod *corev1.PodSpec) { pod.Containers[0].Image = image + "2" }, "--watcher-image="},
@@ -131,9 +132,9 @@ func TestNothingButWatchersRunsThere(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			eventually(t, func() error { // the API server takes a moment to know of a policy
-				ds := watcherSet(t)
+				ds := watcherSet(t, settings)
 				test.change(&ds.Spec.Template.Spec)
-				pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: WatcherNamespace, Name: "shape"}, Spec: ds.Spec.Template.Spec}
+				pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: operator.WatcherNamespace, Name: "shape"}, Spec: ds.Spec.Template.Spec}
 				for what, err := range map[string]error{
 					"DaemonSet": manager.Create(t.Context(), ds, client.DryRunAll),
 					"pod":       admin(t).Create(t.Context(), pod, client.DryRunAll),
@@ -148,16 +149,62 @@ func TestNothingButWatchersRunsThere(t *testing.T) {
 	}
 }
 
+// TestWatchersEnvironment is what the Deployment says, which the manager cannot change, and nothing else.
+func TestWatchersEnvironment(t *testing.T) {
+	t.Parallel()
+	patch := `{"spec":{"template":{"spec":{"containers":[{"name":"manager","args":["--log-level=info","--watcher-env=PROXY,EMPTY,SECRET,UNSET"],"env":[
+		{"name":"PROXY","value":"http://$(POD_NAME):3128"},{"name":"EMPTY"},{"name":"OTHER","value":"a"},
+		{"name":"SECRET","valueFrom":{"secretKeyRef":{"name":"a","key":"b"}}}]}]}}}}`
+	deployment := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: operator.Namespace, Name: operator.Deployment}}
+	if err := admin(t).Patch(t.Context(), deployment, client.RawPatch(types.StrategicMergePatchType, []byte(patch))); err != nil {
+		t.Fatal(err)
+	}
+	value := func(name, value string) []corev1.EnvVar { return []corev1.EnvVar{{Name: name, Value: value}} }
+	field := func(name, path string) []corev1.EnvVar {
+		return []corev1.EnvVar{{Name: name, ValueFrom: &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{FieldPath: path}}}}
+	}
+	for name, test := range map[string]struct {
+		env      []corev1.EnvVar
+		admitted bool
+	}{
+		"what is named":                  {slices.Concat(field("NODE_NAME", "spec.nodeName"), value("PROXY", "http://$(POD_NAME):3128"), value("EMPTY", "")), true},
+		"less":                           {nil, true},
+		"another value":                  {value("PROXY", "http://evil.example.com"), false},
+		"a value for what is empty":      {value("EMPTY", "a"), false},
+		"what is not named":              {value("OTHER", "a"), false},
+		"what is named and not set":      {value("UNSET", ""), false},
+		"a value for what is a secret":   {value("SECRET", ""), false},
+		"a secret":                       {[]corev1.EnvVar{{Name: "SECRET", ValueFrom: &corev1.EnvVarSource{SecretKeyRef: &corev1.SecretKeySelector{LocalObjectReference: corev1.LocalObjectReference{Name: "a"}, Key: "b"}}}}, false},
+		"a field for what is a value":    {field("PROXY", "spec.nodeName"), false},
+		"the name of another node":       {value("NODE_NAME", "other"), false},
+		"another field as the node name": {field("NODE_NAME", "metadata.name"), false},
+		"another API server":             {value("KUBERNETES_SERVICE_HOST", "evil.example.com"), false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			eventually(t, func() error { // the API server takes a moment to know of the Deployment
+				ds := watcherSet(t, settings)
+				ds.Spec.Template.Spec.Containers[0].Env = test.env
+				err := admin(t).Create(t.Context(), ds, client.DryRunAll)
+				if test.admitted != (err == nil) || err != nil && !strings.Contains(err.Error(), "--watcher-env=") {
+					return fmt.Errorf("%w, want it admitted: %t", err, test.admitted)
+				}
+				return nil
+			})
+		})
+	}
+}
+
 // TestManagerCannotWidenItsRights: nor does the token do so in another way.
 func TestManagerCannotWidenItsRights(t *testing.T) {
 	t.Parallel()
 	c := impersonate(t, "system:serviceaccount:"+operator.Namespace+":"+operator.ServiceAccount)
-	elsewhere := watcherSet(t)
+	elsewhere := watcherSet(t, settings)
 	elsewhere.Namespace = operator.Namespace
 	empty := client.RawPatch("application/merge-patch+json", []byte("{}"))
 	deployment := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: operator.Namespace, Name: operator.Deployment}}
-	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: WatcherNamespace}}
-	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: WatcherNamespace, Name: "a"}}
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: operator.WatcherNamespace}}
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: operator.WatcherNamespace, Name: "a"}}
 	asWatcher(pod)
 	for name, err := range map[string]error{
 		"a DaemonSet elsewhere":   c.Create(t.Context(), elsewhere, client.DryRunAll),
@@ -165,7 +212,7 @@ func TestManagerCannotWidenItsRights(t *testing.T) {
 		"its own Deployment":      c.Patch(t.Context(), deployment, empty, client.DryRunAll),
 		"the watchers' namespace": c.Patch(t.Context(), namespace, empty, client.DryRunAll),
 		"another's secrets":       c.List(t.Context(), &corev1.SecretList{}, client.InNamespace("kube-system")),
-		"the watchers' secrets":   c.List(t.Context(), &corev1.SecretList{}, client.InNamespace(WatcherNamespace)),
+		"the watchers' secrets":   c.List(t.Context(), &corev1.SecretList{}, client.InNamespace(operator.WatcherNamespace)),
 		"roles":                   c.List(t.Context(), &rbacv1.ClusterRoleList{}),
 		"a policy":                c.Create(t.Context(), &v1alpha1.NodeTerminationPolicy{ObjectMeta: metav1.ObjectMeta{Name: "a"}}, client.DryRunAll),
 		"a token of another":      c.SubResource("token").Create(t.Context(), &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: "kube-system", Name: "default"}}, &authenticationv1.TokenRequest{}),

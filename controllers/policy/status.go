@@ -67,8 +67,10 @@ func (r *Reconciler) takeSnapshot(ctx context.Context) (*snapshot, error) {
 	if err := r.Client.List(ctx, &terminations, client.UnsafeDisableDeepCopy); err != nil {
 		return nil, fmt.Errorf("cannot list NodeTerminations: %w", err)
 	}
-	if err := r.Client.List(ctx, &daemonSets, client.InNamespace(WatcherNamespace), client.MatchingLabels(everyWatcher)); err != nil {
-		return nil, fmt.Errorf("cannot list the watchers' DaemonSets: %w", err)
+	if namespace := r.Watchers.Namespace; namespace != "" {
+		if err := r.Client.List(ctx, &daemonSets, client.InNamespace(namespace), client.MatchingLabels(everyWatcher)); err != nil {
+			return nil, fmt.Errorf("cannot list the watchers' DaemonSets: %w", err)
+		}
 	}
 	snap := newSnapshot(policies.Items)
 	snap.daemonSets = daemonSets.Items

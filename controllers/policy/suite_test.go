@@ -37,6 +37,12 @@ const patience = 90 * time.Second
 
 const image = operator.Image
 
+// How the watchers of config/default run.
+var (
+	watchers = WatcherOptions{Namespace: operator.WatcherNamespace, ServiceAccount: watcher, Image: image}
+	settings = watcherSettings{namespace: operator.WatcherNamespace, serviceAccount: watcher, image: image}
+)
+
 var (
 	cluster = testcluster.Shared{SetUp: setUp, TearDown: func(int) error { return stopManager() }}
 	// These are set by setUp.
@@ -88,7 +94,7 @@ func newManager(config *rest.Config, scheme *runtime.Scheme) (ctrl.Manager, erro
 		Metrics: metricsserver.Options{BindAddress: "0"},
 		Cache: cache.Options{ByObject: map[client.Object]cache.ByObject{
 			&corev1.Node{}:      {Transform: ec2node.Trim},
-			&appsv1.DaemonSet{}: {Namespaces: map[string]cache.Config{WatcherNamespace: {}}},
+			&appsv1.DaemonSet{}: {Namespaces: map[string]cache.Config{operator.WatcherNamespace: {}}},
 		}},
 	})
 	if err != nil {
@@ -96,7 +102,7 @@ func newManager(config *rest.Config, scheme *runtime.Scheme) (ctrl.Manager, erro
 	}
 	r := &Reconciler{
 		Client: manager.GetClient(), Live: manager.GetAPIReader(), Queues: sqs.NewConsumers(sqs.Options{NewAdopter: func(sqs.AdoptedQueue) sqs.Adopter { return nil }}),
-		Webhooks: &webhook.Resolver{Reader: manager.GetClient(), Namespace: metav1.NamespaceDefault}, WatcherImage: image, Clock: clock.RealClock{},
+		Webhooks: &webhook.Resolver{Reader: manager.GetClient(), Namespace: metav1.NamespaceDefault}, Watchers: watchers, Clock: clock.RealClock{},
 	}
 	return manager, r.SetupWithManager(manager)
 }

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	appsac "k8s.io/client-go/applyconfigurations/apps/v1"
 	"k8s.io/utils/ptr"
@@ -25,13 +24,7 @@ const (
 	diagnoseEvery = 15 * time.Second
 	// podsAtOnce is how many of them are in memory at one time.
 	podsAtOnce = 100
-
-	// managerContainer is the container of the manager's pod whose image has the watcher too.
-	managerContainer = "manager"
 )
-
-var errNoImage = errors.New("the watchers' image is not known: start the manager with --watcher-image, " +
-	"or with POD_NAME and POD_NAMESPACE of its own pod, whose container \"" + managerContainer + "\" has it")
 
 // ensureWatchers keeps one DaemonSet for each policy that asks for one, as that
 // policy wants it, and no others. It notes the state of each in the snapshot.
@@ -86,15 +79,15 @@ func (r *Reconciler) ensureWatcher(
 		failed.Message = short(fmt.Sprintf("watchers stay as they are: %v", err))
 		return failed, nil
 	}
-	image, err := r.image(ctx)
-	if errors.Is(err, errNoImage) {
+	settings, err := r.watcherSettings(ctx)
+	if errors.Is(err, errConfiguration) {
 		failed.Message = short(err.Error())
 		return failed, nil
 	}
 	if err != nil {
 		return failed, err
 	}
-	ds := daemonSet(policy, source, image)
+	ds := daemonSet(policy, source, settings)
 	if err := r.revertDrift(ctx, snap, ds); err != nil {
 		return failed, err
 	}
@@ -123,36 +116,12 @@ func wasReady(policy *v1alpha1.NodeTerminationPolicy, source string) bool {
 	return false
 }
 
-// image returns the image that watchers run: the one given, or else the manager's own,
-// which does not change as long as this process runs.
-func (r *Reconciler) image(ctx context.Context) (string, error) {
-	if r.WatcherImage != "" {
-		return r.WatcherImage, nil
-	}
-	if r.Pod.Name == "" || r.Pod.Namespace == "" {
-		return "", errNoImage
-	}
-	pod := &corev1.Pod{}
-	if err := r.Live.Get(ctx, r.Pod, pod); apierrors.IsNotFound(err) {
-		return "", fmt.Errorf("there is no pod %s: %w", r.Pod, errNoImage)
-	} else if err != nil {
-		return "", fmt.Errorf("cannot read the manager's own pod: %w", err)
-	}
-	for i := range pod.Spec.Containers {
-		if c := &pod.Spec.Containers[i]; c.Name == managerContainer {
-			r.WatcherImage = c.Image
-			return c.Image, nil
-		}
-	}
-	return "", fmt.Errorf("pod %s has no such container: %w", r.Pod, errNoImage)
-}
-
 // diagnose finds out from the pods of a DaemonSet why watchers are not ready.
 func (r *Reconciler) diagnose(ctx context.Context, snap *snapshot, daemonSet string, counts watcherCounts) (cause, error) {
 	d := newDiagnosis(r.Clock.Now(), snap.nodesDown)
 	pods := &corev1.PodList{}
 	for more := true; more; more = pods.Continue != "" {
-		err := r.Live.List(ctx, pods, client.InNamespace(WatcherNamespace),
+		err := r.Live.List(ctx, pods, client.InNamespace(r.Watchers.Namespace),
 			client.MatchingLabels{componentLabel: watcher, instanceLabel: daemonSet},
 			client.Limit(podsAtOnce), client.Continue(pods.Continue))
 		if err != nil {
@@ -162,7 +131,7 @@ func (r *Reconciler) diagnose(ctx context.Context, snap *snapshot, daemonSet str
 			d.add(&pods.Items[i])
 		}
 	}
-	return d.cause(counts, daemonSet), nil
+	return d.cause(counts, types.NamespacedName{Namespace: r.Watchers.Namespace, Name: daemonSet}), nil
 }
 
 // watcherCounts are of nodes.

@@ -21,19 +21,20 @@ import (
 
 	"github.com/nodetermination/operator/api/v1alpha1"
 	ec2node "github.com/nodetermination/operator/controllers/node"
+	"github.com/nodetermination/operator/hack/operator"
 )
 
 // getDaemonSet returns a policy's DaemonSet.
 func getDaemonSet(t *testing.T, policy string) (*appsv1.DaemonSet, error) {
 	t.Helper()
 	ds := &appsv1.DaemonSet{}
-	return ds, admin(t).Get(t.Context(), client.ObjectKey{Namespace: WatcherNamespace, Name: daemonSetName(policy)}, ds)
+	return ds, admin(t).Get(t.Context(), client.ObjectKey{Namespace: operator.WatcherNamespace, Name: daemonSetName(policy)}, ds)
 }
 
 func podsOf(t *testing.T, policy string) ([]corev1.Pod, error) {
 	t.Helper()
 	var pods corev1.PodList
-	err := admin(t).List(t.Context(), &pods, client.InNamespace(WatcherNamespace), client.MatchingLabels{instanceLabel: daemonSetName(policy)})
+	err := admin(t).List(t.Context(), &pods, client.InNamespace(operator.WatcherNamespace), client.MatchingLabels{instanceLabel: daemonSetName(policy)})
 	return pods.Items, err
 }
 
@@ -268,10 +269,7 @@ func TestDriftIsCorrected(t *testing.T) {
 		"owner":      func() { ds.OwnerReferences = nil },
 		"selector":   func() { ds.Spec.Template.Spec.NodeSelector = map[string]string{"example.com/nowhere": ""} },
 		"argument":   func() { ds.Spec.Template.Spec.Containers[0].Args = nil },
-		"variable": func() {
-			c := &ds.Spec.Template.Spec.Containers[0]
-			c.Env = append(c.Env, corev1.EnvVar{Name: "HTTPS_PROXY", Value: "http://proxy.example.com"})
-		},
+		"variable":   func() { ds.Spec.Template.Spec.Containers[0].Env = nil },
 		"volume": func() {
 			ds.Spec.Template.Spec.Volumes = append(ds.Spec.Template.Spec.Volumes, corev1.Volume{Name: "other", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}})
 		},
@@ -286,7 +284,7 @@ func TestDriftIsCorrected(t *testing.T) {
 	untilSource(t, policy, watchersReady(1))
 
 	stray := original.DeepCopy()
-	stray.ObjectMeta = metav1.ObjectMeta{Namespace: WatcherNamespace, Name: "imds-watcher-of-nobody", Labels: original.Labels}
+	stray.ObjectMeta = metav1.ObjectMeta{Namespace: operator.WatcherNamespace, Name: "imds-watcher-of-nobody", Labels: original.Labels}
 	create(t, stray)
 	eventually(t, func() error {
 		err := admin(t).Get(t.Context(), client.ObjectKeyFromObject(stray), stray)
@@ -378,7 +376,7 @@ func TestApplyingAgainChangesNothing(t *testing.T) {
 	untilSource(t, policy, watchersReady(0))
 	apply := func() *appsv1.DaemonSet {
 		t.Helper()
-		desired := daemonSet(policy, &policy.Spec.Sources[0], image)
+		desired := daemonSet(policy, &policy.Spec.Sources[0], settings)
 		if err := admin(t).Apply(t.Context(), desired, client.FieldOwner(v1alpha1.FieldManager), client.ForceOwnership); err != nil {
 			t.Fatal(err)
 		}

@@ -18,7 +18,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/nodetermination/operator/api/v1alpha1"
-	"github.com/nodetermination/operator/controllers/policy"
 	"github.com/nodetermination/operator/hack/operator"
 )
 
@@ -61,7 +60,7 @@ func tokenFor(t *testing.T, c client.Client, account string, pod *corev1.Pod) (s
 		request.Spec.BoundObjectRef = &authenticationv1.BoundObjectReference{APIVersion: "v1", Kind: "Pod", Name: pod.Name, UID: pod.UID}
 	}
 	err := c.SubResource("token").Create(t.Context(),
-		&corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: policy.WatcherNamespace, Name: account}}, request)
+		&corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: operator.WatcherNamespace, Name: account}}, request)
 	return request.Status.Token, err
 }
 

@@ -19,7 +19,6 @@ import (
 
 	"github.com/nodetermination/operator/api/v1alpha1"
 	ac "github.com/nodetermination/operator/api/v1alpha1/applyconfiguration/api/v1alpha1"
-	"github.com/nodetermination/operator/controllers/policy"
 	"github.com/nodetermination/operator/hack/operator"
 )
 
@@ -138,13 +137,13 @@ func announceInMetadata(t *testing.T, node *corev1.Node, announced metav1.Time) 
 func daemonSetOf(t *testing.T, p *v1alpha1.NodeTerminationPolicy) (*appsv1.DaemonSet, error) {
 	t.Helper()
 	ds := &appsv1.DaemonSet{}
-	return ds, admin(t).Get(t.Context(), client.ObjectKey{Namespace: policy.WatcherNamespace, Name: "imds-watcher-" + p.Name}, ds)
+	return ds, admin(t).Get(t.Context(), client.ObjectKey{Namespace: operator.WatcherNamespace, Name: "imds-watcher-" + p.Name}, ds)
 }
 
 func watchersOn(t *testing.T, node *corev1.Node) []corev1.Pod {
 	t.Helper()
 	var pods corev1.PodList
-	err := admin(t).List(t.Context(), &pods, client.InNamespace(policy.WatcherNamespace), client.MatchingFields{"spec.nodeName": node.Name})
+	err := admin(t).List(t.Context(), &pods, client.InNamespace(operator.WatcherNamespace), client.MatchingFields{"spec.nodeName": node.Name})
 	if err != nil {
 		t.Fatal(err)
 	}

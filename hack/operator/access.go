@@ -11,6 +11,7 @@ import (
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
@@ -37,18 +38,35 @@ func connect(kubeconfig string) (*cluster, error) {
 	return &cluster{config: config, client: c}, err
 }
 
-// arguments returns those that the Deployment gives to the manager.
-func (c *cluster) arguments(ctx context.Context) ([]string, error) {
-	var deployment appsv1.Deployment
-	if err := c.client.Get(ctx, client.ObjectKey{Namespace: Namespace, Name: Deployment}, &deployment); err != nil {
+// manager returns the pod template of the Deployment, which has one container.
+func (c *cluster) manager(ctx context.Context, deployment types.NamespacedName) (*corev1.PodSpec, error) {
+	var found appsv1.Deployment
+	if err := c.client.Get(ctx, deployment, &found); err != nil {
 		return nil, fmt.Errorf("is it installed? %w", err)
 	}
-	pod := deployment.Spec.Template.Spec
-	if pod.ServiceAccountName != ServiceAccount || len(pod.Containers) != 1 {
-		return nil, fmt.Errorf("deployment %s should have one container and the service account %s, not %d and %q",
-			Deployment, ServiceAccount, len(pod.Containers), pod.ServiceAccountName)
+	pod := &found.Spec.Template.Spec
+	if len(pod.Containers) != 1 {
+		return nil, fmt.Errorf("deployment %s should have one container, not %d", deployment, len(pod.Containers))
 	}
-	return pod.Containers[0].Args, nil
+	return pod, nil
+}
+
+// environment returns what a pod of the template would have in its environment, as KEY=value, but for what there is no pod for:
+// its name, its node's and its memory.
+func environment(namespace string, pod *corev1.PodSpec) []string {
+	var env []string
+	for _, e := range pod.Containers[0].Env {
+		switch {
+		case e.ValueFrom == nil:
+			env = append(env, e.Name+"="+e.Value)
+		case e.ValueFrom.FieldRef == nil:
+		case e.ValueFrom.FieldRef.FieldPath == "metadata.namespace":
+			env = append(env, e.Name+"="+namespace)
+		case e.ValueFrom.FieldRef.FieldPath == "spec.serviceAccountName":
+			env = append(env, e.Name+"="+pod.ServiceAccountName)
+		}
+	}
+	return env
 }
 
 // kubeconfig returns one with a token of a service account and nothing else. The token is bound to the

@@ -11,10 +11,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
 
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 )
@@ -32,8 +34,11 @@ type Options struct {
 	// Dir is an existing directory for the process's kubeconfig and log. Each process that runs at
 	// the same time needs its own.
 	Dir string
-	// Env is all of the process's environment, as KEY=value, besides HOME and KUBECONFIG: a container
-	// does not see this machine's either. awssim's Server.Env is what makes it talk to the simulator.
+	// Deployment is the manager's. Default: that of config/default. StartWatcher does not read it.
+	Deployment types.NamespacedName
+	// Env is added to the environment that the Deployment gives to the manager, as KEY=value, and wins over it.
+	// Besides there are HOME and KUBECONFIG: a container does not see this machine's environment either.
+	// awssim's Server.Env is what makes it talk to the simulator.
 	Env []string
 	// Args are added to those of the Deployment and win over them. By default the metrics and
 	// health endpoints are on free ports of the loopback interface.
@@ -59,16 +64,21 @@ func Start(ctx context.Context, opts Options) (*Process, error) {
 	if err != nil {
 		return nil, err
 	}
-	args, err := cluster.arguments(ctx)
+	deployment := opts.Deployment
+	if deployment.Name == "" {
+		deployment = types.NamespacedName{Namespace: Namespace, Name: Deployment}
+	}
+	pod, err := cluster.manager(ctx, deployment)
 	if err != nil {
 		return nil, err
 	}
-	kubeconfig, err := cluster.kubeconfig(ctx, Namespace, ServiceAccount, nil)
+	kubeconfig, err := cluster.kubeconfig(ctx, deployment.Namespace, pod.ServiceAccountName, nil)
 	if err != nil {
 		return nil, err
 	}
+	opts.Env = append(environment(deployment.Namespace, pod), opts.Env...)
 	// The last of several flags of a name counts.
-	args = append(args,
+	args := append(slices.Clone(pod.Containers[0].Args),
 		"--metrics-bind-address=127.0.0.1:0",
 		"--health-probe-bind-address=127.0.0.1:0",
 	)

@@ -14,7 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// WatcherNamespace is where the watchers' pods are.
+// WatcherNamespace is where config/default puts the watchers' pods.
 const WatcherNamespace = "node-termination-watchers"
 
 // Image is the manager's, as hack/operator installs it, and so the one that watchers have to run.
@@ -24,7 +24,7 @@ const Image = "registry.example.com/node-termination-operator:v1"
 var ErrNoWatcher = errors.New("there is no watcher's pod")
 
 // StartWatcher starts the watcher in the place of the pod that a policy's DaemonSet has on a node:
-// with the pod's arguments, and a token that is bound to the pod. opts.Binary is the path that
+// with the pod's arguments and environment, and a token that is bound to the pod. opts.Binary is the path that
 // BuildWatcher was given; opts.Env says where the metadata is, as awssim's Metadata.Env does.
 func StartWatcher(ctx context.Context, policy, node string, opts Options) (*Process, error) {
 	cluster, err := connect(opts.Kubeconfig)
@@ -35,7 +35,7 @@ func StartWatcher(ctx context.Context, policy, node string, opts Options) (*Proc
 	if err != nil {
 		return nil, err
 	}
-	kubeconfig, err := cluster.kubeconfig(ctx, WatcherNamespace, pod.Spec.ServiceAccountName, pod)
+	kubeconfig, err := cluster.kubeconfig(ctx, pod.Namespace, pod.Spec.ServiceAccountName, pod)
 	if err != nil {
 		return nil, err
 	}
@@ -44,18 +44,18 @@ func StartWatcher(ctx context.Context, policy, node string, opts Options) (*Proc
 		"--heartbeat-file=heartbeat", // in its directory
 		"--termination-message-path=termination-log",
 	})
-	opts.Env = append([]string{"NODE_NAME=" + node}, opts.Env...)
+	opts.Env = slices.Concat([]string{"NODE_NAME=" + node}, environment(pod.Namespace, &pod.Spec), opts.Env)
 	return launch(ctx, "imds-watcher", opts, args, kubeconfig)
 }
 
 // watcherPod returns the pod of a policy's DaemonSet on a node.
 func (c *cluster) watcherPod(ctx context.Context, policy, node string) (*corev1.Pod, error) {
 	var sets appsv1.DaemonSetList
-	if err := c.client.List(ctx, &sets, client.InNamespace(WatcherNamespace)); err != nil {
+	if err := c.client.List(ctx, &sets); err != nil {
 		return nil, err
 	}
 	var pods corev1.PodList
-	if err := c.client.List(ctx, &pods, client.InNamespace(WatcherNamespace), client.MatchingFields{"spec.nodeName": node}); err != nil {
+	if err := c.client.List(ctx, &pods, client.MatchingFields{"spec.nodeName": node}); err != nil {
 		return nil, err
 	}
 	for i := range sets.Items {

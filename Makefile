@@ -154,7 +154,7 @@ check-tidy: ## Check that "go mod tidy" would change nothing.
 
 .PHONY: check-kustomizations
 check-kustomizations: $(KUSTOMIZE) ## Check that what is installed, the samples and the alerts can be built.
-	@for directory in config/default config/samples config/prometheus; do \
+	@for directory in config/default config/samples config/prometheus config/overlays/*; do \
 		echo "kustomize build: $$directory"; $(KUSTOMIZE) build $$directory >/dev/null; done
 
 .PHONY: bench

@@ -29,7 +29,7 @@ KUBECTL ?= $(shell command -v kubectl || echo $(BIN)/kubectl)
 
 # What "make lint", "make fmt" and "make vet" look at: the operator, and the modules under hack
 # that hold more than a main function.
-MODULES := . hack/controlplane hack/dashboard hack/deploy hack/release
+MODULES := . hack/controlplane hack/dashboard hack/deploy hack/helm hack/release
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -103,6 +103,10 @@ dashboard: ## Generate the Grafana dashboard, config/prometheus/dashboard.json.
 	@mkdir -p $(BIN)
 	go -C hack/dashboard run . > $(BIN)/dashboard.json && mv $(BIN)/dashboard.json config/prometheus/dashboard.json
 
+.PHONY: helm
+helm: ## Generate the Helm chart, config/helm, from what kustomize builds of config.
+	go -C hack/helm run . generate --root=../..
+
 .PHONY: docs
 docs: $(CRD_REF_DOCS) ## Generate the API reference, docs/api.md, and draw docs/performance.svg from docs/performance.json.
 	$(CRD_REF_DOCS) --source-path=api/v1alpha1 --config=hack/tools/crd-ref-docs/config.yaml \
@@ -111,16 +115,16 @@ docs: $(CRD_REF_DOCS) ## Generate the API reference, docs/api.md, and draw docs/
 
 # In a copy, so that it says the same whatever else was changed here.
 .PHONY: check-generated
-check-generated: $(CONTROLLER_GEN) $(CRD_REF_DOCS) ## Check that generate, manifests, dashboard and docs would change nothing.
+check-generated: $(CONTROLLER_GEN) $(CRD_REF_DOCS) ## Check that generate, manifests, dashboard, helm and docs would change nothing.
 	@copy=$$(mktemp -d) && trap 'rm -rf "$$copy"' EXIT; \
 	mkdir "$$copy/hack"; \
 	cp -R Makefile go.mod go.sum api controllers config docs "$$copy"; \
-	cp -R hack/boilerplate.go.txt hack/tools hack/dashboard "$$copy/hack"; \
+	cp -R hack/boilerplate.go.txt hack/tools hack/dashboard hack/helm "$$copy/hack"; \
 	rm -rf "$$copy"/api/v1alpha1/applyconfiguration "$$copy"/config/crd/bases/* "$$copy"/config/rbac/role.yaml; \
-	$(MAKE) --silent -C "$$copy" -o $(CONTROLLER_GEN) -o $(CRD_REF_DOCS) BIN=$(BIN) generate manifests dashboard docs; \
+	$(MAKE) --silent -C "$$copy" -o $(CONTROLLER_GEN) -o $(CRD_REF_DOCS) BIN=$(BIN) generate manifests dashboard helm docs; \
 	differ=; for dir in api config docs; do diff -ru $$dir "$$copy/$$dir" || differ=yes; done; \
 	[ -z "$$differ" ] || { \
-		echo "check-generated: the files above are not what would be generated: run \"make generate manifests dashboard docs\", delete what is \"Only in\" a folder here, and commit" >&2; \
+		echo "check-generated: the files above are not what would be generated: run \"make generate manifests dashboard helm docs\", delete what is \"Only in\" a folder here, and commit" >&2; \
 		exit 1; }
 	@echo "check-generated: generated files are up to date"
 
@@ -130,6 +134,7 @@ check-generated: $(CONTROLLER_GEN) $(CRD_REF_DOCS) ## Check that generate, manif
 test-unit: ## Run the tests that need no control plane: under a minute.
 	go test -short ./...
 	go -C hack/controlplane test -short ./...
+	go -C hack/helm test -short ./...
 	go -C hack/release test -short ./...
 	go -C hack/deploy test -short ./...
 
@@ -138,6 +143,7 @@ test: controlplane ## Run every test; installs the control plane if need be.
 	go test $(GO_TEST_FLAGS) ./...
 	go test -timeout 20m ./controllers/termination/model # all its histories: -race is too slow for them
 	go -C hack/controlplane test -timeout 20m ./...
+	go -C hack/helm test -timeout 20m ./...
 	go -C hack/release test -timeout 20m ./...
 	go -C hack/deploy test -timeout 20m ./...
 

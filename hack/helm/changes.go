@@ -37,6 +37,8 @@ var changes = []change{
 {{- range .Values.extraArgs }}
 - {{ . | quote }}
 {{- end }}`)},
+	{manager, "spec/template/spec/containers/manager/env/WATCHER_NAMESPACE/value",
+		scalar(`{{ ternary .Values.watchers.namespace "" .Values.watchers.install | quote }}`)},
 	// By the prefix of its own account the manager knows the watchers', unless it has another name.
 	{manager, "spec/template/spec/containers/manager/env/", text(`{{- if .Values.serviceAccount.name }}
 - name: WATCHER_SERVICE_ACCOUNT
@@ -85,6 +87,12 @@ var conditions = map[string]string{
 	"PodMonitor/node-termination-watchers":                                 ".Values.podMonitor.create",
 	"PrometheusRule/node-termination":                                      ".Values.prometheusRule.create",
 	"ConfigMap/node-termination-dashboard":                                 ".Values.grafanaDashboard.create",
+}
+
+// folders says the same for all objects of a folder of config.
+var folders = map[string]string{
+	"watcher":   ".Values.watchers.install",
+	"admission": ".Values.watchers.install",
 }
 
 // omitted are objects that the chart has not: Helm creates the release's namespace.

@@ -119,20 +119,21 @@ func built(t *testing.T, dirs ...string) map[string]map[string]any {
 // TestSameAsKustomize compares what Helm renders with what kustomize builds, with the same choices.
 func TestSameAsKustomize(t *testing.T) {
 	for name, test := range map[string]struct {
-		values  string
-		overlay []string
+		namespace, values string
+		overlay           []string
 	}{
-		"defaults": {"", []string{root + "/config/default"}},
-		"with monitors": {`
+		"defaults":    {namespace, "", []string{root + "/config/default"}},
+		"other names": {"acme-system", "{namePrefix: acme-, watchers: {namespace: acme-watchers}}", []string{root + "/config/overlays/names"}},
+		"with monitors": {namespace, `
 serviceMonitor: {create: true}
 podMonitor: {create: true}
 prometheusRule: {create: true}
 grafanaDashboard: {create: true}
 `, []string{root + "/config/default", root + "/config/prometheus"}},
-		"every choice": {readFile(t, "testdata/choices/values.yaml"), []string{"testdata/choices"}},
+		"every choice": {namespace, readFile(t, "testdata/choices/values.yaml"), []string{"testdata/choices"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			eachHelm(t, namespace, func(t *testing.T, h helm) {
+			eachHelm(t, test.namespace, func(t *testing.T, h helm) {
 				want := built(t, test.overlay...)
 				for key := range want {
 					if strings.HasPrefix(key, "CustomResourceDefinition/") {

@@ -41,8 +41,10 @@ func render(o *object, names map[string]bool) (string, error) {
 		return "", fmt.Errorf("%s: %w", o.id(), err)
 	}
 	out = expand(out, placed)
-	if condition := conditions[o.id()]; condition != "" {
-		out = "{{- if " + condition + " }}\n" + out + "{{- end }}\n"
+	for _, condition := range []string{conditions[o.id()], folders[o.folder]} {
+		if condition != "" {
+			out = "{{- if " + condition + " }}\n" + out + "{{- end }}\n"
+		}
 	}
 	return out, nil
 }

@@ -31,6 +31,27 @@ func TestServiceAccountOfOthers(t *testing.T) {
 	})
 }
 
+// TestWithoutWatchers leaves out all that only watchers need, as config/overlays/queue-only does.
+func TestWithoutWatchers(t *testing.T) {
+	eachHelm(t, namespace, func(t *testing.T, h helm) {
+		want, objects := built(t, root+"/config/overlays/queue-only"), rendered(t, h, "watchers: {install: false}")
+		for key := range objects {
+			if want[key] == nil {
+				t.Errorf("%s is for watchers", key)
+			}
+		}
+		for key := range want {
+			if objects[key] == nil {
+				t.Errorf("%s is missing", key)
+			}
+		}
+		deployment, err := yaml.Marshal(objects["Deployment/"+namespace+"/node-termination-manager"])
+		if err != nil || !strings.Contains(string(deployment), "name: WATCHER_NAMESPACE\n          value: \"\"\n") {
+			t.Errorf("the manager has a namespace of watchers: %v\n%s", err, deployment)
+		}
+	})
+}
+
 // TestImage checks how the image is put together.
 func TestImage(t *testing.T) {
 	digest := "sha256:" + strings.Repeat("0123456789abcdef", 4)

@@ -38,18 +38,42 @@ var platforms = []platform{{"linux", "amd64"}, {"linux", "arm64"}}
 
 // build compiles a program into a folder and returns its file. The same source makes the same
 // bytes, wherever it is: no path, no time and nothing of the environment goes into them.
-func (s *source) build(ctx context.Context, p program, for_ platform, folder string) (string, error) {
+func (s *source) build(ctx context.Context, p program, target platform, folder string) (string, error) {
 	file := filepath.Join(folder, p.name)
-	set := []string{"-s", "-w", "-buildid="}
-	for name, value := range map[string]string{"version": s.version, "commit": s.commit, "date": s.date.Format(time.RFC3339)} {
-		set = append(set, fmt.Sprintf("-X %s.%s=%s", versionPackage, name, value))
+	ldflags := "-s -w -buildid="
+	for _, set := range []struct{ name, value string }{
+		{"version", s.version}, {"commit", s.commit}, {"date", s.date.Format(time.RFC3339)},
+	} {
+		ldflags += fmt.Sprintf(" -X %s.%s=%s", versionPackage, set.name, set.value)
 	}
-	command := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags", strings.Join(set, " "), "-o", file, p.folder)
-	command.Dir = s.root
-	command.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=", "GOEXPERIMENT=", "GOWORK=off",
-		"GOOS="+for_.os, "GOARCH="+for_.arch, "GOAMD64=v1", "GOARM64=v8.0")
+	command := s.goCommand(ctx, "build", "-trimpath", "-buildvcs=false", "-ldflags", ldflags, "-o", file, p.folder)
+	command.Env = append(command.Env, "GOOS="+target.os, "GOARCH="+target.arch)
 	if out, err := command.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("cannot build %s for %s: %w\n%s", p.name, for_, err, out)
+		return "", fmt.Errorf("cannot build %s for %s: %w\n%s", p.name, target, err, out)
 	}
 	return file, nil
+}
+
+// goCommand returns a command of the toolchain in go.mod. Nothing of the environment that changes
+// what is compiled reaches it; where modules come from and are kept does. GOFLAGS is not empty, as
+// that would leave those of "go env -w" in force.
+func (s *source) goCommand(ctx context.Context, args ...string) *exec.Cmd {
+	command := exec.CommandContext(ctx, "go", args...)
+	command.Dir = s.root
+	command.Env = append(os.Environ(), "GOTOOLCHAIN="+s.toolchain, "GOFLAGS=-mod=readonly", "GOWORK=off",
+		"CGO_ENABLED=0", "GOEXPERIMENT=", "GOFIPS140=off", "GOAMD64=v1", "GOARM64=v8.0")
+	return command
+}
+
+// timeZones returns the time zones that come with the toolchain, as package time reads them.
+func (s *source) timeZones(ctx context.Context) ([]byte, error) {
+	goroot, err := s.goCommand(ctx, "env", "GOROOT").Output()
+	if err != nil {
+		return nil, fmt.Errorf("cannot find %s: %w", s.toolchain, err)
+	}
+	zones, err := os.ReadFile(filepath.Join(strings.TrimSpace(string(goroot)), "lib", "time", "zoneinfo.zip"))
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the time zones of %s: %w", s.toolchain, err)
+	}
+	return zones, nil
 }

@@ -18,7 +18,11 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/partial"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+	"github.com/klauspost/compress/gzip"
 )
+
+// imageFile is the archive in dist that push reads.
+const imageFile = "image.tar"
 
 // bundle is an image for several platforms, and the list of what is in it for each.
 type bundle struct {
@@ -39,15 +43,15 @@ func image(ctx context.Context, o *options, stdout io.Writer) error {
 	if err := os.MkdirAll(o.dist, 0o755); err != nil {
 		return fmt.Errorf("cannot make the folder of --dist: %w", err)
 	}
-	file := filepath.Join(o.dist, "image.tar")
-	if err := b.write(file, s); err != nil {
+	archive := filepath.Join(o.dist, imageFile)
+	if err := b.write(archive, s); err != nil {
 		return err
 	}
 	digest, err := b.index.Digest()
 	if err != nil {
 		return fmt.Errorf("cannot compute the digest of the image: %w", err)
 	}
-	_, _ = fmt.Fprintf(stdout, "%s: version %s, %s\n", file, s.version, digest)
+	_, _ = fmt.Fprintf(stdout, "%s: version %s, %s\n", archive, s.version, digest)
 	return nil
 }
 
@@ -64,7 +68,7 @@ func (s *source) bundle(ctx context.Context) (b *bundle, err error) {
 		if err != nil {
 			return nil, err
 		}
-		img, err := s.image(p, programs)
+		img, err := s.image(ctx, p, programs)
 		if err != nil {
 			return nil, err
 		}
@@ -100,8 +104,8 @@ func (s *source) buildAll(ctx context.Context, p platform, folder string) ([]str
 }
 
 // image returns the image for one platform: a layer that rarely changes, and one with the programs.
-func (s *source) image(p platform, programs []string) (v1.Image, error) {
-	root, err := rootFiles()
+func (s *source) image(ctx context.Context, p platform, programs []string) (v1.Image, error) {
+	root, err := s.rootFiles(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -133,11 +137,7 @@ func (s *source) image(p platform, programs []string) (v1.Image, error) {
 		name  string
 	}{{root, time.Unix(0, 0).UTC(), "certificates, time zones and the user"}, {ours, s.date, "the programs"}}
 	for _, l := range layers {
-		data, err := archive(l.files, l.date)
-		if err != nil {
-			return nil, err
-		}
-		layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(data)), nil }, tarball.WithMediaType(types.OCILayer))
+		layer, err := newLayer(l.files, l.date)
 		if err != nil {
 			return nil, fmt.Errorf("cannot make the layer of %s: %w", l.name, err)
 		}
@@ -147,6 +147,25 @@ func (s *source) image(p platform, programs []string) (v1.Image, error) {
 		}
 	}
 	return annotate(img, s.annotations())
+}
+
+// newLayer returns files as a layer. A module compresses it, for what the standard library's makes
+// of the same bytes depends on the version of Go.
+func newLayer(files []file, date time.Time) (v1.Layer, error) {
+	data, err := archive(files, date)
+	if err != nil {
+		return nil, err
+	}
+	var compressed bytes.Buffer
+	w := gzip.NewWriter(&compressed)
+	if _, err := w.Write(data); err != nil {
+		return nil, err
+	}
+	if err := w.Close(); err != nil {
+		return nil, err
+	}
+	open := func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(compressed.Bytes())), nil }
+	return tarball.LayerFromOpener(open, tarball.WithMediaType(types.OCILayer))
 }
 
 // annotate returns an image with annotations.

@@ -18,19 +18,16 @@ import (
 // push sends the image that "release image" wrote to a registry, with the user's docker
 // credentials, and then the lists of what is in it.
 func push(ctx context.Context, o *options, stdout io.Writer) (err error) {
-	if o.image == "" {
-		return errors.New("--image: write where to push, such as registry.example.com/node-termination-operator:v0.1.0")
-	}
-	tag, err := name.NewTag(o.image, name.StrictValidation)
+	tag, err := parseTag(o.image)
 	if err != nil {
-		return fmt.Errorf("--image %q: write registry/repository:tag: %w", o.image, err)
+		return err
 	}
 	folder, err := os.MkdirTemp("", "push-")
 	if err != nil {
 		return fmt.Errorf("cannot push: %w", err)
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(folder)) }()
-	b, err := read(filepath.Join(o.dist, "image.tar"), folder)
+	b, err := read(filepath.Join(o.dist, imageFile), folder)
 	if err != nil {
 		return err
 	}
@@ -53,4 +50,16 @@ func push(ctx context.Context, o *options, stdout io.Writer) (err error) {
 	}
 	_, _ = fmt.Fprintf(stdout, "%s@%s\n", tag, digest)
 	return nil
+}
+
+// parseTag returns where an image is, or will be.
+func parseTag(image string) (name.Tag, error) {
+	if image == "" {
+		return name.Tag{}, errors.New("--image: write where the image is pushed, such as registry.example.com/node-termination-operator:v0.1.0")
+	}
+	tag, err := name.NewTag(image, name.StrictValidation)
+	if err != nil {
+		return name.Tag{}, fmt.Errorf("--image %q: write registry/repository:tag: %w", image, err)
+	}
+	return tag, nil
 }

@@ -5,11 +5,10 @@ package main
 import (
 	"archive/tar"
 	"bytes"
+	"context"
 	"encoding/pem"
 	"fmt"
-	"os"
 	"path/filepath"
-	"runtime"
 	"time"
 
 	roots "golang.org/x/crypto/x509roots/fallback/bundle"
@@ -27,10 +26,10 @@ type file struct {
 
 // rootFiles returns what an image has besides its programs: whom to trust, who the user is, and
 // time zones.
-func rootFiles() ([]file, error) {
-	zones, err := os.ReadFile(filepath.Join(runtime.GOROOT(), "lib", "time", "zoneinfo.zip"))
+func (s *source) rootFiles(ctx context.Context) ([]file, error) {
+	zones, err := s.timeZones(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("cannot read the time zones of Go: %w", err)
+		return nil, err
 	}
 	return []file{
 		{"etc/passwd", 0o644, []byte("root:x:0:0:root:/root:/sbin/nologin\nnonroot:x:65532:65532:nonroot:/home/nonroot:/sbin/nologin\n")},

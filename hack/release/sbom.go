@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/partial"
 	"github.com/google/go-containerregistry/pkg/v1/static"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+	"github.com/rs/zerolog"
 )
 
 // cycloneDX is the media type of a list of components. https://cyclonedx.org
@@ -28,7 +29,7 @@ func (s *source) sbom(programs []string) ([]byte, error) {
 	var components []cdx.Component
 	var dependencies []cdx.Dependency
 	for _, program := range programs {
-		generator, err := bin.NewGenerator(program, bin.WithIncludeStdlib(true), bin.WithVersionOverride(s.version))
+		generator, err := bin.NewGenerator(program, bin.WithIncludeStdlib(true), bin.WithVersionOverride(s.version), bin.WithLogger(zerolog.Nop()))
 		if err != nil {
 			return nil, fmt.Errorf("cannot list the modules of %s: %w", program, err)
 		}

@@ -1,7 +1,9 @@
-# The image that push, docker-build, deploy and build-installer are about.
-IMG ?= node-termination-operator:latest
-# What "make image" makes: VERSION=v0.1.0 for a release, else that of the commit.
+# What "make image" and "make release" make: VERSION=v0.1.0 for a release, else that of the commit.
 VERSION ?=
+# Where releases are pushed.
+IMG_REPOSITORY ?= ghcr.io/nodetermination/node-termination-operator
+# The image that push, docker-build, deploy and build-installer are about, and that a release installs.
+IMG ?= $(if $(VERSION),$(IMG_REPOSITORY):$(VERSION),node-termination-operator:latest)
 # What builds, pushes and runs images: docker, podman, nerdctl.
 CONTAINER_TOOL ?= docker
 # How long "make fuzz" spends on each fuzz test.
@@ -72,9 +74,15 @@ image: $(RELEASE) ## Write dist/image.tar, the image for linux/amd64 and linux/a
 push: $(RELEASE) ## Push what "make image" wrote to IMG, with docker's credentials.
 	@$(RELEASE) push --image=$(IMG)
 
+.PHONY: release
+release: $(RELEASE) ## Fill dist with all files of release VERSION; "make push" then pushes its image.
+	@rm -rf dist
+	@$(RELEASE) release --version=$(VERSION) --image=$(IMG)
+
 .PHONY: docker-build
 docker-build: ## Build the image IMG; needs a container engine.
-	$(CONTAINER_TOOL) build -t $(IMG) .
+	$(CONTAINER_TOOL) build -t $(IMG) --build-arg VERSION=$(VERSION) --build-arg COMMIT=$$(git rev-parse HEAD) \
+		--build-arg DATE=$$(TZ=UTC git log -1 --date=format-local:%Y-%m-%dT%H:%M:%SZ --format=%cd) .
 
 .PHONY: build-installer
 build-installer: $(KUSTOMIZE) ## Write dist/install.yaml, which installs everything with image IMG.

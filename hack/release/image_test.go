@@ -228,42 +228,17 @@ func runInside(t *testing.T, root string) {
 	}
 }
 
-// TestDockerfile checks that an image made with a container engine has the same programs, user and
-// entry point.
-func TestDockerfile(t *testing.T) {
-	data, err := os.ReadFile("../../Dockerfile")
-	if err != nil {
-		t.Fatal(err)
-	}
-	dockerfile := string(data)
-	for _, p := range programs {
-		build := regexp.MustCompile(`go build [^&\n]*-trimpath [^&\n]*-o /out/` + p.name + ` ` + regexp.QuoteMeta(p.folder) + `(\s|$)`)
-		if !build.MatchString(dockerfile) {
-			t.Errorf("the Dockerfile does not build %s from %s", p.name, p.folder)
-		}
-		if !regexp.MustCompile(`(?m)^COPY --from=build .*/out/` + p.name + `\b`).MatchString(dockerfile) {
-			t.Errorf("the Dockerfile's image does not have %s", p.name)
-		}
-	}
-	if n := strings.Count(dockerfile, " -o /out/"); n != len(programs) {
-		t.Errorf("the Dockerfile builds %d programs, want %d", n, len(programs))
-	}
-	for _, line := range []string{"USER " + user, `ENTRYPOINT ["/` + programs[0].name + `"]`} {
-		if !strings.Contains(dockerfile, "\n"+line+"\n") {
-			t.Errorf("the Dockerfile does not say %s", line)
-		}
-	}
-}
-
 func TestErrors(t *testing.T) {
 	for command, want := range map[string]string{
-		"images":                             `command "images": write image or push`,
+		"images":                             `command "images": write image, push or release`,
 		"image now":                          `argument "now": release help lists the flags`,
 		"image --size=1":                     "flag provided but not defined: -size: release help lists the flags",
 		"image --root=../.. --version=0.1.0": `version "0.1.0": write it like v0.1.0 or v0.1.0-rc.1`,
-		"push":                               "--image: write where to push",
+		"push":                               "--image: write where the image is pushed",
 		"push --image=operator":              `--image "operator": write registry/repository:tag`,
 		"push --dist=nowhere --image=localhost:1/operator:v1": `make it with "make image"`,
+		"release":                  "make release VERSION=v0.1.0",
+		"release --version=v0.1.0": "--image: write where the image is pushed",
 	} {
 		err := run(t.Context(), strings.Fields(command), io.Discard)
 		if err == nil || !strings.Contains(err.Error(), want) {

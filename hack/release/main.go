@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Release makes what users install: images without a container engine. "make image" and "make
-// push" call it, in the root of the repository.
+// Release makes what users install: images, without a container engine, and the files of a release.
+// "make image", "make push" and "make release" call it, in the root of the repository.
 package main
 
 import (
@@ -19,6 +19,7 @@ const usage = `Usage, in the root of the repository:
 
   release image [flags]    write dist/image.tar, an OCI layout for linux/amd64 and linux/arm64
   release push [flags]     push what "release image" wrote to the registry of --image
+  release release [flags]  write all files of a release, whose image is pushed to --image, into dist
 
 Flags:
 `
@@ -39,7 +40,7 @@ type options struct {
 	root, dist string
 	// version is the release's, with a leading v; empty for none.
 	version string
-	// image is where push sends it: registry/repository:tag.
+	// image is where push sends it, and where a release has it: registry/repository:tag.
 	image string
 }
 
@@ -51,7 +52,7 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 	flags.StringVar(&o.root, "root", ".", "`folder` of the repository's root")
 	flags.StringVar(&o.dist, "dist", "dist", "`folder` in which everything is written")
 	flags.StringVar(&o.version, "version", "", "`version` of the release, such as v0.1.0; that of the commit if empty")
-	flags.StringVar(&o.image, "image", "", "where push sends the image: `registry/repository:tag`")
+	flags.StringVar(&o.image, "image", "", "where the image is pushed: `registry/repository:tag`")
 	command := ""
 	if len(args) > 0 {
 		command, args = args[0], args[1:]
@@ -76,6 +77,8 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 		return image(ctx, &o, stdout)
 	case "push":
 		return push(ctx, &o, stdout)
+	case "release":
+		return release(ctx, &o, stdout)
 	}
-	return fmt.Errorf("command %q: write image or push", command)
+	return fmt.Errorf("command %q: write image, push or release", command)
 }

@@ -8,8 +8,14 @@ COPY main.go ./
 COPY api api
 COPY controllers controllers
 ENV CGO_ENABLED=0
-RUN GOOS=$TARGETOS GOARCH=$TARGETARCH go build -trimpath -ldflags "-s -w" -o /out/manager . && \
-    GOOS=$TARGETOS GOARCH=$TARGETARCH go build -trimpath -ldflags "-s -w" -o /out/imds-watcher ./controllers/source/imds/imds-watcher
+# What --version prints; "make docker-build" sets them.
+ARG VERSION COMMIT DATE
+ARG LDFLAGS="-s -w \
+    -X github.com/nodetermination/operator/controllers/version.version=$VERSION \
+    -X github.com/nodetermination/operator/controllers/version.commit=$COMMIT \
+    -X github.com/nodetermination/operator/controllers/version.date=$DATE"
+RUN GOOS=$TARGETOS GOARCH=$TARGETARCH go build -trimpath -ldflags "$LDFLAGS" -o /out/manager . && \
+    GOOS=$TARGETOS GOARCH=$TARGETARCH go build -trimpath -ldflags "$LDFLAGS" -o /out/imds-watcher ./controllers/source/imds/imds-watcher
 
 # https://github.com/GoogleContainerTools/distroless
 FROM gcr.io/distroless/static-debian12:nonroot

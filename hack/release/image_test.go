@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -74,9 +75,13 @@ func TestImage(t *testing.T) {
 				checkMachine(t, filepath.Join(root, p.name), machines[d.Platform.Architecture])
 			}
 			checkSBOM(t, tag, d.Digest)
-			if d.Platform.String() == "linux/amd64" {
-				runInside(t, root)
-			}
+			t.Run("run", func(t *testing.T) {
+				if arch := d.Platform.Architecture; arch == runtime.GOARCH {
+					runInside(t, root)
+				} else {
+					runEmulated(t, root, arch)
+				}
+			})
 		})
 	}
 }
@@ -192,12 +197,14 @@ func checkSBOM(t *testing.T, tag name.Tag, digest v1.Hash) {
 	}
 }
 
+// versionLine is what each program says of itself, after its name.
+const versionLine = `v0\.0\.0-[0-9a-f]{12}(-dirty)? \(commit [0-9a-f]{40}(-dirty)?, \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ, go1\.\S+ linux/`
+
 // runInside runs the programs with nothing but the image around them.
 func runInside(t *testing.T, root string) {
 	t.Helper()
 	if os.Getuid() != 0 {
-		t.Log("SKIPPED: only root may chroot, so that it was not tried whether the programs run in their image")
-		return
+		t.Skip("only root may chroot, so that it was NOT TRIED whether the programs run in their image")
 	}
 	insider := filepath.Join(root, "insider")
 	build := exec.CommandContext(t.Context(), "go", "build", "-o", insider, "./testdata/insider")
@@ -211,8 +218,8 @@ func runInside(t *testing.T, root string) {
 		}
 	}
 	for command, want := range map[string]string{
-		"/manager --version":      `^manager v0\.0\.0-[0-9a-f]{12}(-dirty)? \(commit [0-9a-f]{40}(-dirty)?, \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ, go1\.\S+ linux/amd64\)\n$`,
-		"/imds-watcher --version": `^imds-watcher v0\.0\.0-`,
+		"/manager --version":      `^manager ` + versionLine + runtime.GOARCH + `\)\n$`,
+		"/imds-watcher --version": `^imds-watcher ` + versionLine + runtime.GOARCH + `\)\n$`,
 		"/insider":                `^found, as user 65532\n$`,
 	} {
 		words := strings.Fields(command)
@@ -220,11 +227,33 @@ func runInside(t *testing.T, root string) {
 		inside.Dir = "/"
 		inside.Env = []string{"SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt", "ZONEINFO=/usr/share/zoneinfo.zip"}
 		inside.SysProcAttr = &syscall.SysProcAttr{Chroot: root, Credential: &syscall.Credential{Uid: 65532, Gid: 65532}}
-		var out bytes.Buffer
-		inside.Stdout, inside.Stderr = &out, &out
-		if err := inside.Run(); err != nil || !regexp.MustCompile(want).Match(out.Bytes()) {
-			t.Errorf("%s: %v, says %q, want %s", command, err, out.String(), want)
-		}
+		checkOutput(t, inside, want)
+	}
+}
+
+// runEmulated runs the programs of another processor.
+func runEmulated(t *testing.T, root, arch string) {
+	t.Helper()
+	emulator := map[string]string{"amd64": "qemu-x86_64", "arm64": "qemu-aarch64"}[arch]
+	qemu, err := exec.LookPath(emulator)
+	if err != nil {
+		qemu, err = exec.LookPath(emulator + "-static")
+	}
+	if err != nil {
+		t.Skipf("%s is not installed, so that it was NOT TRIED whether the programs run on %s", emulator, arch)
+	}
+	for _, p := range programs {
+		command := exec.CommandContext(t.Context(), qemu, filepath.Join(root, p.name), "--version")
+		checkOutput(t, command, `^`+p.name+` `+versionLine+arch+`\)\n$`)
+	}
+}
+
+func checkOutput(t *testing.T, command *exec.Cmd, want string) {
+	t.Helper()
+	var out bytes.Buffer
+	command.Stdout, command.Stderr = &out, &out
+	if err := command.Run(); err != nil || !regexp.MustCompile(want).Match(out.Bytes()) {
+		t.Errorf("%s: %v, says %q, want %s", command, err, out.String(), want)
 	}
 }
 

@@ -72,7 +72,7 @@ func (s *source) bundle(ctx context.Context) (b *bundle, err error) {
 		if err != nil {
 			return nil, err
 		}
-		sbom, err := s.sbomImage(img, programs)
+		sbom, err := s.sbomImage(img, p, programs)
 		if err != nil {
 			return nil, err
 		}

@@ -74,7 +74,7 @@ func TestImage(t *testing.T) {
 			for _, p := range programs {
 				checkMachine(t, filepath.Join(root, p.name), machines[d.Platform.Architecture])
 			}
-			checkSBOM(t, tag, d.Digest)
+			checkSBOM(t, tag, d)
 			t.Run("run", func(t *testing.T) {
 				if arch := d.Platform.Architecture; arch == runtime.GOARCH {
 					runInside(t, root)
@@ -153,9 +153,9 @@ func checkMachine(t *testing.T, program string, want elf.Machine) {
 }
 
 // checkSBOM checks that the registry knows the list of what is in an image.
-func checkSBOM(t *testing.T, tag name.Tag, digest v1.Hash) {
+func checkSBOM(t *testing.T, tag name.Tag, image v1.Descriptor) {
 	t.Helper()
-	referrers, err := remote.Referrers(tag.Digest(digest.String()), remote.WithContext(t.Context()))
+	referrers, err := remote.Referrers(tag.Digest(image.Digest.String()), remote.WithContext(t.Context()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -177,8 +177,11 @@ func checkSBOM(t *testing.T, tag name.Tag, digest v1.Hash) {
 	}
 	var sbom struct {
 		SerialNumber string
-		Metadata     struct{ Timestamp string }
-		Components   []struct{ Name, Version string }
+		Metadata     struct {
+			Timestamp  string
+			Properties []struct{ Name, Value string }
+		}
+		Components []struct{ Name, Version, PURL string }
 	}
 	if err := json.NewDecoder(content).Decode(&sbom); err != nil {
 		t.Fatal(err)
@@ -186,11 +189,17 @@ func checkSBOM(t *testing.T, tag name.Tag, digest v1.Hash) {
 	versions := map[string]string{}
 	for _, c := range sbom.Components {
 		versions[c.Name] = c.Version
+		if strings.Contains(c.PURL, "?") {
+			t.Errorf("the package URL %s says more than what is always the same", c.PURL)
+		}
 	}
 	for _, module := range []string{"sigs.k8s.io/controller-runtime", "github.com/aws/aws-sdk-go-v2", "std"} {
 		if versions[module] == "" {
 			t.Errorf("the list does not have %s", module)
 		}
+	}
+	if p := sbom.Metadata.Properties; len(p) != 2 || p[0].Value != image.Platform.Architecture || p[1].Value != image.Platform.OS {
+		t.Errorf("the list is for %v, want %s", p, image.Platform)
 	}
 	if sbom.SerialNumber != "" || sbom.Metadata.Timestamp != "" {
 		t.Errorf("the list has the serial number %q and the time %q", sbom.SerialNumber, sbom.Metadata.Timestamp)

@@ -23,13 +23,14 @@ import (
 const cycloneDX types.MediaType = "application/vnd.cyclonedx+json"
 
 // sbom returns the list of all modules in the programs, the same for the same programs: without
-// a serial number and a time.
-func (s *source) sbom(programs []string) ([]byte, error) {
+// a serial number and a time, and with package URLs that do not name the platform of whoever builds.
+func (s *source) sbom(p platform, programs []string) ([]byte, error) {
 	whole := cdx.NewBOM()
 	var components []cdx.Component
 	var dependencies []cdx.Dependency
 	for _, program := range programs {
-		generator, err := bin.NewGenerator(program, bin.WithIncludeStdlib(true), bin.WithVersionOverride(s.version), bin.WithLogger(zerolog.Nop()))
+		generator, err := bin.NewGenerator(program, bin.WithIncludeStdlib(true), bin.WithVersionOverride(s.version),
+			bin.WithShortPURLS(true), bin.WithLogger(zerolog.Nop()))
 		if err != nil {
 			return nil, fmt.Errorf("cannot list the modules of %s: %w", program, err)
 		}
@@ -42,7 +43,9 @@ func (s *source) sbom(programs []string) ([]byte, error) {
 			dependencies = append(dependencies, *bom.Dependencies...)
 		}
 		if whole.Metadata == nil {
-			whole.Metadata = &cdx.Metadata{Component: bom.Metadata.Component}
+			whole.Metadata = &cdx.Metadata{Component: bom.Metadata.Component, Properties: &[]cdx.Property{
+				{Name: "cdx:gomod:build:env:GOARCH", Value: p.arch}, {Name: "cdx:gomod:build:env:GOOS", Value: p.os},
+			}}
 		}
 	}
 	whole.Components = ptrTo(distinct(components, func(c cdx.Component) string { return c.BOMRef }))
@@ -65,8 +68,8 @@ func ptrTo[E any](e E) *E { return &e }
 
 // sbomImage returns the list of what an image contains as an artifact that refers to it.
 // https://github.com/opencontainers/image-spec/blob/main/manifest.md#guidelines-for-artifact-usage
-func (s *source) sbomImage(img v1.Image, programs []string) (v1.Image, error) {
-	data, err := s.sbom(programs)
+func (s *source) sbomImage(img v1.Image, p platform, programs []string) (v1.Image, error) {
+	data, err := s.sbom(p, programs)
 	if err != nil {
 		return nil, err
 	}

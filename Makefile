@@ -77,7 +77,7 @@ push: $(RELEASE) ## Push what "make image" wrote to IMG, with docker's credentia
 .PHONY: release
 release: $(RELEASE) ## Fill dist with all files of release VERSION; "make push" then pushes its image.
 	@rm -rf dist
-	@$(RELEASE) release --version=$(VERSION) --image=$(IMG)
+	@$(RELEASE) all --version=$(VERSION) --image=$(IMG)
 
 .PHONY: docker-build
 docker-build: ## Build the image IMG; needs a container engine.

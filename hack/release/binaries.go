@@ -40,12 +40,8 @@ var platforms = []platform{{"linux", "amd64"}, {"linux", "arm64"}}
 // bytes, wherever it is: no path, no time and nothing of the environment goes into them.
 func (s *source) build(ctx context.Context, p program, target platform, folder string) (string, error) {
 	file := filepath.Join(folder, p.name)
-	ldflags := "-s -w -buildid="
-	for _, set := range []struct{ name, value string }{
-		{"version", s.version}, {"commit", s.commit}, {"date", s.date.Format(time.RFC3339)},
-	} {
-		ldflags += fmt.Sprintf(" -X %s.%s=%s", versionPackage, set.name, set.value)
-	}
+	ldflags := fmt.Sprintf("-s -w -buildid= -X %[1]s.version=%[2]s -X %[1]s.commit=%[3]s -X %[1]s.date=%[4]s",
+		versionPackage, s.version, s.commit, s.date.Format(time.RFC3339))
 	command := s.goCommand(ctx, "build", "-trimpath", "-buildvcs=false", "-ldflags", ldflags, "-o", file, p.folder)
 	command.Env = append(command.Env, "GOOS="+target.os, "GOARCH="+target.arch)
 	if out, err := command.CombinedOutput(); err != nil {

@@ -43,7 +43,7 @@ func TestDockerfile(t *testing.T) {
 		t.Fatal(err)
 	}
 	from := regexp.MustCompile(`FROM \S+ golang:(\S+) AS build`).FindStringSubmatch(dockerfile)
-	if from == nil || !strings.HasPrefix(toolchain+".", "go"+from[1]+".") {
+	if len(from) < 2 || !strings.HasPrefix(toolchain+".", "go"+from[1]+".") {
 		t.Errorf("the Dockerfile builds with %q, want %s as in go.mod", from, toolchain)
 	}
 }

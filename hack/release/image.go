@@ -182,7 +182,7 @@ func asImage(made partial.WithRawManifest) (v1.Image, error) {
 	return img, nil
 }
 
-// annotations say what the image is.
+// annotations returns what the image says of itself.
 // https://github.com/opencontainers/image-spec/blob/main/annotations.md
 func (s *source) annotations() map[string]string {
 	return map[string]string{

@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"debug/elf"
 	"encoding/json"
+	"errors"
 	"io"
 	"log"
 	"net/http/httptest"
@@ -98,7 +99,7 @@ func extract(t *testing.T, img v1.Image) string {
 	r := tar.NewReader(layers)
 	for {
 		header, err := r.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return folder
 		}
 		if err != nil {
@@ -268,15 +269,15 @@ func checkOutput(t *testing.T, command *exec.Cmd, want string) {
 
 func TestErrors(t *testing.T) {
 	for command, want := range map[string]string{
-		"images":                             `command "images": write image, push or release`,
+		"images":                             `command "images": write image, push or all`,
 		"image now":                          `argument "now": release help lists the flags`,
 		"image --size=1":                     "flag provided but not defined: -size: release help lists the flags",
 		"image --root=../.. --version=0.1.0": `version "0.1.0": write it like v0.1.0 or v0.1.0-rc.1`,
 		"push":                               "--image: write where the image is pushed",
 		"push --image=operator":              `--image "operator": write registry/repository:tag`,
 		"push --dist=nowhere --image=localhost:1/operator:v1": `make it with "make image"`,
-		"release":                  "make release VERSION=v0.1.0",
-		"release --version=v0.1.0": "--image: write where the image is pushed",
+		"all":                  "make release VERSION=v0.1.0",
+		"all --version=v0.1.0": "--image: write where the image is pushed",
 	} {
 		err := run(t.Context(), strings.Fields(command), io.Discard)
 		if err == nil || !strings.Contains(err.Error(), want) {

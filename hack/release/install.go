@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -54,19 +53,16 @@ func (s *source) render(kustomization string, tag name.Tag, digest v1.Hash) ([]b
 // beside it.
 func readConfig(root string) (filesys.FileSystem, error) {
 	files := filesys.MakeFsInMemory()
-	err := filepath.WalkDir(filepath.Join(root, "config"), func(path string, entry fs.DirEntry, err error) error {
+	repository := os.DirFS(root)
+	err := fs.WalkDir(repository, "config", func(path string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {
 			return err
 		}
-		data, err := os.ReadFile(path)
+		data, err := fs.ReadFile(repository, path)
 		if err != nil {
 			return err
 		}
-		relative, err := filepath.Rel(root, path)
-		if err != nil {
-			return err
-		}
-		return files.WriteFile("/"+filepath.ToSlash(relative), data)
+		return files.WriteFile("/"+path, data)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("cannot read config: %w", err)

@@ -57,16 +57,13 @@ func (b *bundle) write(name string, s *source) (err error) {
 // readFiles returns the files in a folder in the order of their names.
 func readFiles(folder string) ([]file, error) {
 	var files []file
-	err := filepath.WalkDir(folder, func(path string, entry fs.DirEntry, err error) error {
+	written := os.DirFS(folder)
+	err := fs.WalkDir(written, ".", func(path string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {
 			return err
 		}
-		data, err := os.ReadFile(path)
-		if err != nil {
-			return err
-		}
-		relative, err := filepath.Rel(folder, path)
-		files = append(files, file{filepath.ToSlash(relative), 0o644, data})
+		data, err := fs.ReadFile(written, path)
+		files = append(files, file{path, 0o644, data})
 		return err
 	})
 	if err != nil {
@@ -123,7 +120,7 @@ func unpack(name, folder string) (err error) {
 	for {
 		header, err := r.Next()
 		switch {
-		case err == io.EOF:
+		case errors.Is(err, io.EOF):
 			return nil
 		case err != nil:
 			return fmt.Errorf("cannot read %s: %w", name, err)

@@ -19,7 +19,7 @@ const usage = `Usage, in the root of the repository:
 
   release image [flags]    write dist/image.tar, an OCI layout for linux/amd64 and linux/arm64
   release push [flags]     push what "release image" wrote to the registry of --image
-  release release [flags]  write all files of a release, whose image is pushed to --image, into dist
+  release all [flags]      write all files of a release, whose image is pushed to --image, into dist
 
 Flags:
 `
@@ -77,8 +77,8 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 		return image(ctx, &o, stdout)
 	case "push":
 		return push(ctx, &o, stdout)
-	case "release":
+	case "all":
 		return release(ctx, &o, stdout)
 	}
-	return fmt.Errorf("command %q: write image, push or release", command)
+	return fmt.Errorf("command %q: write image, push or all", command)
 }

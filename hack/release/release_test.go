@@ -105,7 +105,7 @@ func gitOutput(t *testing.T, folder string, args ...string) string {
 func makeRelease(t *testing.T, root string) string {
 	t.Helper()
 	dist := filepath.Join(root, "dist")
-	args := []string{"release", "--root=" + root, "--dist=" + dist, "--version=v0.1.0", "--image=" + releasedImage}
+	args := []string{"all", "--root=" + root, "--dist=" + dist, "--version=v0.1.0", "--image=" + releasedImage}
 	if err := run(t.Context(), args, io.Discard); err != nil {
 		t.Fatal(err)
 	}

@@ -48,7 +48,7 @@ func release(ctx context.Context, o *options, stdout io.Writer) error {
 	if err := b.write(filepath.Join(o.dist, imageFile), s); err != nil {
 		return err
 	}
-	assets, err := s.assets(tag, b)
+	assets, err := s.assets(ctx, tag, b)
 	if err != nil {
 		return err
 	}
@@ -65,8 +65,8 @@ func release(ctx context.Context, o *options, stdout io.Writer) error {
 	return nil
 }
 
-// assets returns the files of a release besides its image. A further one, such as a chart, is added here.
-func (s *source) assets(tag name.Tag, b *bundle) ([]asset, error) {
+// assets returns the files of a release besides its image.
+func (s *source) assets(ctx context.Context, tag name.Tag, b *bundle) ([]asset, error) {
 	digest, err := b.index.Digest()
 	if err != nil {
 		return nil, fmt.Errorf("cannot compute the digest of the image: %w", err)
@@ -79,12 +79,16 @@ func (s *source) assets(tag name.Tag, b *bundle) ([]asset, error) {
 	if err != nil {
 		return nil, err
 	}
+	chart, err := s.chart(ctx, tag, digest)
+	if err != nil {
+		return nil, err
+	}
 	sboms, err := b.sbomFiles()
 	if err != nil {
 		return nil, err
 	}
 	image := fmt.Sprintf("%s@%s\n", tag.Name(), digest)
-	return append(sboms, asset{"install.yaml", install}, asset{"crds.yaml", crds}, asset{"image.txt", []byte(image)}), nil
+	return append(sboms, chart, asset{"install.yaml", install}, asset{"crds.yaml", crds}, asset{"image.txt", []byte(image)}), nil
 }
 
 // sbomFiles returns the lists of what is in the image, one a platform.

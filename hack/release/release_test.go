@@ -35,7 +35,7 @@ func TestRelease(t *testing.T) {
 
 	names := fileNames(t, first)
 	want := []string{
-		"checksums.txt", "crds.yaml", "image.tar", "image.txt", "install.yaml", "release-notes.md",
+		"checksums.txt", "crds.yaml", "image.tar", "image.txt", "install.yaml", "node-termination-operator-0.1.0.tgz", "release-notes.md",
 		"sbom-linux-amd64.cdx.json", "sbom-linux-arm64.cdx.json",
 	}
 	if !slices.Equal(names, want) || !slices.Equal(fileNames(t, second), want) {

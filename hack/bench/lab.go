@@ -13,12 +13,16 @@ import (
 	"sync/atomic"
 	"time"
 
+	authenticationv1 "k8s.io/api/authentication/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/nodetermination/operator/api/v1alpha1"
@@ -97,11 +101,27 @@ func (l *lab) start(ctx context.Context) (err error) {
 	if l.core, err = corev1client.NewForConfig(config); err != nil {
 		return err
 	}
-	l.floor, l.kubeconfig = l.core, l.cluster.Kubeconfig()
-	if l.latency == 0 {
-		return nil
+	l.kubeconfig = l.cluster.Kubeconfig()
+	if l.latency > 0 {
+		if err := l.moveAway(ctx, config); err != nil {
+			return err
+		}
 	}
-	return l.moveAway(ctx, config)
+	l.floor, err = l.asManager(ctx, config)
+	return err
+}
+
+// asManager returns a client that is the manager to the API server. An administrator of the local cluster would be
+// something else: no priority and fairness queues it, and it needs no RBAC rule to be found.
+func (l *lab) asManager(ctx context.Context, config *rest.Config) (corev1client.CoreV1Interface, error) {
+	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: operator.Namespace, Name: operator.ServiceAccount}}
+	token := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{ExpirationSeconds: ptr.To(int64(24 * 60 * 60))}}
+	if err := l.admin.SubResource("token").Create(ctx, account, token); err != nil {
+		return nil, fmt.Errorf("a token for the floor: %w", err)
+	}
+	own := rest.AnonymousClientConfig(config)
+	own.BearerToken, own.QPS = token.Status.Token, -1
+	return corev1client.NewForConfig(own)
 }
 
 // moveAway has whoever drains nodes reach the API server only through a proxy.
@@ -111,9 +131,6 @@ func (l *lab) moveAway(ctx context.Context, config *rest.Config) error {
 		return err
 	}
 	config.Host = "https://" + address
-	if l.floor, err = corev1client.NewForConfig(config); err != nil {
-		return err
-	}
 	files, err := clientcmd.LoadFromFile(l.kubeconfig)
 	if err != nil {
 		return err

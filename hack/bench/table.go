@@ -49,4 +49,9 @@ func mostFirst(kinds map[string]int) []string {
 	})
 }
 
-func megabytes(bytes int64) string { return fmt.Sprintf("%.1f MB", float64(bytes)/(1<<20)) }
+func megabytes(bytes int64) string {
+	if bytes == 0 {
+		return "–" // it was not measured yet at that time
+	}
+	return fmt.Sprintf("%.1f MB", float64(bytes)/(1<<20))
+}

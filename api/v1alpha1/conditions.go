@@ -6,9 +6,8 @@ import "strings"
 
 // Conditions of both kinds. Ready, Reconciling and Stalled follow kstatus, which Flux
 // and other tools built on cli-utils read; kubectl wait waits for any of them by name.
-// Argo CD does not use kstatus: it has health checks of its own, written in Lua, and
-// none for these kinds, so that they do not change the health of an application unless
-// a check is added to resource.customizations.
+// Argo CD does not use kstatus: it has health checks of its own, written in Lua. Those for
+// these kinds are in config/argocd, to be added to resource.customizations.
 // https://github.com/kubernetes-sigs/cli-utils/blob/master/pkg/kstatus/README.md
 // https://argo-cd.readthedocs.io/en/stable/operator-manual/health/#custom-health-checks
 const (

@@ -60,7 +60,7 @@ func (m *manager) profilePath(kind string, of fleetOptions) string {
 
 // save saves what a URL answers.
 func save(ctx context.Context, url, path string) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
 	if err != nil {
 		return err
 	}

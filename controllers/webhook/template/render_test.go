@@ -46,8 +46,8 @@ func TestTemplatesOfNTH(t *testing.T) {
 			spot[0],
 		},
 		{
-			"sprig and methods", `{{ .EventID | trunc 8 | upper }} {{ .Kind | lower }} {{ .StartTime.Format "15:04" }} {{ join "," .Pods }} {{ index .NodeLabels "kubernetes.io/hostname" }} {{ .NodeLabels.absent }} {{ .IsManaged }} {{ .InProgress }} {{ .NodeProcessed }} {{ .EndTime }}`,
-			`1E5527D7 spot_itn 05:10 web-0,web-1 ip-10-0-3-7.ec2.internal <no value> true true false 2026-11-22 05:10:00 +0000 UTC`,
+			"sprig and methods", `{{ .EventID | trunc 8 | upper }} {{ .Kind | lower }} {{ .StartTime.Format "15:04" }} {{ join "," .Pods }} {{ index .NodeLabels "kubernetes.io/hostname" }} {{ .NodeLabels.absent }} {{ .IsManaged }} {{ .NodeProcessed }} {{ .InProgress }} {{ .EndTime }}`,
+			`1E5527D7 spot_itn 05:10 web-0,web-1 ip-10-0-3-7.ec2.internal <no value> true false true 2026-11-22 05:10:00 +0000 UTC`,
 			spot[0],
 		},
 		{

@@ -87,13 +87,17 @@ func newNode(i int64) *corev1.Node {
 	}
 }
 
+// accountTimeout bounds how long a namespace has no service account: the controller that creates it may have to come
+// back after a test has stopped the API server, and waits a minute at most between its attempts.
+const accountTimeout = 3 * time.Minute
+
 // CreateNamespace creates a namespace in which pods can be created and returns its name. At the end
 // of the test it is deleted with everything in it; nobody waits for that.
 func (c *Cluster) CreateNamespace(tb testing.TB) string {
 	tb.Helper()
 	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "test-"}}
 	c.create(tb, ns)
-	Eventually(tb, readyTimeout, func() error {
+	Eventually(tb, accountTimeout, func() error {
 		return c.client.Get(tb.Context(), types.NamespacedName{Namespace: ns.Name, Name: "default"}, &corev1.ServiceAccount{})
 	})
 	return ns.Name

@@ -65,8 +65,8 @@ const maxApplied = 1 << 10
 // cannot be read counts as nothing: what is not known to be ours is not reverted.
 //
 // A kubelet can write annotations on its own Node, so this may be a lie: what is read from it is the
-// name of an instance, and what is taken off for it is what nobody but this operator sets, the
-// out-of-service taint, and a cordon, which that kubelet can lift by itself.
+// name of an instance, and what is taken off for it is what nobody but this operator and the AWS Node
+// Termination Handler set, the out-of-service taint, and a cordon, which that kubelet can lift by itself.
 func AppliedOn(node *corev1.Node) (Applied, bool) {
 	var applied Applied
 	text, found := node.Annotations[v1alpha1.AnnotationApplied]

@@ -42,7 +42,9 @@ func (r *Reconciler) confirm(ctx context.Context, s *scope) (verdict, error) {
 	}
 	why := ""
 	if known == nil {
-		nodes, err := r.stoppingNodes(ctx, s, at)
+		nodes, err := r.countTerminations(ctx, func(nt *v1alpha1.NodeTermination) bool {
+			return stopsAround(nt, at) && (nt.Name == s.nt.Name || r.isOfPolicy(ctx, nt, s))
+		})
 		limit := s.policy.Spec.TerminatingLimit(int(ptr.Deref(s.policy.Status.Nodes, 0)))
 		if err != nil || nodes <= limit {
 			return proceed, err
@@ -128,21 +130,20 @@ func (s *scope) believed() []v1alpha1.Event {
 	return events
 }
 
-// stoppingNodes returns how many nodes of the termination's policy, its own included, received
-// an InstanceStateChange around a time, as far as NodeTerminations say: a restart loses nothing.
-func (r *Reconciler) stoppingNodes(ctx context.Context, s *scope, at time.Time) (int, error) {
+// countTerminations returns of how many NodeTerminations something holds, as far as they say themselves: a restart
+// loses nothing.
+func (r *Reconciler) countTerminations(ctx context.Context, holds func(*v1alpha1.NodeTermination) bool) (int, error) {
 	var list v1alpha1.NodeTerminationList
 	if err := r.Client.List(ctx, &list, client.UnsafeDisableDeepCopy); err != nil {
 		return 0, fmt.Errorf("cannot list NodeTerminations: %w", err)
 	}
-	nodes := 0
+	count := 0
 	for i := range list.Items {
-		nt := &list.Items[i]
-		if stopsAround(nt, at) && (nt.Name == s.nt.Name || r.isOfPolicy(ctx, nt, s)) {
-			nodes++
+		if holds(&list.Items[i]) {
+			count++
 		}
 	}
-	return nodes, nil
+	return count, nil
 }
 
 // stopsAround reports whether an instance stops at most five minutes before or after a time.

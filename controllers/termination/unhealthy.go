@@ -24,7 +24,9 @@ func (r *Reconciler) unhealthyHold(ctx context.Context, s *scope) (string, error
 		meta.IsStatusConditionTrue(s.nt.Status.Conditions, v1alpha1.ConditionCordoned) {
 		return "", nil
 	}
-	nodes, err := r.unhealthyNodes(ctx, s)
+	nodes, err := r.countTerminations(ctx, func(nt *v1alpha1.NodeTermination) bool {
+		return nt.Name == s.nt.Name || nt.HasActive(kind) && r.governs(ctx, s, nt.Spec.NodeName)
+	})
 	limit := s.policy.Spec.UnhealthyLimit(int(ptr.Deref(s.policy.Status.Nodes, 0)))
 	if err != nil || nodes <= limit {
 		return "", err
@@ -34,22 +36,6 @@ func (r *Reconciler) unhealthyHold(ctx context.Context, s *scope) (string, error
 }
 
 func isStatusCheck(e v1alpha1.Event) bool { return e.Kind == v1alpha1.InstanceStatusCheckFailed }
-
-// unhealthyNodes returns how many nodes of the termination's policy, its own included, fail a status check.
-func (r *Reconciler) unhealthyNodes(ctx context.Context, s *scope) (int, error) {
-	var list v1alpha1.NodeTerminationList
-	if err := r.Client.List(ctx, &list, client.UnsafeDisableDeepCopy); err != nil {
-		return 0, fmt.Errorf("cannot list NodeTerminations: %w", err)
-	}
-	nodes := 1
-	for i := range list.Items {
-		nt := &list.Items[i]
-		if nt.Name != s.nt.Name && nt.HasActive(v1alpha1.InstanceStatusCheckFailed) && r.governs(ctx, s, nt.Spec.NodeName) {
-			nodes++
-		}
-	}
-	return nodes, nil
-}
 
 // governs reports whether the policy of a termination governs a node that there is.
 func (r *Reconciler) governs(ctx context.Context, s *scope, name string) bool {

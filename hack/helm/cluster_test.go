@@ -37,7 +37,7 @@ const policyCRDName = "nodeterminationpolicies.nodetermination.dev"
 type life struct {
 	c client.Client
 	h helm
-	// keeps is whether Helm leaves the policies that the release had.
+	// keeps: Helm leaves the policies that the release had.
 	keeps bool
 }
 

@@ -91,12 +91,26 @@ func (s *NodeTerminationPolicySpec) UncordonAfter(kind EventKind) (time.Duration
 	}
 }
 
-// StartBefore returns how long before its notBefore the drain for a maintenance begins.
-func (s *NodeTerminationPolicySpec) StartBefore(kind EventKind) time.Duration {
-	if rule := s.rule(kind); rule != nil {
-		return seconds(rule.StartBeforeSeconds, defaultStartBefore)
+// StartBefore returns how long before its deadline the drain for a kind of event begins; false
+// if it begins as soon as it may.
+func (s *NodeTerminationPolicySpec) StartBefore(kind EventKind) (time.Duration, bool) {
+	rule := s.rule(kind)
+	switch {
+	case rule != nil && rule.StartBeforeSeconds != nil:
+		return seconds(rule.StartBeforeSeconds, 0), true
+	case kind == ScheduledMaintenance && len(s.WindowsFor(kind)) == 0:
+		return defaultStartBefore, true
+	default:
+		return 0, false
 	}
-	return defaultStartBefore
+}
+
+// WindowsFor returns when the drain for a kind of event may begin; none is at any time.
+func (s *NodeTerminationPolicySpec) WindowsFor(kind EventKind) []Window {
+	if rule := s.rule(kind); rule != nil {
+		return rule.Windows
+	}
+	return nil
 }
 
 // DryRun reports whether the policy changes nothing.

@@ -65,22 +65,30 @@ func TestUncordonAfter(t *testing.T) {
 }
 
 func TestStartBefore(t *testing.T) {
+	rule := func(kind v1alpha1.EventKind, seconds *int32, windows ...v1alpha1.Window) v1alpha1.EventRule {
+		return v1alpha1.EventRule{Kind: kind, Action: v1alpha1.ActionCordonAndDrain, StartBeforeSeconds: seconds, Windows: windows}
+	}
 	const maintenance = v1alpha1.ScheduledMaintenance
-	ruled := v1alpha1.EventRule{Kind: maintenance, Action: v1alpha1.ActionCordonAndDrain}
-	timed := ruled
-	timed.StartBeforeSeconds = ptr.To[int32](1800)
+	half := ptr.To[int32](1800)
 	for _, test := range []struct {
 		name  string
 		rules []v1alpha1.EventRule
+		kind  v1alpha1.EventKind
 		want  time.Duration
+		found bool
 	}{
-		{"default", nil, 24 * time.Hour},
-		{"a rule without it", []v1alpha1.EventRule{ruled}, 24 * time.Hour},
-		{"a rule", []v1alpha1.EventRule{timed}, 30 * time.Minute},
+		{"default", nil, maintenance, 24 * time.Hour, true},
+		{"a rule without it", []v1alpha1.EventRule{rule(maintenance, nil)}, maintenance, 24 * time.Hour, true},
+		{"a rule", []v1alpha1.EventRule{rule(maintenance, half)}, maintenance, 30 * time.Minute, true},
+		{"any window will do", []v1alpha1.EventRule{rule(maintenance, nil, v1alpha1.Window{})}, maintenance, 0, false},
+		{"windows shortly before", []v1alpha1.EventRule{rule(maintenance, half, v1alpha1.Window{})}, maintenance, 30 * time.Minute, true},
+		{"an interruption at once", nil, v1alpha1.SpotInterruption, 0, false},
+		{"an interruption later", []v1alpha1.EventRule{rule(v1alpha1.SpotInterruption, half)}, v1alpha1.SpotInterruption, 30 * time.Minute, true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			if got := (&v1alpha1.NodeTerminationPolicySpec{Events: test.rules}).StartBefore(maintenance); got != test.want {
-				t.Errorf("StartBefore = %s, want %s", got, test.want)
+			got, found := (&v1alpha1.NodeTerminationPolicySpec{Events: test.rules}).StartBefore(test.kind)
+			if got != test.want || found != test.found {
+				t.Errorf("StartBefore = %s, %t; want %s, %t", got, found, test.want, test.found)
 			}
 		})
 	}

@@ -209,50 +209,6 @@ const (
 	ModeDryRun Mode = "DryRun"
 )
 
-// EventAction is what is done for an event.
-//
-// +kubebuilder:validation:Enum=CordonAndDrain;Cordon;Ignore
-type EventAction string
-
-// The actions for an event, strongest first.
-const (
-	// ActionCordonAndDrain cordons the node and evicts its pods.
-	ActionCordonAndDrain EventAction = "CordonAndDrain"
-	// ActionCordon cordons the node and does not touch its pods.
-	ActionCordon EventAction = "Cordon"
-	// ActionIgnore records the event and does nothing.
-	ActionIgnore EventAction = "Ignore"
-)
-
-// EventRule says what is done for one kind of event.
-//
-// +kubebuilder:validation:XValidation:rule="!has(self.uncordonAfterSeconds) || self.action == 'Cordon'",message="uncordonAfterSeconds is for action Cordon: a drained node is not made schedulable again"
-// +kubebuilder:validation:XValidation:rule="!has(self.startBeforeSeconds) || (self.kind == 'ScheduledMaintenance' && self.action == 'CordonAndDrain')",message="startBeforeSeconds is for kind ScheduledMaintenance with action CordonAndDrain: other events do not say when they begin"
-type EventRule struct {
-	// kind is the kind of event.
-	// +required
-	Kind EventKind `json:"kind,omitempty"`
-
-	// action is CordonAndDrain, Cordon or Ignore.
-	// +required
-	Action EventAction `json:"action,omitempty"`
-
-	// uncordonAfterSeconds is how long after the event the node is uncordoned, if
-	// nothing followed. It is for action Cordon. Unset: 3600 for
-	// RebalanceRecommendation, 86400 for InstanceStatusCheckFailed, never for other kinds.
-	// +optional
-	// +kubebuilder:validation:Minimum=60
-	// +kubebuilder:validation:Maximum=604800
-	UncordonAfterSeconds *int32 `json:"uncordonAfterSeconds,omitempty"`
-
-	// startBeforeSeconds is how long before notBefore the drain for a
-	// ScheduledMaintenance begins. The node is cordoned at once. Unset: 86400.
-	// +optional
-	// +kubebuilder:validation:Minimum=60
-	// +kubebuilder:validation:Maximum=2592000
-	StartBeforeSeconds *int32 `json:"startBeforeSeconds,omitempty"`
-}
-
 // NodeActions say what is set on a node besides the cordon.
 //
 // +kubebuilder:validation:MinProperties=1

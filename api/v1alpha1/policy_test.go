@@ -100,9 +100,24 @@ func TestWrongPoliciesAreRefused(t *testing.T) {
 		{"an event twice", aSource + `events: [{kind: SpotInterruption, action: Ignore}, {kind: SpotInterruption, action: Cordon}]`, []string{"spec.events[1]: Duplicate value"}},
 		{"an uncordon after a drain", aSource + `events: [{kind: SpotInterruption, action: CordonAndDrain, uncordonAfterSeconds: 60}]`, []string{"uncordonAfterSeconds is for action Cordon"}},
 		{"an uncordon at once", aSource + `events: [{kind: RebalanceRecommendation, action: Cordon, uncordonAfterSeconds: 0}]`, []string{"uncordonAfterSeconds", "should be greater than or equal to 60"}},
-		{"a later start of an interruption", aSource + `events: [{kind: SpotInterruption, action: CordonAndDrain, startBeforeSeconds: 60}]`, []string{"startBeforeSeconds is for kind ScheduledMaintenance with action CordonAndDrain"}},
-		{"a later start of no drain", aSource + `events: [{kind: ScheduledMaintenance, action: Cordon, startBeforeSeconds: 60}]`, []string{"startBeforeSeconds is for kind ScheduledMaintenance with action CordonAndDrain"}},
-		{"a negative start", aSource + `events: [{kind: ScheduledMaintenance, action: CordonAndDrain, startBeforeSeconds: -60}]`, []string{"startBeforeSeconds", "should be greater than or equal to 60"}},
+		{"a later start of what has no deadline", aSource + `events: [{kind: RebalanceRecommendation, action: CordonAndDrain, startBeforeSeconds: 60}]`, []string{"startBeforeSeconds is for kinds with a deadline to count from"}},
+		{"a later start of a shutdown", aSource + `events: [{kind: InstanceStateChange, action: CordonAndDrain, startBeforeSeconds: 60}]`, []string{"startBeforeSeconds is for kinds with a deadline to count from"}},
+		{"a later start of no drain", aSource + `events: [{kind: ScheduledMaintenance, action: Cordon, startBeforeSeconds: 60}]`, []string{"startBeforeSeconds is for action CordonAndDrain"}},
+		{"a negative start", aSource + `events: [{kind: ScheduledMaintenance, action: CordonAndDrain, startBeforeSeconds: -60}]`, []string{"startBeforeSeconds", "should be greater than or equal to 10"}},
+
+		{"windows of what cannot wait", window("SpotInterruption", "CordonAndDrain", `start: "02:00", durationMinutes: 60`), []string{"windows are for kinds that can wait"}},
+		{"windows of no drain", window("Manual", "Cordon", `start: "02:00", durationMinutes: 60`), []string{"windows are for action CordonAndDrain"}},
+		{"no windows", aSource + `events: [{kind: Manual, action: CordonAndDrain, windows: []}]`, []string{"windows", "should have at least 1 items"}},
+		{"a window without a start", window("Manual", "CordonAndDrain", `durationMinutes: 60`), []string{"windows[0].start: Required value"}},
+		{"a window without an end", window("Manual", "CordonAndDrain", `start: "02:00"`), []string{"windows[0].durationMinutes: Required value"}},
+		{"a window that never opens", window("Manual", "CordonAndDrain", `start: "24:00", durationMinutes: 60`), []string{"start is a time of day from 00:00 to 23:59, such as 02:00"}},
+		{"a time of twelve hours", window("Manual", "CordonAndDrain", `start: 2 am, durationMinutes: 60`), []string{"start is a time of day from 00:00 to 23:59, such as 02:00"}},
+		{"a window of no time", window("Manual", "CordonAndDrain", `start: "02:00", durationMinutes: 0`), []string{"durationMinutes", "should be greater than or equal to 1"}},
+		{"an unknown day", window("Manual", "CordonAndDrain", `start: "02:00", durationMinutes: 60, days: [Saturday]`), []string{`supported values: "Mon"`}},
+		{"no days", window("Manual", "CordonAndDrain", `start: "02:00", durationMinutes: 60, days: []`), []string{"days", "should have at least 1 items"}},
+		{"an offset for a time zone", window("Manual", "CordonAndDrain", `start: "02:00", durationMinutes: 60, timeZone: "+02:00"`), []string{"timeZone is a name such as Europe/Berlin or UTC"}},
+		{"the time zone of a machine", window("Manual", "CordonAndDrain", `start: "02:00", durationMinutes: 60, timeZone: Local`), []string{"timeZone is a name such as Europe/Berlin or UTC"}},
+		{"an unknown time zone", window("Manual", "CordonAndDrain", `start: "02:00", durationMinutes: 60, timeZone: Europe/Berln`), []string{"unknown time zone Europe/Berln"}},
 
 		{"nothing to do on the node", aSource + `node: {}`, []string{"spec.node", "should have at least 1 properties"}},
 		{"a taint that deletes pods", aSource + `node: {taint: {effect: NoExecute}}`, []string{`supported values: "NoSchedule", "PreferNoSchedule"`}},
@@ -209,12 +224,21 @@ drain: {skip: [{namespaces: [a, kube-system]}], budget: {maxNodes: 100%, topolog
 	}
 }
 
+// window is a policy that has one window for a kind of event.
+func window(kind, action, fields string) string {
+	return aSource + fmt.Sprintf(`events: [{kind: %s, action: %s, windows: [{%s}]}]`, kind, action, fields)
+}
+
 const everyField = `
 nodeSelector: {matchLabels: {eks.amazonaws.com/capacityType: SPOT}}
 priority: -7
 events:
 - {kind: RebalanceRecommendation, action: Cordon, uncordonAfterSeconds: 60}
-- {kind: ScheduledMaintenance, action: CordonAndDrain, startBeforeSeconds: 1800}
+- kind: ScheduledMaintenance
+  action: CordonAndDrain
+  startBeforeSeconds: 1800
+  windows: [{days: [Sat, Sun], start: "02:00", durationMinutes: 240, timeZone: Europe/Berlin}, {start: "23:30", durationMinutes: 10080}]
+- {kind: SpotInterruption, action: CordonAndDrain, startBeforeSeconds: 60}
 - {kind: InstanceStateChange, action: Ignore}
 node: {taint: {effect: PreferNoSchedule}}
 drain:

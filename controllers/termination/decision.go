@@ -28,7 +28,7 @@ func (r *Reconciler) decide(ctx context.Context, s *scope) (verdict, error) {
 	if held != "" {
 		events = slices.DeleteFunc(events, isStatusCheck)
 	}
-	s.decision = decisionFor(events, s.nt.Status.LifecycleHooks, s.policy, s.drainBegan())
+	s.decision = s.decisionFor(events)
 	if held != "" && s.decision.action == v1alpha1.ActionIgnore {
 		s.decision.cause, s.decision.ignores = v1alpha1.InstanceStatusCheckFailed, held
 	}
@@ -48,10 +48,21 @@ func (s *scope) drainBegan() time.Time {
 	return ptr.Deref(s.nt.Status.DrainStartTime, metav1.Time{Time: s.now}).Time
 }
 
+// decisionFor returns what the policy makes of a set of events. A drain under way goes on
+// when the window closes in which it began.
+func (s *scope) decisionFor(events []v1alpha1.Event) decision {
+	began, from := s.drainBegan(), s.now
+	if s.was(v1alpha1.StateDraining) {
+		from = began
+	}
+	return decisionFor(events, s.nt.Status.LifecycleHooks, s.policy, began, from)
+}
+
 // decisionFor returns what a policy makes of a set of events and the hooks that wait, for a
-// drain that began, or begins, at a time. Only what drains has a deadline; once it has passed
+// drain that began, or begins, at a time, or, where the policy has windows, in one that is open
+// from another time on. Only what drains has a deadline; once it has passed
 // it stays, but a drain that begins only after the start of a maintenance has none.
-func decisionFor(events []v1alpha1.Event, hooks []v1alpha1.HookStatus, policy *v1alpha1.NodeTerminationPolicy, began time.Time) decision {
+func decisionFor(events []v1alpha1.Event, hooks []v1alpha1.HookStatus, policy *v1alpha1.NodeTerminationPolicy, began, from time.Time) decision {
 	d := decision{action: v1alpha1.ActionIgnore}
 	var causeDeadline time.Time
 	drains := false
@@ -75,7 +86,7 @@ func decisionFor(events []v1alpha1.Event, hooks []v1alpha1.HookStatus, policy *v
 			d.deadline, d.announced = deadline, e.Time.Time
 		}
 		if action == v1alpha1.ActionCordonAndDrain {
-			if at := drainTime(e, policy); !drains || at.Before(d.drainAt) {
+			if at := drainTime(e, deadline, policy, from); !drains || at.Before(d.drainAt) {
 				d.drainAt = at
 			}
 			drains, d.late = true, d.late || late
@@ -88,13 +99,26 @@ func decisionFor(events []v1alpha1.Event, hooks []v1alpha1.HookStatus, policy *v
 }
 
 // drainTime returns when the drain for an event begins: at once (zero, and not the
-// event's time, which a clock that is behind AWS's takes for the future), but for a
-// maintenance some time before it.
-func drainTime(e v1alpha1.Event, policy *v1alpha1.NodeTerminationPolicy) time.Time {
+// event's time, which a clock that is behind AWS's takes for the future), unless the
+// policy has it begin some time before the deadline, or in a window. Windows are looked for from a
+// time on. If none opens while the drain still fits before the deadline it begins outside.
+func drainTime(e v1alpha1.Event, deadline time.Time, policy *v1alpha1.NodeTerminationPolicy, from time.Time) time.Time {
+	at := time.Time{}
 	if e.Kind == v1alpha1.ScheduledMaintenance && e.NotBefore != nil {
-		return e.NotBefore.Add(-policy.Spec.StartBefore(e.Kind))
+		deadline = e.NotBefore.Time // also once it has passed
 	}
-	return time.Time{}
+	if lead, found := policy.Spec.StartBefore(e.Kind); found && !deadline.IsZero() {
+		at = deadline.Add(-lead)
+	}
+	windows := policy.Spec.WindowsFor(e.Kind)
+	if len(windows) == 0 {
+		return at
+	}
+	opens := nextWindow(windows, later(from, at))
+	if !deadline.IsZero() {
+		opens = earliest(opens, later(deadline.Add(-policy.Spec.Drain.Timeout()), at))
+	}
+	return opens
 }
 
 // strength orders actions.

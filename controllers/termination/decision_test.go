@@ -102,7 +102,7 @@ func TestDecision(t *testing.T) {
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
-			got := decisionFor(tc.events, tc.hooks, tc.policy, t0)
+			got := decisionFor(tc.events, tc.hooks, tc.policy, t0, t0)
 			got.announced = time.Time{} // TestCouldBegin
 			if diff := cmp.Diff(tc.want, got, cmp.AllowUnexported(decision{})); diff != "" {
 				t.Errorf("decision (-want +got):\n%s", diff)
@@ -133,7 +133,7 @@ func TestCouldBegin(t *testing.T) {
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			began := t0.Add(tc.began)
-			s := &scope{nt: &v1alpha1.NodeTermination{}, decision: decisionFor(tc.events, nil, policyWith(), began)}
+			s := &scope{nt: &v1alpha1.NodeTermination{}, decision: decisionFor(tc.events, nil, policyWith(), began, began)}
 			s.nt.Status.DrainStartTime = &metav1.Time{Time: began}
 			if got := s.couldBegin(); !got.Equal(tc.want) {
 				t.Errorf("could begin %v, want %v", got, tc.want)

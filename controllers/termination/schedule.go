@@ -78,11 +78,12 @@ func takesPlace(nt *v1alpha1.NodeTermination, policy *v1alpha1.NodeTerminationPo
 	return false
 }
 
-// waitsUncordoned reports whether the node waits for its turn without a cordon. One with a
-// deadline is cordoned first, and what was cordoned once stays so.
+// waitsUncordoned reports whether the node waits for its turn, or for a window, without a cordon.
+// One with a deadline is cordoned first, and what was cordoned once stays so.
 func (s *scope) waitsUncordoned() bool {
 	applied, _ := ec2node.AppliedOn(s.node)
-	return s.admission.pending != "" && !s.hasDeadline() && !applied.Unschedulable
+	waits := s.admission.pending != "" || s.now.Before(s.decision.drainAt)
+	return waits && !s.hasDeadline() && !applied.Unschedulable
 }
 
 // releaseBudget lets others drain once this one does not.

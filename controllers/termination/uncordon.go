@@ -119,7 +119,7 @@ func (s *scope) cancelCordons() {
 		s.nt.Status.Events[i].Message = "somebody else uncordoned the node at " + formatTime(s.now)
 	}
 	forbidden := s.decision.forbidden
-	s.decision = decisionFor(s.believed(), s.nt.Status.LifecycleHooks, s.policy, s.drainBegan())
+	s.decision = s.decisionFor(s.believed())
 	s.decision.forbidden = forbidden
 }
 

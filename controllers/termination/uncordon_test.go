@@ -81,7 +81,7 @@ func TestUncordonCancelsTheStatementThatStands(t *testing.T) {
 	s := &scope{now: t0, policy: policy, nt: &v1alpha1.NodeTermination{}}
 	s.nt.Spec.Events = []v1alpha1.Event{recommended, ignored}
 	classify(t, s)
-	s.decision = decisionFor(s.active(), nil, policy, t0)
+	s.decision = decisionFor(s.active(), nil, policy, t0, t0)
 	s.cancelCordons()
 	if s.decision.action != v1alpha1.ActionIgnore || s.decision.ignores == "" {
 		t.Errorf("decision %+v, want that the other event is ignored", s.decision)

@@ -66,6 +66,8 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: configMapKeyRef
       type:
         namedType: com.github.nodetermination.operator.api.v1alpha1.KeyReference
+- name: com.github.nodetermination.operator.api.v1alpha1.Day
+  scalar: string
 - name: com.github.nodetermination.operator.api.v1alpha1.DrainBudget
   map:
     fields:
@@ -169,6 +171,12 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: uncordonAfterSeconds
       type:
         scalar: numeric
+    - name: windows
+      type:
+        list:
+          elementType:
+            namedType: com.github.nodetermination.operator.api.v1alpha1.Window
+          elementRelationship: atomic
 - name: com.github.nodetermination.operator.api.v1alpha1.EventSource
   scalar: string
 - name: com.github.nodetermination.operator.api.v1alpha1.EventState
@@ -935,6 +943,24 @@ var schemaYAML = typed.YAMLObject(`types:
         namedType: com.github.nodetermination.operator.api.v1alpha1.WebhookStep
 - name: com.github.nodetermination.operator.api.v1alpha1.WebhookStep
   scalar: string
+- name: com.github.nodetermination.operator.api.v1alpha1.Window
+  map:
+    fields:
+    - name: days
+      type:
+        list:
+          elementType:
+            namedType: com.github.nodetermination.operator.api.v1alpha1.Day
+          elementRelationship: associative
+    - name: durationMinutes
+      type:
+        scalar: numeric
+    - name: start
+      type:
+        scalar: string
+    - name: timeZone
+      type:
+        scalar: string
 - name: io.k8s.api.core.v1.ResourceClaim
   map:
     fields:

@@ -21,9 +21,16 @@ type EventRuleApplyConfiguration struct {
 	// nothing followed. It is for action Cordon. Unset: 3600 for
 	// RebalanceRecommendation, 86400 for InstanceStatusCheckFailed, never for other kinds.
 	UncordonAfterSeconds *int32 `json:"uncordonAfterSeconds,omitempty"`
-	// startBeforeSeconds is how long before notBefore the drain for a
-	// ScheduledMaintenance begins. The node is cordoned at once. Unset: 86400.
+	// startBeforeSeconds is how long before its deadline the drain for an event
+	// begins. The node is cordoned at once. Unset: at once, but 86400 for
+	// ScheduledMaintenance without windows.
 	StartBeforeSeconds *int32 `json:"startBeforeSeconds,omitempty"`
+	// windows are when the drain may begin. Where there is a deadline, the node is cordoned at
+	// once, and the drain begins outside of the windows if it would not fit before the deadline
+	// any more: it takes drain.timeoutSeconds at most. Without a deadline the node has the taint
+	// nodetermination.dev/waiting:PreferNoSchedule until the drain begins. A drain that has begun
+	// goes on when the window closes. Unset: at any time.
+	Windows []WindowApplyConfiguration `json:"windows,omitempty"`
 }
 
 // EventRuleApplyConfiguration constructs a declarative configuration of the EventRule type for use with
@@ -61,5 +68,18 @@ func (b *EventRuleApplyConfiguration) WithUncordonAfterSeconds(value int32) *Eve
 // If called multiple times, the StartBeforeSeconds field is set to the value of the last call.
 func (b *EventRuleApplyConfiguration) WithStartBeforeSeconds(value int32) *EventRuleApplyConfiguration {
 	b.StartBeforeSeconds = &value
+	return b
+}
+
+// WithWindows adds the given value to the Windows field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the Windows field.
+func (b *EventRuleApplyConfiguration) WithWindows(values ...*WindowApplyConfiguration) *EventRuleApplyConfiguration {
+	for i := range values {
+		if values[i] == nil {
+			panic("nil value passed to WithWindows")
+		}
+		b.Windows = append(b.Windows, *values[i])
+	}
 	return b
 }

@@ -75,6 +75,9 @@ const (
 	// StateWaiting: the drain waits: for the drains of other nodes, for load
 	// balancers, or for EC2's answer.
 	StateWaiting = "Waiting"
+	// StateHeld: the drain can wait, and somebody has asked for that; the message says who and
+	// why.
+	StateHeld = "Held"
 	// StateDraining: pods are being evicted.
 	StateDraining = "Draining"
 	// StateCompleting: the pods are gone, and the instance's lifecycle hook has yet to
@@ -136,6 +139,8 @@ const (
 	ReasonScheduled = "Scheduled"
 	// ReasonWaiting: the drain waits for something else first.
 	ReasonWaiting = "Waiting"
+	// ReasonHeld: somebody has asked for the drain to wait.
+	ReasonHeld = "Held"
 )
 
 // Reasons of the MaintenanceOverdue condition.
@@ -221,6 +226,8 @@ const (
 	// ReasonInvalidWebhook: a webhook's template cannot be used, or what it refers to
 	// does not exist.
 	ReasonInvalidWebhook = "InvalidWebhook"
+	// ReasonInvalidHold: the ConfigMap that spec.drain.hold refers to does not exist.
+	ReasonInvalidHold = "InvalidHold"
 	// ReasonInvalidSelector: a label selector cannot be used. If it is nodeSelector
 	// the policy governs no node; if it is one in drain.skip no pod is evicted.
 	ReasonInvalidSelector = "InvalidSelector"

@@ -19,6 +19,7 @@ const (
 	// defaultStatusCheckUncordon is for alarms that are never said to be OK.
 	defaultStatusCheckUncordon = 24 * time.Hour
 	defaultStartBefore         = 24 * time.Hour
+	defaultHold                = 24 * time.Hour
 	defaultPollInterval        = 2 * time.Second
 	defaultTTL                 = 24 * time.Hour
 	// minTerminating is the least that a percentage in maxTerminating comes to.
@@ -111,6 +112,22 @@ func (s *NodeTerminationPolicySpec) WindowsFor(kind EventKind) []Window {
 		return rule.Windows
 	}
 	return nil
+}
+
+// HoldLimit returns how long a drain without a deadline is held at most.
+func (d *DrainSpec) HoldLimit() time.Duration {
+	if d == nil || d.Hold == nil {
+		return defaultHold
+	}
+	return seconds(d.Hold.MaxSeconds, defaultHold)
+}
+
+// HoldReference returns the key of a ConfigMap that holds drains; nil for none.
+func (d *DrainSpec) HoldReference() *KeyReference {
+	if d == nil || d.Hold == nil {
+		return nil
+	}
+	return d.Hold.ConfigMapKeyRef
 }
 
 // DryRun reports whether the policy changes nothing.

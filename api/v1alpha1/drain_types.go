@@ -71,6 +71,32 @@ type DrainSpec struct {
 	// as no deadline is near. Unset: no limit.
 	// +optional
 	Budget *DrainBudget `json:"budget,omitempty"`
+
+	// hold says what drains wait for that can wait. Whatever it says, the annotation
+	// nodetermination.dev/hold on a Node or its NodeTermination holds the drain of that node;
+	// the value says who asks for that and why. A drain with a deadline is held until five
+	// minutes, or drain.timeoutSeconds if that is longer, before it. Unset: only the
+	// annotation holds drains, for a day at most.
+	// +optional
+	Hold *DrainHold `json:"hold,omitempty"`
+}
+
+// DrainHold says what drains wait for that can wait.
+//
+// +kubebuilder:validation:MinProperties=1
+type DrainHold struct {
+	// configMapKeyRef is a key of a ConfigMap in the manager's namespace. As long as its value
+	// is not empty, drains of this policy neither begin nor go on; the value says who asks for
+	// that and why. The ConfigMap needs the label nodetermination.dev/webhook: "true". If it does
+	// not exist, nothing is held, and the policy is not Ready. Unset: only the annotation holds drains.
+	// +optional
+	ConfigMapKeyRef *KeyReference `json:"configMapKeyRef,omitempty"`
+
+	// maxSeconds is how long a drain without a deadline is held at most, from the first time that it is held. Unset: 86400.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=2592000
+	MaxSeconds *int32 `json:"maxSeconds,omitempty"`
 }
 
 // PodAnnotations says whether annotations on pods count.

@@ -23,12 +23,16 @@ const (
 	// waits until it has finished).
 	AnnotationDrain = "nodetermination.dev/drain"
 
+	// AnnotationHold on a Node or on its NodeTermination holds a drain that can wait; its value
+	// says who asks for that and why. See spec.drain.hold.
+	AnnotationHold = "nodetermination.dev/hold"
+
 	// TaintKeyWaiting is the key of the taint on a node that waits for its turn: see
 	// spec.drain.budget.
 	TaintKeyWaiting = KeyPrefix + "waiting"
 
 	// LabelWebhook with the value "true" is on the Secrets and ConfigMaps in the manager's
-	// namespace that webhooks may use. The manager reads no others.
+	// namespace that webhooks, and spec.drain.hold, may use. The manager reads no others.
 	LabelWebhook = "nodetermination.dev/webhook"
 
 	// FieldManager owns what the manager applies: statuses and node annotations.

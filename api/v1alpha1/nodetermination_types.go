@@ -166,6 +166,10 @@ type NodeTerminationStatus struct {
 	// +optional
 	StartTime *metav1.Time `json:"startTime,omitempty"`
 
+	// holdStartTime is when the drain was first held. Unset: it was not.
+	// +optional
+	HoldStartTime *metav1.Time `json:"holdStartTime,omitempty"`
+
 	// drainStartTime is when the eviction of the pods began. Unset: it has not begun.
 	// +optional
 	DrainStartTime *metav1.Time `json:"drainStartTime,omitempty"`

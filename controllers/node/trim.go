@@ -37,7 +37,7 @@ func Trim(object any) (any, error) {
 			Taints:        node.Spec.Taints,
 		},
 	}
-	for _, key := range []string{v1alpha1.AnnotationApplied, v1alpha1.AnnotationDrain} {
+	for _, key := range []string{v1alpha1.AnnotationApplied, v1alpha1.AnnotationDrain, v1alpha1.AnnotationHold} {
 		if value, found := node.Annotations[key]; found {
 			metav1.SetMetaDataAnnotation(&trimmed.ObjectMeta, key, strings.Clone(value[:min(len(value), maxAnnotation)]))
 		}

@@ -192,17 +192,36 @@ func (r *Reconciler) describe(ctx context.Context, policy *v1alpha1.NodeTerminat
 	if err := policy.Spec.CheckSelectors(); err != nil {
 		ready.Status, ready.Reason, ready.Message = metav1.ConditionFalse, v1alpha1.ReasonInvalidSelector, err.Error()
 	}
-	switch err := r.checkWebhooks(ctx, policy); {
-	case err == nil:
-	case ready.Status == metav1.ConditionTrue:
-		ready.Status, ready.Reason, ready.Message = metav1.ConditionFalse, v1alpha1.ReasonInvalidWebhook, err.Error()
-	default: // whoever mends the one sees the other, too
-		ready.Message += "; " + err.Error()
-	}
+	addProblem(&ready, v1alpha1.ReasonInvalidWebhook, r.checkWebhooks(ctx, policy))
+	addProblem(&ready, v1alpha1.ReasonInvalidHold, r.checkHold(ctx, policy))
 	for _, condition := range []metav1.Condition{ready, sourcesReady, overlapping(policy, snap), snap.tooManyUnhealthy(policy)} {
 		condition.ObservedGeneration = policy.Generation
 		meta.SetStatusCondition(&status.Conditions, condition)
 	}
+}
+
+// addProblem adds what is wrong to the condition Ready, if anything is: whoever mends one thing
+// sees the others, too.
+func addProblem(ready *metav1.Condition, reason string, err error) {
+	switch {
+	case err == nil:
+	case ready.Status == metav1.ConditionTrue:
+		ready.Status, ready.Reason, ready.Message = metav1.ConditionFalse, reason, err.Error()
+	default:
+		ready.Message += "; " + err.Error()
+	}
+}
+
+// checkHold returns what is wrong with the ConfigMap that holds drains, if there is to be one.
+func (r *Reconciler) checkHold(ctx context.Context, policy *v1alpha1.NodeTerminationPolicy) error {
+	ref := policy.Spec.Drain.HoldReference()
+	if ref == nil {
+		return nil
+	}
+	if _, err := r.Webhooks.ConfigMapKey(ctx, *ref); err != nil {
+		return fmt.Errorf("drain.hold: %w", err)
+	}
+	return nil
 }
 
 func (r *Reconciler) sources(policy *v1alpha1.NodeTerminationPolicy, snap *snapshot) []v1alpha1.SourceStatus {

@@ -52,6 +52,7 @@ var act = []func(*Reconciler, context.Context, *scope) (verdict, error){
 	(*Reconciler).suspend,
 	(*Reconciler).answerUncordon,
 	(*Reconciler).restore,
+	(*Reconciler).hold,
 	(*Reconciler).schedule,
 	(*Reconciler).cordon,
 	(*Reconciler).drain,

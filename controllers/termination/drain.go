@@ -46,6 +46,9 @@ func (r *Reconciler) drain(ctx context.Context, s *scope) (verdict, error) {
 		s.condition(v1alpha1.ConditionDrained, false, v1alpha1.ReasonScheduled, message)
 		s.setState(v1alpha1.StateScheduled, message)
 		s.lookAgain(s.decision.drainAt)
+	case s.held != "":
+		s.condition(v1alpha1.ConditionDrained, false, v1alpha1.ReasonHeld, s.held)
+		s.setState(v1alpha1.StateHeld, s.held)
 	case s.drained() != nil && s.was(v1alpha1.StateCompleting):
 		s.finish(v1alpha1.StateCompleted, s.drained().Message)
 	case s.drained() != nil:

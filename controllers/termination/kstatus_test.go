@@ -29,7 +29,7 @@ func kstatus(nt *v1alpha1.NodeTermination) string {
 func TestConditionsFollowKstatus(t *testing.T) {
 	want := map[string]string{
 		v1alpha1.StateReceived: "InProgress", v1alpha1.StateScheduled: "InProgress", v1alpha1.StateWaiting: "InProgress",
-		v1alpha1.StateDraining: "InProgress", v1alpha1.StateCompleting: "InProgress",
+		v1alpha1.StateHeld: "InProgress", v1alpha1.StateDraining: "InProgress", v1alpha1.StateCompleting: "InProgress",
 		v1alpha1.StateCordoned: "Current", v1alpha1.StateIgnored: "Current", v1alpha1.StateDryRun: "Current",
 		v1alpha1.StateCompleted: "Current", v1alpha1.StateCancelled: "Current",
 		v1alpha1.StateFailed: "Failed", v1alpha1.StateSuspended: "Failed", v1alpha1.StateNoPolicy: "Failed",

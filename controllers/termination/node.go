@@ -120,7 +120,7 @@ func (r *Reconciler) startOver(_ context.Context, s *scope) (verdict, error) {
 	if !s.registeredAgain || len(s.active()) == 0 {
 		return proceed, nil
 	}
-	s.nt.Status.CompletionTime, s.nt.Status.DrainStartTime = nil, nil
+	s.nt.Status.CompletionTime, s.nt.Status.HoldStartTime, s.nt.Status.DrainStartTime = nil, nil, nil
 	r.Local.beginLosses(s.nt.Name)
 	if meta.FindStatusCondition(s.nt.Status.Conditions, v1alpha1.ConditionDrained) != nil {
 		s.condition(v1alpha1.ConditionDrained, false, v1alpha1.ReasonWaiting, "the node has registered again, and is drained once more")

@@ -122,6 +122,7 @@ var nodeChanges = predicate.TypedFuncs[*corev1.Node]{
 			e.ObjectOld.Spec.ProviderID != e.ObjectNew.Spec.ProviderID ||
 			!maps.Equal(e.ObjectOld.Labels, e.ObjectNew.Labels) ||
 			e.ObjectOld.Annotations[v1alpha1.AnnotationApplied] != e.ObjectNew.Annotations[v1alpha1.AnnotationApplied] ||
+			e.ObjectOld.Annotations[v1alpha1.AnnotationHold] != e.ObjectNew.Annotations[v1alpha1.AnnotationHold] ||
 			e.ObjectOld.Status.NodeInfo.BootID != e.ObjectNew.Status.NodeInfo.BootID ||
 			!before.Equal(after) || beforeReady != afterReady
 	},

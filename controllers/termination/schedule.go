@@ -59,7 +59,7 @@ func (r *Reconciler) schedule(ctx context.Context, s *scope) (verdict, error) {
 func (s *scope) takesTurn() bool {
 	switch s.decision.action {
 	case v1alpha1.ActionCordonAndDrain:
-		return !s.now.Before(s.decision.drainAt)
+		return !s.now.Before(s.decision.drainAt) && s.held == ""
 	case v1alpha1.ActionCordon:
 		return !s.hasDeadline()
 	}
@@ -78,11 +78,11 @@ func takesPlace(nt *v1alpha1.NodeTermination, policy *v1alpha1.NodeTerminationPo
 	return false
 }
 
-// waitsUncordoned reports whether the node waits for its turn, or for a window, without a cordon.
+// waitsUncordoned reports whether the node waits for its turn, for a window or for those who hold it, without a cordon.
 // One with a deadline is cordoned first, and what was cordoned once stays so.
 func (s *scope) waitsUncordoned() bool {
 	applied, _ := ec2node.AppliedOn(s.node)
-	waits := s.admission.pending != "" || s.now.Before(s.decision.drainAt)
+	waits := s.admission.pending != "" || s.held != "" || s.now.Before(s.decision.drainAt)
 	return waits && !s.hasDeadline() && !applied.Unschedulable
 }
 
@@ -103,12 +103,16 @@ func (s *scope) urgent() bool {
 	if s.decision.deadline.IsZero() {
 		return false
 	}
-	until := s.decision.deadline.Add(-max(urgent, s.policy.Spec.Drain.Timeout()))
-	if s.now.Before(until) {
-		s.lookAgain(until)
+	if from := s.urgentFrom(); s.now.Before(from) {
+		s.lookAgain(from)
 		return false
 	}
 	return true
+}
+
+// urgentFrom returns from when on there is no time to wait.
+func (s *scope) urgentFrom() time.Time {
+	return s.decision.deadline.Add(-max(urgent, s.policy.Spec.Drain.Timeout()))
 }
 
 // budgetScope returns the nodes that the termination's own is counted with.

@@ -36,6 +36,8 @@ type scope struct {
 	unconfirmed bool
 	// decision is what decide and requireTag come to.
 	decision decision
+	// held is why the drain is held, and until when at most; empty if it is not.
+	held string
 	// admission is what schedule comes to.
 	admission admission
 	// uncordonedByOthers: somebody else has made the node schedulable. It is cordoned again

@@ -38,6 +38,7 @@ var readinessOf = map[string]readiness{
 	v1alpha1.StateReceived:   {reconciling: true},
 	v1alpha1.StateScheduled:  {reconciling: true},
 	v1alpha1.StateWaiting:    {reconciling: true},
+	v1alpha1.StateHeld:       {reconciling: true},
 	v1alpha1.StateDraining:   {reconciling: true},
 	v1alpha1.StateCompleting: {reconciling: true},
 	v1alpha1.StateCordoned:   {ready: true},

@@ -61,14 +61,14 @@ func (r *Resolver) Resolve(ctx context.Context, webhook *v1alpha1.Webhook) (*Res
 		}
 	}
 	if from := webhook.CAFrom; from != nil {
-		value, err := r.configMapKey(ctx, from.ConfigMapKeyRef)
+		value, err := r.ConfigMapKey(ctx, from.ConfigMapKeyRef)
 		if err != nil {
 			return nil, err
 		}
 		resolved.ca = []byte(value)
 	}
 	if from := webhook.TemplateFrom; from != nil {
-		value, err := r.configMapKey(ctx, from.ConfigMapKeyRef)
+		value, err := r.ConfigMapKey(ctx, from.ConfigMapKeyRef)
 		if err != nil {
 			return nil, err
 		}
@@ -121,7 +121,8 @@ func (r *Resolver) secret(ctx context.Context, name string) (map[string][]byte, 
 	return secret.Data, nil
 }
 
-func (r *Resolver) configMapKey(ctx context.Context, ref v1alpha1.KeyReference) (string, error) {
+// ConfigMapKey returns a value of a ConfigMap. The error says what is missing.
+func (r *Resolver) ConfigMapKey(ctx context.Context, ref v1alpha1.KeyReference) (string, error) {
 	if r.Namespace == "" {
 		return "", errNoNamespace
 	}

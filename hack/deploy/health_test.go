@@ -114,7 +114,7 @@ func luaValue(l *lua.LState, value any) lua.LValue {
 // TestTerminationHealth: the health of each state that the controller knows, with the conditions that it writes.
 func TestTerminationHealth(t *testing.T) {
 	want := map[string]string{
-		"StateReceived": progressing, "StateScheduled": progressing, "StateWaiting": progressing,
+		"StateReceived": progressing, "StateScheduled": progressing, "StateWaiting": progressing, "StateHeld": progressing,
 		"StateDraining": progressing, "StateCompleting": progressing,
 		"StateCordoned": healthy, "StateIgnored": healthy, "StateDryRun": healthy,
 		"StateCompleted": healthy, "StateCancelled": healthy,

@@ -28,6 +28,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.ConfigMapKeySourceApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("DrainBudget"):
 		return &apiv1alpha1.DrainBudgetApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("DrainHold"):
+		return &apiv1alpha1.DrainHoldApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("DrainSpec"):
 		return &apiv1alpha1.DrainSpecApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Event"):

@@ -77,6 +77,15 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: topologyKey
       type:
         scalar: string
+- name: com.github.nodetermination.operator.api.v1alpha1.DrainHold
+  map:
+    fields:
+    - name: configMapKeyRef
+      type:
+        namedType: com.github.nodetermination.operator.api.v1alpha1.KeyReference
+    - name: maxSeconds
+      type:
+        scalar: numeric
 - name: com.github.nodetermination.operator.api.v1alpha1.DrainSpec
   map:
     fields:
@@ -86,6 +95,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: budget
       type:
         namedType: com.github.nodetermination.operator.api.v1alpha1.DrainBudget
+    - name: hold
+      type:
+        namedType: com.github.nodetermination.operator.api.v1alpha1.DrainHold
     - name: podAnnotations
       type:
         namedType: com.github.nodetermination.operator.api.v1alpha1.PodAnnotations
@@ -635,6 +647,9 @@ var schemaYAML = typed.YAMLObject(`types:
           elementRelationship: associative
           keys:
           - id
+    - name: holdStartTime
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
     - name: instanceFoundTime
       type:
         namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time

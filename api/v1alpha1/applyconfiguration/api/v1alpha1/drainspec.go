@@ -48,6 +48,12 @@ type DrainSpecApplyConfiguration struct {
 	// budget limits how many nodes of the policy are drained at the same time, as long
 	// as no deadline is near. Unset: no limit.
 	Budget *DrainBudgetApplyConfiguration `json:"budget,omitempty"`
+	// hold says what drains wait for that can wait. Whatever it says, the annotation
+	// nodetermination.dev/hold on a Node or its NodeTermination holds the drain of that node;
+	// the value says who asks for that and why. A drain with a deadline is held until five
+	// minutes, or drain.timeoutSeconds if that is longer, before it. Unset: only the
+	// annotation holds drains, for a day at most.
+	Hold *DrainHoldApplyConfiguration `json:"hold,omitempty"`
 }
 
 // DrainSpecApplyConfiguration constructs a declarative configuration of the DrainSpec type for use with
@@ -127,5 +133,13 @@ func (b *DrainSpecApplyConfiguration) WithVolumes(value apiv1alpha1.Volumes) *Dr
 // If called multiple times, the Budget field is set to the value of the last call.
 func (b *DrainSpecApplyConfiguration) WithBudget(value *DrainBudgetApplyConfiguration) *DrainSpecApplyConfiguration {
 	b.Budget = value
+	return b
+}
+
+// WithHold sets the Hold field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Hold field is set to the value of the last call.
+func (b *DrainSpecApplyConfiguration) WithHold(value *DrainHoldApplyConfiguration) *DrainSpecApplyConfiguration {
+	b.Hold = value
 	return b
 }

@@ -34,6 +34,8 @@ type NodeTerminationStatusApplyConfiguration struct {
 	Deadline *metav1.Time `json:"deadline,omitempty"`
 	// startTime is when the node was first changed. Unset: it was not.
 	StartTime *metav1.Time `json:"startTime,omitempty"`
+	// holdStartTime is when the drain was first held. Unset: it was not.
+	HoldStartTime *metav1.Time `json:"holdStartTime,omitempty"`
 	// drainStartTime is when the eviction of the pods began. Unset: it has not begun.
 	DrainStartTime *metav1.Time `json:"drainStartTime,omitempty"`
 	// completionTime is when the termination ended, successfully or not. Unset: it has
@@ -118,6 +120,14 @@ func (b *NodeTerminationStatusApplyConfiguration) WithDeadline(value metav1.Time
 // If called multiple times, the StartTime field is set to the value of the last call.
 func (b *NodeTerminationStatusApplyConfiguration) WithStartTime(value metav1.Time) *NodeTerminationStatusApplyConfiguration {
 	b.StartTime = &value
+	return b
+}
+
+// WithHoldStartTime sets the HoldStartTime field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the HoldStartTime field is set to the value of the last call.
+func (b *NodeTerminationStatusApplyConfiguration) WithHoldStartTime(value metav1.Time) *NodeTerminationStatusApplyConfiguration {
+	b.HoldStartTime = &value
 	return b
 }
 

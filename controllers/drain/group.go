@@ -84,16 +84,25 @@ func (it *item) hasLessTime(now time.Time) bool {
 	return nearer(it.action.Deadline, it.sent.Deadline) && it.action.Given(now) < it.sent.Given(it.evictedAt)
 }
 
-// compareItems orders items by deadline and then arrival: no two are equal.
+// compareItems orders items by deadline, and those with the same so that pods with volumes go first, whose
+// volumes are to be detached before the instance is gone; then by arrival: no two are equal.
 func compareItems(a, b *item) int {
 	switch {
 	case nearer(a.action.Deadline, b.action.Deadline):
 		return -1
 	case nearer(b.action.Deadline, a.action.Deadline):
 		return 1
+	case !a.action.Deadline.IsZero() && a.hasVolumes() != b.hasVolumes():
+		if a.hasVolumes() {
+			return -1
+		}
+		return 1
 	}
 	return cmp.Compare(a.arrival, b.arrival)
 }
+
+// hasVolumes reports whether the pod uses volumes that may have to be detached.
+func (it *item) hasVolumes() bool { return len(it.action.Pod.Claims) > 0 }
 
 // nearer reports whether deadline a is before b; zero is no deadline.
 func nearer(a, b time.Time) bool {

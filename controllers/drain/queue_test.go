@@ -160,6 +160,17 @@ func TestQueueNearestDeadlineFirst(t *testing.T) {
 	q.expectNothingLeft()
 }
 
+// Volumes have to be detached before the instance is gone; without a deadline there is no hurry.
+func TestQueueVolumesFirst(t *testing.T) {
+	q := newQueueTest(t)
+	claims := func(pod *Pod) { pod.Claims = []string{"data"} }
+	q.want("soft", evict(newPod("soft-1"), newPod("soft-2", claims)))
+	q.want("later", by(after(20), evict(newPod("later", claims))))
+	q.want("hard", by(after(10), evict(newPod("hard-1"), newPod("hard-2", claims), newPod("hard-3"), newPod("hard-4", claims))))
+	q.want("same", by(after(10), evict(newPod("same-1"), newPod("same-2", claims, labelled("app", "web")))))
+	q.expect("hard-2", "hard-4", "same-2", "hard-1", "hard-3", "same-1", "later", "soft-1", "soft-2")
+}
+
 func TestQueueBounds(t *testing.T) {
 	q := newQueueTest(t)
 	q.limiter = newLimiter(9, 9)

@@ -18,6 +18,9 @@ import (
 	ec2node "github.com/nodetermination/operator/controllers/node"
 )
 
+// cordonSeen is how long after a cordon the termination is looked at again at the latest.
+const cordonSeen = 250 * time.Millisecond
+
 // cordonRetry is when a cordon that was refused is tried again while the pods are evicted.
 const cordonRetry = 5 * time.Second
 
@@ -75,8 +78,9 @@ func (r *Reconciler) cordon(ctx context.Context, s *scope) (verdict, error) {
 	}
 	if begins && r.Local.begin(s.nt.Name) {
 		r.Local.update(s.nt.Name, func(known *localRecord) { known.cordoned = r.Clock.Now() })
-		// Of a crowd every node is cordoned before the pods of any are looked at.
-		s.lookAgain(s.now)
+		// Of a crowd every node is cordoned before the pods of any are looked at. The cache has
+		// the cordon in a moment, which wakes us: looked at before, it would be made once more.
+		s.lookAgain(s.now.Add(cordonSeen))
 		return postponed, nil
 	}
 	return proceed, nil

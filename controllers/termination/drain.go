@@ -100,8 +100,8 @@ func (r *Reconciler) verifyDrained(ctx context.Context, s *scope) (verdict, erro
 	return ended, nil
 }
 
-// startDrain begins or goes on to drain, and reports whether that is news to this process.
-func (r *Reconciler) startDrain(s *scope) (news bool) {
+// startDrain begins or goes on to drain, and returns since when this process follows the pods.
+func (r *Reconciler) startDrain(s *scope) (since time.Time) {
 	if s.nt.Status.DrainStartTime == nil {
 		r.Local.beginLosses(s.nt.Name) // another process may have cordoned the node, and evicted none
 	}
@@ -111,9 +111,9 @@ func (r *Reconciler) startDrain(s *scope) (news bool) {
 	}
 	s.setState(v1alpha1.StateDraining, "finding the pods of the node")
 	s.condition(v1alpha1.ConditionDrained, false, v1alpha1.ReasonDraining, s.message)
-	news = r.Local.startDrain(s.nt.Name, s.node.Name)
+	since = r.Local.startDrain(s.nt.Name, s.node.Name, s.now)
 	r.Watcher.Watch(s.node.Name)
-	return news
+	return since
 }
 
 // drainStart returns the time of a drain that begins now, as the API keeps it.
@@ -123,11 +123,12 @@ func (s *scope) drainStart() *metav1.Time {
 
 // evict plans what to do about the pods now and hands it to the executor.
 func (r *Reconciler) evict(ctx context.Context, s *scope) (verdict, error) {
-	news := r.startDrain(s)
+	settled := r.startDrain(s).Add(settleTime)
 	pods, synced := r.Watcher.Pods(s.node.Name)
 	if !synced {
 		s.lookAgain(s.now.Add(backOff(s.now.Sub(s.nt.Status.DrainStartTime.Time), settleTime)))
-		if news {
+		if s.now.Before(settled) {
+			s.lookAgain(settled)
 			return postponed, r.Watcher.Err(s.node.Name)
 		}
 		return ended, r.Watcher.Err(s.node.Name)

@@ -24,7 +24,7 @@ import (
 // about states so many at once, and so many a second from then on, but warnings
 // always pass; and none about pods while more than a few nodes are drained.
 const (
-	stateEventsBurst, stateEventsPerSecond = 50, 1
+	stateEventsBurst, stateEventsPerSecond = 25, 1
 	podEventsBurst, podEventsPerSecond     = 200, 10
 	fewDrains                              = 5
 )

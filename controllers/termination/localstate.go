@@ -43,8 +43,9 @@ type localRecord struct {
 	evictsReturners bool
 	// looked is when the pods were last listed of its node, which had been drained.
 	looked time.Time
-	// drains is the node whose pods are followed; empty for none.
-	drains string
+	// drains is the node whose pods are followed; empty for none. drainsSince is since when.
+	drains      string
+	drainsSince time.Time
 	// written is when its status was last written.
 	written time.Time
 	// asked is when Auto Scaling last had no answer about it; answered: it has said after
@@ -172,11 +173,16 @@ func (l *LocalState) lose(name, owner string) {
 	})
 }
 
-// startDrain notes that the pods of a termination's node are followed, and reports
-// whether that is news.
-func (l *LocalState) startDrain(name, node string) (news bool) {
-	l.update(name, func(s *localRecord) { news, s.drains = s.drains != node, node })
-	return news
+// startDrain notes that the pods of a termination's node are followed, and returns since
+// when they are.
+func (l *LocalState) startDrain(name, node string, now time.Time) (since time.Time) {
+	l.update(name, func(s *localRecord) {
+		if s.drains != node {
+			s.drains, s.drainsSince = node, now
+		}
+		since = s.drainsSince
+	})
+	return since
 }
 
 // stopDrain forgets what startDrain noted, and that returners are evicted, and reports

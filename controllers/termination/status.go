@@ -22,8 +22,8 @@ const (
 	// thirty pods would otherwise cost the API server as many writes as evictions.
 	progressInterval = 5 * time.Second
 	// progressShare is what each drain under way adds to that interval, up to
-	// crowdInterval: a crowd shares some three such writes a second, as the pods come first.
-	progressShare = 300 * time.Millisecond
+	// crowdInterval: a crowd shares one such write a second, as the pods come first.
+	progressShare = time.Second
 	crowdInterval = time.Minute
 	// blockedInterval is the same where pods begin or cease to be blocked, which is
 	// worth a write sooner.

@@ -170,6 +170,51 @@ func TestTargetStates(t *testing.T) {
 	}
 }
 
+// TestHibernated: a hibernated instance goes on where it was, with the same process and in the same boot: each stay in the
+// warm pool is received, and ends when the instance returns.
+func TestHibernated(t *testing.T) {
+	f := newFixture(t)
+	state := func(state string) {
+		f.announce(awssim.MetadataEvent{Kind: awssim.MetadataKindTargetState, State: state})
+		f.pass(15 * time.Second)
+	}
+	state("InService")
+	if nt := f.stored(); nt != nil {
+		t.Errorf("stored is %+v before anything has happened", nt)
+	}
+	var last v1alpha1.Event
+	for i := range 3 {
+		state("Warmed:Hibernated")
+		e := f.one()
+		if *e.Cancelled || e.InstanceAction != "hibernate" || e.BootID != "boot-1" || i > 0 && !e.Time.After(last.Time.Time) {
+			t.Errorf("to the pool, %d: stored is %+v, was %+v", i, e, last)
+		}
+		last = e
+		f.clock.Step(8 * time.Hour) // tokens and connections have expired
+		if i == 1 {                 // and what was stored about the last stay is gone
+			if err := admin(t).Delete(t.Context(), f.stored()); err != nil {
+				t.Fatal(err)
+			}
+			state("InService")
+			if nt := f.stored(); nt != nil {
+				t.Errorf("stored is %+v, only to be cancelled", nt)
+			}
+			continue
+		}
+		state("InService")
+		if e = f.one(); !*e.Cancelled || !e.Time.After(last.Time.Time) {
+			t.Errorf("back in service, %d: stored is %+v, was %+v", i, e, last)
+		}
+		last = e
+	}
+	before := f.stored()
+	f.pass(time.Minute)
+	f.checkUnchanged("in service", before)
+	if n := f.lines("could not be stored") + f.lines("cannot be read"); n != 0 {
+		t.Errorf("the log says:\n%s", strings.Join(f.log, "\n"))
+	}
+}
+
 // TestListedTwice: what is both scheduled and in the history is over, and not written again and again.
 func TestListedTwice(t *testing.T) {
 	f := newFixture(t)

@@ -3,6 +3,7 @@
 package imds
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -35,6 +36,9 @@ const (
 	maxDocument = 1 << 20
 )
 
+// The modes of an endpoint, as the SDK has them.
+const ipv4, ipv6 = string(v1alpha1.EndpointIPv4), string(v1alpha1.EndpointIPv6)
+
 // metadataPath is where the paths of documents begin.
 const metadataPath = "/latest/meta-data/"
 
@@ -47,14 +51,10 @@ type metadata struct {
 	transport *transport
 }
 
-// newMetadata makes no call. If endpoint is empty, the SDK's environment variables
+// newMetadata makes no call. If endpoint and mode are empty, the SDK's environment variables
 // count. next is nil but in tests.
-func newMetadata(endpoint string, next http.RoundTripper) (*metadata, error) {
-	const (
-		disabled = "AWS_EC2_METADATA_DISABLED"
-		service  = "AWS_EC2_METADATA_SERVICE_ENDPOINT"
-		mode     = "AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE"
-	)
+func newMetadata(endpoint, mode string, next http.RoundTripper) (*metadata, error) {
+	const disabled = "AWS_EC2_METADATA_DISABLED"
 	if strings.EqualFold(os.Getenv(disabled), "true") {
 		return nil, fmt.Errorf("%s is true, so there is nothing to watch: unset it", disabled)
 	}
@@ -66,11 +66,9 @@ func newMetadata(endpoint string, next http.RoundTripper) (*metadata, error) {
 			DisableCompression: true,
 		}
 	}
-	if endpoint == "" {
-		endpoint = os.Getenv(service)
-	}
-	if u, err := url.Parse(endpoint); endpoint != "" && (err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https") {
-		return nil, fmt.Errorf("the endpoint of the metadata service is %q: write a URL such as http://169.254.169.254 or http://[fd00:ec2::254]", endpoint)
+	endpoint, err := resolveEndpoint(endpoint, mode)
+	if err != nil {
+		return nil, err
 	}
 	transport := &transport{next: next, sent: map[string]*http.Request{}}
 	options := imds.Options{
@@ -83,15 +81,31 @@ func newMetadata(endpoint string, next http.RoundTripper) (*metadata, error) {
 		}),
 		DisableDefaultMaxBackoff: true,
 	}
-	switch value := os.Getenv(mode); {
-	case value == "" || strings.EqualFold(value, "IPv4"):
-		options.EndpointMode = imds.EndpointModeStateIPv4
-	case strings.EqualFold(value, "IPv6"):
-		options.EndpointMode = imds.EndpointModeStateIPv6
-	default:
-		return nil, fmt.Errorf("%s is %q: write IPv4 or IPv6", mode, value)
-	}
 	return &metadata{imds.New(options), transport}, nil
+}
+
+// resolveEndpoint returns the URL of the metadata service: this one, or EC2's of the mode. What is said here wins over
+// the SDK's environment variables, and a URL over a mode.
+func resolveEndpoint(endpoint, mode string) (string, error) {
+	const (
+		serviceEnv = "AWS_EC2_METADATA_SERVICE_ENDPOINT"
+		modeEnv    = "AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE"
+	)
+	origin := "--endpoint-mode"
+	if mode == "" {
+		endpoint = cmp.Or(endpoint, os.Getenv(serviceEnv))
+		origin, mode = modeEnv, cmp.Or(os.Getenv(modeEnv), ipv4)
+	}
+	if u, err := url.Parse(endpoint); endpoint != "" && (err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https") {
+		return "", fmt.Errorf("the endpoint of the metadata service is %q: write a URL such as http://169.254.169.254 or http://[fd00:ec2::254]", endpoint)
+	}
+	switch {
+	case strings.EqualFold(mode, ipv4):
+		return cmp.Or(endpoint, "http://169.254.169.254"), nil
+	case strings.EqualFold(mode, ipv6):
+		return cmp.Or(endpoint, "http://[fd00:ec2::254]"), nil
+	}
+	return "", fmt.Errorf("%s is %q: write IPv4 or IPv6", origin, mode)
 }
 
 // read returns the document at a path below meta-data/; not found if the service

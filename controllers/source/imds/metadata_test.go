@@ -156,7 +156,7 @@ func TestNothingListens(t *testing.T) {
 	}
 	address := listener.Addr().String()
 	listener.Close()
-	m, err := newMetadata("http://"+address, nil)
+	m, err := newMetadata("http://"+address, "", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -190,23 +190,24 @@ func TestEnvironment(t *testing.T) {
 	}
 	defer v4.Close()
 	for name, c := range map[string]struct {
-		env            map[string]string
-		endpoint, want string // an error, or an instance
+		env                  map[string]string
+		endpoint, mode, want string // an error, or an instance
 	}{
-		"flag":               {nil, v4.URL(), "i-44444444"},
-		"variable":           {map[string]string{"AWS_EC2_METADATA_SERVICE_ENDPOINT": v4.URL()}, "", "i-44444444"},
-		"flag over variable": {map[string]string{"AWS_EC2_METADATA_SERVICE_ENDPOINT": "http://127.0.0.1:1"}, v4.URL(), "i-44444444"},
-		"proxy":              {map[string]string{"HTTP_PROXY": "http://127.0.0.1:1", "http_proxy": "http://127.0.0.1:1"}, v4.URL(), "i-44444444"},
-		"disabled":           {map[string]string{"AWS_EC2_METADATA_DISABLED": "TRUE"}, v4.URL(), "AWS_EC2_METADATA_DISABLED is true, so there is nothing to watch: unset it"},
-		"mode":               {map[string]string{"AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE": "ipv6"}, v4.URL(), "i-44444444"},
-		"unknown mode":       {map[string]string{"AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE": "IPv5"}, "", `AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE is "IPv5": write IPv4 or IPv6`},
-		"no URL":             {nil, "169.254.169.254", `the endpoint of the metadata service is "169.254.169.254": write a URL such as http://169.254.169.254 or http://[fd00:ec2::254]`},
+		"flag":               {nil, v4.URL(), "", "i-44444444"},
+		"variable":           {map[string]string{"AWS_EC2_METADATA_SERVICE_ENDPOINT": v4.URL()}, "", "", "i-44444444"},
+		"flag over variable": {map[string]string{"AWS_EC2_METADATA_SERVICE_ENDPOINT": "http://127.0.0.1:1"}, v4.URL(), "", "i-44444444"},
+		"proxy":              {map[string]string{"HTTP_PROXY": "http://127.0.0.1:1", "http_proxy": "http://127.0.0.1:1"}, v4.URL(), "", "i-44444444"},
+		"disabled":           {map[string]string{"AWS_EC2_METADATA_DISABLED": "TRUE"}, v4.URL(), "", "AWS_EC2_METADATA_DISABLED is true, so there is nothing to watch: unset it"},
+		"mode":               {map[string]string{"AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE": "ipv6"}, v4.URL(), "", "i-44444444"},
+		"unknown mode":       {map[string]string{"AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE": "IPv5"}, "", "", `AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE is "IPv5": write IPv4 or IPv6`},
+		"unknown flag":       {nil, "", "IPv5", `--endpoint-mode is "IPv5": write IPv4 or IPv6`},
+		"no URL":             {nil, "169.254.169.254", "", `the endpoint of the metadata service is "169.254.169.254": write a URL such as http://169.254.169.254 or http://[fd00:ec2::254]`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for key, value := range c.env {
 				t.Setenv(key, value)
 			}
-			m, err := newMetadata(c.endpoint, nil)
+			m, err := newMetadata(c.endpoint, c.mode, nil)
 			got := ""
 			if err == nil {
 				var i identity
@@ -224,36 +225,57 @@ func TestEnvironment(t *testing.T) {
 	}
 }
 
-// TestEndpoints: where the requests go by default.
+// TestEndpoints: where the requests go to EC2's own service.
 func TestEndpoints(t *testing.T) {
-	for mode, want := range map[string]string{"": "169.254.169.254", "IPv4": "169.254.169.254", "IPv6": "[fd00:ec2::254]"} {
-		t.Setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE", mode)
-		asked := ""
-		m, err := newMetadata("", roundTripper(func(r *http.Request) (*http.Response, error) {
-			asked = r.URL.Host
-			return nil, net.ErrClosed
-		}))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := m.identify(t.Context()); err == nil || asked != want {
-			t.Errorf("mode %q: %q was asked (%v), want %s", mode, asked, err, want)
-		}
+	const modeEnv, service = "AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE", "AWS_EC2_METADATA_SERVICE_ENDPOINT"
+	for name, c := range map[string]struct {
+		env        map[string]string
+		mode, want string
+	}{
+		"by default":              {nil, "", "169.254.169.254"},
+		"IPv4":                    {nil, "IPv4", "169.254.169.254"},
+		"IPv6":                    {nil, "IPv6", "[fd00:ec2::254]"},
+		"the variable IPv4":       {map[string]string{modeEnv: "IPv4"}, "", "169.254.169.254"},
+		"the variable IPv6":       {map[string]string{modeEnv: "IPv6"}, "", "[fd00:ec2::254]"},
+		"IPv4 over the variable":  {map[string]string{modeEnv: "IPv6"}, "IPv4", "169.254.169.254"},
+		"IPv6 over the variables": {map[string]string{modeEnv: "IPv5", service: "http://127.0.0.1:1"}, "IPv6", "[fd00:ec2::254]"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for key, value := range c.env {
+				t.Setenv(key, value)
+			}
+			asked := ""
+			m, err := newMetadata("", c.mode, roundTripper(func(r *http.Request) (*http.Response, error) {
+				asked = r.URL.Host
+				return nil, net.ErrClosed
+			}))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := m.identify(t.Context()); err == nil || asked != c.want {
+				t.Errorf("%q was asked (%v), want %s", asked, err, c.want)
+			}
+		})
 	}
 }
 
+// TestIPv6: a watcher whose endpoint is an IPv6 address does all that another one does.
 func TestIPv6(t *testing.T) {
-	sim, err := awssim.StartMetadata(awssim.MetadataOptions{Addr: "[::1]:0"})
+	f := idleFixture(t)
+	sim, err := awssim.StartMetadata(awssim.MetadataOptions{Addr: "[::1]:0", Instance: awssim.MetadataInstance{ID: f.id}, Now: f.clock.Now})
 	if err != nil {
 		t.Skipf("this machine has no IPv6: %v", err)
 	}
 	defer sim.Close()
-	m, err := newMetadata(sim.URL(), nil)
-	if err != nil {
-		t.Fatal(err)
+	if !strings.HasPrefix(sim.URL(), "http://[::1]:") {
+		t.Fatalf("it listens at %s", sim.URL())
 	}
-	if i, err := m.identify(t.Context()); err != nil || i.instanceID == "" {
-		t.Errorf("%+v, %v", i, err)
+	f.sim = sim
+	f.restart()
+	f.announce(awssim.MetadataEvent{Kind: awssim.MetadataKindSpot})
+	f.pass(3 * time.Second)
+	if e := f.one(); e.Kind != v1alpha1.SpotInterruption {
+		t.Errorf("stored is %+v", e)
 	}
 }
 
@@ -281,7 +303,7 @@ func TestIdentity(t *testing.T) {
 	long := strings.Repeat("x", 65)
 	f.sim.Set(awssim.MetadataIdentity, `{"instanceId": "`+f.id+`", "instanceType": "`+long+`", "region": "us-east-1"}`)
 	f.sim.Set("meta-data/"+pathLifeCycle, "")
-	m, err := newMetadata(f.sim.URL(), nil)
+	m, err := newMetadata(f.sim.URL(), "", nil)
 	if err != nil {
 		t.Fatal(err)
 	}

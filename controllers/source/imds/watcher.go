@@ -44,20 +44,22 @@ const (
 	disabledTimeout = 5 * time.Minute
 )
 
-// Options of a Watcher. None of them may be left out but Endpoint, Heartbeat and Metrics.
+// Options of a Watcher. None of them may be left out but Endpoint, EndpointMode, Heartbeat and Metrics.
 type Options struct {
 	// NodeName is the Kubernetes node that the watcher runs on.
 	NodeName string
-	// BootID tells the machine's boots apart: /proc/sys/kernel/random/boot_id.
+	// BootID tells the machine's boots apart, as the Node's status.nodeInfo.bootID does.
 	BootID string
 	// PollInterval is how often the notice of a spot interruption is polled for, on
 	// average. Other documents are read at most every 10 s, those about maintenance
 	// every 30 s.
 	PollInterval time.Duration
-	// Endpoint of the metadata service, such as http://[fd00:ec2::254]. Empty: as
-	// AWS_EC2_METADATA_SERVICE_ENDPOINT and AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE
-	// say, else http://169.254.169.254.
+	// Endpoint of the metadata service, such as http://localhost:1338. Empty: EC2's own.
 	Endpoint string
+	// EndpointMode is IPv4 for EC2's http://169.254.169.254, IPv6 for http://[fd00:ec2::254].
+	// If both are empty, AWS_EC2_METADATA_SERVICE_ENDPOINT counts, and
+	// AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE, else it is IPv4.
+	EndpointMode string
 	// Heartbeat is the file that Probe reads. Empty: none.
 	Heartbeat string
 	// Metrics is the address that metrics are served at, such as :9100. Empty: none.
@@ -97,7 +99,7 @@ func New(opts Options) (*Watcher, error) {
 }
 
 func newWatcher(opts Options, transport http.RoundTripper) (*Watcher, error) {
-	metadata, err := newMetadata(opts.Endpoint, transport)
+	metadata, err := newMetadata(opts.Endpoint, opts.EndpointMode, transport)
 	if err != nil {
 		return nil, err
 	}

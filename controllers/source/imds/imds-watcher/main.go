@@ -18,7 +18,6 @@ import (
 	"runtime"
 	"runtime/debug"
 	"strconv"
-	"strings"
 	"syscall"
 	"time"
 
@@ -34,7 +33,6 @@ import (
 const (
 	// nodeNameEnv comes from the downward API.
 	nodeNameEnv = "NODE_NAME"
-	bootIDFile  = "/proc/sys/kernel/random/boot_id"
 	// maxTerminationMessage is what the kubelet takes, in bytes.
 	// https://kubernetes.io/docs/tasks/debug/debug-application/determine-reason-pod-failure/
 	maxTerminationMessage = 4096
@@ -44,6 +42,7 @@ type options struct {
 	policy, source     string
 	pollInterval       time.Duration
 	endpoint           string
+	endpointMode       string
 	heartbeat          string
 	metricsPort        int
 	terminationMessage string
@@ -96,6 +95,7 @@ func parseFlags(args []string, stdout io.Writer) (options, error) {
 	flags.StringVar(&o.source, "source", "", "`name` of the policy's source, for the log")
 	flags.DurationVar(&o.pollInterval, "poll-interval", 2*time.Second, "how often to ask the metadata service, from 1s to 60s")
 	flags.StringVar(&o.endpoint, "endpoint", "", "`URL` of the metadata service; that of the SDK's environment variables if empty")
+	flags.StringVar(&o.endpointMode, "endpoint-mode", "", "IPv4 or IPv6: at which of EC2's addresses the metadata service is asked; that of the SDK's environment variables if empty")
 	flags.StringVar(&o.heartbeat, "heartbeat-file", "/run/imds-watcher/heartbeat", "`file` that the probe reads, or empty for none")
 	flags.IntVar(&o.metricsPort, "metrics-port", 0, "`port` at which metrics are served, without authentication, or 0 for none")
 	flags.StringVar(&o.terminationMessage, "termination-message-path", "/dev/termination-log", "existing `file` for the reason why it ends with an error")
@@ -113,6 +113,8 @@ func parseFlags(args []string, stdout io.Writer) (options, error) {
 		err = fmt.Errorf("argument %q: there are flags, and probe as the first word; imds-watcher -help lists them", flags.Arg(0))
 	case o.pollInterval < time.Second || o.pollInterval > time.Minute:
 		err = fmt.Errorf("--poll-interval %s: write a duration from 1s to 60s", o.pollInterval)
+	case o.endpoint != "" && o.endpointMode != "":
+		err = fmt.Errorf("--endpoint says where the metadata service is, and --endpoint-mode %s which of EC2's own addresses: leave one of them out", o.endpointMode)
 	case o.metricsPort < 0 || o.metricsPort > 65535:
 		err = fmt.Errorf("--metrics-port %d: write a port from 1 to 65535, or 0 for no metrics", o.metricsPort)
 	}
@@ -133,15 +135,16 @@ func watch(ctx context.Context, o options) error {
 	if err != nil {
 		return fmt.Errorf("cannot find a cluster: %w", err)
 	}
-	bootID, err := os.ReadFile(bootIDFile)
+	bootID, err := readBootID()
 	if err != nil {
 		return fmt.Errorf("cannot read the boot ID: %w", err)
 	}
 	watcher, err := imds.New(imds.Options{
 		NodeName:     nodeName,
-		BootID:       strings.TrimSpace(string(bootID)),
+		BootID:       bootID,
 		PollInterval: o.pollInterval,
 		Endpoint:     o.endpoint,
+		EndpointMode: o.endpointMode,
 		Heartbeat:    o.heartbeat,
 		Metrics:      o.metricsAddress(),
 		Config:       config,

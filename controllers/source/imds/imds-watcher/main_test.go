@@ -54,6 +54,8 @@ func TestMistakes(t *testing.T) {
 		"log format":        {"--log-format xml", nil, `--log-format "xml": write json or console`},
 		"log level":         {"--log-level loud", nil, `--log-level "loud": write debug, info or error`},
 		"endpoint":          {"--endpoint imds", nil, `"imds": write a URL such as http://169.254.169.254`},
+		"mode":              {"--endpoint-mode IPv5", nil, `--endpoint-mode is "IPv5": write IPv4 or IPv6`},
+		"mode and endpoint": {"--endpoint-mode IPv6 --endpoint http://localhost:1338", nil, "--endpoint says where the metadata service is, and --endpoint-mode IPv6 which of EC2's own addresses: leave one of them out"},
 		"port":              {"--metrics-port 70000", nil, "--metrics-port 70000: write a port from 1 to 65535, or 0 for no metrics"},
 		"no metadata":       {"", map[string]string{"AWS_EC2_METADATA_DISABLED": "true"}, "AWS_EC2_METADATA_DISABLED is true"},
 		"heartbeat":         {"--heartbeat-file /nowhere/heartbeat", nil, "cannot write the heartbeat: mount a writable volume there"},
@@ -116,17 +118,26 @@ func TestHelp(t *testing.T) {
 
 // TestDependencies: the watcher runs on every node and must stay small.
 func TestDependencies(t *testing.T) {
-	out, err := exec.Command("go", "list", "-deps", ".").Output()
-	if err != nil {
-		t.Fatal(err)
+	for _, system := range []string{"linux", "windows"} {
+		list := exec.Command("go", "list", "-deps", ".")
+		list.Env = append(os.Environ(), "GOOS="+system, "GOARCH=amd64", "CGO_ENABLED=0")
+		out, err := list.Output()
+		if err != nil {
+			t.Fatalf("%s: %v", system, err)
+		}
+		checkSmall(t, system, string(out))
 	}
-	for dependency := range strings.Lines(string(out)) {
+}
+
+func checkSmall(t *testing.T, system, dependencies string) {
+	t.Helper()
+	for dependency := range strings.Lines(dependencies) {
 		for _, large := range []string{
 			"sigs.k8s.io/controller-runtime", "k8s.io/client-go/kubernetes", "k8s.io/client-go/informers",
 			"github.com/aws/aws-sdk-go-v2/service", "github.com/aws/aws-sdk-go-v2/config", "github.com/prometheus",
 		} {
 			if strings.HasPrefix(dependency, large) {
-				t.Errorf("it has %s", strings.TrimSpace(dependency))
+				t.Errorf("on %s it has %s", system, strings.TrimSpace(dependency))
 			}
 		}
 	}

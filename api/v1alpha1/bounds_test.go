@@ -25,7 +25,8 @@ func TestTextsThatNobodyTakes(t *testing.T) {
 		watchers = func(template string) string {
 			return "sources: [{name: a, imds: {podTemplate: {" + template + "}}}]"
 		}
-		webhook = func(rules string) string { return aSource + "webhooks: [{name: a, " + rules + "}]" }
+		metadata = func(imds string) string { return "sources: [{name: a, imds: {" + imds + "}}]" }
+		webhook  = func(rules string) string { return aSource + "webhooks: [{name: a, " + rules + "}]" }
 	)
 	const (
 		value     = "the value of a label is of at most 63 letters, digits, hyphens, dots and underscores, such as us-east-1a"
@@ -34,6 +35,10 @@ func TestTextsThatNobodyTakes(t *testing.T) {
 		plainHTTP = "http sends signed requests in clear: write https, as for AWS, or the name of this machine or of a service of this cluster"
 		ofAccount = "after AWS's host, queueURL has the account's 12 digits and the queue's name"
 		object    = "name is an object's in the manager's namespace"
+		endpoint  = "endpoint is http:// or https:// and a host, with a port if need be and nothing after it, such as http://[fd00:ec2::254]"
+		variables = "env has variables that watchers read: HTTPS_PROXY, HTTP_PROXY, NO_PROXY"
+		surge     = "with maxSurge two watchers run on a node for a while"
+		profile   = "localhostProfile names a profile on the node: it goes with type Localhost"
 	)
 	for _, test := range []struct{ name, spec, want string }{
 		{"a label's value with a space", skip(`matchLabels: {app: "my app"}`), value},
@@ -73,6 +78,47 @@ func TestTextsThatNobodyTakes(t *testing.T) {
 		{"every key tolerated by Equal", watchers(`tolerations: [{value: b}]`), "a toleration of every key has operator Exists"},
 		{"a toleration of a value that exists", watchers(`tolerations: [{key: a, operator: Exists, value: b}]`), "operator Exists takes no value"},
 		{"a toleration for a time of no eviction", watchers(`tolerations: [{key: a, operator: Exists, effect: NoSchedule, tolerationSeconds: 5}]`), "tolerationSeconds is for effect NoExecute"},
+
+		{"metadata by no IP family", metadata(`endpointMode: ipv6`), `supported values: "IPv4", "IPv6"`},
+		{"an endpoint and a mode", metadata(`endpointMode: IPv6, endpoint: "http://localhost:1338"`), "leave one of them out"},
+		{"an endpoint that is no URL", metadata(`endpoint: 169.254.169.254`), endpoint},
+		{"an endpoint of another scheme", metadata(`endpoint: "ftp://169.254.169.254"`), endpoint},
+		{"an endpoint with a path", metadata(`endpoint: "http://169.254.169.254/latest"`), endpoint},
+		{"an endpoint with a query", metadata(`endpoint: "http://169.254.169.254?a=b"`), endpoint},
+		{"an endpoint with a password", metadata(`endpoint: "http://a:b@169.254.169.254"`), endpoint},
+		{"an endpoint for a shell", metadata(`endpoint: "http://a&calc"`), endpoint},
+		{"an endpoint of IPv6 without brackets", metadata(`endpoint: "http://fd00:ec2::254"`), endpoint},
+		{"an endpoint of no IPv6 address", metadata(`endpoint: "http://[fd00:ec2::254::]"`), endpoint},
+		{"an endpoint with a zone", metadata(`endpoint: "http://[fe80::1%25eth0]"`), endpoint},
+		{"an endpoint of no port", metadata(`endpoint: "http://localhost:65536"`), endpoint},
+		{"an endpoint without a host", metadata(`endpoint: "http://:1338"`), endpoint},
+		{"a level of logs that is none", metadata(`logLevel: warn`), `supported values: "debug", "info", "error"`},
+		{"a format of logs that is none", metadata(`logFormat: text`), `supported values: "json", "console"`},
+		{"a variable that names another API server", watchers(`env: [{name: KUBERNETES_SERVICE_HOST, value: a}]`), variables},
+		{"a variable that nobody reads", watchers(`env: [{name: FOO, value: a}]`), "any other variable into the manager's --watcher-env"},
+		{"a variable of endpoint", watchers(`env: [{name: AWS_EC2_METADATA_SERVICE_ENDPOINT, value: a}]`), "goes into endpoint and endpointMode"},
+		{"a variable twice", watchers(`env: [{name: TZ, value: a}, {name: TZ, value: b}]`), "Duplicate value"},
+		{"a variable of no name", watchers(`env: [{value: a}]`), "name: Required value"},
+		{"no variables", watchers(`env: []`), "should have at least 1 items"},
+		{"a pull policy that is none", watchers(`imagePullPolicy: always`), `supported values: "Always", "IfNotPresent", "Never"`},
+		{"a strategy that is none", watchers(`updateStrategy: {type: Recreate}`), `supported values: "RollingUpdate", "OnDelete"`},
+		{"how many to delete at a time", watchers(`updateStrategy: {type: OnDelete, rollingUpdate: {maxUnavailable: 1}}`), "rollingUpdate is for type RollingUpdate"},
+		{"no strategy", watchers(`updateStrategy: {}`), "should have at least 1 properties"},
+		{"a number that is none", watchers(`updateStrategy: {rollingUpdate: {maxUnavailable: ten}}`), "maxUnavailable is a number or a percentage of the nodes, such as 1 or 10%"},
+		{"more than all", watchers(`updateStrategy: {rollingUpdate: {maxUnavailable: 101%}}`), "maxUnavailable is a number or a percentage"},
+		{"less than none", watchers(`updateStrategy: {rollingUpdate: {maxUnavailable: -1}}`), "maxUnavailable is a number or a percentage"},
+		{"nothing at a time", watchers(`updateStrategy: {rollingUpdate: {maxUnavailable: 0}}`), "with maxUnavailable 0 and no maxSurge nothing would be replaced"},
+		{"nothing at a time, in percent", watchers(`updateStrategy: {rollingUpdate: {maxUnavailable: "0%"}}`), "with maxUnavailable 0 and no maxSurge nothing would be replaced"},
+		{"a surge of none", watchers(`updateStrategy: {rollingUpdate: {maxSurge: 0}}`), "leave it out for none"},
+		{"both at a time", watchers(`updateStrategy: {rollingUpdate: {maxSurge: 1, maxUnavailable: 10%}}`), "leave one of them out"},
+		{"two watchers at one port", metadata(`metricsPort: 9808, podTemplate: {updateStrategy: {rollingUpdate: {maxSurge: 1}}}`), surge},
+		{"root", watchers(`securityContext: {runAsUser: 0}`), "runAsUser is a number from 1 on, such as 65532: watchers need no root"},
+		{"root's group", watchers(`securityContext: {runAsGroup: 0}`), "runAsGroup is a number from 1 on, such as 65532: watchers need no root"},
+		{"no seccomp", watchers(`securityContext: {seccompProfile: {type: Unconfined}}`), `supported values: "RuntimeDefault", "Localhost"`},
+		{"a profile of no name", watchers(`securityContext: {seccompProfile: {type: Localhost}}`), profile},
+		{"a name of no profile", watchers(`securityContext: {appArmorProfile: {type: RuntimeDefault, localhostProfile: a}}`), profile},
+		{"a profile elsewhere", watchers(`securityContext: {seccompProfile: {type: Localhost, localhostProfile: ../../a}}`), "localhostProfile is the profile's name, such as profiles/watcher.json"},
+		{"no security context", watchers(`securityContext: {}`), "should have at least 1 properties"},
 
 		{"http to another host", queue("http://sqs.example.com/123456789012/q"), plainHTTP},
 		{"http to an address", queue("http://10.0.0.7:4566/000000000000/q"), plainHTTP},
@@ -140,12 +186,18 @@ func TestTextsThatAreTaken(t *testing.T) {
 		"a long queue's name":  queue("https://sqs.eu-central-1.amazonaws.com/123456789012/" + strings.Repeat("q", 80)),
 		"a role with a path": `
 sources: [{name: a, sqs: {queueURL: "https://a/b", roleARN: "arn:aws-us-gov:iam::123456789012:role/team/a_b/queue+reader=1@x"}}]`,
-		"named hooks":       aSource + `lifecycleHook: {names: [drain, a/b_c-9], ignore: [other], adopt: [{autoScalingGroupName: "my group", name: drain}]}`,
-		"tolerated taints":  `sources: [{name: a, imds: {podTemplate: {tolerations: [{operator: Exists}, {key: a, value: b, effect: NoExecute, tolerationSeconds: 5}]}}}]`,
-		"a tag's value":     aSource + `instanceTag: "kubernetes.io/cluster/prod=owned"`,
-		"a tag's no value":  aSource + `instanceTag: "managed="`,
-		"a tag of AWS's":    aSource + `instanceTag: "aws:autoscaling:groupName"`,
-		"the most of rules": aSource + "drain: {skip: [" + strings.Repeat("{podSelector: {matchLabels: {a: b, c: d}}}, ", maxRules) + "]}",
+		"named hooks":            aSource + `lifecycleHook: {names: [drain, a/b_c-9], ignore: [other], adopt: [{autoScalingGroupName: "my group", name: drain}]}`,
+		"tolerated taints":       `sources: [{name: a, imds: {podTemplate: {tolerations: [{operator: Exists}, {key: a, value: b, effect: NoExecute, tolerationSeconds: 5}]}}}]`,
+		"EC2's metadata by IPv6": `sources: [{name: a, imds: {endpointMode: IPv6, logLevel: debug, logFormat: console}}]`,
+		"an endpoint by IPv6":    `sources: [{name: a, imds: {endpoint: "http://[fd00:ec2::254]:80/"}}]`,
+		"an endpoint of a name":  `sources: [{name: a, imds: {endpoint: "https://metadata.example.com:8443"}}]`,
+		"all of a watcher's pod": `sources: [{name: a, imds: {podTemplate: {env: [{name: HTTPS_PROXY, value: "http://a:3128"}, {name: no_proxy}], imagePullPolicy: Never, updateStrategy: {type: OnDelete}, securityContext: {runAsUser: 1000, runAsGroup: 1, seccompProfile: {type: Localhost, localhostProfile: profiles/a.json}, appArmorProfile: {type: RuntimeDefault}}}}}]`,
+		"watchers that surge":    `sources: [{name: a, imds: {podTemplate: {updateStrategy: {rollingUpdate: {maxSurge: 100%, maxUnavailable: 0}}}}}]`,
+		"all watchers at a time": `sources: [{name: a, imds: {metricsPort: 9808, podTemplate: {updateStrategy: {type: RollingUpdate, rollingUpdate: {maxUnavailable: 100%}}}}}]`,
+		"a tag's value":          aSource + `instanceTag: "kubernetes.io/cluster/prod=owned"`,
+		"a tag's no value":       aSource + `instanceTag: "managed="`,
+		"a tag of AWS's":         aSource + `instanceTag: "aws:autoscaling:groupName"`,
+		"the most of rules":      aSource + "drain: {skip: [" + strings.Repeat("{podSelector: {matchLabels: {a: b, c: d}}}, ", maxRules) + "]}",
 	} {
 		t.Run(name, func(t *testing.T) { keptAsWritten(t, policy(t, spec)) })
 	}

@@ -31,6 +31,9 @@ type Source struct {
 
 // IMDSSource is the instance metadata service of the nodes themselves.
 // https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/configuring-instance-metadata-service.html
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.endpoint) || !has(self.endpointMode)",message="endpoint says where the metadata service is, and endpointMode which of EC2's own addresses: leave one of them out"
+// +kubebuilder:validation:XValidation:rule="!has(self.metricsPort) || !has(self.podTemplate) || !has(self.podTemplate.updateStrategy) || !has(self.podTemplate.updateStrategy.rollingUpdate) || !has(self.podTemplate.updateStrategy.rollingUpdate.maxSurge)",message="with maxSurge two watchers run on a node for a while, and only one of them can have metricsPort: write maxUnavailable instead, or leave metricsPort out"
 type IMDSSource struct {
 	// pollIntervalSeconds is how often a watcher reads spot interruption notices. It
 	// reads scheduled maintenance at most every 30 seconds, and everything else with
@@ -39,6 +42,28 @@ type IMDSSource struct {
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=60
 	PollIntervalSeconds *int32 `json:"pollIntervalSeconds,omitempty"`
+
+	// endpointMode says at which of EC2's addresses watchers read the metadata: IPv4 is
+	// 169.254.169.254, IPv6 is [fd00:ec2::254], for instances in subnets without IPv4.
+	// The metadata options of the instances have to enable it. Unset: IPv4.
+	// +optional
+	EndpointMode EndpointMode `json:"endpointMode,omitempty"`
+
+	// endpoint is the URL of a metadata service that is not EC2's own, such as a proxy
+	// on the node or a simulator. Unset: EC2's, at the address that endpointMode says.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=268
+	// +kubebuilder:validation:XValidation:rule="self.matches('^https?://([a-zA-Z0-9]([-.a-zA-Z0-9]*[a-zA-Z0-9])?|[[][0-9a-fA-F:.]+[]])(:([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]))?/?$') && (!self.contains('[') || isIP(self.substring(self.indexOf('[') + 1, self.indexOf(']'))))",message="endpoint is http:// or https:// and a host, with a port if need be and nothing after it, such as http://[fd00:ec2::254] or http://localhost:1338"
+	Endpoint string `json:"endpoint,omitempty"`
+
+	// logLevel says how much watchers log: debug, info or error. Unset: info.
+	// +optional
+	LogLevel LogLevel `json:"logLevel,omitempty"`
+
+	// logFormat is json, or console for people. Unset: json.
+	// +optional
+	LogFormat LogFormat `json:"logFormat,omitempty"`
 
 	// metricsPort is the port on which each watcher serves metrics, without
 	// authentication. With the host's network it is a port of the node. Unset: no
@@ -53,12 +78,33 @@ type IMDSSource struct {
 	PodTemplate *WatcherPodTemplate `json:"podTemplate,omitempty"`
 }
 
+// EndpointMode is an IP family of the metadata service's address.
+//
+// +kubebuilder:validation:Enum=IPv4;IPv6
+type EndpointMode string
+
+// The values of endpointMode.
+const (
+	EndpointIPv4 EndpointMode = "IPv4"
+	EndpointIPv6 EndpointMode = "IPv6"
+)
+
+// LogLevel says which lines are logged.
+//
+// +kubebuilder:validation:Enum=debug;info;error
+type LogLevel string
+
+// LogFormat says how lines are logged.
+//
+// +kubebuilder:validation:Enum=json;console
+type LogFormat string
+
 // WatcherPodTemplate is what can be changed in the watchers' pods.
 //
 // +kubebuilder:validation:MinProperties=1
 type WatcherPodTemplate struct {
 	// resources are the resources of the watcher's container. Unset: requests of 5m
-	// CPU and 24Mi memory, and a limit of 64Mi memory.
+	// CPU and 24Mi memory, and a limit of 64Mi memory, on Windows of 128Mi.
 	// +optional
 	Resources *corev1.ResourceRequirements `json:"resources,omitempty"`
 
@@ -77,7 +123,8 @@ type WatcherPodTemplate struct {
 	PriorityClassName string `json:"priorityClassName,omitempty"`
 
 	// hostNetwork is true if the pods use the node's network. If false, the metadata
-	// hop limit of the instances must be at least 2. Unset: true.
+	// hop limit of the instances must be at least 2. Pods on Windows always use the
+	// node's network. Unset: true.
 	// +optional
 	HostNetwork *bool `json:"hostNetwork,omitempty"` //nolint:kubeapilinter // the name and type of the field in a pod
 
@@ -93,6 +140,32 @@ type WatcherPodTemplate struct {
 	// +kubebuilder:validation:XValidation:rule="self.all(k, !format.qualifiedName().validate(k).hasValue())",message="annotations' keys are names, such as example.com/team"
 	// +kubebuilder:validation:XValidation:rule="self.all(k, size(self[k]) <= 4096)",message="a value in annotations has at most 4096 characters: leave the rest out"
 	Annotations map[string]string `json:"annotations,omitempty"`
+
+	// env are variables of the watcher's container, for its proxy and for Go's runtime.
+	// They win over those that the manager's --watcher-env names. Unset: none.
+	// +optional
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=16
+	Env []WatcherEnvVar `json:"env,omitempty"`
+
+	// imagePullPolicy is Always, IfNotPresent or Never. Unset: Always for an image with
+	// the tag latest, else IfNotPresent.
+	// +optional
+	// +kubebuilder:validation:Enum=Always;IfNotPresent;Never
+	ImagePullPolicy corev1.PullPolicy `json:"imagePullPolicy,omitempty"`
+
+	// updateStrategy says how the pods are replaced when they change. Unset: 10% of them
+	// at a time.
+	// +optional
+	UpdateStrategy *WatcherUpdateStrategy `json:"updateStrategy,omitempty"`
+
+	// securityContext changes the security context of the pods on Linux nodes. They
+	// never run as root, and have no capabilities and a root file system that is read-only.
+	// Unset: the user of the image, 65532, and the seccomp profile RuntimeDefault.
+	// +optional
+	SecurityContext *WatcherSecurityContext `json:"securityContext,omitempty"`
 }
 
 // Toleration is written like a toleration of a pod. It is a type of its own because only

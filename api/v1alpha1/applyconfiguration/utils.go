@@ -98,8 +98,18 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.SQSSourceApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Toleration"):
 		return &apiv1alpha1.TolerationApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("WatcherEnvVar"):
+		return &apiv1alpha1.WatcherEnvVarApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("WatcherPodTemplate"):
 		return &apiv1alpha1.WatcherPodTemplateApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("WatcherProfile"):
+		return &apiv1alpha1.WatcherProfileApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("WatcherRollingUpdate"):
+		return &apiv1alpha1.WatcherRollingUpdateApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("WatcherSecurityContext"):
+		return &apiv1alpha1.WatcherSecurityContextApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("WatcherUpdateStrategy"):
+		return &apiv1alpha1.WatcherUpdateStrategyApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Wave"):
 		return &apiv1alpha1.WaveApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Webhook"):

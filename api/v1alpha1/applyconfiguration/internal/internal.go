@@ -66,8 +66,6 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: configMapKeyRef
       type:
         namedType: com.github.nodetermination.operator.api.v1alpha1.KeyReference
-- name: com.github.nodetermination.operator.api.v1alpha1.Day
-  scalar: string
 - name: com.github.nodetermination.operator.api.v1alpha1.DrainBudget
   map:
     fields:
@@ -77,15 +75,6 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: topologyKey
       type:
         scalar: string
-- name: com.github.nodetermination.operator.api.v1alpha1.DrainHold
-  map:
-    fields:
-    - name: configMapKeyRef
-      type:
-        namedType: com.github.nodetermination.operator.api.v1alpha1.KeyReference
-    - name: maxSeconds
-      type:
-        scalar: numeric
 - name: com.github.nodetermination.operator.api.v1alpha1.DrainSpec
   map:
     fields:
@@ -95,9 +84,6 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: budget
       type:
         namedType: com.github.nodetermination.operator.api.v1alpha1.DrainBudget
-    - name: hold
-      type:
-        namedType: com.github.nodetermination.operator.api.v1alpha1.DrainHold
     - name: podAnnotations
       type:
         namedType: com.github.nodetermination.operator.api.v1alpha1.PodAnnotations
@@ -122,6 +108,8 @@ var schemaYAML = typed.YAMLObject(`types:
           elementType:
             namedType: com.github.nodetermination.operator.api.v1alpha1.Wave
           elementRelationship: atomic
+- name: com.github.nodetermination.operator.api.v1alpha1.EndpointMode
+  scalar: string
 - name: com.github.nodetermination.operator.api.v1alpha1.Event
   map:
     fields:
@@ -183,12 +171,6 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: uncordonAfterSeconds
       type:
         scalar: numeric
-    - name: windows
-      type:
-        list:
-          elementType:
-            namedType: com.github.nodetermination.operator.api.v1alpha1.Window
-          elementRelationship: atomic
 - name: com.github.nodetermination.operator.api.v1alpha1.EventSource
   scalar: string
 - name: com.github.nodetermination.operator.api.v1alpha1.EventState
@@ -269,6 +251,18 @@ var schemaYAML = typed.YAMLObject(`types:
 - name: com.github.nodetermination.operator.api.v1alpha1.IMDSSource
   map:
     fields:
+    - name: endpoint
+      type:
+        scalar: string
+    - name: endpointMode
+      type:
+        namedType: com.github.nodetermination.operator.api.v1alpha1.EndpointMode
+    - name: logFormat
+      type:
+        namedType: com.github.nodetermination.operator.api.v1alpha1.LogFormat
+    - name: logLevel
+      type:
+        namedType: com.github.nodetermination.operator.api.v1alpha1.LogLevel
     - name: metricsPort
       type:
         scalar: numeric
@@ -401,6 +395,10 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         namedType: com.github.nodetermination.operator.api.v1alpha1.OnTimeout
 - name: com.github.nodetermination.operator.api.v1alpha1.LoadBalancers
+  scalar: string
+- name: com.github.nodetermination.operator.api.v1alpha1.LogFormat
+  scalar: string
+- name: com.github.nodetermination.operator.api.v1alpha1.LogLevel
   scalar: string
 - name: com.github.nodetermination.operator.api.v1alpha1.Mode
   scalar: string
@@ -647,9 +645,6 @@ var schemaYAML = typed.YAMLObject(`types:
           elementRelationship: associative
           keys:
           - id
-    - name: holdStartTime
-      type:
-        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
     - name: instanceFoundTime
       type:
         namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
@@ -860,6 +855,15 @@ var schemaYAML = typed.YAMLObject(`types:
   scalar: string
 - name: com.github.nodetermination.operator.api.v1alpha1.Volumes
   scalar: string
+- name: com.github.nodetermination.operator.api.v1alpha1.WatcherEnvVar
+  map:
+    fields:
+    - name: name
+      type:
+        scalar: string
+    - name: value
+      type:
+        scalar: string
 - name: com.github.nodetermination.operator.api.v1alpha1.WatcherPodTemplate
   map:
     fields:
@@ -868,9 +872,20 @@ var schemaYAML = typed.YAMLObject(`types:
         map:
           elementType:
             scalar: string
+    - name: env
+      type:
+        list:
+          elementType:
+            namedType: com.github.nodetermination.operator.api.v1alpha1.WatcherEnvVar
+          elementRelationship: associative
+          keys:
+          - name
     - name: hostNetwork
       type:
         scalar: boolean
+    - name: imagePullPolicy
+      type:
+        namedType: io.k8s.api.core.v1.PullPolicy
     - name: labels
       type:
         map:
@@ -882,12 +897,62 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: resources
       type:
         namedType: io.k8s.api.core.v1.ResourceRequirements
+    - name: securityContext
+      type:
+        namedType: com.github.nodetermination.operator.api.v1alpha1.WatcherSecurityContext
     - name: tolerations
       type:
         list:
           elementType:
             namedType: com.github.nodetermination.operator.api.v1alpha1.Toleration
           elementRelationship: atomic
+    - name: updateStrategy
+      type:
+        namedType: com.github.nodetermination.operator.api.v1alpha1.WatcherUpdateStrategy
+- name: com.github.nodetermination.operator.api.v1alpha1.WatcherProfile
+  map:
+    fields:
+    - name: localhostProfile
+      type:
+        scalar: string
+    - name: type
+      type:
+        namedType: com.github.nodetermination.operator.api.v1alpha1.WatcherProfileType
+- name: com.github.nodetermination.operator.api.v1alpha1.WatcherProfileType
+  scalar: string
+- name: com.github.nodetermination.operator.api.v1alpha1.WatcherRollingUpdate
+  map:
+    fields:
+    - name: maxSurge
+      type:
+        namedType: io.k8s.apimachinery.pkg.util.intstr.IntOrString
+    - name: maxUnavailable
+      type:
+        namedType: io.k8s.apimachinery.pkg.util.intstr.IntOrString
+- name: com.github.nodetermination.operator.api.v1alpha1.WatcherSecurityContext
+  map:
+    fields:
+    - name: appArmorProfile
+      type:
+        namedType: com.github.nodetermination.operator.api.v1alpha1.WatcherProfile
+    - name: runAsGroup
+      type:
+        scalar: numeric
+    - name: runAsUser
+      type:
+        scalar: numeric
+    - name: seccompProfile
+      type:
+        namedType: com.github.nodetermination.operator.api.v1alpha1.WatcherProfile
+- name: com.github.nodetermination.operator.api.v1alpha1.WatcherUpdateStrategy
+  map:
+    fields:
+    - name: rollingUpdate
+      type:
+        namedType: com.github.nodetermination.operator.api.v1alpha1.WatcherRollingUpdate
+    - name: type
+      type:
+        namedType: io.k8s.api.apps.v1.DaemonSetUpdateStrategyType
 - name: com.github.nodetermination.operator.api.v1alpha1.Wave
   map:
     fields:
@@ -958,24 +1023,10 @@ var schemaYAML = typed.YAMLObject(`types:
         namedType: com.github.nodetermination.operator.api.v1alpha1.WebhookStep
 - name: com.github.nodetermination.operator.api.v1alpha1.WebhookStep
   scalar: string
-- name: com.github.nodetermination.operator.api.v1alpha1.Window
-  map:
-    fields:
-    - name: days
-      type:
-        list:
-          elementType:
-            namedType: com.github.nodetermination.operator.api.v1alpha1.Day
-          elementRelationship: associative
-    - name: durationMinutes
-      type:
-        scalar: numeric
-    - name: start
-      type:
-        scalar: string
-    - name: timeZone
-      type:
-        scalar: string
+- name: io.k8s.api.apps.v1.DaemonSetUpdateStrategyType
+  scalar: string
+- name: io.k8s.api.core.v1.PullPolicy
+  scalar: string
 - name: io.k8s.api.core.v1.ResourceClaim
   map:
     fields:

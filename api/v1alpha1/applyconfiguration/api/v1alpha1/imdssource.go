@@ -4,6 +4,10 @@
 
 package v1alpha1
 
+import (
+	apiv1alpha1 "github.com/nodetermination/operator/api/v1alpha1"
+)
+
 // IMDSSourceApplyConfiguration represents a declarative configuration of the IMDSSource type for use
 // with apply.
 //
@@ -14,6 +18,17 @@ type IMDSSourceApplyConfiguration struct {
 	// reads scheduled maintenance at most every 30 seconds, and everything else with
 	// more notice at most every 10 seconds. Unset: 2.
 	PollIntervalSeconds *int32 `json:"pollIntervalSeconds,omitempty"`
+	// endpointMode says at which of EC2's addresses watchers read the metadata: IPv4 is
+	// 169.254.169.254, IPv6 is [fd00:ec2::254], for instances in subnets without IPv4.
+	// The metadata options of the instances have to enable it. Unset: IPv4.
+	EndpointMode *apiv1alpha1.EndpointMode `json:"endpointMode,omitempty"`
+	// endpoint is the URL of a metadata service that is not EC2's own, such as a proxy
+	// on the node or a simulator. Unset: EC2's, at the address that endpointMode says.
+	Endpoint *string `json:"endpoint,omitempty"`
+	// logLevel says how much watchers log: debug, info or error. Unset: info.
+	LogLevel *apiv1alpha1.LogLevel `json:"logLevel,omitempty"`
+	// logFormat is json, or console for people. Unset: json.
+	LogFormat *apiv1alpha1.LogFormat `json:"logFormat,omitempty"`
 	// metricsPort is the port on which each watcher serves metrics, without
 	// authentication. With the host's network it is a port of the node. Unset: no
 	// metrics are served and no port is opened.
@@ -33,6 +48,38 @@ func IMDSSource() *IMDSSourceApplyConfiguration {
 // If called multiple times, the PollIntervalSeconds field is set to the value of the last call.
 func (b *IMDSSourceApplyConfiguration) WithPollIntervalSeconds(value int32) *IMDSSourceApplyConfiguration {
 	b.PollIntervalSeconds = &value
+	return b
+}
+
+// WithEndpointMode sets the EndpointMode field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the EndpointMode field is set to the value of the last call.
+func (b *IMDSSourceApplyConfiguration) WithEndpointMode(value apiv1alpha1.EndpointMode) *IMDSSourceApplyConfiguration {
+	b.EndpointMode = &value
+	return b
+}
+
+// WithEndpoint sets the Endpoint field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Endpoint field is set to the value of the last call.
+func (b *IMDSSourceApplyConfiguration) WithEndpoint(value string) *IMDSSourceApplyConfiguration {
+	b.Endpoint = &value
+	return b
+}
+
+// WithLogLevel sets the LogLevel field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the LogLevel field is set to the value of the last call.
+func (b *IMDSSourceApplyConfiguration) WithLogLevel(value apiv1alpha1.LogLevel) *IMDSSourceApplyConfiguration {
+	b.LogLevel = &value
+	return b
+}
+
+// WithLogFormat sets the LogFormat field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the LogFormat field is set to the value of the last call.
+func (b *IMDSSourceApplyConfiguration) WithLogFormat(value apiv1alpha1.LogFormat) *IMDSSourceApplyConfiguration {
+	b.LogFormat = &value
 	return b
 }
 

@@ -15,7 +15,7 @@ import (
 // WatcherPodTemplate is what can be changed in the watchers' pods.
 type WatcherPodTemplateApplyConfiguration struct {
 	// resources are the resources of the watcher's container. Unset: requests of 5m
-	// CPU and 24Mi memory, and a limit of 64Mi memory.
+	// CPU and 24Mi memory, and a limit of 64Mi memory, on Windows of 128Mi.
 	Resources *v1.ResourceRequirements `json:"resources,omitempty"`
 	// tolerations are the tolerations of the pods. Unset: every taint is tolerated.
 	Tolerations []TolerationApplyConfiguration `json:"tolerations,omitempty"`
@@ -23,12 +23,26 @@ type WatcherPodTemplateApplyConfiguration struct {
 	// system-node-critical.
 	PriorityClassName *string `json:"priorityClassName,omitempty"`
 	// hostNetwork is true if the pods use the node's network. If false, the metadata
-	// hop limit of the instances must be at least 2. Unset: true.
+	// hop limit of the instances must be at least 2. Pods on Windows always use the
+	// node's network. Unset: true.
 	HostNetwork *bool `json:"hostNetwork,omitempty"`
 	// labels are added to the pods. Unset: none.
 	Labels map[string]apiv1alpha1.LabelValue `json:"labels,omitempty"`
 	// annotations are added to the pods. Unset: none.
 	Annotations map[string]string `json:"annotations,omitempty"`
+	// env are variables of the watcher's container, for its proxy and for Go's runtime.
+	// They win over those that the manager's --watcher-env names. Unset: none.
+	Env []WatcherEnvVarApplyConfiguration `json:"env,omitempty"`
+	// imagePullPolicy is Always, IfNotPresent or Never. Unset: Always for an image with
+	// the tag latest, else IfNotPresent.
+	ImagePullPolicy *v1.PullPolicy `json:"imagePullPolicy,omitempty"`
+	// updateStrategy says how the pods are replaced when they change. Unset: 10% of them
+	// at a time.
+	UpdateStrategy *WatcherUpdateStrategyApplyConfiguration `json:"updateStrategy,omitempty"`
+	// securityContext changes the security context of the pods on Linux nodes. They
+	// never run as root, and have no capabilities and a root file system that is read-only.
+	// Unset: the user of the image, 65532, and the seccomp profile RuntimeDefault.
+	SecurityContext *WatcherSecurityContextApplyConfiguration `json:"securityContext,omitempty"`
 }
 
 // WatcherPodTemplateApplyConfiguration constructs a declarative configuration of the WatcherPodTemplate type for use with
@@ -99,5 +113,42 @@ func (b *WatcherPodTemplateApplyConfiguration) WithAnnotations(entries map[strin
 	for k, v := range entries {
 		b.Annotations[k] = v
 	}
+	return b
+}
+
+// WithEnv adds the given value to the Env field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the Env field.
+func (b *WatcherPodTemplateApplyConfiguration) WithEnv(values ...*WatcherEnvVarApplyConfiguration) *WatcherPodTemplateApplyConfiguration {
+	for i := range values {
+		if values[i] == nil {
+			panic("nil value passed to WithEnv")
+		}
+		b.Env = append(b.Env, *values[i])
+	}
+	return b
+}
+
+// WithImagePullPolicy sets the ImagePullPolicy field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the ImagePullPolicy field is set to the value of the last call.
+func (b *WatcherPodTemplateApplyConfiguration) WithImagePullPolicy(value v1.PullPolicy) *WatcherPodTemplateApplyConfiguration {
+	b.ImagePullPolicy = &value
+	return b
+}
+
+// WithUpdateStrategy sets the UpdateStrategy field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the UpdateStrategy field is set to the value of the last call.
+func (b *WatcherPodTemplateApplyConfiguration) WithUpdateStrategy(value *WatcherUpdateStrategyApplyConfiguration) *WatcherPodTemplateApplyConfiguration {
+	b.UpdateStrategy = value
+	return b
+}
+
+// WithSecurityContext sets the SecurityContext field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the SecurityContext field is set to the value of the last call.
+func (b *WatcherPodTemplateApplyConfiguration) WithSecurityContext(value *WatcherSecurityContextApplyConfiguration) *WatcherPodTemplateApplyConfiguration {
+	b.SecurityContext = value
 	return b
 }

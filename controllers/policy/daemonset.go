@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"slices"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -26,8 +27,6 @@ import (
 const (
 	// watcher is the component's name: the pods' container, and what their service account's name has in it.
 	watcher = "imds-watcher"
-	// watcherBinary is where the image has it.
-	watcherBinary = "/imds-watcher"
 	// watcherRun is where it keeps the file that its probe reads.
 	watcherRun = "/run/imds-watcher"
 
@@ -56,13 +55,30 @@ var everyWatcher = map[string]string{nameLabel: v1alpha1.FieldManager, component
 // notADNSLabel is what a policy's name may have in it and a pod's host name not.
 var notADNSLabel = regexp.MustCompile(`[^a-z0-9-]+`)
 
+// operatingSystem is what differs between the watchers of Linux nodes and those of Windows nodes, which have a
+// DaemonSet each.
+type operatingSystem struct {
+	// name is the value of the label kubernetes.io/os.
+	name corev1.OSName
+	// prefix begins the DaemonSet's name. None begins with another one.
+	prefix string
+	// command starts the watcher.
+	command string
+	// memory is what a watcher may use, unless the policy says otherwise.
+	memory string
+	// secure sets what the pods may do on the node.
+	secure func(*coreac.PodSpecApplyConfiguration, *coreac.ContainerApplyConfiguration, v1alpha1.WatcherPodTemplate)
+}
+
+var linux = operatingSystem{name: corev1.Linux, prefix: watcher + "-", command: "/" + watcher, memory: "64Mi", secure: secureLinux}
+
 // daemonSetName returns the name of a policy's DaemonSet. It is also a label, and the
 // beginning of the pods' names, of which Kubernetes would cut off what is too
 // long. A policy's name that is too long or has dots in it gets a hash in its
 // place, so that no two policies share a name.
-func daemonSetName(policy string) string {
+func (system *operatingSystem) daemonSetName(policy string) string {
 	const room = 57 // of the 63 of a label, less the hyphen and five letters that pods add
-	name := watcher + "-" + policy
+	name := system.prefix + policy
 	if len(name) <= room && !notADNSLabel.MatchString(name) {
 		return name
 	}
@@ -71,11 +87,14 @@ func daemonSetName(policy string) string {
 	return name[:min(len(name), room-len(hash))] + hash
 }
 
-// daemonSet returns the DaemonSet that runs a watcher on each node that the policy selects.
-func daemonSet(policy *v1alpha1.NodeTerminationPolicy, source *v1alpha1.Source, settings watcherSettings) *appsac.DaemonSetApplyConfiguration {
-	name := daemonSetName(policy.Name)
+// daemonSet returns the DaemonSet that runs a watcher on each node of the system that the policy selects.
+func (system *operatingSystem) daemonSet(
+	policy *v1alpha1.NodeTerminationPolicy, source *v1alpha1.Source, settings watcherSettings,
+) *appsac.DaemonSetApplyConfiguration {
+	name := system.daemonSetName(policy.Name)
 	labels := maps.Clone(everyWatcher)
 	labels[instanceLabel] = name
+	change := ptr.Deref(source.IMDS.PodTemplate, v1alpha1.WatcherPodTemplate{})
 	return appsac.DaemonSet(name, settings.namespace).
 		WithLabels(labels).
 		WithOwnerReferences(metaac.OwnerReference().
@@ -86,84 +105,155 @@ func daemonSet(policy *v1alpha1.NodeTerminationPolicy, source *v1alpha1.Source, 
 			WithController(true)).
 		WithSpec(appsac.DaemonSetSpec().
 			WithSelector(metaac.LabelSelector().WithMatchLabels(labels)).
-			WithUpdateStrategy(appsac.DaemonSetUpdateStrategy().
-				WithRollingUpdate(appsac.RollingUpdateDaemonSet().WithMaxUnavailable(intstr.FromString("10%")))).
-			WithTemplate(podTemplate(policy, source, settings, labels)))
+			WithUpdateStrategy(updateStrategy(change.UpdateStrategy)).
+			WithTemplate(system.podTemplate(policy, source, settings, change).WithLabels(labels))) // win: the DaemonSet finds its pods by them
+}
+
+// updateStrategy returns how the pods are replaced, by default some at a time.
+func updateStrategy(change *v1alpha1.WatcherUpdateStrategy) *appsac.DaemonSetUpdateStrategyApplyConfiguration {
+	own := ptr.Deref(change, v1alpha1.WatcherUpdateStrategy{})
+	strategy := appsac.DaemonSetUpdateStrategy().WithType(cmp.Or(own.Type, appsv1.RollingUpdateDaemonSetStrategyType))
+	if own.Type == appsv1.OnDeleteDaemonSetStrategyType {
+		return strategy
+	}
+	rolling := appsac.RollingUpdateDaemonSet().WithMaxUnavailable(intstr.FromString("10%"))
+	atATime := ptr.Deref(own.RollingUpdate, v1alpha1.WatcherRollingUpdate{})
+	if atATime.MaxSurge != nil {
+		rolling.WithMaxSurge(*atATime.MaxSurge).WithMaxUnavailable(intstr.FromInt32(0))
+	}
+	if atATime.MaxUnavailable != nil {
+		rolling.WithMaxUnavailable(*atATime.MaxUnavailable)
+	}
+	return strategy.WithRollingUpdate(rolling)
 }
 
 // podTemplate returns the watchers' pod: safe defaults, changed by the policy.
-func podTemplate(
-	policy *v1alpha1.NodeTerminationPolicy, source *v1alpha1.Source, settings watcherSettings, labels map[string]string,
+func (system *operatingSystem) podTemplate(
+	policy *v1alpha1.NodeTerminationPolicy, source *v1alpha1.Source, settings watcherSettings, change v1alpha1.WatcherPodTemplate,
 ) *coreac.PodTemplateSpecApplyConfiguration {
-	change := ptr.Deref(source.IMDS.PodTemplate, v1alpha1.WatcherPodTemplate{})
+	container := system.container(policy.Name, source, settings, change)
+	spec := coreac.PodSpec().
+		WithServiceAccountName(settings.serviceAccount).
+		WithAutomountServiceAccountToken(true). // it ends with the pod and names the node
+		WithHostNetwork(ptr.Deref(change.HostNetwork, true)).
+		WithDNSPolicy(corev1.DNSDefault). // no names are looked up: the cluster's DNS need not work
+		WithEnableServiceLinks(false).
+		WithPriorityClassName(cmp.Or(change.PriorityClassName, "system-node-critical")).
+		WithTolerations(tolerations(change.Tolerations)...).
+		WithNodeSelector(map[string]string{corev1.LabelOSStable: string(system.name)}).
+		WithAffinity(coreac.Affinity().WithNodeAffinity(affinity(policy.Spec.NodeSelector))).
+		WithTerminationGracePeriodSeconds(watcherStopSeconds).
+		WithVolumes(coreac.Volume().WithName("run").WithEmptyDir(coreac.EmptyDirVolumeSource()))
+	system.secure(spec, container, change)
 	return coreac.PodTemplateSpec().
 		WithLabels(v1alpha1.Labels(change.Labels)).
-		WithLabels(labels). // win: the DaemonSet finds its pods by them
 		WithAnnotations(change.Annotations).
-		WithSpec(coreac.PodSpec().
-			WithServiceAccountName(settings.serviceAccount).
-			WithAutomountServiceAccountToken(true). // it ends with the pod and names the node
-			WithHostNetwork(ptr.Deref(change.HostNetwork, true)).
-			WithDNSPolicy(corev1.DNSDefault). // no names are looked up: the cluster's DNS need not work
-			WithEnableServiceLinks(false).
-			WithPriorityClassName(cmp.Or(change.PriorityClassName, "system-node-critical")).
-			WithTolerations(tolerations(change.Tolerations)...).
-			WithAffinity(coreac.Affinity().WithNodeAffinity(affinity(policy.Spec.NodeSelector))).
-			WithTerminationGracePeriodSeconds(watcherStopSeconds).
-			WithSecurityContext(coreac.PodSecurityContext().
-				WithRunAsNonRoot(true).
-				WithSeccompProfile(coreac.SeccompProfile().WithType(corev1.SeccompProfileTypeRuntimeDefault))).
-			WithVolumes(coreac.Volume().WithName("run").WithEmptyDir(coreac.EmptyDirVolumeSource().
-				WithMedium(corev1.StorageMediumMemory).
-				WithSizeLimit(resource.MustParse("64Ki")))).
-			WithContainers(container(policy.Name, source, settings, change.Resources)))
+		WithSpec(spec.WithContainers(container))
 }
 
-func container(
-	policy string, source *v1alpha1.Source, settings watcherSettings, change *corev1.ResourceRequirements,
+func (system *operatingSystem) container(
+	policy string, source *v1alpha1.Source, settings watcherSettings, change v1alpha1.WatcherPodTemplate,
 ) *coreac.ContainerApplyConfiguration {
 	container := coreac.Container().
 		WithName(watcher).
 		WithImage(settings.image).
-		WithCommand(watcherBinary).
-		WithArgs(
-			"--policy="+policy,
-			"--source="+source.Name,
-			"--poll-interval="+source.IMDS.PollInterval().String(),
-		).
-		WithEnv(coreac.EnvVar().WithName(nodeNameEnv).
-			WithValueFrom(coreac.EnvVarSource().WithFieldRef(coreac.ObjectFieldSelector().WithFieldPath("spec.nodeName")))).
+		WithCommand(system.command).
+		WithArgs(arguments(policy, source)...).
+		WithEnv(environment(settings.env, change.Env)...).
 		WithVolumeMounts(coreac.VolumeMount().WithName("run").WithMountPath(watcherRun)).
-		WithResources(resources(change)).
-		WithStartupProbe(probe(watcherStartSeconds, 300)).
-		WithReadinessProbe(probe(watcherProbeSeconds, 1)).
+		WithResources(resources(change.Resources, system.memory)).
+		WithStartupProbe(system.probe(watcherStartSeconds, 300)).
+		WithReadinessProbe(system.probe(watcherProbeSeconds, 1)).
 		// The policy's status shows its termination message.
-		WithTerminationMessagePolicy(corev1.TerminationMessageFallbackToLogsOnError).
-		WithSecurityContext(coreac.SecurityContext().
-			WithAllowPrivilegeEscalation(false).
-			WithReadOnlyRootFilesystem(true).
-			WithCapabilities(coreac.Capabilities().WithDrop("ALL")))
-	for _, e := range settings.env {
-		container.WithEnv(coreac.EnvVar().WithName(e.Name).WithValue(e.Value))
+		WithTerminationMessagePolicy(corev1.TerminationMessageFallbackToLogsOnError)
+	if change.ImagePullPolicy != "" {
+		container.WithImagePullPolicy(change.ImagePullPolicy)
 	}
 	if port := source.IMDS.MetricsPort; port != nil {
-		container.
-			WithArgs(fmt.Sprintf("--metrics-port=%d", *port)).
-			// By its name a PodMonitor finds it. With the host's network the API server opens it on the host.
-			WithPorts(coreac.ContainerPort().WithName("metrics").WithContainerPort(*port).WithProtocol(corev1.ProtocolTCP))
+		// By its name a PodMonitor finds it. With the host's network the API server opens it on the host.
+		container.WithPorts(coreac.ContainerPort().WithName("metrics").WithContainerPort(*port).WithProtocol(corev1.ProtocolTCP))
 	}
 	return container
 }
 
-func probe(period, failures int32) *coreac.ProbeApplyConfiguration {
+// arguments returns the watcher's flags. Those of fields that the policy leaves unset are left out. The admission policy
+// of the watchers' namespace knows each of them.
+func arguments(policy string, source *v1alpha1.Source) []string {
+	imds := source.IMDS
+	args := []string{"--policy=" + policy, "--source=" + source.Name, "--poll-interval=" + imds.PollInterval().String()}
+	for _, flag := range []struct{ name, value string }{
+		{"endpoint", imds.Endpoint},
+		{"endpoint-mode", string(imds.EndpointMode)},
+		{"log-level", string(imds.LogLevel)},
+		{"log-format", string(imds.LogFormat)},
+	} {
+		if flag.value != "" {
+			args = append(args, "--"+flag.name+"="+flag.value)
+		}
+	}
+	if port := imds.MetricsPort; port != nil {
+		args = append(args, fmt.Sprintf("--metrics-port=%d", *port))
+	}
+	return args
+}
+
+// environment returns the watcher's variables: its node's name, those of the manager, and those of the policy, which win.
+func environment(managers []corev1.EnvVar, policys []v1alpha1.WatcherEnvVar) []*coreac.EnvVarApplyConfiguration {
+	env := []*coreac.EnvVarApplyConfiguration{coreac.EnvVar().WithName(nodeNameEnv).
+		WithValueFrom(coreac.EnvVarSource().WithFieldRef(coreac.ObjectFieldSelector().WithFieldPath("spec.nodeName")))}
+	for _, e := range managers {
+		if !slices.ContainsFunc(policys, func(own v1alpha1.WatcherEnvVar) bool { return own.Name == e.Name }) {
+			env = append(env, coreac.EnvVar().WithName(e.Name).WithValue(e.Value))
+		}
+	}
+	for _, e := range policys {
+		env = append(env, coreac.EnvVar().WithName(e.Name).WithValue(e.Value))
+	}
+	return env
+}
+
+// secureLinux gives the pods a user who is not root, and none of the node but its network.
+func secureLinux(spec *coreac.PodSpecApplyConfiguration, container *coreac.ContainerApplyConfiguration, change v1alpha1.WatcherPodTemplate) {
+	own := ptr.Deref(change.SecurityContext, v1alpha1.WatcherSecurityContext{})
+	security := coreac.PodSecurityContext().
+		WithRunAsNonRoot(true).
+		WithSeccompProfile(coreac.SeccompProfile().WithType(corev1.SeccompProfileTypeRuntimeDefault))
+	security.RunAsUser, security.RunAsGroup = own.RunAsUser, own.RunAsGroup
+	if profile := own.SeccompProfile; profile != nil {
+		security.SeccompProfile.WithType(corev1.SeccompProfileType(profile.Type))
+		security.SeccompProfile.LocalhostProfile = localhostProfile(profile)
+	}
+	if profile := own.AppArmorProfile; profile != nil {
+		security.WithAppArmorProfile(coreac.AppArmorProfile().WithType(corev1.AppArmorProfileType(profile.Type)))
+		security.AppArmorProfile.LocalhostProfile = localhostProfile(profile)
+	}
+	spec.WithSecurityContext(security)
+	spec.Volumes[0].EmptyDir.
+		WithMedium(corev1.StorageMediumMemory).
+		WithSizeLimit(resource.MustParse("64Ki"))
+	container.WithSecurityContext(coreac.SecurityContext().
+		WithAllowPrivilegeEscalation(false).
+		WithReadOnlyRootFilesystem(true).
+		WithCapabilities(coreac.Capabilities().WithDrop("ALL")))
+}
+
+// localhostProfile returns the name of a profile on the node, nil if it is the container runtime's.
+func localhostProfile(profile *v1alpha1.WatcherProfile) *string {
+	if profile.LocalhostProfile == "" {
+		return nil
+	}
+	return &profile.LocalhostProfile
+}
+
+func (system *operatingSystem) probe(period, failures int32) *coreac.ProbeApplyConfiguration {
 	return coreac.Probe().
-		WithExec(coreac.ExecAction().WithCommand(watcherBinary, "probe")).
+		WithExec(coreac.ExecAction().WithCommand(system.command, "probe")).
 		WithPeriodSeconds(period).
 		WithTimeoutSeconds(5).
 		WithFailureThreshold(failures)
 }
 
-func resources(change *corev1.ResourceRequirements) *coreac.ResourceRequirementsApplyConfiguration {
+func resources(change *corev1.ResourceRequirements, memory string) *coreac.ResourceRequirementsApplyConfiguration {
 	if change == nil {
 		return coreac.ResourceRequirements().
 			WithRequests(corev1.ResourceList{
@@ -171,7 +261,7 @@ func resources(change *corev1.ResourceRequirements) *coreac.ResourceRequirements
 				corev1.ResourceMemory: resource.MustParse("24Mi"),
 			}).
 			// No limit on CPU: a throttled watcher receives events late.
-			WithLimits(corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("64Mi")})
+			WithLimits(corev1.ResourceList{corev1.ResourceMemory: resource.MustParse(memory)})
 	}
 	resources := coreac.ResourceRequirements().WithRequests(change.Requests).WithLimits(change.Limits)
 	for _, claim := range change.Claims {
@@ -200,7 +290,6 @@ func tolerations(change []v1alpha1.Toleration) []*coreac.TolerationApplyConfigur
 // also selects nodes without the label.
 func affinity(selector *v1alpha1.LabelSelector) *coreac.NodeAffinityApplyConfiguration {
 	term := coreac.NodeSelectorTerm().WithMatchExpressions(
-		requirement(corev1.LabelOSStable, corev1.NodeSelectorOpIn, string(corev1.Linux)),
 		requirement(ec2node.ComputeTypeLabel, corev1.NodeSelectorOpNotIn, "auto", "fargate", "hybrid"),
 	)
 	if selector != nil {

@@ -144,7 +144,7 @@ func TestMessagesFit(t *testing.T) {
 	for i := range 1000 {
 		d.add(unreadyPod(fmt.Sprintf("%0253d", i), 0, waiting("ErrImagePull", strings.Repeat("ä\n", 4096))))
 	}
-	why := d.cause(watcherCounts{seen: true, desired: 1000, scheduled: 1000}, types.NamespacedName{Namespace: strings.Repeat("w", 63), Name: daemonSetName(strings.Repeat("a", 253))})
+	why := d.cause(watcherCounts{seen: true, desired: 1000, scheduled: 1000}, types.NamespacedName{Namespace: strings.Repeat("w", 63), Name: linux.daemonSetName(strings.Repeat("a", 253))})
 	if n := utf8.RuneCountInString(why.message); n > 1024 || n < 500 || !utf8.ValidString(why.message) {
 		t.Errorf("a message of %d letters: %s", n, why.message)
 	}

@@ -16,6 +16,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/client-go/rest"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -24,12 +25,18 @@ import (
 	"github.com/nodetermination/operator/hack/operator"
 )
 
-// watcherSet returns a DaemonSet as the manager makes it.
+// watcherSet returns a DaemonSet for Linux as the manager makes it.
 func watcherSet(t *testing.T, settings watcherSettings) *appsv1.DaemonSet {
+	t.Helper()
+	return watcherSetOf(t, &linux, settings)
+}
+
+// watcherSetOf returns a DaemonSet as the manager makes it.
+func watcherSetOf(t *testing.T, system *operatingSystem, settings watcherSettings) *appsv1.DaemonSet {
 	t.Helper()
 	policy := &v1alpha1.NodeTerminationPolicy{ObjectMeta: metav1.ObjectMeta{Name: "shape", UID: "uid"}}
 	source := v1alpha1.Source{Name: "metadata", IMDS: &v1alpha1.IMDSSource{MetricsPort: ptr.To[int32](9100)}}
-	content, err := json.Marshal(daemonSet(policy, &source, settings))
+	content, err := json.Marshal(system.daemonSet(policy, &source, settings))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -45,7 +52,7 @@ func asWatcher(pod *corev1.Pod) {
 	none := ptr.To(false)
 	pod.Spec.ServiceAccountName = watcher
 	pod.Spec.SecurityContext = &corev1.PodSecurityContext{RunAsNonRoot: ptr.To(true)}
-	pod.Spec.Containers = []corev1.Container{{Name: watcher, Image: image, Command: []string{watcherBinary}, SecurityContext: &corev1.SecurityContext{
+	pod.Spec.Containers = []corev1.Container{{Name: watcher, Image: image, Command: []string{linux.command}, SecurityContext: &corev1.SecurityContext{
 		AllowPrivilegeEscalation: none, Capabilities: &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
 	}}}
 }
@@ -81,17 +88,53 @@ func TestNothingButWatchersRunsThere(t *testing.T) {
 			pod.Containers[0].Env = append(pod.Containers[0].Env, corev1.EnvVar{Name: "MORE", ValueFrom: &source})
 		}
 	}
-	for name, test := range map[string]struct {
-		change func(*corev1.PodSpec)
-		says   string // empty: it is admitted
-	}{
+	variable := func(name, value string) func(*corev1.PodSpec) {
+		return func(pod *corev1.PodSpec) {
+			pod.Containers[0].Env = append(pod.Containers[0].Env, corev1.EnvVar{Name: name, Value: value})
+		}
+	}
+	args := func(arg string) func(*corev1.PodSpec) {
+		return func(pod *corev1.PodSpec) { pod.Containers[0].Args = append(pod.Containers[0].Args, arg) }
+	}
+	for name, test := range map[string]admissionTest{
 		"a watcher": {change: func(*corev1.PodSpec) {}},
 		"a watcher without the host's network, with more memory": {change: func(pod *corev1.PodSpec) {
 			pod.HostNetwork, pod.Containers[0].Ports = false, nil
 			pod.Containers[0].Resources = corev1.ResourceRequirements{}
 		}},
-		"another image":           {func(pod *corev1.PodSpec) { pod.Containers[0].Image = "example.com/shell" }, "image has to be that of the manager, " + image + ", and is example.com/shell"},
-		"another tag":             {func(pod *corev1.PodSpec) { pod.Containers[0].Image = image + "2" }, "--watcher-image="},
+		"another image": {func(pod *corev1.PodSpec) { pod.Containers[0].Image = "example.com/shell" }, "image has to be that of the manager, " + image + ", and is example.com/shell"},
+		"another tag":   {func(pod *corev1.PodSpec) { pod.Containers[0].Image = image + "2" }, "--watcher-image="},
+		"a watcher as a policy changes it": {change: func(pod *corev1.PodSpec) {
+			*pod = podOf(t, richTemplate()).Spec
+			pod.PriorityClassName = "" // which of them there are depends on the API server
+			pod.Containers[0].Args = append(pod.Containers[0].Args, "--endpoint=http://[fd00:ec2::254]:80/", "--endpoint-mode=IPv6", "--log-level=debug", "--log-format=console", "--metrics-port=9808")
+		}},
+		"another flag":                           {args("--heartbeat-file=/manager"), "args are --policy="},
+		"a flag with a space":                    {args("--log-level=debug --log-format=json"), "args are --policy="},
+		"a word":                                 {args("probe"), "args are --policy="},
+		"another probe":                          {func(pod *corev1.PodSpec) { pod.Containers[0].ReadinessProbe.Exec.Command = []string{"/manager"} }, "probes exec [/imds-watcher, probe]"},
+		"a probe by HTTP":                        {func(pod *corev1.PodSpec) { pod.Containers[0].StartupProbe.ProbeHandler = httpProbe }, "probes exec [/imds-watcher, probe]"},
+		"one more probe":                         {func(pod *corev1.PodSpec) { pod.Containers[0].LivenessProbe = &corev1.Probe{ProbeHandler: httpProbe} }, "probes exec [/imds-watcher, probe]"},
+		"another folder":                         {func(pod *corev1.PodSpec) { pod.Containers[0].WorkingDir = "/etc" }, "no workingDir"},
+		"a process of the node":                  {func(pod *corev1.PodSpec) { pod.HostNetwork = true; pod.SecurityContext.WindowsOptions = hostProcess }, "no windowsOptions"},
+		"a process of the node in the container": {security(func(c *corev1.SecurityContext) { c.WindowsOptions = hostProcess }), "no windowsOptions"},
+		"no seccomp": {func(pod *corev1.PodSpec) {
+			pod.SecurityContext.SeccompProfile.Type = corev1.SeccompProfileTypeUnconfined
+		}, "profiles RuntimeDefault or Localhost"},
+		"no AppArmor": {security(func(c *corev1.SecurityContext) {
+			c.AppArmorProfile = &corev1.AppArmorProfile{Type: corev1.AppArmorProfileTypeUnconfined}
+		}), "profiles RuntimeDefault or Localhost"},
+		"root's group": {func(pod *corev1.PodSpec) { pod.SecurityContext.RunAsGroup = ptr.To[int64](0) }, "runAsNonRoot"},
+		"certificates of one's own": {volume(corev1.VolumeSource{Projected: &corev1.ProjectedVolumeSource{Sources: []corev1.VolumeProjection{
+			{DownwardAPI: &corev1.DownwardAPIProjection{Items: []corev1.DownwardAPIVolumeFile{{Path: "ca.crt", FieldRef: &corev1.ObjectFieldSelector{FieldPath: "metadata.annotations"}}}}}}}}), "volumes are of emptyDir"},
+		"a kubeconfig":               {variable("KUBECONFIG", "/run/imds-watcher/config"), "env has"},
+		"another API server":         {variable("KUBERNETES_SERVICE_HOST", "evil.example.com"), "env has"},
+		"certificates by a variable": {variable("SSL_CERT_FILE", "/run/imds-watcher/ca.crt"), "env has"},
+		"tokens in the log":          {variable("GODEBUG", "http2debug=2"), "env has"},
+		"a secret for a proxy": {func(pod *corev1.PodSpec) {
+			pod.Containers[0].Env = append(pod.Containers[0].Env, corev1.EnvVar{Name: "HTTPS_PROXY", ValueFrom: &corev1.EnvVarSource{
+				SecretKeyRef: &corev1.SecretKeySelector{LocalObjectReference: corev1.LocalObjectReference{Name: "a"}, Key: "b"}}})
+		}, "env has"},
 		"another command":         {func(pod *corev1.PodSpec) { pod.Containers[0].Command = []string{"/manager"} }, "command has to be"},
 		"the image's own command": {func(pod *corev1.PodSpec) { pod.Containers[0].Command = nil }, "command has to be"},
 		"a lifecycle": {func(pod *corev1.PodSpec) {
@@ -131,22 +174,99 @@ func TestNothingButWatchersRunsThere(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			eventually(t, func() error { // the API server takes a moment to know of a policy
-				ds := watcherSet(t, settings)
-				test.change(&ds.Spec.Template.Spec)
-				pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: operator.WatcherNamespace, Name: "shape"}, Spec: ds.Spec.Template.Spec}
-				for what, err := range map[string]error{
-					"DaemonSet": manager.Create(t.Context(), ds, client.DryRunAll),
-					"pod":       admin(t).Create(t.Context(), pod, client.DryRunAll),
-				} {
-					if test.says == "" && err != nil || test.says != "" && (err == nil || !strings.Contains(err.Error(), test.says)) {
-						return fmt.Errorf("%s: %w, want %q", what, err, test.says)
-					}
-				}
-				return nil
-			})
+			test.run(t, manager, &linux)
 		})
 	}
+}
+
+// httpProbe asks somebody, from the node.
+var httpProbe = corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Host: "169.254.169.254", Port: intstr.FromInt32(80)}}
+
+// hostProcess makes a pod on Windows a process of the node.
+var hostProcess = &corev1.WindowsSecurityContextOptions{HostProcess: ptr.To(true), RunAsUserName: ptr.To(`NT AUTHORITY\SYSTEM`)}
+
+// admissionTest is a change of a watcher's pod and what the admission policy says to it.
+type admissionTest struct {
+	change func(*corev1.PodSpec)
+	says   string // empty: it is admitted
+}
+
+// run creates a DaemonSet as the manager, and its pod.
+func (test *admissionTest) run(t *testing.T, manager client.Client, system *operatingSystem) {
+	t.Helper()
+	eventually(t, func() error { // the API server takes a moment to know of a policy
+		ds := watcherSetOf(t, system, settings)
+		test.change(&ds.Spec.Template.Spec)
+		pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: operator.WatcherNamespace, Name: "shape"}, Spec: ds.Spec.Template.Spec}
+		for what, err := range map[string]error{
+			"DaemonSet": manager.Create(t.Context(), ds, client.DryRunAll),
+			"pod":       admin(t).Create(t.Context(), pod, client.DryRunAll),
+		} {
+			if test.says == "" && err != nil || test.says != "" && (err == nil || !strings.Contains(err.Error(), test.says)) {
+				return fmt.Errorf("%s: %w, want %q", what, err, test.says)
+			}
+		}
+		return nil
+	})
+}
+
+// TestNothingButWatchersRunsOnWindows, where a HostProcess container is a process of the node: all that it starts, reads and
+// writes is fixed.
+func TestNothingButWatchersRunsOnWindows(t *testing.T) {
+	t.Parallel()
+	manager := impersonate(t, "system:serviceaccount:"+operator.Namespace+":"+operator.ServiceAccount)
+	const fixed = "on Windows they are HostProcess pods of NT AUTHORITY\\LocalService"
+	container := func(change func(*corev1.Container)) func(*corev1.PodSpec) {
+		return func(pod *corev1.PodSpec) { change(&pod.Containers[0]) }
+	}
+	options := func(change func(*corev1.WindowsSecurityContextOptions)) func(*corev1.PodSpec) {
+		return func(pod *corev1.PodSpec) { change(pod.SecurityContext.WindowsOptions) }
+	}
+	for name, test := range map[string]admissionTest{
+		"a watcher": {change: func(*corev1.PodSpec) {}},
+		"a watcher as a policy changes it": {change: func(pod *corev1.PodSpec) {
+			*pod = daemonSetOf(t, &windows, &v1alpha1.IMDSSource{Endpoint: "http://[::1]:1338", LogLevel: "debug", PodTemplate: richTemplate()}, settings).Spec.Template.Spec
+			pod.PriorityClassName = ""
+		}},
+		"the Linux command":   {container(func(c *corev1.Container) { c.Command = []string{"/imds-watcher"} }), "command has to be [imds-watcher.exe]"},
+		"a shell":             {container(func(c *corev1.Container) { c.Command = []string{"powershell.exe"} }), "command has to be [imds-watcher.exe]"},
+		"a shell in the args": {container(func(c *corev1.Container) { c.Args = []string{"--policy=a&calc"} }), "args are --policy="},
+		"a variable in args":  {container(func(c *corev1.Container) { c.Args = []string{"--policy=%PATH%"} }), "args are --policy="},
+		"a file of the node":  {container(func(c *corev1.Container) { c.Args = []string{`--termination-message-path=C:/Windows/win.ini`} }), "args are --policy="},
+		"a shell in a probe":  {container(func(c *corev1.Container) { c.ReadinessProbe.Exec.Command = []string{"powershell.exe"} }), "probes exec [imds-watcher.exe, probe]"},
+		"a shell at the end": {container(func(c *corev1.Container) {
+			c.Lifecycle = &corev1.Lifecycle{PreStop: &corev1.LifecycleHandler{Exec: &corev1.ExecAction{Command: []string{"cmd.exe"}}}}
+		}), "no lifecycle"},
+		"another folder":        {container(func(c *corev1.Container) { c.WorkingDir = `C:/Windows` }), "no workingDir"},
+		"a mount over a folder": {container(func(c *corev1.Container) { c.VolumeMounts[0].MountPath = `C:/Windows/System32` }), fixed},
+		"a path of programs":    {container(func(c *corev1.Container) { c.Env = append(c.Env, corev1.EnvVar{Name: "PATH", Value: `C:/a`}) }), "env has"},
+		"a kubeconfig":          {container(func(c *corev1.Container) { c.Env = append(c.Env, corev1.EnvVar{Name: "KUBECONFIG", Value: `C:/a`}) }), "env has"},
+		"another account":       {options(func(o *corev1.WindowsSecurityContextOptions) { o.RunAsUserName = ptr.To(`NT AUTHORITY\SYSTEM`) }), fixed},
+		"no account":            {options(func(o *corev1.WindowsSecurityContextOptions) { o.RunAsUserName = nil }), fixed},
+		"a domain's account":    {options(func(o *corev1.WindowsSecurityContextOptions) { o.GMSACredentialSpecName = ptr.To("a") }), fixed},
+		"an account of the container": {container(func(c *corev1.Container) {
+			c.SecurityContext = &corev1.SecurityContext{WindowsOptions: &corev1.WindowsSecurityContextOptions{RunAsUserName: ptr.To(`NT AUTHORITY\SYSTEM`)}}
+		}), fixed},
+		"a path of the node": {func(pod *corev1.PodSpec) {
+			pod.Volumes = append(pod.Volumes, corev1.Volume{Name: "more", VolumeSource: corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: `C:/`}}})
+		}, "volumes are of emptyDir"},
+		"the Linux shape": {func(pod *corev1.PodSpec) { pod.OS = nil }, "command has to be [/imds-watcher]"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test.run(t, manager, &windows)
+		})
+	}
+	t.Run("the account of the container runtime", func(t *testing.T) {
+		eventually(t, func() error {
+			ds := watcherSetOf(t, &windows, settings)
+			ds.Spec.Template.Annotations = map[string]string{"microsoft.com/hostprocess-inherit-user": "true"}
+			if err := manager.Create(t.Context(), ds, client.DryRunAll); err == nil || !strings.Contains(err.Error(), "no annotations of microsoft.com") {
+				return fmt.Errorf("%w, want it refused", err)
+			}
+			return nil
+		})
+	})
 }
 
 // TestWatchersEnvironment is what the Deployment says, which the manager cannot change, and nothing else.
@@ -169,6 +289,7 @@ func TestWatchersEnvironment(t *testing.T) {
 	}{
 		"what is named":                  {slices.Concat(field("NODE_NAME", "spec.nodeName"), value("PROXY", "http://$(POD_NAME):3128"), value("EMPTY", "")), true},
 		"less":                           {nil, true},
+		"what a policy may set":          {slices.Concat(value("HTTPS_PROXY", "http://a:3128"), value("no_proxy", "10.0.0.0/8"), value("GOMEMLIMIT", "32MiB"), value("TZ", "UTC")), true},
 		"another value":                  {value("PROXY", "http://evil.example.com"), false},
 		"a value for what is empty":      {value("EMPTY", "a"), false},
 		"what is not named":              {value("OTHER", "a"), false},

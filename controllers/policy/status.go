@@ -36,6 +36,8 @@ type snapshot struct {
 	overlaps, others map[types.UID]map[string]bool
 	// nodesDown are the names of nodes that are not ready.
 	nodesDown map[string]bool
+	// windows has the policies that select a Windows node, by their UID.
+	windows map[types.UID]bool
 	// daemonSets are those of watchers.
 	daemonSets []appsv1.DaemonSet
 	// watchers are the states of the policies' watchers, lastEvents the times of the
@@ -88,7 +90,7 @@ func newSnapshot(policies []v1alpha1.NodeTerminationPolicy) *snapshot {
 		policies: policies,
 		governed: map[types.UID]int32{}, active: map[types.UID]int32{}, unhealthy: map[types.UID]int32{}, governing: map[string]types.UID{},
 		overlaps: map[types.UID]map[string]bool{}, others: map[types.UID]map[string]bool{},
-		nodesDown: map[string]bool{}, watchers: map[types.UID]v1alpha1.SourceStatus{}, lastEvents: map[types.UID]metav1.Time{},
+		nodesDown: map[string]bool{}, windows: map[types.UID]bool{}, watchers: map[types.UID]v1alpha1.SourceStatus{}, lastEvents: map[types.UID]metav1.Time{},
 	}
 }
 
@@ -97,6 +99,7 @@ func (snap *snapshot) addNode(node *corev1.Node) {
 	if _, ready := ec2node.ReadySince(node); !ready {
 		snap.nodesDown[node.Name] = true
 	}
+	snap.addWindowsNode(node)
 	if _, ours := ec2node.InstanceID(node); !ours {
 		return
 	}

@@ -6,6 +6,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -26,8 +28,8 @@ const (
 	podsAtOnce = 100
 )
 
-// ensureWatchers keeps one DaemonSet for each policy that asks for one, as that
-// policy wants it, and no others. It notes the state of each in the snapshot.
+// ensureWatchers keeps the DaemonSets of each policy that asks for watchers, as that
+// policy wants them, and no others. It notes the state of each in the snapshot.
 func (r *Reconciler) ensureWatchers(ctx context.Context, snap *snapshot) error {
 	var errs []error
 	desired := map[string]bool{}
@@ -39,7 +41,9 @@ func (r *Reconciler) ensureWatchers(ctx context.Context, snap *snapshot) error {
 		if source == nil || policy.DeletionTimestamp != nil {
 			continue
 		}
-		desired[daemonSetName(policy.Name)] = true
+		for _, system := range snap.systems(policy) {
+			desired[system.daemonSetName(policy.Name)] = true
+		}
 		status, err := r.ensureWatcher(ctx, snap, policy, source, last[policy.UID])
 		if err != nil {
 			status.Message = short(err.Error())
@@ -68,7 +72,7 @@ func imdsOf(policy *v1alpha1.NodeTerminationPolicy) *v1alpha1.Source {
 	return nil
 }
 
-// ensureWatcher applies a policy's DaemonSet, which changes nothing if it is as it
+// ensureWatcher applies a policy's DaemonSets, which changes nothing if they are as they
 // should be, and returns the state of its watchers. If it fails, the watchers that are
 // there go on.
 func (r *Reconciler) ensureWatcher(
@@ -87,23 +91,45 @@ func (r *Reconciler) ensureWatcher(
 	if err != nil {
 		return failed, err
 	}
-	ds := daemonSet(policy, source, settings)
-	if err := r.revertDrift(ctx, snap, ds); err != nil {
+	counts, unready, err := r.applyDaemonSets(ctx, snap, policy, source, settings)
+	if err != nil {
 		return failed, err
 	}
-	if err := r.Client.Apply(ctx, ds, client.FieldOwner(v1alpha1.FieldManager), client.ForceOwnership); err != nil {
-		return failed, fmt.Errorf("cannot apply DaemonSet %s: %w", daemonSetName(policy.Name), err)
-	}
-	counts := countsOf(ds.Status) // Apply has filled it in
 	if counts.allReady() {
 		return counts.describe(source.Name, cause{}, false), nil
 	}
 	why := last
 	if r.Clock.Since(last.at) >= diagnoseEvery {
-		why, err = r.diagnose(ctx, snap, daemonSetName(policy.Name), counts)
+		why, err = r.diagnose(ctx, snap, unready)
 	}
 	r.causes[policy.UID] = why
 	return counts.describe(source.Name, why, wasReady(policy, source.Name)), err
+}
+
+// applyDaemonSets applies a policy's DaemonSets, one for each operating system. It returns the counts of all of them, and
+// those that are not ready.
+func (r *Reconciler) applyDaemonSets(
+	ctx context.Context, snap *snapshot, policy *v1alpha1.NodeTerminationPolicy, source *v1alpha1.Source, settings watcherSettings,
+) (watcherCounts, map[string]watcherCounts, error) {
+	all, unready := watcherCounts{seen: true}, map[string]watcherCounts{}
+	var errs []error
+	for _, system := range snap.systems(policy) {
+		ds := system.daemonSet(policy, source, settings)
+		if err := r.revertDrift(ctx, snap, ds); err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		if err := r.Client.Apply(ctx, ds, client.FieldOwner(v1alpha1.FieldManager), client.ForceOwnership); err != nil {
+			errs = append(errs, fmt.Errorf("cannot apply DaemonSet %s: %w", *ds.Name, err))
+			continue
+		}
+		counts := countsOf(ds.Status) // Apply has filled it in
+		all = all.plus(counts)
+		if !counts.allReady() {
+			unready[*ds.Name] = counts
+		}
+	}
+	return all, unready, errors.Join(errs...)
 }
 
 // wasReady reports whether the source is ready by the policy's status.
@@ -116,27 +142,43 @@ func wasReady(policy *v1alpha1.NodeTerminationPolicy, source string) bool {
 	return false
 }
 
-// diagnose finds out from the pods of a DaemonSet why watchers are not ready.
-func (r *Reconciler) diagnose(ctx context.Context, snap *snapshot, daemonSet string, counts watcherCounts) (cause, error) {
-	d := newDiagnosis(r.Clock.Now(), snap.nodesDown)
+// diagnose finds out from the pods of the DaemonSets that are not ready why. The first of them, by name, about which there
+// is something to say decides.
+func (r *Reconciler) diagnose(ctx context.Context, snap *snapshot, unready map[string]watcherCounts) (cause, error) {
+	why := cause{at: r.Clock.Now()}
+	for _, name := range slices.Sorted(maps.Keys(unready)) {
+		d := newDiagnosis(why.at, snap.nodesDown)
+		if err := r.addPods(ctx, d, name); err != nil {
+			return cause{}, err
+		}
+		why = d.cause(unready[name], types.NamespacedName{Namespace: r.Watchers.Namespace, Name: name})
+		if why.reason != "" {
+			break
+		}
+	}
+	return why, nil
+}
+
+// addPods adds the pods of a DaemonSet to a diagnosis.
+func (r *Reconciler) addPods(ctx context.Context, d *diagnosis, daemonSet string) error {
 	pods := &corev1.PodList{}
 	for more := true; more; more = pods.Continue != "" {
 		err := r.Live.List(ctx, pods, client.InNamespace(r.Watchers.Namespace),
 			client.MatchingLabels{componentLabel: watcher, instanceLabel: daemonSet},
 			client.Limit(podsAtOnce), client.Continue(pods.Continue))
 		if err != nil {
-			return cause{}, fmt.Errorf("cannot list the watchers' pods: %w", err)
+			return fmt.Errorf("cannot list the watchers' pods: %w", err)
 		}
 		for i := range pods.Items {
 			d.add(&pods.Items[i])
 		}
 	}
-	return d.cause(counts, types.NamespacedName{Namespace: r.Watchers.Namespace, Name: daemonSet}), nil
+	return nil
 }
 
 // watcherCounts are of nodes.
 type watcherCounts struct {
-	seen                      bool // the DaemonSet's controller has seen it
+	seen                      bool // the DaemonSets' controller has seen them
 	desired, scheduled, ready int32
 }
 
@@ -149,6 +191,13 @@ func countsOf(status *appsac.DaemonSetStatusApplyConfiguration) watcherCounts {
 		desired:   ptr.Deref(status.DesiredNumberScheduled, 0),
 		scheduled: ptr.Deref(status.CurrentNumberScheduled, 0),
 		ready:     ptr.Deref(status.NumberReady, 0),
+	}
+}
+
+// plus returns the counts of two DaemonSets.
+func (c watcherCounts) plus(other watcherCounts) watcherCounts {
+	return watcherCounts{
+		seen: c.seen && other.seen, desired: c.desired + other.desired, scheduled: c.scheduled + other.scheduled, ready: c.ready + other.ready,
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -24,18 +25,31 @@ import (
 	"github.com/nodetermination/operator/hack/operator"
 )
 
-// getDaemonSet returns a policy's DaemonSet.
+// getDaemonSet returns a policy's DaemonSet for Linux.
 func getDaemonSet(t *testing.T, policy string) (*appsv1.DaemonSet, error) {
 	t.Helper()
-	ds := &appsv1.DaemonSet{}
-	return ds, admin(t).Get(t.Context(), client.ObjectKey{Namespace: operator.WatcherNamespace, Name: daemonSetName(policy)}, ds)
+	return getDaemonSetOf(t, &linux, policy)
 }
 
+func getDaemonSetOf(t *testing.T, system *operatingSystem, policy string) (*appsv1.DaemonSet, error) {
+	t.Helper()
+	ds := &appsv1.DaemonSet{}
+	return ds, admin(t).Get(t.Context(), client.ObjectKey{Namespace: operator.WatcherNamespace, Name: system.daemonSetName(policy)}, ds)
+}
+
+// podsOf returns the pods of a policy's watchers, on Linux and Windows.
 func podsOf(t *testing.T, policy string) ([]corev1.Pod, error) {
 	t.Helper()
-	var pods corev1.PodList
-	err := admin(t).List(t.Context(), &pods, client.InNamespace(operator.WatcherNamespace), client.MatchingLabels{instanceLabel: daemonSetName(policy)})
-	return pods.Items, err
+	var all []corev1.Pod
+	for _, system := range []*operatingSystem{&linux, &windows} {
+		var pods corev1.PodList
+		err := admin(t).List(t.Context(), &pods, client.InNamespace(operator.WatcherNamespace), client.MatchingLabels{instanceLabel: system.daemonSetName(policy)})
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, pods.Items...)
+	}
+	return all, nil
 }
 
 // untilSource waits until what a policy's status says of its source is as check wants it.
@@ -115,15 +129,15 @@ func TestWatchersRunWhereThePolicySelects(t *testing.T) {
 		expressions requirements
 		want        []string
 	}{
-		{nil, nil, []string{"demand", "ec2", "elsewise", "none", "spot", "spot-b"}},
-		{map[string]string{"pool": "spot"}, nil, []string{"ec2", "elsewise", "spot", "spot-b"}},
+		{nil, nil, []string{"demand", "ec2", "elsewise", "none", "spot", "spot-b", "windows"}},
+		{map[string]string{"pool": "spot"}, nil, []string{"ec2", "elsewise", "spot", "spot-b", "windows"}},
 		{map[string]string{"pool": "spot", "zone": "a"}, nil, []string{"spot"}},
 		{map[string]string{"gpu": ""}, nil, []string{"spot-b"}},
 		{nil, requirements{{Key: "pool", Operator: in, Values: []string{"on-demand", "reserved"}}}, []string{"demand"}},
 		{nil, requirements{{Key: "pool", Operator: notIn, Values: []string{"spot"}}}, []string{"demand", "none"}},
-		{nil, requirements{{Key: "zone", Operator: notIn, Values: []string{"a", "b"}}}, []string{"ec2", "elsewise", "none"}},
+		{nil, requirements{{Key: "zone", Operator: notIn, Values: []string{"a", "b"}}}, []string{"ec2", "elsewise", "none", "windows"}},
 		{nil, requirements{{Key: "zone", Operator: exists}}, []string{"demand", "spot", "spot-b"}},
-		{nil, requirements{{Key: "zone", Operator: doesNotExist}}, []string{"ec2", "elsewise", "none"}},
+		{nil, requirements{{Key: "zone", Operator: doesNotExist}}, []string{"ec2", "elsewise", "none", "windows"}},
 		{
 			map[string]string{"pool": "spot"},
 			requirements{{Key: "zone", Operator: exists}, {Key: "zone", Operator: notIn, Values: []string{"b"}}, {Key: "gpu", Operator: doesNotExist}},
@@ -131,6 +145,7 @@ func TestWatchersRunWhereThePolicySelects(t *testing.T) {
 		},
 		{map[string]string{ec2node.ComputeTypeLabel: "ec2"}, nil, []string{"ec2"}},
 		{map[string]string{ec2node.ComputeTypeLabel: "auto"}, nil, nil},
+		{map[string]string{corev1.LabelOSStable: "windows"}, nil, []string{"windows"}},
 	} {
 		name := fmt.Sprintf("selects-%d", i)
 		policy := applyIMDS(t, name, func(spec *v1alpha1.NodeTerminationPolicySpec) {
@@ -171,10 +186,16 @@ func TestWatchersFollowThePolicy(t *testing.T) {
 	change(t, policy, func() {
 		policy.Spec.Sources[0].IMDS = &v1alpha1.IMDSSource{
 			PollIntervalSeconds: ptr.To[int32](5),
+			EndpointMode:        v1alpha1.EndpointIPv6,
+			LogLevel:            "debug",
 			PodTemplate: &v1alpha1.WatcherPodTemplate{
 				PriorityClassName: "system-cluster-critical",
 				HostNetwork:       ptr.To(false),
 				Annotations:       map[string]string{"team": "platform"},
+				Env:               []v1alpha1.WatcherEnvVar{{Name: "HTTPS_PROXY", Value: "http://proxy:3128"}},
+				ImagePullPolicy:   corev1.PullAlways,
+				UpdateStrategy:    &v1alpha1.WatcherUpdateStrategy{RollingUpdate: &v1alpha1.WatcherRollingUpdate{MaxUnavailable: ptr.To(intstr.FromString("100%"))}},
+				SecurityContext:   &v1alpha1.WatcherSecurityContext{RunAsUser: ptr.To[int64](1000)},
 			},
 		}
 	})
@@ -183,7 +204,9 @@ func TestWatchersFollowThePolicy(t *testing.T) {
 		for _, pod := range pods {
 			c := pod.Spec.Containers[0]
 			if pod.Spec.HostNetwork || pod.Spec.PriorityClassName != "system-cluster-critical" || pod.Annotations["team"] != "platform" ||
-				!slices.Contains(c.Args, "--poll-interval=5s") {
+				!slices.Contains(c.Args, "--poll-interval=5s") || !slices.Contains(c.Args, "--endpoint-mode=IPv6") || !slices.Contains(c.Args, "--log-level=debug") ||
+				!slices.Contains(c.Env, corev1.EnvVar{Name: "HTTPS_PROXY", Value: "http://proxy:3128"}) || c.ImagePullPolicy != corev1.PullAlways ||
+				ptr.Deref(pod.Spec.SecurityContext.RunAsUser, 0) != 1000 {
 				return fmt.Errorf("pod %s is of the policy before: %v", pod.Name, c.Args)
 			}
 		}
@@ -266,10 +289,18 @@ func TestDriftIsCorrected(t *testing.T) {
 		"affinity":   func() { ds.Spec.Template.Spec.Affinity = nil },
 		"toleration": func() { ds.Spec.Template.Spec.Tolerations = nil },
 		"labels":     func() { ds.Labels = nil },
-		"owner":      func() { ds.OwnerReferences = nil },
-		"selector":   func() { ds.Spec.Template.Spec.NodeSelector = map[string]string{"example.com/nowhere": ""} },
-		"argument":   func() { ds.Spec.Template.Spec.Containers[0].Args = nil },
-		"variable":   func() { ds.Spec.Template.Spec.Containers[0].Env = nil },
+		"strategy": func() {
+			ds.Spec.UpdateStrategy = appsv1.DaemonSetUpdateStrategy{Type: appsv1.OnDeleteDaemonSetStrategyType}
+		},
+		"user":    func() { ds.Spec.Template.Spec.SecurityContext.RunAsUser = ptr.To[int64](1000) },
+		"pulling": func() { ds.Spec.Template.Spec.Containers[0].ImagePullPolicy = corev1.PullNever },
+		"flag": func() {
+			ds.Spec.Template.Spec.Containers[0].Args = append(ds.Spec.Template.Spec.Containers[0].Args, "--endpoint=http://evil.example.com")
+		},
+		"owner":    func() { ds.OwnerReferences = nil },
+		"selector": func() { ds.Spec.Template.Spec.NodeSelector = map[string]string{"example.com/nowhere": ""} },
+		"argument": func() { ds.Spec.Template.Spec.Containers[0].Args = nil },
+		"variable": func() { ds.Spec.Template.Spec.Containers[0].Env = nil },
 		"volume": func() {
 			ds.Spec.Template.Spec.Volumes = append(ds.Spec.Template.Spec.Volumes, corev1.Volume{Name: "other", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}})
 		},
@@ -353,41 +384,15 @@ func TestStatusSaysWhatIsWrong(t *testing.T) {
 		}
 		policy.Spec.Sources[0].IMDS.PodTemplate = &v1alpha1.WatcherPodTemplate{Resources: &corev1.ResourceRequirements{Requests: requests, Limits: limits}}
 	})
-	untilSource(t, policy, notReady(v1alpha1.ReasonWatchersNotReady, "example.com/no-", daemonSetName(policy.Name)))
+	untilSource(t, policy, notReady(v1alpha1.ReasonWatchersNotReady, "example.com/no-", linux.daemonSetName(policy.Name)))
 
 	change(t, policy, func() {
 		policy.Spec.Sources[0].IMDS.PodTemplate = &v1alpha1.WatcherPodTemplate{PriorityClassName: "of-nobody"}
 	})
-	untilSource(t, policy, notReady(v1alpha1.ReasonWatchersNotReady, "have no pod", "describe daemonset "+daemonSetName(policy.Name)))
+	untilSource(t, policy, notReady(v1alpha1.ReasonWatchersNotReady, "have no pod", "describe daemonset "+linux.daemonSetName(policy.Name)))
 
 	change(t, policy, func() {
 		policy.Spec.Sources[0].IMDS.PodTemplate = nil
 	})
 	untilSource(t, policy, watchersReady(2))
-}
-
-// TestApplyingAgainChangesNothing: an idle operator causes no events, however much a policy changes of the pods.
-func TestApplyingAgainChangesNothing(t *testing.T) {
-	t.Parallel()
-	policy := applyIMDS(t, "much", func(spec *v1alpha1.NodeTerminationPolicySpec) {
-		spec.NodeSelector.MatchExpressions = []v1alpha1.LabelSelectorRequirement{{Key: "no", Operator: metav1.LabelSelectorOpDoesNotExist}}
-		spec.Sources[0].IMDS.PodTemplate = richTemplate()
-	})
-	untilSource(t, policy, watchersReady(0))
-	apply := func() *appsv1.DaemonSet {
-		t.Helper()
-		desired := daemonSet(policy, &policy.Spec.Sources[0], settings)
-		if err := admin(t).Apply(t.Context(), desired, client.FieldOwner(v1alpha1.FieldManager), client.ForceOwnership); err != nil {
-			t.Fatal(err)
-		}
-		ds, err := getDaemonSet(t, policy.Name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return ds
-	}
-	first := apply()
-	if second := apply(); first.ResourceVersion != second.ResourceVersion {
-		t.Errorf("applying once more has changed the DaemonSet:\n%s", cmp.Diff(first, second))
-	}
 }

@@ -21,7 +21,7 @@ type program struct {
 	folder string
 }
 
-// programs are those in the image. The first one is its entry point. The Dockerfile has the same.
+// programs are those in the image for Linux. The first one is its entry point. The Dockerfile has the same.
 var programs = []program{
 	{"manager", "."},
 	{"imds-watcher", "./controllers/source/imds/imds-watcher"},
@@ -34,7 +34,15 @@ type platform struct{ os, arch string }
 func (p platform) String() string { return p.os + "/" + p.arch }
 
 // platforms are those of the image.
-var platforms = []platform{{"linux", "amd64"}, {"linux", "arm64"}}
+var platforms = []platform{{"linux", "amd64"}, {"linux", "arm64"}, {"windows", "amd64"}}
+
+// programs returns those in the image for the platform.
+func (p platform) programs() []program {
+	if p.os == "windows" {
+		return windowsPrograms
+	}
+	return programs
+}
 
 // build compiles a program into a folder and returns its file. The same source makes the same
 // bytes, wherever it is: no path, no time and nothing of the environment goes into them.

@@ -89,11 +89,11 @@ func (s *source) bundle(ctx context.Context) (b *bundle, err error) {
 	return b, nil
 }
 
-// buildAll builds all programs for a platform, and returns their files.
+// buildAll builds the programs for a platform, and returns their files.
 func (s *source) buildAll(ctx context.Context, p platform, folder string) ([]string, error) {
 	folder = filepath.Join(folder, p.os+"-"+p.arch)
 	var files []string
-	for _, program := range programs {
+	for _, program := range p.programs() {
 		file, err := s.build(ctx, program, p, folder)
 		if err != nil {
 			return nil, err
@@ -103,12 +103,8 @@ func (s *source) buildAll(ctx context.Context, p platform, folder string) ([]str
 	return files, nil
 }
 
-// image returns the image for one platform: a layer that rarely changes, and one with the programs.
+// image returns the image for one platform.
 func (s *source) image(ctx context.Context, p platform, programs []string) (v1.Image, error) {
-	root, err := s.rootFiles(ctx)
-	if err != nil {
-		return nil, err
-	}
 	var ours []file
 	for _, program := range programs {
 		data, err := os.ReadFile(program)
@@ -117,25 +113,45 @@ func (s *source) image(ctx context.Context, p platform, programs []string) (v1.I
 		}
 		ours = append(ours, file{filepath.Base(program), 0o755, data})
 	}
+	if p.os == "windows" {
+		return s.windowsImage(p, ours)
+	}
+	return s.linuxImage(ctx, p, ours)
+}
+
+// linuxImage returns the image for Linux: a layer that rarely changes, and one with the programs.
+func (s *source) linuxImage(ctx context.Context, p platform, programs []file) (v1.Image, error) {
+	root, err := s.rootFiles(ctx)
+	if err != nil {
+		return nil, err
+	}
+	config := v1.Config{
+		User: user, Entrypoint: []string{"/" + programs[0].path}, Labels: s.annotations(),
+		Env: []string{"SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt", "ZONEINFO=/usr/share/zoneinfo.zip"},
+	}
+	// The times of what is always the same do not change with the commit, so that registries and
+	// nodes keep the layer.
+	return s.newImage(p, config, []layer{{root, time.Unix(0, 0).UTC(), "certificates, time zones and the user"}, {programs, s.date, "the programs"}})
+}
+
+// layer is one of an image.
+type layer struct {
+	files []file
+	date  time.Time
+	name  string
+}
+
+// newImage returns an image of layers.
+func (s *source) newImage(p platform, config v1.Config, layers []layer) (v1.Image, error) {
 	img, err := mutate.ConfigFile(mutate.MediaType(empty.Image, types.OCIManifestSchema1), &v1.ConfigFile{
 		OS: p.os, Architecture: p.arch, Created: v1.Time{Time: s.date},
 		RootFS: v1.RootFS{Type: "layers"},
-		Config: v1.Config{
-			User: user, Entrypoint: []string{"/" + filepath.Base(programs[0])}, Labels: s.annotations(),
-			Env: []string{"SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt", "ZONEINFO=/usr/share/zoneinfo.zip"},
-		},
+		Config: config,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("cannot configure the image: %w", err)
 	}
 	img = mutate.ConfigMediaType(img, types.OCIConfigJSON)
-	// The times of what is always the same do not change with the commit, so that registries and
-	// nodes keep the layer.
-	layers := []struct {
-		files []file
-		date  time.Time
-		name  string
-	}{{root, time.Unix(0, 0).UTC(), "certificates, time zones and the user"}, {ours, s.date, "the programs"}}
 	for _, l := range layers {
 		layer, err := newLayer(l.files, l.date)
 		if err != nil {

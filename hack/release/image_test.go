@@ -6,6 +6,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"debug/elf"
+	"debug/pe"
 	"encoding/json"
 	"errors"
 	"io"
@@ -71,11 +72,15 @@ func TestImage(t *testing.T) {
 				t.Fatal(err)
 			}
 			root := extract(t, img)
+			checkSBOM(t, tag, d)
+			if d.Platform.OS == "windows" {
+				checkWindows(t, img, d.Platform, root)
+				return
+			}
 			checkConfig(t, img)
 			for _, p := range programs {
 				checkMachine(t, filepath.Join(root, p.name), machines[d.Platform.Architecture])
 			}
-			checkSBOM(t, tag, d)
 			t.Run("run", func(t *testing.T) {
 				if arch := d.Platform.Architecture; arch == runtime.GOARCH {
 					runInside(t, root)
@@ -138,6 +143,33 @@ func checkConfig(t *testing.T, img v1.Image) {
 	}
 }
 
+// checkWindows checks what a HostProcess container needs, as far as that can be seen elsewhere: any version of Windows takes
+// the image, and the layer has the folders and files that containerd looks for.
+func checkWindows(t *testing.T, img v1.Image, p *v1.Platform, root string) {
+	t.Helper()
+	config, err := img.ConfigFile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c := config.Config; p.OSVersion != "" || config.OSVersion != "" || c.User != "" || len(c.Entrypoint) != 1 || c.Entrypoint[0] != "imds-watcher.exe" {
+		t.Errorf("platform %+v, config %+v", p, c)
+	}
+	program, err := pe.Open(filepath.Join(root, "Files", "imds-watcher.exe"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = program.Close() }()
+	if program.Machine != pe.IMAGE_FILE_MACHINE_AMD64 {
+		t.Errorf("the watcher is for machine %#x", program.Machine)
+	}
+	for _, name := range windowsHives {
+		hive, err := os.ReadFile(filepath.Join(root, "Files", "Windows", "System32", "config", name))
+		if err != nil || !bytes.HasPrefix(hive, []byte("regf")) {
+			t.Errorf("hive %s: %d bytes, %v", name, len(hive), err)
+		}
+	}
+}
+
 func checkMachine(t *testing.T, program string, want elf.Machine) {
 	t.Helper()
 	file, err := elf.Open(program)
@@ -194,7 +226,11 @@ func checkSBOM(t *testing.T, tag name.Tag, image v1.Descriptor) {
 			t.Errorf("the package URL %s says more than what is always the same", c.PURL)
 		}
 	}
-	for _, module := range []string{"sigs.k8s.io/controller-runtime", "github.com/aws/aws-sdk-go-v2", "std"} {
+	modules := []string{"k8s.io/client-go", "github.com/aws/aws-sdk-go-v2", "std"}
+	if image.Platform.OS == "linux" { // where the manager is
+		modules = append(modules, "sigs.k8s.io/controller-runtime")
+	}
+	for _, module := range modules {
 		if versions[module] == "" {
 			t.Errorf("the list does not have %s", module)
 		}

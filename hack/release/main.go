@@ -17,7 +17,7 @@ import (
 
 const usage = `Usage, in the root of the repository:
 
-  release image [flags]    write dist/image.tar, an OCI layout for linux/amd64 and linux/arm64
+  release image [flags]    write dist/image.tar, an OCI layout for linux/amd64, linux/arm64 and windows/amd64
   release push [flags]     push what "release image" wrote to the registry of --image
   release all [flags]      write all files of a release, whose image is pushed to --image, into dist
 

@@ -36,7 +36,7 @@ func TestRelease(t *testing.T) {
 	names := fileNames(t, first)
 	want := []string{
 		"checksums.txt", "crds.yaml", "image.tar", "image.txt", "install.yaml", "node-termination-operator-0.1.0.tgz", "release-notes.md",
-		"sbom-linux-amd64.cdx.json", "sbom-linux-arm64.cdx.json",
+		"sbom-linux-amd64.cdx.json", "sbom-linux-arm64.cdx.json", "sbom-windows-amd64.cdx.json",
 	}
 	if !slices.Equal(names, want) || !slices.Equal(fileNames(t, second), want) {
 		t.Errorf("files %v and %v, want %v", names, fileNames(t, second), want)

@@ -43,15 +43,15 @@ func ByInstance(ctx context.Context, cache client.Reader, instanceID string) (*c
 	}
 	var newest *corev1.Node
 	for i := range nodes.Items {
-		if node := &nodes.Items[i]; newest == nil || isNewer(node, newest) {
+		if node := &nodes.Items[i]; newest == nil || IsNewer(node, newest) {
 			newest = node
 		}
 	}
 	return newest, nil
 }
 
-// isNewer reports whether a Node was created after another one: in the same second the
+// IsNewer reports whether a Node was created after another one: in the same second the
 // names decide, so that everybody comes to the same.
-func isNewer(node, other *corev1.Node) bool {
+func IsNewer(node, other *corev1.Node) bool {
 	return cmp.Or(node.CreationTimestamp.Compare(other.CreationTimestamp.Time), cmp.Compare(node.Name, other.Name)) > 0
 }

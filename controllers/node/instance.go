@@ -17,10 +17,16 @@ import (
 // https://docs.aws.amazon.com/eks/latest/userguide/automode-learn-instances.html
 const ComputeTypeLabel = "eks.amazonaws.com/compute-type"
 
-// ec2ProviderID is the cloud provider's name for an EC2 node: its zone and the ID of its
-// instance. Fargate's and hybrid nodes' names have another form.
-// https://github.com/kubernetes/cloud-provider-aws
-var ec2ProviderID = regexp.MustCompile(`^aws:///([a-z0-9-]+)/([^/]+)$`)
+// ec2ProviderID is the cloud provider's name for an EC2 node: its zone, which may be missing, and
+// the ID of its instance, in each form that AWS's cloud provider reads, such as
+// aws:///us-east-1a/i-0abc1234def567890, aws:////i-0abc1234def567890 and the ID alone. Fargate's
+// and hybrid nodes' names have another form.
+// https://github.com/kubernetes/cloud-provider-aws/blob/master/pkg/providers/v1/instances.go
+var ec2ProviderID = regexp.MustCompile(`^(?:aws://(?:/?([a-z0-9-]+))?/+)?(i-[^/]+)$`)
+
+// placeholder is a providerID that the built-in cloud controllers of k3s and RKE2 make of the node's
+// name: it says nothing of an instance.
+var placeholder = regexp.MustCompile(`^(k3s|rke2)://`)
 
 // InstanceID returns the ID of the EC2 instance that a node runs on, such as
 // i-0abc1234def567890. It returns false for Fargate, hybrid and Auto Mode nodes, which are
@@ -31,6 +37,17 @@ func InstanceID(node *corev1.Node) (string, bool) {
 		return "", false
 	}
 	return instanceID, true
+}
+
+// LacksProviderID reports whether a node's providerID is missing, or says nothing, so that its
+// instance can be found by its names and addresses only. It is false for Fargate, hybrid and Auto
+// Mode nodes, and for those of other clouds.
+func LacksProviderID(node *corev1.Node) bool {
+	switch node.Labels[ComputeTypeLabel] {
+	case "auto", "fargate", "hybrid":
+		return false
+	}
+	return node.Spec.ProviderID == "" || placeholder.MatchString(node.Spec.ProviderID)
 }
 
 // Zone returns the availability zone that a node's providerID names, empty if it names none.

@@ -33,7 +33,14 @@ func TestInstanceID(t *testing.T) {
 		{"Fargate", "aws:///us-east-1a/0a1b2c3d4e-0123456789abcdef/fargate-ip-10-0-3-7.ec2.internal", map[string]string{"eks.amazonaws.com/compute-type": "fargate"}, ""},
 		{"hybrid", "eks-hybrid:///us-east-1/cluster/mi-0abc1234def567890", nil, ""},
 		{"another cloud", "gce://project/us-east1-b/i-0abc1234def567890", nil, ""},
-		{"no zone", "aws:////i-0abc1234def567890", nil, ""},
+		{"no zone", "aws:////i-0abc1234def567890", nil, "i-0abc1234def567890"},
+		{"no zone, and no slash for it", "aws:///i-0abc1234def567890", nil, "i-0abc1234def567890"},
+		{"the zone as a host", "aws://us-east-1a/i-0abc1234def567890", nil, "i-0abc1234def567890"},
+		{"the ID alone", "i-0abc1234def567890", nil, "i-0abc1234def567890"},
+		{"the ID as a host", "aws://i-0abc1234def567890", nil, ""},
+		{"k3s", "k3s://ip-10-0-3-7", nil, ""},
+		{"k3s, of a node named like an instance", "k3s://i-0abc1234def567890", nil, ""},
+		{"a path alone", "/us-east-1a/i-0abc1234def567890", nil, ""},
 		{"something behind it", "aws:///us-east-1a/i-0abc1234def567890/x", nil, ""},
 		{"something before it", "x-aws:///us-east-1a/i-0abc1234def567890", nil, ""},
 		{"capital letters", "aws:///us-east-1a/i-0ABC1234DEF567890", nil, ""},
@@ -48,6 +55,51 @@ func TestInstanceID(t *testing.T) {
 				t.Errorf("InstanceID = %q, %t; want %q", got, ok, test.want)
 			}
 		})
+	}
+}
+
+// TestZone: the zone says in which Region AWS is asked.
+func TestZone(t *testing.T) {
+	for providerID, want := range map[string]string{
+		"aws:///us-east-1a/i-0abc1234def567890": "us-east-1a",
+		"aws://us-east-1a/i-0abc1234def567890":  "us-east-1a",
+		"aws:////i-0abc1234def567890":           "",
+		"aws:///i-0abc1234def567890":            "",
+		"i-0abc1234def567890":                   "",
+		"k3s://ip-10-0-3-7":                     "",
+		"":                                      "",
+	} {
+		if got := ec2node.Zone(&corev1.Node{Spec: corev1.NodeSpec{ProviderID: providerID}}); got != want {
+			t.Errorf("Zone of %q = %q, want %q", providerID, got, want)
+		}
+	}
+}
+
+func TestLacksProviderID(t *testing.T) {
+	for _, test := range []struct {
+		providerID, computeType string
+		want                    bool
+	}{
+		{"", "", true},
+		{"k3s://ip-10-0-3-7", "", true},
+		{"rke2://ip-10-0-3-7", "", true},
+		{"", "ec2", true},
+		{"", "auto", false},
+		{"", "fargate", false},
+		{"", "hybrid", false},
+		{"aws:///us-east-1a/i-0abc1234def567890", "", false},
+		{"aws:///us-east-1a/0a1b2c3d4e-0123456789abcdef/fargate-ip-10-0-3-7.ec2.internal", "", false},
+		{"eks-hybrid:///us-east-1/cluster/mi-0abc1234def567890", "", false},
+		{"gce://project/us-east1-b/vm", "", false},
+		{"openstack:///0a1b2c3d", "", false},
+	} {
+		node := &corev1.Node{Spec: corev1.NodeSpec{ProviderID: test.providerID}}
+		if test.computeType != "" {
+			node.Labels = map[string]string{ec2node.ComputeTypeLabel: test.computeType}
+		}
+		if got := ec2node.LacksProviderID(node); got != test.want {
+			t.Errorf("%q, compute type %q: %t", test.providerID, test.computeType, got)
+		}
 	}
 }
 
@@ -91,7 +143,7 @@ func TestTrim(t *testing.T) {
 		},
 		Status: corev1.NodeStatus{
 			Conditions: []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue, LastTransitionTime: since}},
-			NodeInfo:   corev1.NodeSystemInfo{BootID: "boot"},
+			NodeInfo:   corev1.NodeSystemInfo{BootID: "boot", SystemUUID: "system"},
 		},
 	}
 	whole := kept.DeepCopy()

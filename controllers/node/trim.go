@@ -51,5 +51,6 @@ func Trim(object any) (any, error) {
 	}
 	trimmed.Status.Addresses = node.Status.Addresses
 	trimmed.Status.NodeInfo.BootID = node.Status.NodeInfo.BootID
+	trimmed.Status.NodeInfo.SystemUUID = node.Status.NodeInfo.SystemUUID
 	return trimmed, nil
 }

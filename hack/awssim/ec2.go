@@ -37,10 +37,14 @@ type Instance struct {
 	// State: pending, running (default), stopping, stopped, shutting-down or terminated.
 	State string            `json:"state,omitempty"`
 	Tags  map[string]string `json:"tags,omitempty"`
-	// PrivateDNSName. Default: the IP-based name, such as ip-10-0-0-1.ec2.internal.
+	// PrivateDNSName. Default: the IP-based name, such as ip-10-0-0-1.ec2.internal or, outside of us-east-1,
+	// ip-10-0-0-1.eu-west-1.compute.internal. An instance named by its ID has i-….ec2.internal. One that is terminated
+	// has none, nor an address: they are used again.
 	PrivateDNSName string `json:"privateDNSName,omitempty"`
 	// PrivateIP. Default 10.0.0.1.
 	PrivateIP string `json:"privateIP,omitempty"`
+	// IPv6 is its IPv6 address. Default: none.
+	IPv6 string `json:"ipv6,omitempty"`
 	// Zone. Default: the region's zone a.
 	Zone string `json:"zone,omitempty"`
 	// Type. Default m5.large.
@@ -72,7 +76,10 @@ func newEC2(server *Server) *ec2Service {
 func (s *Server) PutInstance(instance Instance) error {
 	instance.State = cmp.Or(instance.State, "running")
 	instance.PrivateIP = cmp.Or(instance.PrivateIP, "10.0.0.1")
-	instance.PrivateDNSName = cmp.Or(instance.PrivateDNSName, "ip-"+strings.ReplaceAll(instance.PrivateIP, ".", "-")+".ec2.internal")
+	instance.PrivateDNSName = cmp.Or(instance.PrivateDNSName, "ip-"+strings.ReplaceAll(instance.PrivateIP, ".", "-")+"."+s.privateDomain())
+	if instance.State == "terminated" {
+		instance.PrivateIP, instance.PrivateDNSName, instance.IPv6 = "", "", ""
+	}
 	instance.Zone = cmp.Or(instance.Zone, s.opts.Region+"a")
 	instance.Type = cmp.Or(instance.Type, "m5.large")
 	instance.Tags = maps.Clone(instance.Tags)
@@ -94,6 +101,15 @@ func (s *Server) PutInstance(instance Instance) error {
 	return nil
 }
 
+// privateDomain returns the domain of private DNS names.
+// https://docs.aws.amazon.com/vpc/latest/userguide/AmazonDNS-concepts.html
+func (s *Server) privateDomain() string {
+	if s.opts.Region == "us-east-1" {
+		return "ec2.internal"
+	}
+	return s.opts.Region + ".compute.internal"
+}
+
 // RemoveInstance forgets the instance, as EC2 does about an hour after its termination.
 func (s *Server) RemoveInstance(id string) {
 	s.ec2.mu.Lock()
@@ -109,25 +125,41 @@ type filter struct {
 	patterns []string
 }
 
-func (r *request) filters() []filter {
+// maxFilterValues is how many filters, and how many values of them, a call takes.
+const maxFilterValues = 200
+
+// filters returns the call's filters, or the error of too many.
+func (r *request) filters() ([]filter, error) {
 	var found []filter
+	values := 0
 	for i := 1; r.form.Has("Filter." + strconv.Itoa(i) + ".Name"); i++ {
 		prefix := "Filter." + strconv.Itoa(i)
 		found = append(found, filter{r.form.Get(prefix + ".Name"), r.list(prefix + ".Value")})
+		values += len(found[i-1].patterns)
 	}
-	return found
+	if max(len(found), values) > maxFilterValues {
+		return nil, &apiError{Code: "FilterLimitExceeded", Message: fmt.Sprintf("The maximum number of filters or filter values specified on a single call is %d", maxFilterValues)}
+	}
+	return found, nil
 }
 
-// matches reports whether one of the values, if any, fits one of the patterns with * and ?.
+// matches reports whether one of the values, if any, fits one of the patterns with * and ?, which a backslash
+// makes ordinary characters. An attribute that the instance lacks is an empty value, which fits nothing.
 func (f filter) matches(values ...string) bool {
+	values = slices.DeleteFunc(slices.Clone(values), func(value string) bool { return value == "" && f.attribute() })
 	for _, pattern := range f.patterns {
 		quoted := regexp.QuoteMeta(pattern)
-		quoted = strings.NewReplacer(`\*`, ".*", `\?`, ".").Replace(quoted)
+		quoted = strings.NewReplacer(`\\\*`, `\*`, `\\\?`, `\?`, `\\\\`, `\\`, `\*`, ".*", `\?`, ".").Replace(quoted)
 		if slices.ContainsFunc(values, regexp.MustCompile("^(?s:"+quoted+")$").MatchString) {
 			return true
 		}
 	}
 	return false
+}
+
+// attribute reports whether the filter is about an instance's own attribute and not its tags.
+func (f filter) attribute() bool {
+	return !strings.HasPrefix(f.name, "tag") && f.name != "key" && f.name != "value"
 }
 
 // matches reports whether the instance fits the filter; known, whether there is such a filter.
@@ -147,6 +179,10 @@ func (i Instance) matches(f filter) (matches, known bool) {
 		return i.Spot && f.matches("spot"), true
 	case "private-dns-name":
 		return f.matches(i.PrivateDNSName), true
+	case "private-ip-address", "network-interface.addresses.private-ip-address":
+		return f.matches(i.PrivateIP), true
+	case "network-interface.ipv6-addresses.ipv6-address":
+		return f.matches(i.IPv6), true
 	case "availability-zone":
 		return f.matches(i.Zone), true
 	}
@@ -167,22 +203,36 @@ type instanceItem struct {
 	StateCode      int    `xml:"instanceState>code"`
 	StateName      string `xml:"instanceState>name"`
 	PrivateDNSName string `xml:"privateDnsName"`
-	PrivateIP      string `xml:"privateIpAddress"`
+	PrivateIP      string `xml:"privateIpAddress,omitempty"`
+	IPv6           string `xml:"ipv6Address,omitempty"`
 	Type           string `xml:"instanceType"`
 	LaunchTime     string `xml:"launchTime"`
 	Zone           string `xml:"placement>availabilityZone"`
 	Lifecycle      string `xml:"instanceLifecycle,omitempty"`
 	Tags           []tag  `xml:"tagSet>item"`
+	Interfaces     []card `xml:"networkInterfaceSet>item"`
+}
+
+// card is a network interface of an instance.
+type card struct {
+	PrivateIP string   `xml:"privateIpAddress"`
+	IPv6      []string `xml:"ipv6AddressesSet>item>ipv6Address"`
 }
 
 func (i Instance) item() instanceItem {
 	item := instanceItem{
 		InstanceID: i.ID, StateCode: stateCodes[i.State], StateName: i.State,
-		PrivateDNSName: i.PrivateDNSName, PrivateIP: i.PrivateIP, Type: i.Type, Zone: i.Zone,
+		PrivateDNSName: i.PrivateDNSName, PrivateIP: i.PrivateIP, IPv6: i.IPv6, Type: i.Type, Zone: i.Zone,
 		LaunchTime: i.LaunchTime.UTC().Format("2006-01-02T15:04:05.000Z"),
 	}
 	if i.Spot {
 		item.Lifecycle = "spot"
+	}
+	if i.PrivateIP != "" {
+		item.Interfaces = []card{{PrivateIP: i.PrivateIP}}
+	}
+	if i.IPv6 != "" {
+		item.Interfaces[0].IPv6 = []string{i.IPv6}
 	}
 	for _, key := range slices.Sorted(maps.Keys(i.Tags)) {
 		item.Tags = append(item.Tags, tag{key, i.Tags[key]})
@@ -208,7 +258,10 @@ func (s *ec2Service) describeInstances(req *request) (any, error) {
 	if err := s.checkIDs(ids); err != nil {
 		return nil, err
 	}
-	filters := req.filters()
+	filters, err := req.filters()
+	if err != nil {
+		return nil, err
+	}
 	if _, err := (Instance{}).fits(filters); err != nil {
 		return nil, err
 	}
@@ -273,7 +326,10 @@ type tagItem struct {
 func (s *ec2Service) describeTags(req *request) (any, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	filters := req.filters()
+	filters, err := req.filters()
+	if err != nil {
+		return nil, err
+	}
 	if _, err := (tagItem{}).fits(filters); err != nil {
 		return nil, err
 	}

@@ -64,9 +64,10 @@ func TestEC2Instance(t *testing.T) {
 
 func TestEC2Filters(t *testing.T) {
 	client, _ := newTestInstances(t,
-		Instance{ID: "i-11111111", Tags: map[string]string{"aws-node-termination-handler/managed": "", "team": "a.b"}, Spot: true},
+		Instance{ID: "i-11111111", Tags: map[string]string{"aws-node-termination-handler/managed": "", "team": "a.b"}, Spot: true, PrivateIP: "10.0.3.7"},
 		Instance{ID: "i-22222222", Tags: map[string]string{"team": "axb"}, State: "stopped", Zone: "us-east-1b"},
-		Instance{ID: "i-33333333", PrivateDNSName: "node.internal"},
+		Instance{ID: "i-33333333", PrivateDNSName: "node.internal", IPv6: "2600:1f13::7", Tags: map[string]string{"team": "a*", "path": `\\x`}},
+		Instance{ID: "i-44444444", State: "terminated", PrivateIP: "10.0.3.9"},
 	)
 	for _, test := range []struct {
 		filters string // several with semicolons, values with commas
@@ -74,15 +75,24 @@ func TestEC2Filters(t *testing.T) {
 	}{
 		{"tag-key=aws-node-termination-handler/managed", "i-11111111"},
 		{"tag-key=aws-*", "i-11111111"},
-		{"tag-key=team", "i-11111111 i-22222222"},
+		{"tag-key=team", "i-11111111 i-22222222 i-33333333"},
 		{"tag:team=a.b", "i-11111111"},
 		{"tag:team=a?b", "i-11111111 i-22222222"},
 		{"tag:none=*", ""},
 		{"instance-id=i-33333333,i-11111111", "i-11111111 i-33333333"},
 		{"instance-state-name=running", "i-11111111 i-33333333"},
-		{"instance-state-name=running;tag-key=team", "i-11111111"},
+		{"instance-state-name=running;tag-key=team", "i-11111111 i-33333333"},
 		{"instance-lifecycle=spot", "i-11111111"},
 		{"private-dns-name=node.internal", "i-33333333"},
+		{"private-dns-name=node.*", "i-33333333"},
+		{"private-dns-name=ip-10-0-3-7.ec2.internal", "i-11111111"},
+		{"private-ip-address=10.0.3.7", "i-11111111"},
+		{"network-interface.addresses.private-ip-address=10.0.3.7,10.0.3.9", "i-11111111"},
+		{"network-interface.ipv6-addresses.ipv6-address=2600:1f13::7", "i-33333333"},
+		{"network-interface.ipv6-addresses.ipv6-address=*", "i-33333333"},
+		{`tag:team=a\*`, "i-33333333"},
+		{`tag:team=a\?b`, ""},
+		{`tag:path=\\\\x`, "i-33333333"},
 		{"availability-zone=us-east-1b", "i-22222222"},
 	} {
 		in := &ec2.DescribeInstancesInput{}
@@ -129,6 +139,40 @@ func TestEC2Errors(t *testing.T) {
 		if err := sim.PutInstance(instance); err == nil {
 			t.Errorf("instance %+v was accepted", instance)
 		}
+	}
+}
+
+// TestEC2TerminatedHasNoName: private names and addresses are used again.
+func TestEC2TerminatedHasNoName(t *testing.T) {
+	client, sim := newTestInstances(t, Instance{ID: testInstance, PrivateIP: "10.0.3.7", IPv6: "2600:1f13::7"})
+	for state, want := range map[string]string{"running": "10.0.3.7", "stopped": "10.0.3.7", "terminated": ""} {
+		if err := sim.PutInstance(Instance{ID: testInstance, State: state, PrivateIP: "10.0.3.7", IPv6: "2600:1f13::7"}); err != nil {
+			t.Fatal(err)
+		}
+		out := must[*ec2.DescribeInstancesOutput](t)(client.DescribeInstances(t.Context(), &ec2.DescribeInstancesInput{}))
+		i := out.Reservations[0].Instances[0]
+		if aws.ToString(i.PrivateIpAddress) != want || (aws.ToString(i.PrivateDnsName) != "") != (want != "") || (len(i.NetworkInterfaces) == 1) != (want != "") {
+			t.Errorf("%s: %s %s %+v", state, aws.ToString(i.PrivateIpAddress), aws.ToString(i.PrivateDnsName), i.NetworkInterfaces)
+		}
+		if want != "" && (aws.ToString(i.Ipv6Address) != "2600:1f13::7" || aws.ToString(i.NetworkInterfaces[0].Ipv6Addresses[0].Ipv6Address) != "2600:1f13::7") {
+			t.Errorf("%s: IPv6 %+v", state, i.NetworkInterfaces)
+		}
+	}
+}
+
+func TestEC2FilterLimit(t *testing.T) {
+	client, _ := newTestInstances(t)
+	describe := func(n int) error {
+		_, err := client.DescribeInstances(t.Context(), &ec2.DescribeInstancesInput{Filters: []types.Filter{
+			{Name: aws.String("private-ip-address"), Values: slices.Repeat([]string{"10.0.3.7"}, n)},
+		}})
+		return err
+	}
+	if err := describe(200); err != nil {
+		t.Errorf("200 values: %v", err)
+	}
+	if err := describe(201); errorCode(err) != "FilterLimitExceeded" {
+		t.Errorf("201 values: %v", err)
 	}
 }
 

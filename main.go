@@ -42,6 +42,7 @@ import (
 	"github.com/nodetermination/operator/api/v1alpha1"
 	"github.com/nodetermination/operator/controllers/awsapi"
 	"github.com/nodetermination/operator/controllers/drain"
+	"github.com/nodetermination/operator/controllers/identity"
 	"github.com/nodetermination/operator/controllers/leader"
 	"github.com/nodetermination/operator/controllers/lifecyclehook"
 	"github.com/nodetermination/operator/controllers/logging"
@@ -298,6 +299,14 @@ func addControllers(ctx context.Context, manager ctrl.Manager, o options, log lo
 	queue := termination.NewQueue(manager.GetCache(), local, log, clock.RealClock{})
 	events := termination.NewEventRecorder(manager.GetEventRecorder(v1alpha1.FieldManager), manager.GetCache(), local, clock.RealClock{})
 	aws := awsapi.New(awsapi.Options{Log: log.WithName("aws"), Notify: queue.Wake})
+	var queues *sqs.Consumers // which need the finder, and are told by it of nodes that it has found
+	identities := identity.New(identity.Options{
+		Cache: manager.GetCache(), Informers: manager.GetCache(), AWS: aws, Log: log.WithName("identity"), Clock: clock.RealClock{},
+		Notify: func(instanceID string) {
+			queue.Wake(instanceID)
+			queues.NodeReady(instanceID)
+		},
+	})
 	watcher := drain.NewPodWatcher(pods, queue.WakeNode)
 	executor := drain.NewExecutor(drain.ExecutorOptions{
 		Client: evictions, Budgets: manager.GetCache(), StillExists: watcher.Has, OnEvicted: events.OnEvicted, Notify: queue.Wake,
@@ -307,29 +316,29 @@ func addControllers(ctx context.Context, manager ctrl.Manager, o options, log lo
 	webhooks := &webhook.Resolver{Reader: manager.GetClient(), Namespace: o.leaderElectionNamespace}
 	terminations, err := termination.New(termination.Options{
 		Client: manager.GetClient(), Live: manager.GetAPIReader(), Queue: queue, Local: local, Events: events, Executor: executor, Watcher: watcher,
-		AWS: aws, Dispatcher: dispatcher, Sender: webhook.NewSender(clock.RealClock{}), Webhooks: webhooks, Replica: replica,
+		AWS: aws, Identities: identities, Dispatcher: dispatcher, Sender: webhook.NewSender(clock.RealClock{}), Webhooks: webhooks, Replica: replica,
 		Log: log, Clock: clock.RealClock{},
 	})
 	if err != nil {
 		return err
 	}
-	queues := sqs.NewConsumers(sqs.Options{
+	queues = sqs.NewConsumers(sqs.Options{
 		Cache: manager.GetCache(), Live: manager.GetAPIReader(), Client: manager.GetClient(), Log: log.WithName("sqs"), Clock: clock.RealClock{},
-		Nodes: manager.GetCache(),
+		Nodes: manager.GetCache(), Identities: identities,
 		NewAdopter: func(queue sqs.AdoptedQueue) sqs.Adopter {
 			return lifecyclehook.NewAdopter(lifecyclehook.AdopterOptions{
-				Queue: queue, AWS: aws, Cache: manager.GetCache(), Log: queue.Log, Clock: clock.RealClock{},
+				Queue: queue, AWS: aws, Cache: manager.GetCache(), Identities: identities, Log: queue.Log, Clock: clock.RealClock{},
 			})
 		},
 	})
 	policies := &policy.Reconciler{
 		Client: manager.GetClient(), Live: manager.GetAPIReader(), Queues: queues, Clock: clock.RealClock{},
-		Webhooks: webhooks, Watchers: o.watchers, Pod: ownPod(),
+		Webhooks: webhooks, Watchers: o.watchers, Pod: ownPod(), Identities: identities,
 	}
 	annotations := &manual.Reconciler{
-		Cache: manager.GetCache(), Live: manager.GetAPIReader(), Client: manager.GetClient(), Clock: clock.RealClock{},
+		Cache: manager.GetCache(), Live: manager.GetAPIReader(), Client: manager.GetClient(), Clock: clock.RealClock{}, Identities: identities,
 	}
-	for _, part := range []ctrlmanager.Runnable{replica, aws, watcher, executor, dispatcher, queues} {
+	for _, part := range []ctrlmanager.Runnable{replica, aws, identities, watcher, executor, dispatcher, queues} {
 		if err := manager.Add(part); err != nil {
 			return fmt.Errorf("cannot add the %T: %w", part, err)
 		}

@@ -57,6 +57,9 @@ const (
 	// ConditionTooManyUnhealthy is True while more of a policy's nodes have an InstanceStatusCheckFailed
 	// than maxUnhealthy, so that nothing more is done for this kind of event.
 	ConditionTooManyUnhealthy = "TooManyUnhealthy"
+	// ConditionNodesIdentified is True when the instance is known of each node without a providerID
+	// that the policy governs. Only policies with nodeIdentity PrivateDNSName have it.
+	ConditionNodesIdentified = "NodesIdentified"
 )
 
 // Reasons of a NodeTermination's Ready condition: its state.
@@ -157,7 +160,8 @@ const (
 	ReasonAsking = "Asking"
 	// ReasonConfirmed: EC2 says that the instance is stopping or has stopped.
 	ReasonConfirmed = "Confirmed"
-	// ReasonNotAnswered: EC2 has not answered, so that the message is believed.
+	// ReasonNotAnswered: EC2 has not answered, so that the message is believed. Of NodesIdentified: EC2
+	// has not answered about some nodes, so that nothing is done about them yet.
 	ReasonNotAnswered = "NotAnswered"
 	// ReasonInstanceRunning: EC2 says that the instance runs.
 	ReasonInstanceRunning = "InstanceRunning"
@@ -191,6 +195,14 @@ const (
 const (
 	ReasonMaxUnhealthy = "MaxUnhealthy"
 	ReasonFewUnhealthy = "FewUnhealthy"
+)
+
+// Reasons of a policy's condition NodesIdentified.
+const (
+	// ReasonIdentified: all of them are.
+	ReasonIdentified = "Identified"
+	// ReasonNotIdentified: EC2 knows no running instance, or several, for some nodes.
+	ReasonNotIdentified = "NotIdentified"
 )
 
 // Reasons of a policy's Ready, SourcesReady and Overlapping conditions, and of its sources.

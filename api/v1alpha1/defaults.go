@@ -135,6 +135,12 @@ func (s *NodeTerminationPolicySpec) DryRun() bool {
 	return s.Mode == ModeDryRun
 }
 
+// IdentifiesByName reports whether also nodes without a providerID are handled, whose instance
+// EC2 finds by its private DNS name or IP address.
+func (s *NodeTerminationPolicySpec) IdentifiesByName() bool {
+	return s.NodeIdentity == NodeIdentityPrivateDNSName
+}
+
 // Suspended reports whether the policy's terminations stop where they are.
 func (s *NodeTerminationPolicySpec) Suspended() bool {
 	return ptr.Deref(s.Suspend, false)

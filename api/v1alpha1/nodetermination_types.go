@@ -330,8 +330,15 @@ type NodeReference struct {
 	// +kubebuilder:validation:MaxLength=64
 	BootID string `json:"bootID,omitempty"`
 
-	// zone is the Availability Zone in the node's providerID. Unset: the providerID
-	// has none.
+	// systemUUID is the node's system UUID, by which a node without a providerID is known to
+	// run on the same instance still. Unset: the node has a providerID, or reports none.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=64
+	SystemUUID string `json:"systemUUID,omitempty"`
+
+	// zone is the Availability Zone in the node's providerID, or that EC2 says of its
+	// instance. Unset: neither has one.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=64

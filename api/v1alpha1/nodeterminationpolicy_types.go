@@ -79,6 +79,16 @@ type NodeTerminationPolicySpec struct {
 	// +optional
 	Suspend *bool `json:"suspend,omitempty"` //nolint:kubeapilinter // the same name and type as in Job and CronJob
 
+	// nodeIdentity is ProviderID or PrivateDNSName: how the EC2 instance of a node is found
+	// that the policy governs. With PrivateDNSName also nodes without a providerID are
+	// handled, such as those of kubeadm, k3s and RKE2 without AWS's cloud controller: EC2 is
+	// asked in the manager's Region which running instance has the node's name or one of its
+	// InternalDNS, Hostname and InternalIP addresses. Unless that is exactly one instance, and
+	// exactly one node, nothing is done, and the policy's condition NodesIdentified says why.
+	// The manager needs ec2:DescribeInstances for this. Unset: ProviderID.
+	// +optional
+	NodeIdentity NodeIdentity `json:"nodeIdentity,omitempty"`
+
 	// maxTerminating is how many of the policy's nodes may receive an InstanceStateChange
 	// within five minutes before such messages are doubted: a number, or a percentage of
 	// the nodes that the policy governs, rounded up and at least 3. Beyond that EC2 is
@@ -209,6 +219,20 @@ const (
 	ModeDryRun Mode = "DryRun"
 )
 
+// NodeIdentity says how the EC2 instance of a node is found.
+//
+// +kubebuilder:validation:Enum=ProviderID;PrivateDNSName
+type NodeIdentity string
+
+// The values of nodeIdentity.
+const (
+	// NodeIdentityProviderID: by the node's spec.providerID alone.
+	NodeIdentityProviderID NodeIdentity = "ProviderID"
+	// NodeIdentityPrivateDNSName: of nodes without one also by the instance's private DNS
+	// name or IP address.
+	NodeIdentityPrivateDNSName NodeIdentity = "PrivateDNSName"
+)
+
 // NodeActions say what is set on a node besides the cordon.
 //
 // +kubebuilder:validation:MinProperties=1
@@ -330,7 +354,8 @@ type NodeTaint struct {
 
 // NodeTerminationPolicyStatus is the current state of a policy.
 type NodeTerminationPolicyStatus struct {
-	// conditions describe the state: Ready, SourcesReady, Overlapping and TooManyUnhealthy.
+	// conditions describe the state: Ready, SourcesReady,
+	// Overlapping, TooManyUnhealthy and, with nodeIdentity PrivateDNSName, NodesIdentified.
 	// +optional
 	// +listType=map
 	// +listMapKey=type

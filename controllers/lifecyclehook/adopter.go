@@ -15,7 +15,7 @@ import (
 
 	"github.com/nodetermination/operator/api/v1alpha1"
 	"github.com/nodetermination/operator/controllers/awsapi"
-	ec2node "github.com/nodetermination/operator/controllers/node"
+	"github.com/nodetermination/operator/controllers/identity"
 	"github.com/nodetermination/operator/controllers/source/event"
 )
 
@@ -54,7 +54,7 @@ type AWS interface {
 	Complete(ctx context.Context, action awsapi.Action, result awsapi.Result) error
 }
 
-// AdopterOptions are those of an Adopter. All are required.
+// AdopterOptions are those of an Adopter. All but Identities are required.
 type AdopterOptions struct {
 	// Queue has the messages about the hooks.
 	Queue Queue
@@ -62,6 +62,8 @@ type AdopterOptions struct {
 	AWS AWS
 	// Cache has the nodes, indexed by node.InstanceIDIndex.
 	Cache client.Reader
+	// Identities finds the nodes of instances. Nil: by their providerID alone.
+	Identities *identity.Finder
 	// Log gets a line for every hook that is completed.
 	Log logr.Logger
 	// Clock decides when to try again.
@@ -171,7 +173,7 @@ func (a *Adopter) read(ctx context.Context, hook *adopted, log logr.Logger) (in 
 			log.V(1).Info("it is not known whether an instance has the policy's instanceTag", "error", err.Error())
 		}
 	}
-	in.node, err = ec2node.ByInstance(ctx, a.Cache, hook.InstanceID)
+	in.node, err = a.Identities.ByInstance(ctx, a.Cache, hook.InstanceID)
 	return in, err
 }
 

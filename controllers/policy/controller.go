@@ -34,6 +34,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/nodetermination/operator/api/v1alpha1"
+	"github.com/nodetermination/operator/controllers/identity"
 	"github.com/nodetermination/operator/controllers/source/sqs"
 	"github.com/nodetermination/operator/controllers/webhook"
 )
@@ -63,6 +64,8 @@ type Reconciler struct {
 	Live client.Reader
 	// Queues are the consumers of SQS queues.
 	Queues *sqs.Consumers
+	// Identities finds the instances of nodes. Nil: by their providerID alone.
+	Identities *identity.Finder
 	// Watchers says how watchers run.
 	Watchers WatcherOptions
 	// Pod is the manager's own. Empty: it runs in none, or does not know.
@@ -136,6 +139,9 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 			ReconciliationTimeout:   reconcileTimeout,
 			EnableWarmup:            ptr.To(true), // a new leader knows the cluster already
 		})
+	if r.Identities != nil {
+		builder.WatchesRawSource(source.Channel(r.Identities.Changed(), enqueueAfter[client.Object](batchPeriod)))
+	}
 	if r.Watchers.Namespace != "" {
 		builder.WatchesRawSource(source.Kind(cache, &appsv1.DaemonSet{}, enqueueAfter[*appsv1.DaemonSet](batchPeriod)))
 	}

@@ -19,6 +19,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/nodetermination/operator/api/v1alpha1"
+	"github.com/nodetermination/operator/controllers/identity"
 	ec2node "github.com/nodetermination/operator/controllers/node"
 	"github.com/nodetermination/operator/controllers/source/sqs"
 )
@@ -34,6 +35,10 @@ type snapshot struct {
 	// overlaps are the other policies that select a node a policy selects too,
 	// others the other managers of its nodes; both by the policy's UID.
 	overlaps, others map[types.UID]map[string]bool
+	// identities finds the instances of nodes; unidentified are the nodes of which the instance is not known, by
+	// the UID of the policy that governs them.
+	identities   *identity.Finder
+	unidentified map[types.UID]unidentified
 	// nodesDown are the names of nodes that are not ready.
 	nodesDown map[string]bool
 	// windows has the policies that select a Windows node, by their UID.
@@ -75,6 +80,7 @@ func (r *Reconciler) takeSnapshot(ctx context.Context) (*snapshot, error) {
 		}
 	}
 	snap := newSnapshot(policies.Items)
+	snap.identities = r.Identities
 	snap.daemonSets = daemonSets.Items
 	for i := range nodes.Items {
 		snap.addNode(&nodes.Items[i])
@@ -90,7 +96,8 @@ func newSnapshot(policies []v1alpha1.NodeTerminationPolicy) *snapshot {
 		policies: policies,
 		governed: map[types.UID]int32{}, active: map[types.UID]int32{}, unhealthy: map[types.UID]int32{}, governing: map[string]types.UID{},
 		overlaps: map[types.UID]map[string]bool{}, others: map[types.UID]map[string]bool{},
-		nodesDown: map[string]bool{}, windows: map[types.UID]bool{}, watchers: map[types.UID]v1alpha1.SourceStatus{}, lastEvents: map[types.UID]metav1.Time{},
+		unidentified: map[types.UID]unidentified{},
+		nodesDown:    map[string]bool{}, windows: map[types.UID]bool{}, watchers: map[types.UID]v1alpha1.SourceStatus{}, lastEvents: map[types.UID]metav1.Time{},
 	}
 }
 
@@ -100,7 +107,8 @@ func (snap *snapshot) addNode(node *corev1.Node) {
 		snap.nodesDown[node.Name] = true
 	}
 	snap.addWindowsNode(node)
-	if _, ours := ec2node.InstanceID(node); !ours {
+	if _, ours := snap.identities.InstanceID(node); !ours {
+		snap.addUnidentified(node)
 		return
 	}
 	var selecting []*v1alpha1.NodeTerminationPolicy
@@ -197,7 +205,13 @@ func (r *Reconciler) describe(ctx context.Context, policy *v1alpha1.NodeTerminat
 	}
 	addProblem(&ready, v1alpha1.ReasonInvalidWebhook, r.checkWebhooks(ctx, policy))
 	addProblem(&ready, v1alpha1.ReasonInvalidHold, r.checkHold(ctx, policy))
-	for _, condition := range []metav1.Condition{ready, sourcesReady, overlapping(policy, snap), snap.tooManyUnhealthy(policy)} {
+	conditions := []metav1.Condition{ready, sourcesReady, overlapping(policy, snap), snap.tooManyUnhealthy(policy)}
+	if policy.Spec.IdentifiesByName() {
+		conditions = append(conditions, snap.nodesIdentified(policy))
+	} else {
+		meta.RemoveStatusCondition(&status.Conditions, v1alpha1.ConditionNodesIdentified)
+	}
+	for _, condition := range conditions {
 		condition.ObservedGeneration = policy.Generation
 		meta.SetStatusCondition(&status.Conditions, condition)
 	}

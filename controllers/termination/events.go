@@ -62,7 +62,7 @@ func (s *scope) begin(news, stands bool) (afresh bool) {
 	// The node stays, as it may be missing: since when is known there.
 	s.nt.Status = v1alpha1.NodeTerminationStatus{ObservedGeneration: s.nt.Status.ObservedGeneration, Node: s.nt.Status.Node}
 	if s.node != nil {
-		s.nt.Status.Node = referenceTo(s.node)
+		s.nt.Status.Node = s.reference()
 	}
 	return true
 }

@@ -21,6 +21,8 @@ const (
 	// claimTolerance is for how long a watcher may know the instance of its node before the Node
 	// says it.
 	claimTolerance = 5 * time.Minute
+	// claimRetry is when a claim is looked at again of a node of which more may be known soon.
+	claimRetry = 5 * time.Second
 	// maxClaims is how many NodeTerminations of one node may wait for that at a time.
 	maxClaims = 8
 )
@@ -77,7 +79,11 @@ func (r *Reconciler) doubt(ctx context.Context, s *scope, nodeOfInstance *corev1
 		return ended, fmt.Errorf("cannot read node %s: %w", s.nt.Spec.NodeName, err)
 	}
 	until := s.nt.CreationTimestamp.Add(claimTolerance)
-	switch worth := claimOf(s.nt.Spec.InstanceID, named, nodeOfInstance != nil); {
+	worth := claimOf(s.nt.Spec.InstanceID, named, nodeOfInstance != nil)
+	if worth == claimOpen {
+		worth = r.claimByName(s, named)
+	}
+	switch {
 	case worth == claimTrue:
 		s.lookAgain(s.now.Add(time.Second))
 		return postponed, nil
@@ -93,6 +99,20 @@ func (r *Reconciler) doubt(ctx context.Context, s *scope, nodeOfInstance *corev1
 		"node %s does not say that it runs on instance %s (its providerID is %q): nothing is done until it does, and this NodeTermination is deleted at %s",
 		named.Name, s.nt.Spec.InstanceID, named.Spec.ProviderID, formatTime(until)))
 	return ended, nil
+}
+
+// claimByName returns what the claim is worth of a node that has no providerID, and is not said to have one: the
+// watcher's own word is enough, unless EC2 says otherwise, or another watcher has said so before.
+func (r *Reconciler) claimByName(s *scope, named *corev1.Node) claim {
+	switch accepted, refuted := r.Identities.Claim(named, s.nt.Spec.InstanceID); {
+	case accepted:
+		s.lookAgain(s.now)
+		return claimTrue
+	case refuted:
+		return claimFalse
+	}
+	s.lookAgain(s.now.Add(claimRetry))
+	return claimOpen
 }
 
 // deleteForged deletes a NodeTermination that a watcher has made up.

@@ -3,6 +3,7 @@
 package termination
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -25,13 +26,12 @@ const maxNodeConflicts = 5
 // identify finds the Node that runs on the instance. The instance is what this is about: its
 // Node may be made anew, under the same name or another one, or be missing for a while.
 func (r *Reconciler) identify(ctx context.Context, s *scope) (verdict, error) {
-	node, err := ec2node.ByInstance(ctx, r.Client, s.nt.Spec.InstanceID)
+	node, err := r.Identities.ByInstance(ctx, r.Client, s.nt.Spec.InstanceID)
 	switch {
 	case err != nil:
 		return ended, err
 	case node != nil && node.Name == s.nt.Spec.NodeName:
-		s.node = node
-		s.recognize()
+		r.found(s, node)
 		return proceed, nil
 	case unproven(s.nt):
 		if v, err := r.doubt(ctx, s, node); v != proceed || err != nil {
@@ -44,18 +44,24 @@ func (r *Reconciler) identify(ctx context.Context, s *scope) (verdict, error) {
 	return r.missNode(ctx, s)
 }
 
+// found notes that a node runs on the instance.
+func (r *Reconciler) found(s *scope, node *corev1.Node) {
+	s.node, s.zone = node, r.Identities.Zone(node)
+	s.recognize()
+}
+
 // recognize notes which Node object this is. One that was made anew is yet to be cordoned
 // and drained: see startOver.
 func (s *scope) recognize() {
 	known := s.nt.Status.Node
 	switch {
 	case known == nil:
-		s.nt.Status.Node = referenceTo(s.node)
+		s.nt.Status.Node = s.reference()
 		s.registeredAgain = s.finished() // as its node was missing
 	case known.UID == s.node.UID:
-		known.GoneTime = nil
+		known.GoneTime, known.SystemUUID = nil, s.reference().SystemUUID
 	default:
-		s.nt.Status.Node = referenceTo(s.node)
+		s.nt.Status.Node = s.reference()
 		if known.BootID != "" {
 			s.nt.Status.Node.BootID = known.BootID // that of when the termination began
 		}
@@ -86,6 +92,8 @@ func (r *Reconciler) missNode(ctx context.Context, s *scope) (verdict, error) {
 	case apierrors.IsNotFound(err):
 	case err != nil:
 		return ended, fmt.Errorf("cannot read node %s: %w", s.nt.Spec.NodeName, err)
+	case ec2node.LacksProviderID(named):
+		return r.missByName(ctx, s, named)
 	case s.nt.Status.Node == nil && named.Spec.ProviderID == "":
 		s.setState(v1alpha1.StateRefused, fmt.Sprintf(
 			"node %s does not run on instance %s (its providerID is %q): nothing is done; delete this NodeTermination",
@@ -94,13 +102,18 @@ func (r *Reconciler) missNode(ctx context.Context, s *scope) (verdict, error) {
 	case named.Spec.ProviderID != "":
 		s.successor = named
 	}
+	s.noteMissing()
+	return proceed, nil
+}
+
+// noteMissing notes since when no node runs on the instance.
+func (s *scope) noteMissing() {
 	switch known := s.nt.Status.Node; {
 	case known == nil:
 		s.condition(v1alpha1.ConditionCordoned, false, v1alpha1.ReasonNodeGone, "no node runs on the instance")
 	case known.GoneTime == nil:
 		known.GoneTime = &metav1.Time{Time: s.now}
 	}
-	return proceed, nil
 }
 
 // missingSince returns since when no node runs on the instance.
@@ -128,10 +141,14 @@ func (r *Reconciler) startOver(_ context.Context, s *scope) (verdict, error) {
 	return proceed, nil
 }
 
-// referenceTo returns what a status keeps of a node. While it is not Ready it may still
+// reference returns what a status keeps of the node. While it is not Ready it may still
 // report the boot before.
-func referenceTo(node *corev1.Node) *v1alpha1.NodeReference {
-	ref := &v1alpha1.NodeReference{UID: node.UID, Zone: ec2node.Zone(node)}
+func (s *scope) reference() *v1alpha1.NodeReference {
+	node := s.node
+	ref := &v1alpha1.NodeReference{UID: node.UID, Zone: cmp.Or(ec2node.Zone(node), s.zone)}
+	if ec2node.LacksProviderID(node) && len(node.Status.NodeInfo.SystemUUID) <= maxSystemUUID {
+		ref.SystemUUID = node.Status.NodeInfo.SystemUUID
+	}
 	if _, ready := ec2node.ReadySince(node); ready {
 		ref.BootID = node.Status.NodeInfo.BootID
 	}

@@ -22,6 +22,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/nodetermination/operator/api/v1alpha1"
+	"github.com/nodetermination/operator/controllers/identity"
 	ec2node "github.com/nodetermination/operator/controllers/node"
 )
 
@@ -35,6 +36,8 @@ type Queue struct {
 	local *LocalState
 	log   logr.Logger
 	clock clock.PassiveClock
+	// identities is the Reconciler's.
+	identities *identity.Finder
 
 	mu    sync.Mutex
 	queue queue // nil: not started
@@ -72,7 +75,7 @@ func (q *Queue) WakeNode(nodeName string) {
 	if q.cache.Get(context.Background(), types.NamespacedName{Name: nodeName}, node) != nil {
 		return
 	}
-	if id, ok := ec2node.InstanceID(node); ok {
+	if id, ok := q.identities.InstanceID(node); ok {
 		q.Wake(id)
 	}
 }
@@ -88,7 +91,7 @@ func (q *Queue) ofNode(ctx context.Context, node *corev1.Node) []string {
 	if applied, found := ec2node.AppliedOn(node); found {
 		names = append(names, applied.InstanceID)
 	}
-	id, ok := ec2node.InstanceID(node)
+	id, ok := q.identities.InstanceID(node)
 	if ok && !slices.Contains(names, id) && q.cache.Get(ctx, types.NamespacedName{Name: id}, &v1alpha1.NodeTermination{}) == nil {
 		names = append(names, id)
 	}
@@ -124,6 +127,7 @@ var nodeChanges = predicate.TypedFuncs[*corev1.Node]{
 			e.ObjectOld.Annotations[v1alpha1.AnnotationApplied] != e.ObjectNew.Annotations[v1alpha1.AnnotationApplied] ||
 			e.ObjectOld.Annotations[v1alpha1.AnnotationHold] != e.ObjectNew.Annotations[v1alpha1.AnnotationHold] ||
 			e.ObjectOld.Status.NodeInfo.BootID != e.ObjectNew.Status.NodeInfo.BootID ||
+			e.ObjectOld.Status.NodeInfo.SystemUUID != e.ObjectNew.Status.NodeInfo.SystemUUID ||
 			!before.Equal(after) || beforeReady != afterReady
 	},
 }
@@ -171,7 +175,7 @@ func (q *Queue) priorityOf(ctx context.Context, name string) int {
 
 // runsOn reports whether the node that a termination names runs on its instance, as far as the cache knows.
 func (q *Queue) runsOn(ctx context.Context, nt *v1alpha1.NodeTermination) bool {
-	node, err := ec2node.ByInstance(ctx, q.cache, nt.Spec.InstanceID)
+	node, err := q.identities.ByInstance(ctx, q.cache, nt.Spec.InstanceID)
 	return err != nil || node != nil && node.Name == nt.Spec.NodeName
 }
 

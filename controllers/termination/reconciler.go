@@ -17,6 +17,7 @@ import (
 
 	"github.com/nodetermination/operator/controllers/awsapi"
 	"github.com/nodetermination/operator/controllers/drain"
+	"github.com/nodetermination/operator/controllers/identity"
 	"github.com/nodetermination/operator/controllers/leader"
 	"github.com/nodetermination/operator/controllers/webhook"
 )
@@ -50,7 +51,7 @@ type AWS interface {
 	Complete(ctx context.Context, action awsapi.Action, result awsapi.Result) error
 }
 
-// Options are what a Reconciler works with. All are required; of Log the zero value discards.
+// Options are what a Reconciler works with. All but Identities are required; of Log the zero value discards.
 type Options struct {
 	// Client reads from the manager's cache, in which Nodes are indexed by
 	// ec2node.InstanceIDIndex, and writes.
@@ -69,6 +70,8 @@ type Options struct {
 	Watcher PodWatcher
 	// AWS asks Auto Scaling and EC2.
 	AWS AWS
+	// Identities finds the nodes of instances. Nil: by their providerID alone.
+	Identities *identity.Finder
 	// Dispatcher notifies webhooks through Sender, Webhooks reads what they refer to.
 	Dispatcher *webhook.Dispatcher
 	Sender     *webhook.Sender
@@ -112,5 +115,6 @@ func New(o Options) (*Reconciler, error) {
 	if len(missing) > 0 {
 		return nil, fmt.Errorf("options %v of the termination controller are missing", slices.Sorted(maps.Keys(missing)))
 	}
+	o.Queue.identities = o.Identities
 	return &Reconciler{Options: o, forgedLog: rate.Sometimes{First: 10, Interval: time.Minute}}, nil
 }

@@ -85,21 +85,17 @@ func (r *Reconciler) undo(ctx context.Context, instanceID string) (ctrl.Result, 
 	if next := r.budget.forget(instanceID); next != "" {
 		r.Queue.Wake(next)
 	}
-	var nodes corev1.NodeList
-	if err := r.Client.List(ctx, &nodes, client.MatchingFields{ec2node.InstanceIDIndex: instanceID}); err != nil {
-		return ctrl.Result{}, fmt.Errorf("cannot find the node of instance %s: %w", instanceID, err)
+	nodes, err := r.appliedFor(ctx, instanceID)
+	if err != nil {
+		return ctrl.Result{}, err
 	}
-	nodes.Items = slices.DeleteFunc(nodes.Items, func(node corev1.Node) bool {
-		applied, _ := ec2node.AppliedOn(&node)
-		return applied.InstanceID != instanceID
-	})
-	if len(nodes.Items) > 0 {
+	if len(nodes) > 0 {
 		if exists, err := r.terminationExists(ctx, instanceID); exists || err != nil {
 			return ctrl.Result{RequeueAfter: safetyLook}, err
 		}
 	}
-	for i := range nodes.Items {
-		node := &nodes.Items[i]
+	for i := range nodes {
+		node := &nodes[i]
 		if err := r.revert(ctx, node, instanceID); err != nil {
 			return ctrl.Result{}, err
 		}
@@ -107,6 +103,26 @@ func (r *Reconciler) undo(ctx context.Context, instanceID string) (ctrl.Result, 
 	}
 	r.Local.forget(instanceID)
 	return ctrl.Result{}, nil
+}
+
+// appliedFor returns the nodes on which something is applied for an instance: those whose providerID names
+// it, and those without one, which another instance may have taken over since.
+func (r *Reconciler) appliedFor(ctx context.Context, instanceID string) ([]corev1.Node, error) {
+	var nodes corev1.NodeList
+	if err := r.Client.List(ctx, &nodes, client.UnsafeDisableDeepCopy); err != nil {
+		return nil, fmt.Errorf("cannot find the node of instance %s: %w", instanceID, err)
+	}
+	var appliedTo []corev1.Node
+	for i := range nodes.Items {
+		node := &nodes.Items[i]
+		if applied, _ := ec2node.AppliedOn(node); applied.InstanceID != instanceID {
+			continue
+		}
+		if id, ok := ec2node.InstanceID(node); ok && id == instanceID || ec2node.LacksProviderID(node) {
+			appliedTo = append(appliedTo, *node.DeepCopy())
+		}
+	}
+	return appliedTo, nil
 }
 
 // terminationExists asks the API server itself for a NodeTermination: the cache of a new

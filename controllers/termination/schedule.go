@@ -137,7 +137,7 @@ func (r *Reconciler) limit(ctx context.Context, s *scope, scope budgetScope) (in
 	governed := 0
 	for i := range nodes.Items {
 		node := &nodes.Items[i]
-		if _, ec2 := ec2node.InstanceID(node); !ec2 || !scope.has(node) {
+		if _, ec2 := r.Identities.InstanceID(node); !ec2 || !scope.has(node) {
 			continue
 		}
 		if policy := ec2node.Governing(s.policies, node); policy != nil && policy.UID == scope.policy {

@@ -24,6 +24,8 @@ type scope struct {
 	// node runs on the instance; nil if none does. successor then has the name of the one
 	// that did, and runs on another instance; nil if none has.
 	node, successor *corev1.Node
+	// zone is that of the node's instance, empty if it is not known.
+	zone string
 	// gone: no node will run on the instance any more. It is known after endWithNode.
 	gone bool
 	// registeredAgain: the node was made anew since it was last seen.

@@ -39,6 +39,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/nodetermination/operator/api/v1alpha1"
+	"github.com/nodetermination/operator/controllers/identity"
 	ec2node "github.com/nodetermination/operator/controllers/node"
 	"github.com/nodetermination/operator/controllers/source/event"
 	"github.com/nodetermination/operator/controllers/source/store"
@@ -49,9 +50,11 @@ const (
 	workers = 8
 	// reconcileTimeout bounds one reconcile with all its calls.
 	reconcileTimeout = 30 * time.Second
+	// identityRetry is when an annotated node is looked at again whose instance is not known.
+	identityRetry = 5 * time.Second
 )
 
-// Reconciler makes the annotation of a Node an event. All of its fields are required.
+// Reconciler makes the annotation of a Node an event. All of its fields but Identities are required.
 type Reconciler struct {
 	// Cache has the NodeTerminations, and the nodes indexed by ec2node.InstanceIDIndex.
 	Cache client.Reader
@@ -59,6 +62,8 @@ type Reconciler struct {
 	Live client.Reader
 	// Client writes NodeTerminations.
 	Client client.Writer
+	// Identities finds the instances of nodes. Nil: by their providerID alone.
+	Identities *identity.Finder
 	// Clock says when an annotation was first seen.
 	Clock clock.PassiveClock
 }
@@ -105,12 +110,15 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
 	log := logf.FromContext(ctx)
-	instanceID, ours := ec2node.InstanceID(node)
+	instanceID, ours := r.Identities.InstanceID(node)
+	if why, _ := r.Identities.Unidentified(node); why != "" && isAnnotated(node) { // which the log says already
+		return ctrl.Result{RequeueAfter: identityRetry}, nil
+	}
 	if !ours {
 		logIgnored(log, node, "its providerID names no EC2 instance, or EKS Auto Mode runs it")
 		return ctrl.Result{}, nil
 	}
-	newest, err := ec2node.ByInstance(ctx, r.Cache, instanceID)
+	newest, err := r.Identities.ByInstance(ctx, r.Cache, instanceID)
 	switch {
 	case err != nil:
 		return ctrl.Result{}, err
@@ -164,9 +172,15 @@ func (r *Reconciler) missingEvents(ctx context.Context, reader client.Reader, in
 	return missing(node, nt, r.Clock.Now()), nil
 }
 
+// isAnnotated reports whether people request the drain of a node.
+func isAnnotated(node *corev1.Node) bool {
+	_, annotated := node.Annotations[v1alpha1.AnnotationDrain]
+	return annotated
+}
+
 // logIgnored logs why the annotation of a node has no effect.
 func logIgnored(log logr.Logger, node *corev1.Node, why string) {
-	if _, annotated := node.Annotations[v1alpha1.AnnotationDrain]; annotated {
+	if isAnnotated(node) {
 		log.Info("node is not drained for its annotation: "+why,
 			"node", node.Name, "annotation", v1alpha1.AnnotationDrain, "providerID", node.Spec.ProviderID)
 	}

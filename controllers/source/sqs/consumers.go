@@ -17,6 +17,7 @@ import (
 	crevent "sigs.k8s.io/controller-runtime/pkg/event"
 
 	"github.com/nodetermination/operator/controllers/awsapi"
+	"github.com/nodetermination/operator/controllers/identity"
 	ec2node "github.com/nodetermination/operator/controllers/node"
 	"github.com/nodetermination/operator/controllers/source/store"
 )
@@ -25,7 +26,7 @@ import (
 // manager stops. What is not done by then comes back in the queue.
 const stopTimeout = 5 * time.Second
 
-// Options of Consumers. All but LoadAWSConfig are required.
+// Options of Consumers. All but Identities and LoadAWSConfig are required.
 type Options struct {
 	// Cache has the nodes, indexed by ec2node.InstanceIDIndex, and the policies.
 	Cache client.Reader
@@ -37,6 +38,8 @@ type Options struct {
 	Log logr.Logger
 	// Nodes has the informer of nodes, which become Ready.
 	Nodes cache.Informers
+	// Identities finds the nodes of instances. Nil: by their providerID alone.
+	Identities *identity.Finder
 	// NewAdopter returns what completes the lifecycle hooks in a queue's messages that policies adopt.
 	NewAdopter func(AdoptedQueue) Adopter
 	// Clock decides about ages, and about when to try again.
@@ -129,10 +132,14 @@ func (c *Consumers) nodeChanged(object any) {
 	if !ok {
 		return
 	}
-	instanceID, ours := ec2node.InstanceID(node)
-	if _, ready := ec2node.ReadySince(node); !ours || !ready {
-		return
+	instanceID, ours := c.opts.Identities.InstanceID(node)
+	if _, ready := ec2node.ReadySince(node); ours && ready {
+		c.NodeReady(instanceID)
 	}
+}
+
+// NodeReady passes on that the node of an instance may be Ready, to every queue's Adopter.
+func (c *Consumers) NodeReady(instanceID string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, consumer := range c.consumers {

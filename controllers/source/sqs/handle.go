@@ -186,7 +186,7 @@ func (c *consumer) storeMessage(ctx context.Context, m *message, subs subscriber
 		result := failed
 		err := err
 		if err == nil {
-			node, err = ec2node.ByInstance(ctx, c.opts.Cache, fact.InstanceID)
+			node, err = c.nodeOf(ctx, fact.InstanceID)
 		}
 		var adopts bool
 		var ignored string // why a policy does not adopt its hook
@@ -208,6 +208,15 @@ func (c *consumer) storeMessage(ctx context.Context, m *message, subs subscriber
 		c.record(m, fact, subs, node, result, err)
 		m.outcome = max(m.outcome, result)
 	}
+}
+
+// nodeOf returns the node of an instance, nil if it is none's. The error may say that it is not known yet.
+func (c *consumer) nodeOf(ctx context.Context, instanceID string) (*corev1.Node, error) {
+	node, err := c.opts.Identities.ByInstance(ctx, c.opts.Cache, instanceID)
+	if err == nil && node == nil {
+		err = c.opts.Identities.Pending()
+	}
+	return node, err
 }
 
 // put stores a fact about a node; one that is over only in the place of an earlier one.

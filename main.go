@@ -335,10 +335,11 @@ func addControllers(ctx context.Context, manager ctrl.Manager, o options, log lo
 		Client: manager.GetClient(), Live: manager.GetAPIReader(), Queues: queues, Clock: clock.RealClock{},
 		Webhooks: webhooks, Watchers: o.watchers, Pod: ownPod(), Identities: identities,
 	}
+	tagged := &policy.TaggedInstances{Cache: manager.GetCache(), Identities: identities, AWS: aws, Log: log.WithName("aws"), Clock: clock.RealClock{}}
 	annotations := &manual.Reconciler{
 		Cache: manager.GetCache(), Live: manager.GetAPIReader(), Client: manager.GetClient(), Clock: clock.RealClock{}, Identities: identities,
 	}
-	for _, part := range []ctrlmanager.Runnable{replica, aws, identities, watcher, executor, dispatcher, queues} {
+	for _, part := range []ctrlmanager.Runnable{replica, aws, identities, watcher, executor, dispatcher, queues, tagged} {
 		if err := manager.Add(part); err != nil {
 			return fmt.Errorf("cannot add the %T: %w", part, err)
 		}

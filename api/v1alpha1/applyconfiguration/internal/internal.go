@@ -426,6 +426,8 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: taint
       type:
         namedType: com.github.nodetermination.operator.api.v1alpha1.NodeTaint
+- name: com.github.nodetermination.operator.api.v1alpha1.NodeIdentity
+  scalar: string
 - name: com.github.nodetermination.operator.api.v1alpha1.NodeLabels
   scalar: string
 - name: com.github.nodetermination.operator.api.v1alpha1.NodeReference
@@ -437,6 +439,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: goneTime
       type:
         namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+    - name: systemUUID
+      type:
+        scalar: string
     - name: uid
       type:
         namedType: io.k8s.apimachinery.pkg.types.UID
@@ -526,6 +531,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: node
       type:
         namedType: com.github.nodetermination.operator.api.v1alpha1.NodeActions
+    - name: nodeIdentity
+      type:
+        namedType: com.github.nodetermination.operator.api.v1alpha1.NodeIdentity
     - name: nodeSelector
       type:
         namedType: com.github.nodetermination.operator.api.v1alpha1.LabelSelector

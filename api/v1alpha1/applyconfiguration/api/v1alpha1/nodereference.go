@@ -20,8 +20,11 @@ type NodeReferenceApplyConfiguration struct {
 	// bootID is the node's boot ID when the termination began. It stands for the bootID of
 	// events that have none. Unset: the node does not report one.
 	BootID *string `json:"bootID,omitempty"`
-	// zone is the Availability Zone in the node's providerID. Unset: the providerID
-	// has none.
+	// systemUUID is the node's system UUID, by which a node without a providerID is known to
+	// run on the same instance still. Unset: the node has a providerID, or reports none.
+	SystemUUID *string `json:"systemUUID,omitempty"`
+	// zone is the Availability Zone in the node's providerID, or that EC2 says of its
+	// instance. Unset: neither has one.
 	Zone *string `json:"zone,omitempty"`
 	// goneTime is when the instance was first seen to have no Node object. Unset: it has one.
 	GoneTime *v1.Time `json:"goneTime,omitempty"`
@@ -46,6 +49,14 @@ func (b *NodeReferenceApplyConfiguration) WithUID(value types.UID) *NodeReferenc
 // If called multiple times, the BootID field is set to the value of the last call.
 func (b *NodeReferenceApplyConfiguration) WithBootID(value string) *NodeReferenceApplyConfiguration {
 	b.BootID = &value
+	return b
+}
+
+// WithSystemUUID sets the SystemUUID field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the SystemUUID field is set to the value of the last call.
+func (b *NodeReferenceApplyConfiguration) WithSystemUUID(value string) *NodeReferenceApplyConfiguration {
+	b.SystemUUID = &value
 	return b
 }
 

@@ -30,6 +30,14 @@ type NodeTerminationPolicySpecApplyConfiguration struct {
 	// it is false again. Events are received, and heartbeats keep groups waiting. Unset:
 	// false.
 	Suspend *bool `json:"suspend,omitempty"`
+	// nodeIdentity is ProviderID or PrivateDNSName: how the EC2 instance of a node is found
+	// that the policy governs. With PrivateDNSName also nodes without a providerID are
+	// handled, such as those of kubeadm, k3s and RKE2 without AWS's cloud controller: EC2 is
+	// asked in the manager's Region which running instance has the node's name or one of its
+	// InternalDNS, Hostname and InternalIP addresses. Unless that is exactly one instance, and
+	// exactly one node, nothing is done, and the policy's condition NodesIdentified says why.
+	// The manager needs ec2:DescribeInstances for this. Unset: ProviderID.
+	NodeIdentity *apiv1alpha1.NodeIdentity `json:"nodeIdentity,omitempty"`
 	// maxTerminating is how many of the policy's nodes may receive an InstanceStateChange
 	// within five minutes before such messages are doubted: a number, or a percentage of
 	// the nodes that the policy governs, rounded up and at least 3. Beyond that EC2 is
@@ -109,6 +117,14 @@ func (b *NodeTerminationPolicySpecApplyConfiguration) WithMode(value apiv1alpha1
 // If called multiple times, the Suspend field is set to the value of the last call.
 func (b *NodeTerminationPolicySpecApplyConfiguration) WithSuspend(value bool) *NodeTerminationPolicySpecApplyConfiguration {
 	b.Suspend = &value
+	return b
+}
+
+// WithNodeIdentity sets the NodeIdentity field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the NodeIdentity field is set to the value of the last call.
+func (b *NodeTerminationPolicySpecApplyConfiguration) WithNodeIdentity(value apiv1alpha1.NodeIdentity) *NodeTerminationPolicySpecApplyConfiguration {
+	b.NodeIdentity = &value
 	return b
 }
 

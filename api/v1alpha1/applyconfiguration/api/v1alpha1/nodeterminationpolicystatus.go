@@ -13,7 +13,8 @@ import (
 //
 // NodeTerminationPolicyStatus is the current state of a policy.
 type NodeTerminationPolicyStatusApplyConfiguration struct {
-	// conditions describe the state: Ready, SourcesReady, Overlapping and TooManyUnhealthy.
+	// conditions describe the state: Ready, SourcesReady,
+	// Overlapping, TooManyUnhealthy and, with nodeIdentity PrivateDNSName, NodesIdentified.
 	Conditions []v1.ConditionApplyConfiguration `json:"conditions,omitempty"`
 	// observedGeneration is the generation of the spec that this status is based on.
 	ObservedGeneration *int64 `json:"observedGeneration,omitempty"`

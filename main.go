@@ -333,7 +333,7 @@ func addControllers(ctx context.Context, manager ctrl.Manager, o options, log lo
 	})
 	policies := &policy.Reconciler{
 		Client: manager.GetClient(), Live: manager.GetAPIReader(), Queues: queues, Clock: clock.RealClock{},
-		Webhooks: webhooks, Watchers: o.watchers, Pod: ownPod(), Identities: identities,
+		Webhooks: webhooks, Watchers: o.watchers, Pod: ownPod(), Identities: identities, AWS: aws,
 	}
 	tagged := &policy.TaggedInstances{Cache: manager.GetCache(), Identities: identities, AWS: aws, Log: log.WithName("aws"), Clock: clock.RealClock{}}
 	annotations := &manual.Reconciler{

@@ -54,6 +54,9 @@ const (
 	// ConditionOverlapping is True when another policy selects some of the same nodes,
 	// or another controller drains them too; its message says which.
 	ConditionOverlapping = "Overlapping"
+	// ConditionRoleAssumed is True while the role of lifecycleHook.roleARN can be assumed.
+	// Otherwise its message says what to do. Absent: the policy has no such role.
+	ConditionRoleAssumed = "RoleAssumed"
 	// ConditionTooManyUnhealthy is True while more of a policy's nodes have an InstanceStatusCheckFailed
 	// than maxUnhealthy, so that nothing more is done for this kind of event.
 	ConditionTooManyUnhealthy = "TooManyUnhealthy"
@@ -189,6 +192,12 @@ const (
 	// ReasonHookIgnored: this operator does not complete a hook, so the hook runs into
 	// its own timeout.
 	ReasonHookIgnored = "Ignored"
+)
+
+// Reasons of a policy's condition RoleAssumed besides those of sources.
+const (
+	// ReasonRoleAssumed: there are credentials of the role.
+	ReasonRoleAssumed = "RoleAssumed"
 )
 
 // Reasons of a policy's condition TooManyUnhealthy.

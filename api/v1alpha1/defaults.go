@@ -228,6 +228,14 @@ func (h *LifecycleHookSpec) AtTimeout() OnTimeout {
 	return h.OnTimeout
 }
 
+// Role returns the role of calls about hooks and instances; empty for the manager's own identity.
+func (h *LifecycleHookSpec) Role() string {
+	if h == nil {
+		return ""
+	}
+	return h.RoleARN
+}
+
 // Only returns the names of the hooks that alone are completed; none if any is.
 func (h *LifecycleHookSpec) Only() []string {
 	if h == nil {

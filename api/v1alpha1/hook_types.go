@@ -40,6 +40,16 @@ type LifecycleHookSpec struct {
 	// +optional
 	OnTimeout OnTimeout `json:"onTimeout,omitempty"`
 
+	// roleARN is the ARN of a role to assume for calls to EC2 Auto Scaling about hooks and to
+	// EC2 about instances, for nodes whose groups and instances are another account's. The
+	// manager's AWS identity needs sts:AssumeRole on the role, and the role must trust that
+	// identity. Unset: the manager's own credentials.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=2048
+	// +kubebuilder:validation:XValidation:rule="self.matches('^arn:aws(-cn|-us-gov|-eusc|-iso(-[bef])?)?:iam::[0-9]{12}:role/([!-.0-~]+/)*[a-zA-Z0-9+=,.@_-]{1,64}$')",message="roleARN is a role's whole ARN, such as arn:aws:iam::123456789012:role/drain, or with arn:aws-cn: or arn:aws-us-gov: in these partitions"
+	RoleARN string `json:"roleARN,omitempty"`
+
 	// names is a list of names of hooks. Only these are completed, and all others are left
 	// to whoever they are for, such as another team's Lambda function. Unset: every hook
 	// but those in ignore.

@@ -253,7 +253,7 @@ type SQSSource struct {
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=2048
-	// +kubebuilder:validation:XValidation:rule="self.matches('^arn:aws[a-z-]*:iam::[0-9]{12}:role/([!-.0-~]+/)*[a-zA-Z0-9+=,.@_-]{1,64}$')",message="roleARN is a role's whole ARN, such as arn:aws:iam::123456789012:role/queue-reader"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^arn:aws(-cn|-us-gov|-eusc|-iso(-[bef])?)?:iam::[0-9]{12}:role/([!-.0-~]+/)*[a-zA-Z0-9+=,.@_-]{1,64}$')",message="roleARN is a role's whole ARN, such as arn:aws:iam::123456789012:role/queue-reader, or with arn:aws-cn: or arn:aws-us-gov: in these partitions"
 	RoleARN string `json:"roleARN,omitempty"`
 
 	// unknownInstances says what happens to a message about an instance that is not a

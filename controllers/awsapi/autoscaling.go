@@ -35,8 +35,8 @@ const hooksAge = 5 * time.Minute
 // Action is a lifecycle action: one wait of an instance at a lifecycle hook.
 // https://docs.aws.amazon.com/autoscaling/ec2/userguide/lifecycle-hooks.html
 type Action struct {
-	// Region of the group. Empty: the SDK's own chain, such as AWS_REGION.
-	Region string
+	// Account has the group.
+	Account Account
 	// Group and Hook are names.
 	Group, Hook string
 	// Token and InstanceID say which action it is: one of them is enough, and
@@ -66,19 +66,22 @@ type Hook struct {
 	HeartbeatTimeout, GlobalTimeout time.Duration
 }
 
-type groupKey struct{ region, name string }
+type groupKey struct {
+	account Account
+	name    string
+}
 
 // DescribeHooks returns the group's hooks, as they were at most five minutes ago. Its error
 // is ErrBusy or says what to do.
-func (c *Client) DescribeHooks(ctx context.Context, region, group string) ([]Hook, error) {
-	key := groupKey{region, group}
+func (c *Client) DescribeHooks(ctx context.Context, at Account, group string) ([]Hook, error) {
+	key := groupKey{at, group}
 	if known, ok := c.hooks.Get(key); ok {
 		hooks, _ := known.([]Hook)
 		return slices.Clone(hooks), nil
 	}
 	asked := c.opts.Clock.Now()
 	var hooks []Hook
-	err := c.call(ctx, region, describeLifecycleHooks, func(ctx context.Context, to *connection) error {
+	err := c.call(ctx, at, describeLifecycleHooks, func(ctx context.Context, to *connection) error {
 		out, err := to.autoScaling.DescribeLifecycleHooks(ctx, &autoscaling.DescribeLifecycleHooksInput{AutoScalingGroupName: &group})
 		if err != nil {
 			return err
@@ -127,8 +130,8 @@ func (in GroupInstance) WaitsToTerminate() bool {
 func (in GroupInstance) InService() bool { return in.State == "InService" }
 
 // GroupInstance returns the instance as Auto Scaling lists it. Its error is ErrBusy or says what to do.
-func (c *Client) GroupInstance(ctx context.Context, region, instanceID string) (in GroupInstance, err error) {
-	err = c.call(ctx, region, describeAutoScalingInstances, func(ctx context.Context, to *connection) error {
+func (c *Client) GroupInstance(ctx context.Context, at Account, instanceID string) (in GroupInstance, err error) {
+	err = c.call(ctx, at, describeAutoScalingInstances, func(ctx context.Context, to *connection) error {
 		out, err := to.autoScaling.DescribeAutoScalingInstances(ctx, &autoscaling.DescribeAutoScalingInstancesInput{InstanceIds: []string{instanceID}})
 		if err != nil {
 			return err
@@ -150,7 +153,7 @@ func (c *Client) Heartbeat(ctx context.Context, action Action) error {
 	if err := action.validate(); err != nil {
 		return err
 	}
-	err := c.call(ctx, action.Region, recordLifecycleActionHeartbeat, func(ctx context.Context, to *connection) error {
+	err := c.call(ctx, action.Account, recordLifecycleActionHeartbeat, func(ctx context.Context, to *connection) error {
 		_, err := to.autoScaling.RecordLifecycleActionHeartbeat(ctx, &autoscaling.RecordLifecycleActionHeartbeatInput{
 			AutoScalingGroupName: &action.Group, LifecycleHookName: &action.Hook,
 			LifecycleActionToken: unlessEmpty(action.Token), InstanceId: unlessEmpty(action.InstanceID),
@@ -168,7 +171,7 @@ func (c *Client) Complete(ctx context.Context, action Action, result Result) err
 	if err := action.validate(); err != nil {
 		return err
 	}
-	err := c.call(ctx, action.Region, completeLifecycleAction, func(ctx context.Context, to *connection) error {
+	err := c.call(ctx, action.Account, completeLifecycleAction, func(ctx context.Context, to *connection) error {
 		_, err := to.autoScaling.CompleteLifecycleAction(ctx, &autoscaling.CompleteLifecycleActionInput{
 			AutoScalingGroupName: &action.Group, LifecycleHookName: &action.Hook, LifecycleActionResult: aws.String(string(result)),
 			LifecycleActionToken: unlessEmpty(action.Token), InstanceId: unlessEmpty(action.InstanceID),

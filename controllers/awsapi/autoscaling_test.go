@@ -27,7 +27,7 @@ func TestHooksAreRememberedForFiveMinutes(t *testing.T) {
 	}
 	ask := func(want []Hook) {
 		t.Helper()
-		got, err := f.DescribeHooks(t.Context(), region, group)
+		got, err := f.DescribeHooks(t.Context(), account, group)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -60,7 +60,7 @@ func TestHooksNobodyAsksForAreForgotten(t *testing.T) {
 		want  int
 	}{{group, 0, 1}, {"others", hooksAge - 1, 2}, {group, 1, 2}, {"others", hooksAge, 1}} {
 		f.clock.Step(test.after)
-		if _, err := f.DescribeHooks(t.Context(), region, test.group); err != nil {
+		if _, err := f.DescribeHooks(t.Context(), account, test.group); err != nil {
 			t.Fatal(err)
 		}
 		if n := f.hooks.Len(); n != test.want {
@@ -72,13 +72,13 @@ func TestHooksNobodyAsksForAreForgotten(t *testing.T) {
 func TestHooksOfAGroupThatIsNotThere(t *testing.T) {
 	f := newFixture(t)
 	for range 2 { // not remembered
-		hooks, err := f.DescribeHooks(t.Context(), region, group)
+		hooks, err := f.DescribeHooks(t.Context(), account, group)
 		if explained, ok := errors.AsType[*Error](err); !ok || explained.Cause != GroupNotFound {
 			t.Errorf("hooks %v, error %v, want that there is no such group", hooks, err)
 		}
 	}
 	f.hook("drain")
-	if hooks, err := f.DescribeHooks(t.Context(), region, group); err != nil || len(hooks) != 1 {
+	if hooks, err := f.DescribeHooks(t.Context(), account, group); err != nil || len(hooks) != 1 {
 		t.Errorf("hooks %v, error %v, want one hook", hooks, err)
 	}
 }
@@ -87,7 +87,7 @@ func TestGroupInstance(t *testing.T) {
 	f := newFixture(t)
 	ask := func(want GroupInstance, listed, waits, inService bool) {
 		t.Helper()
-		got, err := f.GroupInstance(t.Context(), region, instance)
+		got, err := f.GroupInstance(t.Context(), account, instance)
 		if got != want || err != nil || got.Listed() != listed || got.WaitsToTerminate() != waits || got.InService() != inService {
 			t.Errorf("%+v, error %v, want %+v", got, err, want)
 		}
@@ -99,7 +99,7 @@ func TestGroupInstance(t *testing.T) {
 	f.sim.PutGroupInstance("others", "i-0abc1234def567891")
 	action := f.begin("drain")
 	ask(GroupInstance{group, "Terminating:Wait"}, true, true, false)
-	if err := f.Complete(t.Context(), Action{Region: region, Group: group, Hook: "drain", Token: action.Token}, Continue); err != nil {
+	if err := f.Complete(t.Context(), Action{Account: account, Group: group, Hook: "drain", Token: action.Token}, Continue); err != nil {
 		t.Fatal(err)
 	}
 	ask(GroupInstance{group, "Terminating:Proceed"}, true, false, false)
@@ -120,7 +120,7 @@ func TestActionsAreCompletedOnce(t *testing.T) {
 			f := newFixture(t)
 			f.hook("drain")
 			begun := f.begin("drain")
-			action := Action{Region: region, Group: group, Hook: "drain"}
+			action := Action{Account: account, Group: group, Hook: "drain"}
 			want := map[string]string{"AutoScalingGroupName": group, "LifecycleHookName": "drain"}
 			if test.token {
 				action.Token, want["LifecycleActionToken"] = begun.Token, begun.Token
@@ -179,10 +179,10 @@ func TestActionsThatAreNone(t *testing.T) {
 	f := newFixture(t)
 	f.hook("drain")
 	for name, action := range map[string]Action{
-		"no such hook":       {Region: region, Group: group, Hook: "gone", InstanceID: instance},
-		"instance not there": {Region: region, Group: group, Hook: "drain", InstanceID: instance},
-		"token of another":   {Region: region, Group: group, Hook: "drain", Token: "71514b9d-6a40-4b26-8523-05e7ee35fa40"},
-		"both of nothing":    {Region: region, Group: group, Hook: "drain", Token: "71514b9d-6a40-4b26-8523-05e7ee35fa40", InstanceID: instance},
+		"no such hook":       {Account: account, Group: group, Hook: "gone", InstanceID: instance},
+		"instance not there": {Account: account, Group: group, Hook: "drain", InstanceID: instance},
+		"token of another":   {Account: account, Group: group, Hook: "drain", Token: "71514b9d-6a40-4b26-8523-05e7ee35fa40"},
+		"both of nothing":    {Account: account, Group: group, Hook: "drain", Token: "71514b9d-6a40-4b26-8523-05e7ee35fa40", InstanceID: instance},
 	} {
 		if err := f.Complete(t.Context(), action, Continue); !errors.Is(err, ErrNoAction) {
 			t.Errorf("%s: completed with %v, want ErrNoAction", name, err)
@@ -193,9 +193,9 @@ func TestActionsThatAreNone(t *testing.T) {
 	}
 	f.sim.ClearCalls()
 	for _, action := range []Action{
-		{Region: region, Group: group, Hook: "drain"},
-		{Region: region, Group: group, InstanceID: instance},
-		{Region: region, Hook: "drain", InstanceID: instance},
+		{Account: account, Group: group, Hook: "drain"},
+		{Account: account, Group: group, InstanceID: instance},
+		{Account: account, Hook: "drain", InstanceID: instance},
 	} {
 		if err := f.Complete(t.Context(), action, Continue); err == nil || errors.Is(err, ErrNoAction) {
 			t.Errorf("%+v: %v, want an error that says what is missing", action, err)
@@ -215,7 +215,7 @@ func TestCallsAreTriedTwice(t *testing.T) {
 		f := newFixture(t)
 		f.hook("drain")
 		f.begin("drain")
-		action := Action{Region: region, Group: group, Hook: "drain", InstanceID: instance}
+		action := Action{Account: account, Group: group, Hook: "drain", InstanceID: instance}
 		f.fault(awssim.Fault{Code: code, Times: 3})
 		if err := f.Heartbeat(t.Context(), action); err == nil || errors.Is(err, ErrNoAction) || errors.Is(err, ErrBusy) {
 			t.Errorf("%s: %v, want an error", code, err)
@@ -235,7 +235,7 @@ func TestCompletionWhoseAnswerIsLost(t *testing.T) {
 	f.hook("drain")
 	begun := f.begin("drain")
 	f.fault(awssim.Fault{Action: "CompleteLifecycleAction", Drop: awssim.DropAfter, Times: 1})
-	err := f.Complete(t.Context(), Action{Region: region, Group: group, Hook: "drain", Token: begun.Token}, Continue)
+	err := f.Complete(t.Context(), Action{Account: account, Group: group, Hook: "drain", Token: begun.Token}, Continue)
 	if !errors.Is(err, ErrNoAction) {
 		t.Errorf("%v, want ErrNoAction", err)
 	}
@@ -248,7 +248,7 @@ func TestCompletionWhoseAnswerIsLost(t *testing.T) {
 func TestTooManyCalls(t *testing.T) {
 	f := newFixture(t)
 	f.hook("drain")
-	action := Action{Region: region, Group: group, Hook: "drain", InstanceID: instance}
+	action := Action{Account: account, Group: group, Hook: "drain", InstanceID: instance}
 	f.fault(awssim.Fault{Delay: time.Hour, Times: maxCalls})
 	f.timeout = time.Hour
 	ctx, cancel := context.WithCancel(t.Context())
@@ -266,7 +266,7 @@ func TestTooManyCalls(t *testing.T) {
 	if err := f.Heartbeat(t.Context(), action); !errors.Is(err, ErrBusy) {
 		t.Errorf("%v, want ErrBusy", err)
 	}
-	if _, err := f.DescribeHooks(t.Context(), region, group); !errors.Is(err, ErrBusy) {
+	if _, err := f.DescribeHooks(t.Context(), account, group); !errors.Is(err, ErrBusy) {
 		t.Errorf("%v, want ErrBusy", err)
 	}
 	if sent := len(f.sim.Calls("", "")); sent != maxCalls {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package awsapi calls AWS for the manager: it loads the AWS configuration (config.go)
-// and explains the errors of all calls, those about queues included, in words that a
-// status can show (errors.go). Client asks about lifecycle hooks (autoscaling.go) and
+// Package awsapi calls AWS for the manager: it loads the AWS configuration (config.go),
+// with the roles of other accounts (account.go), and explains the errors of all calls, those
+// about queues included, in words that a status can show (errors.go). Client asks about lifecycle hooks (autoscaling.go) and
 // about instances (instances.go). It knows nothing of Kubernetes.
 package awsapi
 
@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/autoscaling"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/go-logr/logr"
@@ -52,7 +53,7 @@ type Options struct {
 }
 
 // Client makes the calls, side by side and each within four seconds. It connects
-// to a region when that is first needed. Its methods may be called from any goroutine.
+// to an account's region when that is first needed, and assumes a role once for it. Its methods may be called from any goroutine.
 type Client struct {
 	opts    Options
 	timeout time.Duration
@@ -61,14 +62,15 @@ type Client struct {
 	hooks   *cache.Expiring // []Hook by groupKey
 
 	mu        sync.Mutex
-	regions   map[string]*connection
+	accounts  map[Account]*connection
 	instances map[instanceKey]*knownInstance
 	wanted    []instanceKey // instances to ask EC2 about
 	swept     time.Time     // when old instances were last dropped
 }
 
-// connection is what calls a region.
+// connection is what calls an account in a region.
 type connection struct {
+	credentials aws.CredentialsProvider
 	autoScaling *autoscaling.Client
 	ec2         *ec2.Client
 }
@@ -87,59 +89,63 @@ func New(opts Options) *Client {
 		slots:     make(chan struct{}, maxCalls),
 		wake:      make(chan struct{}, 1),
 		hooks:     cache.NewExpiringWithClock(opts.Clock),
-		regions:   map[string]*connection{},
+		accounts:  map[Account]*connection{},
 		instances: map[instanceKey]*knownInstance{},
 		swept:     opts.Clock.Now(),
 	}
 }
 
 // call makes a call, or returns ErrBusy if too many are under way.
-func (c *Client) call(ctx context.Context, region string, op Operation, do func(context.Context, *connection) error) error {
+func (c *Client) call(ctx context.Context, at Account, op Operation, do func(context.Context, *connection) error) error {
 	select {
 	case c.slots <- struct{}{}:
 	default:
 		return ErrBusy
 	}
 	defer func() { <-c.slots }()
-	return c.send(ctx, region, op, do)
+	return c.send(ctx, at, op, do)
 }
 
 // send makes a call for which there is a slot.
-func (c *Client) send(ctx context.Context, region string, op Operation, do func(context.Context, *connection) error) error {
+func (c *Client) send(ctx context.Context, at Account, op Operation, do func(context.Context, *connection) error) error {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
-	to, err := c.connect(ctx, region)
+	to, err := c.connect(ctx, at)
 	if err == nil {
 		err = do(ctx, to)
 	}
 	if err == nil || errors.Is(err, ErrNoAction) {
 		return err
 	}
-	return Explain(op, region, err)
+	explained := Explain(op, at, err)
+	if explained.Cause == CredentialsNotAccepted && explained.Operation != AssumeRole && to != nil {
+		to.forgetRole()
+	}
+	return explained
 }
 
-// connect returns what calls the region. It is made without the lock, as loading the
+// connect returns what calls the account. It is made without the lock, as loading the
 // configuration may ask the metadata service.
-func (c *Client) connect(ctx context.Context, region string) (*connection, error) {
+func (c *Client) connect(ctx context.Context, at Account) (*connection, error) {
 	c.mu.Lock()
-	known := c.regions[region]
+	known := c.accounts[at]
 	c.mu.Unlock()
 	if known != nil {
 		return known, nil
 	}
 	cfg, err := LoadConfig(ctx, ConfigOptions{
-		Load: c.opts.LoadAWSConfig, Region: region, MaxAttempts: maxAttempts, MaxBackoff: maxRetryDelay,
+		Load: c.opts.LoadAWSConfig, Region: at.Region, RoleARN: at.RoleARN, MaxAttempts: maxAttempts, MaxBackoff: maxRetryDelay,
 	})
 	if err != nil {
 		return nil, err
 	}
-	made := &connection{autoscaling.NewFromConfig(cfg), ec2.NewFromConfig(cfg)}
+	made := &connection{cfg.Credentials, autoscaling.NewFromConfig(cfg), ec2.NewFromConfig(cfg)}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if other := c.regions[region]; other != nil {
+	if other := c.accounts[at]; other != nil {
 		return other, nil
 	}
-	c.regions[region] = made
+	c.accounts[at] = made
 	return made, nil
 }
 

@@ -16,16 +16,10 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws/ratelimit"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/aws/aws-sdk-go-v2/config"
-	"github.com/aws/aws-sdk-go-v2/credentials/stscreds"
-	"github.com/aws/aws-sdk-go-v2/service/sts"
 )
 
-const (
-	// appID is in the user agent of every call, and the name of the sessions of roles.
-	appID = "node-termination-operator"
-	// expiryWindow is how long before they expire a role's credentials are renewed.
-	expiryWindow = time.Minute
-)
+// appID is in the user agent of every call, and the name of the sessions of roles.
+const appID = "node-termination-operator"
 
 // LoadFunc loads the AWS configuration, as config.LoadDefaultConfig does.
 type LoadFunc func(context.Context, ...func(*config.LoadOptions) error) (aws.Config, error)
@@ -69,6 +63,9 @@ func LoadConfig(ctx context.Context, opts ConfigOptions) (aws.Config, error) {
 	if cfg.Region == "" {
 		return aws.Config{}, errNoRegion
 	}
+	if err := checkPartition(opts.RoleARN, cfg.Region); err != nil {
+		return aws.Config{}, err
+	}
 	cfg.APIOptions = append(slices.Clone(cfg.APIOptions), refusePlainHTTP)
 	cfg.Credentials = ownCredentials{cfg.Credentials, credentialsHost(cfg.Region)}
 	if opts.RoleARN != "" {
@@ -87,14 +84,6 @@ func retryable(err error) aws.Ternary {
 		return aws.FalseTernary
 	}
 	return aws.UnknownTernary
-}
-
-// assumeRole returns the credentials of a role, kept until shortly before they expire.
-func assumeRole(cfg aws.Config, roleARN string) aws.CredentialsProvider {
-	provider := stscreds.NewAssumeRoleProvider(sts.NewFromConfig(cfg), roleARN, func(o *stscreds.AssumeRoleOptions) {
-		o.RoleSessionName = appID
-	})
-	return aws.NewCredentialsCache(roleCredentials{provider}, func(o *aws.CredentialsCacheOptions) { o.ExpiryWindow = expiryWindow })
 }
 
 // credentialsHost returns the host that the SDK asks for the manager's own credentials: STS for
@@ -128,18 +117,6 @@ func (c ownCredentials) Retrieve(ctx context.Context) (aws.Credentials, error) {
 	found, err := c.provider.Retrieve(ctx)
 	if err != nil {
 		return aws.Credentials{}, &credentialsError{err, c.host}
-	}
-	return found, nil
-}
-
-// roleCredentials are those of a role. Every error is a roleError.
-type roleCredentials struct{ provider aws.CredentialsProvider }
-
-// Retrieve assumes the role.
-func (c roleCredentials) Retrieve(ctx context.Context) (aws.Credentials, error) {
-	found, err := c.provider.Retrieve(ctx)
-	if err != nil {
-		return aws.Credentials{}, &roleError{err}
 	}
 	return found, nil
 }

@@ -68,6 +68,8 @@ const (
 	OtherRegion
 	// GroupNotFound: the account has no such Auto Scaling group in the region.
 	GroupNotFound
+	// OtherPartition: the role is of another partition than the region.
+	OtherPartition
 	// PlainHTTP: the call would go over http to another machine.
 	PlainHTTP
 	// Throttled: AWS asks to slow down.
@@ -125,9 +127,8 @@ func (e *Error) Reason() string {
 }
 
 // Explain explains the error of a call that was made with the manager's identity, or with
-// a role that this identity assumes. An empty region is the one of the SDK's own chain. What
-// is an Error already is returned as it is.
-func Explain(op Operation, region string, err error) *Error {
+// the account's role, which this identity assumes. What is an Error already is returned as it is.
+func Explain(op Operation, at Account, err error) *Error {
 	if explained, ok := errors.AsType[*Error](err); ok {
 		return explained
 	}
@@ -139,7 +140,7 @@ func Explain(op Operation, region string, err error) *Error {
 	}
 	e := &Error{Operation: op, Cause: causeOf(err), err: err}
 	e.Detail = detailOf(e.Cause, err)
-	e.message = e.explanation(region)
+	e.message = e.explanation(at)
 	return e
 }
 
@@ -161,12 +162,6 @@ type credentialsError struct {
 func (e *credentialsError) Error() string { return "no AWS credentials: " + e.err.Error() }
 func (e *credentialsError) Unwrap() error { return e.err }
 
-// roleError is why a role cannot be assumed.
-type roleError struct{ err error }
-
-func (e *roleError) Error() string { return "the role cannot be assumed: " + e.err.Error() }
-func (e *roleError) Unwrap() error { return e.err }
-
 // causeOf tells errors apart. What comes first wins: the SDK wraps one in another.
 func causeOf(err error) Cause {
 	if _, ok := errors.AsType[*aws.MissingRegionError](err); ok || errors.Is(err, errNoRegion) {
@@ -183,6 +178,9 @@ func causeOf(err error) Cause {
 	}
 	if _, ok := errors.AsType[*plainHTTPError](err); ok {
 		return PlainHTTP
+	}
+	if _, ok := errors.AsType[*partitionError](err); ok {
+		return OtherPartition
 	}
 	credentials, _ := errors.AsType[*credentialsError](err)
 	answer, answered := errors.AsType[smithy.APIError](err)
@@ -263,8 +261,12 @@ func httpStatus(err error) int {
 	return 0
 }
 
-// explanation returns what went wrong and what to do about it.
-func (e *Error) explanation(region string) string {
+// explanation returns what went wrong and what to do about it, in a call to an account.
+func (e *Error) explanation(at Account) string {
+	region := at.Region
+	if explained := e.roleExplanation(at); explained != "" {
+		return explained
+	}
 	switch e.Cause {
 	case Canceled:
 		return fmt.Sprintf("%s was canceled", e.Operation)
@@ -281,7 +283,7 @@ func (e *Error) explanation(region string) string {
 	case OtherRegion:
 		return fmt.Sprintf("%s is called in another region than %s, for which the call is signed: correct the region of the source, its URL or AWS_REGION: %s", e.Operation.service(), cmp.Or(region, "the one in AWS_REGION"), e.Detail)
 	case GroupNotFound:
-		return fmt.Sprintf("the manager's AWS account has no such Auto Scaling group in %s: if it is another account's, run the manager with an identity of that account: %s", cmp.Or(region, "the region in AWS_REGION"), e.Detail)
+		return fmt.Sprintf("the manager's AWS account has no such Auto Scaling group in %s: if it is another account's, set lifecycleHook.roleARN to a role of that account: %s", cmp.Or(region, "the region in AWS_REGION"), e.Detail)
 	case PlainHTTP:
 		return e.Detail + ": write https in queueURL and AWS_ENDPOINT_URL, or the name of this machine or of a service of this cluster, such as localhost or localstack.testing.svc"
 	case AccessDenied:
@@ -300,6 +302,26 @@ func (e *Error) explanation(region string) string {
 		return fmt.Sprintf("no connection to %s (%s): check network policies, the way to AWS (NAT gateway or VPC endpoint) and the proxy", e.host(), e.Detail)
 	}
 	return fmt.Sprintf("%s does not work and is tried again: %s", e.Operation, e.Detail)
+}
+
+// roleExplanation returns what to do about an error that a role is the reason for; empty if none is.
+func (e *Error) roleExplanation(at Account) string {
+	switch assuming := e.Operation == AssumeRole; {
+	case e.Cause == OtherPartition:
+		return e.Detail + ": write the ARN of a role of that partition, in which the manager has to have its AWS identity as well"
+	case at.RoleARN == "":
+		return ""
+	case e.Cause == AccessDenied && assuming:
+		return fmt.Sprintf("cannot assume role %s: allow sts:AssumeRole on it in the manager's IAM policy, and trust the manager's AWS identity in the role's trust policy: %s", at.RoleARN, e.Detail)
+	case e.Cause == AccessDenied:
+		return fmt.Sprintf("allow %s to role %s: %s", e.Operation, at.RoleARN, e.Detail)
+	case e.Cause == CredentialsNotAccepted && !assuming:
+		return fmt.Sprintf("AWS does not accept the credentials of role %s any more; it is assumed anew: %s", at.RoleARN, e.Detail)
+	case e.Cause == GroupNotFound:
+		return fmt.Sprintf("the account of role %s has no such Auto Scaling group in %s: correct lifecycleHook.roleARN, which has to be a role of the group's account: %s",
+			at.RoleARN, cmp.Or(at.Region, "the region in AWS_REGION"), e.Detail)
+	}
+	return ""
 }
 
 // host returns the host that was called, or the service if that is not known.

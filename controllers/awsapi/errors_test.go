@@ -27,20 +27,20 @@ import (
 
 // operations are all calls, as their callers make them.
 func (f *fixture) operations() map[Operation]func(context.Context) error {
-	action := Action{Region: region, Group: group, Hook: "drain", InstanceID: instance}
+	action := Action{Account: account, Group: group, Hook: "drain", InstanceID: instance}
 	return map[Operation]func(context.Context) error{
 		describeLifecycleHooks: func(ctx context.Context) error {
-			_, err := f.DescribeHooks(ctx, region, group)
+			_, err := f.DescribeHooks(ctx, account, group)
 			return err
 		},
 		describeAutoScalingInstances: func(ctx context.Context) error {
-			_, err := f.GroupInstance(ctx, region, instance)
+			_, err := f.GroupInstance(ctx, account, instance)
 			return err
 		},
 		recordLifecycleActionHeartbeat: func(ctx context.Context) error { return f.Heartbeat(ctx, action) },
 		completeLifecycleAction:        func(ctx context.Context) error { return f.Complete(ctx, action, Continue) },
 		describeInstances: func(ctx context.Context) error {
-			return f.call(ctx, region, describeInstances, func(ctx context.Context, to *connection) error {
+			return f.call(ctx, account, describeInstances, func(ctx context.Context, to *connection) error {
 				return describeAll(ctx, to.ec2, []string{instance}, map[string]Instance{})
 			})
 		},
@@ -136,7 +136,7 @@ func TestThrottlingSaysWhose(t *testing.T) {
 
 func TestServersThatStall(t *testing.T) {
 	f := newFixture(t)
-	if _, err := f.GroupInstance(t.Context(), region, instance); err != nil { // there are credentials now
+	if _, err := f.GroupInstance(t.Context(), account, instance); err != nil { // there are credentials now
 		t.Fatal(err)
 	}
 	f.fault(awssim.Fault{Delay: time.Hour})
@@ -199,7 +199,7 @@ func TestNoCredentials(t *testing.T) {
 	}
 	missing = false
 	f.hook("drain")
-	if _, err := f.DescribeHooks(t.Context(), region, group); err != nil {
+	if _, err := f.DescribeHooks(t.Context(), account, group); err != nil {
 		t.Errorf("with credentials: %v", err)
 	}
 }
@@ -212,11 +212,11 @@ func TestNoRegion(t *testing.T) {
 	f := newFixture(t)
 	f.hook("drain")
 	const want = "no AWS region is known: set AWS_REGION in the manager's environment"
-	if _, err := f.DescribeHooks(t.Context(), "", group); !errors.Is(err, errNoRegion) || err.Error() != want {
+	if _, err := f.DescribeHooks(t.Context(), Account{}, group); !errors.Is(err, errNoRegion) || err.Error() != want {
 		t.Errorf("%v, want %s", err, want)
 	}
 	t.Setenv("AWS_REGION", "eu-west-1")
-	if _, err := f.DescribeHooks(t.Context(), "", group); err != nil { // not remembered that there was none
+	if _, err := f.DescribeHooks(t.Context(), Account{}, group); err != nil { // not remembered that there was none
 		t.Errorf("with AWS_REGION: %v", err)
 	}
 }
@@ -354,7 +354,7 @@ func TestExplain(t *testing.T) {
 		},
 		"a group of another account": {
 			completeLifecycleAction, api("ValidationError", "AutoScalingGroup name not found - AutoScalingGroup workers not found"), GroupNotFound, v1alpha1.ReasonSourceError,
-			"the manager's AWS account has no such Auto Scaling group in eu-south-2: if it is another account's, run the manager with an identity of that account: ValidationError: AutoScalingGroup name not found - AutoScalingGroup workers not found",
+			"the manager's AWS account has no such Auto Scaling group in eu-south-2: if it is another account's, set lifecycleHook.roleARN to a role of that account: ValidationError: AutoScalingGroup name not found - AutoScalingGroup workers not found",
 		},
 		"plain http": {
 			receive, fmt.Errorf("finalize: %w", &plainHTTPError{"sqs.example.com"}), PlainHTTP, v1alpha1.ReasonSourceError,
@@ -363,11 +363,11 @@ func TestExplain(t *testing.T) {
 		"anything else": {receive, fmt.Errorf("outer: %w", errors.New("inner")), Unknown, v1alpha1.ReasonSourceError, "sqs:ReceiveMessage does not work and is tried again: inner"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got := Explain(test.op, region, test.err)
+			got := Explain(test.op, Account{Region: region}, test.err)
 			if got.Cause != test.cause || got.Reason() != test.reason || got.Error() != test.message {
 				t.Errorf("cause %d, reason %s, message\n%s\nwant cause %d, reason %s, message\n%s", got.Cause, got.Reason(), got, test.cause, test.reason, test.message)
 			}
-			if again := Explain(describeInstances, "us-east-1", fmt.Errorf("wrapped: %w", got)); again != got {
+			if again := Explain(describeInstances, account, fmt.Errorf("wrapped: %w", got)); again != got {
 				t.Errorf("explained again: %v", again)
 			}
 			if !errors.Is(got, test.err) {
@@ -408,7 +408,7 @@ func TestCredentialsAreAskedForOnce(t *testing.T) {
 		})
 		return cfg, err
 	}
-	if _, err := f.DescribeHooks(t.Context(), region, group); err == nil || !strings.HasPrefix(err.Error(), "STS asks to slow down") {
+	if _, err := f.DescribeHooks(t.Context(), account, group); err == nil || !strings.HasPrefix(err.Error(), "STS asks to slow down") {
 		t.Errorf("%v, want that STS asks to slow down", err)
 	}
 	if asked != 1 {

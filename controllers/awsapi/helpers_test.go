@@ -24,6 +24,8 @@ const (
 	instance = "i-0abc1234def567890"
 )
 
+var account = Account{Region: region}
+
 var epoch = time.Date(2026, 11, 22, 5, 0, 0, 0, time.UTC)
 
 // fixture is a Client and the AWS that it calls.

@@ -46,7 +46,7 @@ var instanceBackoff = wait.Backoff{Duration: time.Second, Factor: 2, Steps: math
 type Instance struct {
 	// Found: EC2 knows it. It forgets an instance about an hour after
 	// its termination, may not know one yet that was launched seconds ago, and knows none of
-	// another account or region: only of one that it knew before does it say anything.
+	// another account or region than the one that was asked: only of one that it knew before does it say anything.
 	Found bool
 	// State: pending, running, stopping, stopped, shutting-down or terminated.
 	// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_InstanceState.html
@@ -60,7 +60,10 @@ func (i Instance) HasTag(tag string) bool {
 	return slices.ContainsFunc(i.Tags, func(has string) bool { return has == tag || strings.HasPrefix(has, tag+"=") })
 }
 
-type instanceKey struct{ region, id string }
+type instanceKey struct {
+	account Account
+	id      string
+}
 
 // knownInstance is what is known of an instance.
 type knownInstance struct {
@@ -80,11 +83,11 @@ type knownInstance struct {
 // is why EC2 last did not answer; it is asked again when Instance is called
 // again, at first after a second and at last every minute. An ID that is none is an
 // error at once.
-func (c *Client) Instance(region, id string, maxAge time.Duration) (in Instance, known bool, err error) {
+func (c *Client) Instance(at Account, id string, maxAge time.Duration) (in Instance, known bool, err error) {
 	if !v1alpha1.IsInstanceID(id) {
 		return Instance{}, false, fmt.Errorf("%q is no ID of an EC2 instance, such as i-0abc1234def567890", id)
 	}
-	key, now := instanceKey{region, id}, c.opts.Clock.Now()
+	key, now := instanceKey{at, id}, c.opts.Clock.Now()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.dropInstances(now)
@@ -140,30 +143,30 @@ func (c *Client) Start(ctx context.Context) error {
 // returns when all of them have an answer or an error.
 func (c *Client) ask(ctx context.Context) {
 	c.mu.Lock()
-	wanted := map[string][]string{}
+	wanted := map[Account][]string{}
 	for _, key := range c.wanted {
-		wanted[key.region] = append(wanted[key.region], key.id)
+		wanted[key.account] = append(wanted[key.account], key.id)
 	}
 	c.wanted = nil
 	c.mu.Unlock()
 	var batches sync.WaitGroup
-	for region, ids := range wanted {
+	for at, ids := range wanted {
 		for batch := range slices.Chunk(ids, batchSize) {
-			batches.Go(func() { c.askAbout(ctx, region, batch) })
+			batches.Go(func() { c.askAbout(ctx, at, batch) })
 		}
 	}
 	batches.Wait()
 }
 
 // askAbout asks EC2 about a batch of instances. Nobody waits for it, so it waits for a slot.
-func (c *Client) askAbout(ctx context.Context, region string, ids []string) {
+func (c *Client) askAbout(ctx context.Context, at Account, ids []string) {
 	select {
 	case c.slots <- struct{}{}:
 	case <-ctx.Done():
 		return
 	}
 	found := map[string]Instance{}
-	err := c.send(ctx, region, describeInstances, func(ctx context.Context, to *connection) error {
+	err := c.send(ctx, at, describeInstances, func(ctx context.Context, to *connection) error {
 		return describeAll(ctx, to.ec2, ids, found)
 	})
 	<-c.slots
@@ -172,9 +175,9 @@ func (c *Client) askAbout(ctx context.Context, region string, ids []string) {
 	}
 	if err != nil {
 		c.opts.Log.V(1).Info("EC2 does not answer about instances", // those who ask say so
-			"region", region, "instances", len(ids), "error", err.Error())
+			"region", at.Region, "role", at.RoleARN, "instances", len(ids), "error", err.Error())
 	}
-	c.learn(region, ids, found, err)
+	c.learn(at, ids, found, err)
 	for _, id := range ids {
 		c.opts.Notify(id)
 	}
@@ -215,12 +218,12 @@ func instanceOf(instance types.Instance) Instance {
 }
 
 // learn remembers what EC2 said of a batch, or why it did not.
-func (c *Client) learn(region string, ids []string, found map[string]Instance, err error) {
+func (c *Client) learn(at Account, ids []string, found map[string]Instance, err error) {
 	now := c.opts.Clock.Now()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, id := range ids {
-		entry := c.instances[instanceKey{region, id}] // pending, so it is there
+		entry := c.instances[instanceKey{at, id}] // pending, so it is there
 		entry.pending = false
 		if err == nil {
 			entry.instance, entry.at = found[id], now

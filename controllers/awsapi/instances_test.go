@@ -16,7 +16,7 @@ import (
 // known asks for what must be known.
 func (f *fixture) known(id string, maxAge time.Duration) Instance {
 	f.t.Helper()
-	in, known, err := f.Instance(region, id, maxAge)
+	in, known, err := f.Instance(account, id, maxAge)
 	if !known || err != nil {
 		f.t.Fatalf("%s is known: %v, error: %v", id, known, err)
 	}
@@ -26,7 +26,7 @@ func (f *fixture) known(id string, maxAge time.Duration) Instance {
 // unknown asks for what must not be known, and returns why.
 func (f *fixture) unknown(id string, maxAge time.Duration) error {
 	f.t.Helper()
-	in, known, err := f.Instance(region, id, maxAge)
+	in, known, err := f.Instance(account, id, maxAge)
 	if known {
 		f.t.Fatalf("%s is known: %+v", id, in)
 	}
@@ -73,7 +73,7 @@ func TestInstancesOfRegionsAreAskedForThere(t *testing.T) {
 	f.put(awssim.Instance{ID: instance})
 	f.start()
 	for _, region := range []string{"us-east-1", "eu-west-1"} {
-		if _, known, err := f.Instance(region, instance, time.Minute); known || err != nil {
+		if _, known, err := f.Instance(Account{Region: region}, instance, time.Minute); known || err != nil {
 			t.Fatalf("known: %v, error: %v", known, err)
 		}
 	}

@@ -2,7 +2,10 @@
 
 package awsapi
 
-import "regexp"
+import (
+	"regexp"
+	"strings"
+)
 
 // zone is a region's code, and a letter or the parts of a local or wavelength zone's name.
 // https://docs.aws.amazon.com/global-infrastructure/latest/regions/aws-availability-zones.html
@@ -19,4 +22,21 @@ func RegionOf(name string) string {
 		return ""
 	}
 	return parts[1]
+}
+
+// partitions are those besides aws, by what their regions' codes begin with.
+// https://docs.aws.amazon.com/whitepapers/latest/aws-fault-isolation-boundaries/partitions.html
+var partitions = map[string]string{
+	"cn-": "aws-cn", "us-gov-": "aws-us-gov", "eusc-": "aws-eusc",
+	"us-iso-": "aws-iso", "us-isob-": "aws-iso-b", "eu-isoe-": "aws-iso-e", "us-isof-": "aws-iso-f",
+}
+
+// partitionOf returns the partition of a region, as ARNs have it.
+func partitionOf(region string) string {
+	for prefix, partition := range partitions {
+		if strings.HasPrefix(region, prefix) {
+			return partition
+		}
+	}
+	return "aws"
 }

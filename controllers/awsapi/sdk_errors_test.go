@@ -40,7 +40,7 @@ func (f *fixture) queueOperations(roleARN string) map[Operation]func(context.Con
 			if err == nil {
 				return nil
 			}
-			return Explain(op, region, err)
+			return Explain(op, Account{region, roleARN}, err)
 		}
 	}
 	return map[Operation]func(context.Context) error{
@@ -176,7 +176,7 @@ func TestEveryErrorOfEveryCall(t *testing.T) {
 			f.opts.LoadAWSConfig = at("http://aws.example.com")
 			return "aws.example.com"
 		}, "", PlainHTTP, v1alpha1.ReasonSourceError, "no signed request is sent over http to %at: write https"},
-		{"a role that may not be assumed", fault(awssim.Fault{Service: "sts", Code: "AccessDenied"}), role, AccessDenied, v1alpha1.ReasonAccessDenied, "allow sts:AssumeRole in the manager's IAM policy"},
+		{"a role that may not be assumed", fault(awssim.Fault{Service: "sts", Code: "AccessDenied"}), role, AccessDenied, v1alpha1.ReasonAccessDenied, "cannot assume role " + role + ": allow sts:AssumeRole on it in the manager's IAM policy, and trust"},
 		{"a role that is asked for too often", fault(awssim.Fault{Service: "sts", Code: awssim.Throttle}), role, Throttled, v1alpha1.ReasonThrottled, "STS asks to slow down"},
 
 		{"no identity", func(t *testing.T, f *fixture) string {

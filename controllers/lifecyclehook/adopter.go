@@ -48,7 +48,7 @@ type Queue interface {
 type AWS interface {
 	// Instance returns what EC2 said of an instance at most maxAge ago. It answers at
 	// once; what is not known is asked for.
-	Instance(region, id string, maxAge time.Duration) (instance awsapi.Instance, known bool, err error)
+	Instance(at awsapi.Account, id string, maxAge time.Duration) (instance awsapi.Instance, known bool, err error)
 	// Complete ends the group's wait. Its error is awsapi.ErrNoAction, awsapi.ErrBusy, or
 	// says what to do.
 	Complete(ctx context.Context, action awsapi.Action, result awsapi.Result) error
@@ -152,7 +152,7 @@ func (a *Adopter) try(ctx context.Context, hook *adopted) {
 	case giveUp: // what becomes of its message is decided anew
 		a.Queue.Release(ctx, []string{a.hooks.remove(hook)})
 	case complete:
-		a.complete(ctx, hook, log)
+		a.complete(ctx, hook, a.account(in.adopting), log)
 	}
 }
 
@@ -165,7 +165,7 @@ func (a *Adopter) read(ctx context.Context, hook *adopted, log logr.Logger) (in 
 	}
 	in.adopting, _ = Adopters(policies, hook.Hook)
 	if len(requiredTags(in.adopting)) > 0 {
-		instance, known, err := a.AWS.Instance(a.Queue.Region(), hook.InstanceID, tagsAge)
+		instance, known, err := a.AWS.Instance(a.account(in.adopting), hook.InstanceID, tagsAge)
 		switch {
 		case known:
 			in.instance = &instance
@@ -177,10 +177,16 @@ func (a *Adopter) read(ctx context.Context, hook *adopted, log logr.Logger) (in 
 	return in, err
 }
 
+// account returns that of a hook's group: in the queue's region, and by the role of the first
+// policy that adopts the hook.
+func (a *Adopter) account(adopting []*v1alpha1.NodeTerminationPolicy) awsapi.Account {
+	return awsapi.Account{Region: a.Queue.Region(), RoleARN: adopting[0].Spec.LifecycleHook.Role()}
+}
+
 // complete ends the group's wait. Afterwards, or if it does not wait any more, the message is deleted.
-func (a *Adopter) complete(ctx context.Context, hook *adopted, log logr.Logger) {
+func (a *Adopter) complete(ctx context.Context, hook *adopted, at awsapi.Account, log logr.Logger) {
 	err := a.AWS.Complete(ctx, awsapi.Action{
-		Region: a.Queue.Region(), Group: hook.Hook.AutoScalingGroupName, Hook: hook.Hook.Name,
+		Account: at, Group: hook.Hook.AutoScalingGroupName, Hook: hook.Hook.Name,
 		Token: hook.Hook.Token, InstanceID: hook.InstanceID,
 	}, awsapi.Continue)
 	switch {

@@ -48,7 +48,7 @@ func (w *world) Done(_ context.Context, receipt string) { w.done = append(w.done
 
 func (w *world) Completed(err error) { w.completed = append(w.completed, err) }
 
-func (w *world) Instance(string, string, time.Duration) (awsapi.Instance, bool, error) {
+func (w *world) Instance(awsapi.Account, string, time.Duration) (awsapi.Instance, bool, error) {
 	return awsapi.Instance{Found: true, Tags: w.tags}, w.known, nil
 }
 
@@ -137,7 +137,7 @@ func TestAdoptedHookIsCompleted(t *testing.T) {
 			}
 			a := w.adopter(aLaunch())
 			again := a.tryDue(t.Context())
-			want := awsapi.Action{Region: "eu-west-1", Group: "g", Hook: "join", Token: "a", InstanceID: "i-1"}
+			want := awsapi.Action{Account: awsapi.Account{Region: "eu-west-1"}, Group: "g", Hook: "join", Token: "a", InstanceID: "i-1"}
 			if len(w.actions) != test.calls || slices.ContainsFunc(w.actions, func(got awsapi.Action) bool { return got != want }) {
 				t.Errorf("actions %+v, want %d of %+v", w.actions, test.calls, want)
 			}

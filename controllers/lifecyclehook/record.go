@@ -86,7 +86,7 @@ func (p *Plan) Restart(reason string) {
 
 // errNotListed is that Auto Scaling has never listed the instance although its metadata service
 // says that a group terminates it.
-var errNotListed = errors.New("the manager's AWS account has no Auto Scaling group with the instance in this region: if the group is another account's, run the manager with an identity of that account")
+var errNotListed = errors.New("no Auto Scaling group of the AWS account and region that was asked has the instance: if the group is another account's, set lifecycleHook.roleARN to a role of that account")
 
 // recordFound takes note of the hooks of the group in which the instance was found to wait.
 func (p *Plan) recordFound(answer Answer) {

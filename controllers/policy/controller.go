@@ -34,6 +34,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/nodetermination/operator/api/v1alpha1"
+	"github.com/nodetermination/operator/controllers/awsapi"
 	"github.com/nodetermination/operator/controllers/identity"
 	"github.com/nodetermination/operator/controllers/source/sqs"
 	"github.com/nodetermination/operator/controllers/webhook"
@@ -70,7 +71,9 @@ type Reconciler struct {
 	Watchers WatcherOptions
 	// Pod is the manager's own. Empty: it runs in none, or does not know.
 	Pod types.NamespacedName
-	// Clock says when to diagnose watchers again that are not ready.
+	// AWS assumes the roles of lifecycle hooks.
+	AWS RoleAssumer
+	// Clock says when to diagnose watchers again that are not ready, and to assume roles.
 	Clock clock.PassiveClock
 
 	// Webhooks reads what webhooks refer to.
@@ -82,6 +85,8 @@ type Reconciler struct {
 	own *corev1.Container
 	// causes are why the watchers of policies are not ready, by the policy's UID.
 	causes map[types.UID]cause
+	// roles are whether the roles of lifecycle hooks could be assumed.
+	roles map[awsapi.Account]roleCheck
 }
 
 // Reconcile runs the sources of all policies and writes their status.
@@ -93,6 +98,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, _ ctrl.Request) (ctrl.Result
 	r.Queues.Ensure(snap.queues())
 	r.forgetChecks(snap.policies)
 	errs := []error{r.ensureWatchers(ctx, snap)}
+	nextRole := r.checkRoles(ctx, snap)
 	described := make([]v1alpha1.NodeTerminationPolicy, len(snap.policies))
 	for i := range snap.policies {
 		snap.policies[i].DeepCopyInto(&described[i])
@@ -108,6 +114,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, _ ctrl.Request) (ctrl.Result
 	var result ctrl.Result
 	if len(r.causes) > 0 {
 		result.RequeueAfter = diagnoseEvery
+	}
+	if wait := nextRole.Sub(r.Clock.Now()); !nextRole.IsZero() && (result.RequeueAfter == 0 || wait < result.RequeueAfter) {
+		result.RequeueAfter = max(wait, time.Second)
 	}
 	return result, errors.Join(errs...)
 }

@@ -45,16 +45,19 @@ func (snap *snapshot) addUnidentified(node *corev1.Node) {
 }
 
 // nodesIdentified returns the condition that says whether the instance is known of each node without a
-// providerID that a policy governs.
-func (snap *snapshot) nodesIdentified(policy *v1alpha1.NodeTerminationPolicy) metav1.Condition {
+// providerID that a policy governs; nil if the policy handles no such nodes.
+func (snap *snapshot) nodesIdentified(policy *v1alpha1.NodeTerminationPolicy) *metav1.Condition {
+	if !policy.Spec.IdentifiesByName() {
+		return nil
+	}
 	counted := snap.unidentified[policy.UID]
 	if counted.nodes == 0 {
-		return metav1.Condition{
+		return &metav1.Condition{
 			Type: v1alpha1.ConditionNodesIdentified, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonIdentified,
 			Message: "the instance of each node is known",
 		}
 	}
-	condition := metav1.Condition{
+	condition := &metav1.Condition{
 		Type: v1alpha1.ConditionNodesIdentified, Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonNotIdentified,
 		Message: v1alpha1.TruncateMessage(fmt.Sprintf("the instance of %d nodes without a providerID is not known, and nothing is done about them; node %s: %s",
 			counted.nodes, counted.node, counted.why), maxIdentifiedMessage),

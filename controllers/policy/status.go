@@ -19,6 +19,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/nodetermination/operator/api/v1alpha1"
+	"github.com/nodetermination/operator/controllers/awsapi"
 	"github.com/nodetermination/operator/controllers/identity"
 	ec2node "github.com/nodetermination/operator/controllers/node"
 	"github.com/nodetermination/operator/controllers/source/sqs"
@@ -30,6 +31,8 @@ type snapshot struct {
 	// governed counts the nodes of each policy, active its terminations under way, and unhealthy those of
 	// nodes that fail a status check.
 	governed, active, unhealthy map[types.UID]int32
+	// regions are those of the policies' nodes: one of each policy's.
+	regions map[types.UID]string
 	// governing has the policy of each node, by the node's name.
 	governing map[string]types.UID
 	// overlaps are the other policies that select a node a policy selects too,
@@ -94,7 +97,8 @@ func (r *Reconciler) takeSnapshot(ctx context.Context) (*snapshot, error) {
 func newSnapshot(policies []v1alpha1.NodeTerminationPolicy) *snapshot {
 	return &snapshot{
 		policies: policies,
-		governed: map[types.UID]int32{}, active: map[types.UID]int32{}, unhealthy: map[types.UID]int32{}, governing: map[string]types.UID{},
+		governed: map[types.UID]int32{}, active: map[types.UID]int32{}, unhealthy: map[types.UID]int32{},
+		regions: map[types.UID]string{}, governing: map[string]types.UID{},
 		overlaps: map[types.UID]map[string]bool{}, others: map[types.UID]map[string]bool{},
 		unidentified: map[types.UID]unidentified{},
 		nodesDown:    map[string]bool{}, windows: map[types.UID]bool{}, watchers: map[types.UID]v1alpha1.SourceStatus{}, lastEvents: map[types.UID]metav1.Time{},
@@ -120,6 +124,9 @@ func (snap *snapshot) addNode(node *corev1.Node) {
 	if governing := ec2node.Governing(snap.policies, node); governing != nil {
 		snap.governed[governing.UID]++
 		snap.governing[node.Name] = governing.UID
+		if region := awsapi.RegionOf(ec2node.Zone(node)); region != "" {
+			snap.regions[governing.UID] = region
+		}
 		for label, manager := range managerLabels {
 			if _, found := node.Labels[label]; found {
 				note(snap.others, governing.UID, manager)
@@ -205,13 +212,13 @@ func (r *Reconciler) describe(ctx context.Context, policy *v1alpha1.NodeTerminat
 	}
 	addProblem(&ready, v1alpha1.ReasonInvalidWebhook, r.checkWebhooks(ctx, policy))
 	addProblem(&ready, v1alpha1.ReasonInvalidHold, r.checkHold(ctx, policy))
-	conditions := []metav1.Condition{ready, sourcesReady, overlapping(policy, snap), snap.tooManyUnhealthy(policy)}
-	if policy.Spec.IdentifiesByName() {
-		conditions = append(conditions, snap.nodesIdentified(policy))
-	} else {
-		meta.RemoveStatusCondition(&status.Conditions, v1alpha1.ConditionNodesIdentified)
+	role := r.roleAssumed(policy, snap)
+	if role != nil && role.Status == metav1.ConditionFalse && ready.Status == metav1.ConditionTrue {
+		ready.Status, ready.Reason, ready.Message = metav1.ConditionFalse, role.Reason, role.Message
 	}
-	for _, condition := range conditions {
+	setOrRemove(&status.Conditions, v1alpha1.ConditionRoleAssumed, role, policy.Generation)
+	setOrRemove(&status.Conditions, v1alpha1.ConditionNodesIdentified, snap.nodesIdentified(policy), policy.Generation)
+	for _, condition := range []metav1.Condition{ready, sourcesReady, overlapping(policy, snap), snap.tooManyUnhealthy(policy)} {
 		condition.ObservedGeneration = policy.Generation
 		meta.SetStatusCondition(&status.Conditions, condition)
 	}
@@ -239,6 +246,16 @@ func (r *Reconciler) checkHold(ctx context.Context, policy *v1alpha1.NodeTermina
 		return fmt.Errorf("drain.hold: %w", err)
 	}
 	return nil
+}
+
+// setOrRemove sets a condition that only some policies have; nil removes it.
+func setOrRemove(conditions *[]metav1.Condition, kind string, condition *metav1.Condition, generation int64) {
+	if condition == nil {
+		meta.RemoveStatusCondition(conditions, kind)
+		return
+	}
+	condition.ObservedGeneration = generation
+	meta.SetStatusCondition(conditions, *condition)
 }
 
 func (r *Reconciler) sources(policy *v1alpha1.NodeTerminationPolicy, snap *snapshot) []v1alpha1.SourceStatus {

@@ -98,21 +98,21 @@ func (r *Reconciler) hookInput(s *scope) lifecyclehook.Input {
 // complete the hook again.
 func (r *Reconciler) call(ctx context.Context, s *scope, plan *lifecyclehook.Plan, call lifecyclehook.Call) (answer lifecyclehook.Answer) {
 	if call.Method == lifecyclehook.Find {
-		answer.Instance, answer.Err = r.AWS.GroupInstance(ctx, s.region(), s.nt.Spec.InstanceID)
+		answer.Instance, answer.Err = r.AWS.GroupInstance(ctx, s.account(), s.nt.Spec.InstanceID)
 		if answer.Err == nil && answer.Instance.WaitsToTerminate() {
-			answer.Hooks, answer.Err = r.AWS.DescribeHooks(ctx, s.region(), answer.Instance.Group)
+			answer.Hooks, answer.Err = r.AWS.DescribeHooks(ctx, s.account(), answer.Instance.Group)
 		}
 		return answer
 	}
 	hook := &plan.Hooks[call.Hook]
 	action := awsapi.Action{
-		Region: s.region(), Group: hook.AutoScalingGroupName, Hook: hook.Name,
+		Account: s.account(), Group: hook.AutoScalingGroupName, Hook: hook.Name,
 		Token: hook.Token, InstanceID: s.nt.Spec.InstanceID,
 	}
 	key := hookKey{hook.AutoScalingGroupName, hook.Name, hook.Token}
 	switch call.Method {
 	case lifecyclehook.Describe:
-		answer.Hooks, answer.Err = r.AWS.DescribeHooks(ctx, s.region(), hook.AutoScalingGroupName)
+		answer.Hooks, answer.Err = r.AWS.DescribeHooks(ctx, s.account(), hook.AutoScalingGroupName)
 	case lifecyclehook.Heartbeat:
 		answer.Err = r.AWS.Heartbeat(ctx, action)
 	case lifecyclehook.Complete:
@@ -125,7 +125,7 @@ func (r *Reconciler) call(ctx context.Context, s *scope, plan *lifecyclehook.Pla
 	}
 	if errors.Is(answer.Err, awsapi.ErrNoAction) {
 		var err error
-		if answer.Instance, err = r.AWS.GroupInstance(ctx, s.region(), s.nt.Spec.InstanceID); err != nil {
+		if answer.Instance, err = r.AWS.GroupInstance(ctx, s.account(), s.nt.Spec.InstanceID); err != nil {
 			r.logAbout(s.nt.Name, s.nt.Spec.NodeName).V(1).Info("it is not known whether the group still waits", "error", err.Error())
 		}
 	}

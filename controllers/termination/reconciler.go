@@ -44,9 +44,9 @@ type PodWatcher interface {
 
 // AWS asks EC2 about instances, and Auto Scaling about lifecycle hooks: an *awsapi.Client.
 type AWS interface {
-	Instance(region, id string, maxAge time.Duration) (in awsapi.Instance, known bool, err error)
-	GroupInstance(ctx context.Context, region, instanceID string) (awsapi.GroupInstance, error)
-	DescribeHooks(ctx context.Context, region, group string) ([]awsapi.Hook, error)
+	Instance(at awsapi.Account, id string, maxAge time.Duration) (in awsapi.Instance, known bool, err error)
+	GroupInstance(ctx context.Context, at awsapi.Account, instanceID string) (awsapi.GroupInstance, error)
+	DescribeHooks(ctx context.Context, at awsapi.Account, group string) ([]awsapi.Hook, error)
 	Heartbeat(ctx context.Context, action awsapi.Action) error
 	Complete(ctx context.Context, action awsapi.Action, result awsapi.Result) error
 }

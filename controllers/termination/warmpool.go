@@ -34,7 +34,7 @@ func (r *Reconciler) awaitService(ctx context.Context, s *scope) {
 		s.lookAgain(due)
 		return
 	}
-	instance, err := r.AWS.GroupInstance(ctx, s.region(), s.nt.Spec.InstanceID)
+	instance, err := r.AWS.GroupInstance(ctx, s.account(), s.nt.Spec.InstanceID)
 	r.Local.update(s.nt.Name, func(known *localRecord) { known.askedService = s.now })
 	switch {
 	case err != nil:

@@ -133,7 +133,7 @@ func (f hooksFunc) Complete(ctx context.Context, action awsapi.Action, _ awsapi.
 	return f(ctx, action)
 }
 
-func (f hooksFunc) Instance(string, string, time.Duration) (awsapi.Instance, bool, error) {
+func (f hooksFunc) Instance(awsapi.Account, string, time.Duration) (awsapi.Instance, bool, error) {
 	return awsapi.Instance{}, false, errors.New("nobody asks EC2 here")
 }
 
@@ -144,7 +144,7 @@ type taggedHooks struct {
 	said *awsapi.Instance // nil: nothing yet
 }
 
-func (h *taggedHooks) Instance(string, string, time.Duration) (awsapi.Instance, bool, error) {
+func (h *taggedHooks) Instance(awsapi.Account, string, time.Duration) (awsapi.Instance, bool, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.said == nil {
@@ -242,7 +242,7 @@ func TestBusy(t *testing.T) {
 	}
 	f.step(500 * time.Millisecond)
 	f.waitFor("the message to be deleted", func() bool { return len(f.messages()) == 0 })
-	want := awsapi.Action{Region: "us-east-1", Group: "workers", Hook: "join", Token: notice.Token, InstanceID: instance}
+	want := awsapi.Action{Account: awsapi.Account{Region: "us-east-1"}, Group: "workers", Hook: "join", Token: notice.Token, InstanceID: instance}
 	if len(actions) != 2 || actions[0] != want || actions[1] != want {
 		t.Errorf("actions %+v, want %+v twice", actions, want)
 	}

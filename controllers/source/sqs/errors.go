@@ -40,7 +40,7 @@ type explanation struct {
 
 // explain explains the error of a call about the queue.
 func explain(op awsapi.Operation, queue Queue, err error) explanation {
-	e := awsapi.Explain(op, queue.Region, err)
+	e := awsapi.Explain(op, awsapi.Account{Region: queue.Region, RoleARN: queue.RoleARN}, err)
 	if op == completing {
 		return explanation{e.Reason(), fmt.Sprintf("An adopted lifecycle hook is not completed: %s.", v1alpha1.TruncateMessage(err.Error(), maxDetail))}
 	}

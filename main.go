@@ -324,7 +324,7 @@ func addControllers(ctx context.Context, manager ctrl.Manager, o options, log lo
 	}
 	queues = sqs.NewConsumers(sqs.Options{
 		Cache: manager.GetCache(), Live: manager.GetAPIReader(), Client: manager.GetClient(), Log: log.WithName("sqs"), Clock: clock.RealClock{},
-		Nodes: manager.GetCache(), Identities: identities,
+		Nodes: manager.GetCache(), Identities: identities, AWS: aws,
 		NewAdopter: func(queue sqs.AdoptedQueue) sqs.Adopter {
 			return lifecyclehook.NewAdopter(lifecyclehook.AdopterOptions{
 				Queue: queue, AWS: aws, Cache: manager.GetCache(), Identities: identities, Log: queue.Log, Clock: clock.RealClock{},

@@ -57,6 +57,10 @@ const (
 	// ConditionRoleAssumed is True while the role of lifecycleHook.roleARN can be assumed.
 	// Otherwise its message says what to do. Absent: the policy has no such role.
 	ConditionRoleAssumed = "RoleAssumed"
+	// ConditionLowMaxReceiveCount is True while the redrive policy of a queue that several
+	// clusters share moves messages to the dead-letter queue before the right one may have
+	// received them. Absent: no source of the policy has a clusterName.
+	ConditionLowMaxReceiveCount = "LowMaxReceiveCount"
 	// ConditionTooManyUnhealthy is True while more of a policy's nodes have an InstanceStatusCheckFailed
 	// than maxUnhealthy, so that nothing more is done for this kind of event.
 	ConditionTooManyUnhealthy = "TooManyUnhealthy"
@@ -198,6 +202,14 @@ const (
 const (
 	// ReasonRoleAssumed: there are credentials of the role.
 	ReasonRoleAssumed = "RoleAssumed"
+)
+
+// Reasons of a policy's condition LowMaxReceiveCount.
+const (
+	// ReasonMaxReceiveCount: a queue's maxReceiveCount is below 20.
+	ReasonMaxReceiveCount = "MaxReceiveCount"
+	// ReasonEnoughReceives: no queue's is.
+	ReasonEnoughReceives = "EnoughReceives"
 )
 
 // Reasons of a policy's condition TooManyUnhealthy.

@@ -257,10 +257,21 @@ type SQSSource struct {
 	RoleARN string `json:"roleARN,omitempty"`
 
 	// unknownInstances says what happens to a message about an instance that is not a
-	// node of this cluster: Retain returns it to the queue for up to 15 minutes,
+	// node of this cluster, nor by clusterName of another: Retain returns it to the queue for up to 15 minutes,
 	// Discard deletes it. Unset: Retain.
 	// +optional
 	UnknownInstances UnknownInstances `json:"unknownInstances,omitempty"`
+
+	// clusterName is the name of this cluster in the tag kubernetes.io/cluster/<name> of its
+	// instances, for a queue that several clusters share. A message about an instance that
+	// is not a node of this cluster, and that EC2's tags give to another one, is returned to
+	// the queue for that cluster to read. Unset: EC2 is not asked, and unknownInstances
+	// decides.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=106
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$')",message="clusterName is the name alone, such as production of the tag kubernetes.io/cluster/production"
+	ClusterName string `json:"clusterName,omitempty"`
 }
 
 // SourceStatus is the state of one source.

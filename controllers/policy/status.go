@@ -218,6 +218,7 @@ func (r *Reconciler) describe(ctx context.Context, policy *v1alpha1.NodeTerminat
 	}
 	setOrRemove(&status.Conditions, v1alpha1.ConditionRoleAssumed, role, policy.Generation)
 	setOrRemove(&status.Conditions, v1alpha1.ConditionNodesIdentified, snap.nodesIdentified(policy), policy.Generation)
+	setOrRemove(&status.Conditions, v1alpha1.ConditionLowMaxReceiveCount, r.lowMaxReceiveCount(policy), policy.Generation)
 	for _, condition := range []metav1.Condition{ready, sourcesReady, overlapping(policy, snap), snap.tooManyUnhealthy(policy)} {
 		condition.ObservedGeneration = policy.Generation
 		meta.SetStatusCondition(&status.Conditions, condition)

@@ -5,7 +5,6 @@ package sqs
 import (
 	"context"
 	"errors"
-	"slices"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -59,15 +58,7 @@ func (q AdoptedQueue) Policies(ctx context.Context) ([]*v1alpha1.NodeTermination
 
 // Release makes messages visible, so that whoever reads the queue receives them at once.
 func (q AdoptedQueue) Release(ctx context.Context, receipts []string) {
-	c := q.consumer
-	for receipts := range slices.Chunk(receipts, batchSize) {
-		messages := make([]visibilityChange, len(receipts))
-		for i, receipt := range receipts {
-			messages[i] = visibilityChange{handle: receipt}
-		}
-		lost, err := c.client.changeVisibility(ctx, messages)
-		c.finished(ctx, hiding, lost, err)
-	}
+	q.consumer.release(ctx, receipts)
 }
 
 // Done deletes a message about which nothing is left to be done.
@@ -103,17 +94,19 @@ func (c *consumer) storeLaunch(m *message, subs subscribers, age time.Duration, 
 		return
 	}
 	adopts, ignored := c.adopter.Adopts(subs.policies, m.launch.Hook)
-	m.outcome = launchOutcome(adopts, age)
+	if m.outcome = launchOutcome(adopts, age); !adopts {
+		m.outcome = c.byOwner(subs, m.launch.InstanceID, skipped, age)
+	}
 	switch {
 	case m.outcome == waiting:
 		m.adopt(m.launch.InstanceID, &m.launch.Hook, true)
 		if m.receives == 1 {
 			log.Info("launch hook is adopted: it is completed once the instance's node is Ready", "destination", m.launch.Hook.Destination)
 		}
-	case ignored != "":
+	case ignored != "" && m.outcome == skipped:
 		log.Info("lifecycle hook is ignored", "reason", ignored)
 	default:
-		log.V(1).Info("launch hook skipped", "outcome", m.outcome.String())
+		log.V(1).Info("launch hook not adopted", "outcome", m.outcome.String())
 	}
 }
 

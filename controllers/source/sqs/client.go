@@ -4,6 +4,7 @@ package sqs
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"strconv"
 	"time"
@@ -115,22 +116,51 @@ func (c *queueClient) changeVisibility(ctx context.Context, messages []visibilit
 	return len(out.Failed), nil
 }
 
-// retention returns for how long the queue keeps a message.
-func (c *queueClient) retention(ctx context.Context) (time.Duration, error) {
+// queueAttributes are those that decide for how long messages stay in the queue.
+type queueAttributes struct {
+	// retention is for how long the queue keeps a message. Zero: not known.
+	retention time.Duration
+	// maxReceiveCount is that of the redrive policy. Zero: there is none, or it is not known.
+	maxReceiveCount int
+}
+
+// attributes returns the queue's attributes.
+func (c *queueClient) attributes(ctx context.Context) (queueAttributes, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	const name = types.QueueAttributeNameMessageRetentionPeriod
+	const period, redrive = types.QueueAttributeNameMessageRetentionPeriod, types.QueueAttributeNameRedrivePolicy
 	out, err := c.sqs.GetQueueAttributes(ctx, &sqs.GetQueueAttributesInput{
-		QueueUrl: &c.url, AttributeNames: []types.QueueAttributeName{name},
+		QueueUrl: &c.url, AttributeNames: []types.QueueAttributeName{period, redrive},
 	})
 	if err != nil {
+		return queueAttributes{}, err
+	}
+	seconds, err := strconv.ParseInt(out.Attributes[string(period)], 10, 32)
+	if err != nil {
+		return queueAttributes{}, fmt.Errorf("%s: %w", period, err)
+	}
+	count, err := maxReceiveCount(out.Attributes[string(redrive)])
+	if err != nil {
+		return queueAttributes{}, fmt.Errorf("%s: %w", redrive, err)
+	}
+	return queueAttributes{time.Duration(seconds) * time.Second, count}, nil
+}
+
+// maxReceiveCount returns that of a redrive policy, zero if there is none. AWS writes a number,
+// and takes it as text as well.
+// https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-dead-letter-queues.html
+func maxReceiveCount(redrivePolicy string) (int, error) {
+	if redrivePolicy == "" {
+		return 0, nil
+	}
+	var policy struct {
+		MaxReceiveCount json.Number `json:"maxReceiveCount"`
+	}
+	if err := json.Unmarshal([]byte(redrivePolicy), &policy); err != nil {
 		return 0, err
 	}
-	period, err := strconv.ParseInt(out.Attributes[string(name)], 10, 32)
-	if err != nil {
-		return 0, fmt.Errorf("%s: %w", name, err)
-	}
-	return time.Duration(period) * time.Second, nil
+	count, err := policy.MaxReceiveCount.Int64()
+	return int(count), err
 }
 
 // seconds returns a duration as SQS takes it.

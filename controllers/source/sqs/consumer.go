@@ -33,6 +33,8 @@ type consumer struct {
 	// logOnce is for what is wrong with a message, which comes back.
 	logOnce logOnce
 	adopter Adopter
+	// toRelease are messages that another cluster is to receive.
+	toRelease releases
 
 	stop      context.CancelFunc // nil until it runs
 	client    *queueClient
@@ -124,13 +126,13 @@ func (c *consumer) receive(listen, work context.Context) {
 	}
 }
 
-// watchAttributes looks now and then for how long the queue keeps its messages.
+// watchAttributes looks now and then for how long messages stay in the queue.
 // That is for advice only, so a failure is no problem of the queue.
 func (c *consumer) watchAttributes(ctx context.Context) {
 	for ctx.Err() == nil {
-		retention, err := c.client.retention(ctx)
+		attributes, err := c.client.attributes(ctx)
 		if err == nil {
-			c.health.setRetention(retention)
+			c.health.setAttributes(attributes)
 		} else {
 			c.log.V(1).Info("the queue's attributes are not known", "error", err.Error())
 		}

@@ -42,6 +42,8 @@ type Options struct {
 	Identities *identity.Finder
 	// NewAdopter returns what completes the lifecycle hooks in a queue's messages that policies adopt.
 	NewAdopter func(AdoptedQueue) Adopter
+	// AWS says whose instances are that are no nodes of this cluster.
+	AWS Instances
 	// Clock decides about ages, and about when to try again.
 	Clock clock.Clock
 	// LoadAWSConfig loads the AWS configuration. Default config.LoadDefaultConfig.

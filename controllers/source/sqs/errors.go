@@ -19,7 +19,8 @@ const (
 	receiving awsapi.Operation = "sqs:ReceiveMessage"
 	removing  awsapi.Operation = "sqs:DeleteMessage"
 	hiding    awsapi.Operation = "sqs:ChangeMessageVisibility"
-	// completing is made with the manager's own credentials, by awsapi.Client.
+	// describing and completing are made by awsapi.Client, in the account of the instances.
+	describing awsapi.Operation = "ec2:DescribeInstances"
 	completing awsapi.Operation = "autoscaling:CompleteLifecycleAction"
 )
 
@@ -43,6 +44,9 @@ func explain(op awsapi.Operation, queue Queue, err error) explanation {
 	e := awsapi.Explain(op, awsapi.Account{Region: queue.Region, RoleARN: queue.RoleARN}, err)
 	if op == completing {
 		return explanation{e.Reason(), fmt.Sprintf("An adopted lifecycle hook is not completed: %s.", v1alpha1.TruncateMessage(err.Error(), maxDetail))}
+	}
+	if op == describing {
+		return explanation{e.Reason(), fmt.Sprintf("EC2 does not say which cluster instances belong to, and messages about unknown ones stay in the queue: %s.", v1alpha1.TruncateMessage(err.Error(), maxDetail))}
 	}
 	if _, ok := errors.AsType[*types.QueueDoesNotExist](err); ok {
 		where := ""

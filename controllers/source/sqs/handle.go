@@ -181,6 +181,7 @@ func (c *consumer) storeMessage(ctx context.Context, m *message, subs subscriber
 	if m.launch != nil {
 		c.storeLaunch(m, subs, age, err)
 	}
+	ours := false // it is about a node of this cluster, too
 	for _, fact := range m.facts {
 		var node *corev1.Node
 		result := failed
@@ -196,6 +197,10 @@ func (c *consumer) storeMessage(ctx context.Context, m *message, subs subscriber
 		if err == nil {
 			result, err = subs.outcomeFor(fact.Event, adopts, node, age, c.opts.Clock.Now())
 		}
+		if node == nil && (result == retained || result == discarded) {
+			result = c.byOwner(subs, fact.InstanceID, result, age)
+		}
+		ours = ours || node != nil
 		if node == nil && fact.Event.LifecycleHook != nil {
 			c.adoptUnjoined(m, fact, ignored, result)
 		}
@@ -207,6 +212,9 @@ func (c *consumer) storeMessage(ctx context.Context, m *message, subs subscriber
 		}
 		c.record(m, fact, subs, node, result, err)
 		m.outcome = max(m.outcome, result)
+	}
+	if m.outcome == otherCluster && ours && age >= keepUnknown {
+		m.outcome = discarded // or clusters that all have a part in it would never let it go
 	}
 }
 
@@ -282,7 +290,7 @@ func (c *consumer) record(m *message, fact event.Fact, subs subscribers, node *c
 
 // finish deletes the messages that are done with and gives back the others.
 func (c *consumer) finish(ctx context.Context, messages []message) {
-	var done []string
+	var done, release []string
 	var back []visibilityChange
 	for _, m := range messages {
 		switch m.outcome {
@@ -291,6 +299,12 @@ func (c *consumer) finish(ctx context.Context, messages []message) {
 			back = append(back, visibilityChange{m.handle, doubled(minWait, m.receives, maxWait)})
 		case retained:
 			back = append(back, visibilityChange{m.handle, doubled(minRetain, m.receives, maxRetain)})
+		case otherCluster:
+			if m.receives <= promptReceives {
+				release = append(release, m.handle)
+			} else {
+				back = append(back, visibilityChange{m.handle, doubled(time.Second, m.receives-promptReceives, maxOther)})
+			}
 		case notGovernedYet:
 			back = append(back, visibilityChange{m.handle, labelWait})
 		case failed:
@@ -308,6 +322,9 @@ func (c *consumer) finish(ctx context.Context, messages []message) {
 	if len(back) > 0 {
 		lost, err := c.client.changeVisibility(ctx, back)
 		c.finished(ctx, hiding, lost, err)
+	}
+	if len(release) > 0 {
+		c.releaseSoon(ctx, release)
 	}
 	for _, m := range messages {
 		messagesTotal.WithLabelValues(m.outcome.String()).Inc()

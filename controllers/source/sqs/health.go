@@ -39,6 +39,9 @@ type Health struct {
 	// LastEventTime is when an event was last received, by the operator's clock.
 	// Zero: none yet.
 	LastEventTime time.Time
+	// MaxReceiveCount is how often a message may be received before SQS moves it to the queue's
+	// dead-letter queue. Zero: there is no redrive policy, or none is known.
+	MaxReceiveCount int
 }
 
 // health summarizes how the calls about a queue go, as a Health.
@@ -51,7 +54,7 @@ type health struct {
 	mu         sync.Mutex
 	up         bool // the last receive went well
 	problems   map[awsapi.Operation]noticed
-	retention  time.Duration // zero: not known
+	attributes queueAttributes
 	lastEvent  time.Time
 	unreadable recentSet
 	unreadText string // of the latest message that could not be read
@@ -112,11 +115,11 @@ func (h *health) unreadEntity(messageID string, err error) (first bool) {
 	return first
 }
 
-// setRetention takes note of for how long the queue keeps messages.
-func (h *health) setRetention(retention time.Duration) {
+// setAttributes takes note of the queue's attributes.
+func (h *health) setAttributes(attributes queueAttributes) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.retention = retention
+	h.attributes = attributes
 	h.notify()
 }
 
@@ -155,9 +158,9 @@ func (h *health) health() Health {
 // now returns what health does. h.mu is held.
 func (h *health) now() Health {
 	at := h.clock.Now()
-	state := Health{Ready: true, Reason: v1alpha1.ReasonReady, LastEventTime: h.lastEvent}
+	state := Health{Ready: true, Reason: v1alpha1.ReasonReady, LastEventTime: h.lastEvent, MaxReceiveCount: h.attributes.maxReceiveCount}
 	var messages []string
-	for _, op := range []awsapi.Operation{receiving, removing, hiding, completing} {
+	for _, op := range []awsapi.Operation{receiving, removing, hiding, describing, completing} {
 		met, ok := h.problems[op]
 		if !ok || op != receiving && at.Sub(met.at) > problemLife {
 			continue
@@ -170,12 +173,12 @@ func (h *health) now() Health {
 	if state.Ready && !h.up {
 		return starting()
 	}
-	if h.retention > 0 && h.retention < shortRetention {
+	if retention := h.attributes.retention; retention > 0 && retention < shortRetention {
 		if state.Ready {
 			state.Reason = v1alpha1.ReasonShortRetention
 		}
 		messages = append(messages, fmt.Sprintf(
-			"The queue keeps messages for %s only, so an outage of the cluster loses them: set its MessageRetentionPeriod to at least 3600 seconds.", h.retention))
+			"The queue keeps messages for %s only, so an outage of the cluster loses them: set its MessageRetentionPeriod to at least 3600 seconds.", retention))
 	}
 	if n := h.unreadable.count(at); n > 0 {
 		messages = append(messages, fmt.Sprintf(
@@ -195,7 +198,8 @@ func (h *health) now() Health {
 func (h *health) notify() {
 	state, at := h.now(), h.clock.Now()
 	turned := state.Ready != h.notified.Ready || state.Reason != h.notified.Reason
-	if state == h.notified || !turned && at.Sub(h.notifiedAt) < notifyInterval {
+	redriven := state.MaxReceiveCount != h.notified.MaxReceiveCount
+	if state == h.notified || !turned && !redriven && at.Sub(h.notifiedAt) < notifyInterval {
 		return
 	}
 	if turned && state.Ready {

@@ -318,7 +318,7 @@ func TestHealthMessageIsBounded(t *testing.T) {
 	for _, op := range []awsapi.Operation{receiving, removing, hiding} {
 		h.worked(op, long)
 	}
-	h.setRetention(time.Minute)
+	h.setAttributes(queueAttributes{retention: time.Minute})
 	h.unread("id", long)
 	if n := len(h.health().Message); n > 1024 {
 		t.Errorf("%d bytes", n)

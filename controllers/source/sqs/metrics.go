@@ -11,7 +11,7 @@ var messagesTotal = prometheus.NewCounterVec(prometheus.CounterOpts{
 	Name: "node_termination_queue_messages_total",
 	Help: "Messages taken from SQS queues, each time they are, by what became of them: " +
 		"stored, known (received before), passed, not_governed, stale, nothing_to_end and discarded ones are deleted, " +
-		"waiting (adopted lifecycle hook), retained (unknown instance), not_governed_yet (node younger than five minutes), " +
+		"waiting (adopted lifecycle hook), retained (unknown instance), other_cluster (an instance of another cluster), not_governed_yet (node younger than five minutes), " +
 		"failed and full (too many events) ones given back, " +
 		"unreadable ones left alone.",
 }, []string{"outcome"})

@@ -43,6 +43,9 @@ const (
 	waiting
 	// retained: an unknown instance's. Given back for a long time.
 	retained
+	// otherCluster: an instance's that EC2's tags give to another cluster, or may give: EC2 has not
+	// said yet. Given back within a second, for that cluster to receive.
+	otherCluster
 	// notGovernedYet: a node's that no policy with this queue selects, but whose labels may
 	// be on their way. Given back for some seconds.
 	notGovernedYet
@@ -58,7 +61,7 @@ const (
 func (o outcome) String() string {
 	return [...]string{
 		"passed", "not_governed", "stale", "nothing_to_end", "discarded", "known", "stored",
-		"waiting", "retained", "not_governed_yet", "failed", "full", "unreadable",
+		"waiting", "retained", "other_cluster", "not_governed_yet", "failed", "full", "unreadable",
 	}[o]
 }
 

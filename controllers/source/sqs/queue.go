@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/nodetermination/operator/api/v1alpha1"
@@ -102,6 +103,11 @@ func (q Queue) Same(other Queue) bool {
 type subscribers struct {
 	policies []*v1alpha1.NodeTerminationPolicy
 	unknown  v1alpha1.UnknownInstances
+	// clusters are the names of this cluster in instances' tags; none if these do not count.
+	clusters []string
+	// roles are those by which the policies reach the accounts of their instances. Empty is the
+	// manager's own identity.
+	roles []string
 	// all are those that do not name the queue, too: one of them may govern a node.
 	all []v1alpha1.NodeTerminationPolicy
 }
@@ -121,6 +127,9 @@ func subscribersOf(policies []v1alpha1.NodeTerminationPolicy, queue Queue) subsc
 				continue
 			}
 			names = true
+			if name := source.SQS.ClusterName; name != "" {
+				s.clusters = append(s.clusters, name)
+			}
 			choice := cmp.Or(source.SQS.UnknownInstances, v1alpha1.UnknownRetain)
 			if s.unknown != "" && s.unknown != choice {
 				choice = v1alpha1.UnknownRetain
@@ -129,6 +138,9 @@ func subscribersOf(policies []v1alpha1.NodeTerminationPolicy, queue Queue) subsc
 		}
 		if names {
 			s.policies = append(s.policies, policy)
+			if role := policy.Spec.LifecycleHook.Role(); !slices.Contains(s.roles, role) {
+				s.roles = append(s.roles, role)
+			}
 		}
 	}
 	return s

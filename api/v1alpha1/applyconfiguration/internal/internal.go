@@ -394,6 +394,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: onTimeout
       type:
         namedType: com.github.nodetermination.operator.api.v1alpha1.OnTimeout
+    - name: roleARN
+      type:
+        scalar: string
 - name: com.github.nodetermination.operator.api.v1alpha1.LoadBalancers
   scalar: string
 - name: com.github.nodetermination.operator.api.v1alpha1.LogFormat
@@ -777,6 +780,9 @@ var schemaYAML = typed.YAMLObject(`types:
 - name: com.github.nodetermination.operator.api.v1alpha1.SQSSource
   map:
     fields:
+    - name: clusterName
+      type:
+        scalar: string
     - name: queueURL
       type:
         scalar: string

@@ -31,6 +31,11 @@ type LifecycleHookSpecApplyConfiguration struct {
 	// Continue or Abandon complete it with that result, None leaves it to its own
 	// timeout. Unset: Continue.
 	OnTimeout *apiv1alpha1.OnTimeout `json:"onTimeout,omitempty"`
+	// roleARN is the ARN of a role to assume for calls to EC2 Auto Scaling about hooks and to
+	// EC2 about instances, for nodes whose groups and instances are another account's. The
+	// manager's AWS identity needs sts:AssumeRole on the role, and the role must trust that
+	// identity. Unset: the manager's own credentials.
+	RoleARN *string `json:"roleARN,omitempty"`
 	// names is a list of names of hooks. Only these are completed, and all others are left
 	// to whoever they are for, such as another team's Lambda function. Unset: every hook
 	// but those in ignore.
@@ -83,6 +88,14 @@ func (b *LifecycleHookSpecApplyConfiguration) WithCompletionDelaySeconds(value i
 // If called multiple times, the OnTimeout field is set to the value of the last call.
 func (b *LifecycleHookSpecApplyConfiguration) WithOnTimeout(value apiv1alpha1.OnTimeout) *LifecycleHookSpecApplyConfiguration {
 	b.OnTimeout = &value
+	return b
+}
+
+// WithRoleARN sets the RoleARN field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the RoleARN field is set to the value of the last call.
+func (b *LifecycleHookSpecApplyConfiguration) WithRoleARN(value string) *LifecycleHookSpecApplyConfiguration {
+	b.RoleARN = &value
 	return b
 }
 

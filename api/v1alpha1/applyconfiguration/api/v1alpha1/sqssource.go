@@ -27,9 +27,15 @@ type SQSSourceApplyConfiguration struct {
 	// role must trust that identity. Unset: the manager's own credentials.
 	RoleARN *string `json:"roleARN,omitempty"`
 	// unknownInstances says what happens to a message about an instance that is not a
-	// node of this cluster: Retain returns it to the queue for up to 15 minutes,
+	// node of this cluster, nor by clusterName of another: Retain returns it to the queue for up to 15 minutes,
 	// Discard deletes it. Unset: Retain.
 	UnknownInstances *apiv1alpha1.UnknownInstances `json:"unknownInstances,omitempty"`
+	// clusterName is the name of this cluster in the tag kubernetes.io/cluster/<name> of its
+	// instances, for a queue that several clusters share. A message about an instance that
+	// is not a node of this cluster, and that EC2's tags give to another one, is returned to
+	// the queue for that cluster to read. Unset: EC2 is not asked, and unknownInstances
+	// decides.
+	ClusterName *string `json:"clusterName,omitempty"`
 }
 
 // SQSSourceApplyConfiguration constructs a declarative configuration of the SQSSource type for use with
@@ -67,5 +73,13 @@ func (b *SQSSourceApplyConfiguration) WithRoleARN(value string) *SQSSourceApplyC
 // If called multiple times, the UnknownInstances field is set to the value of the last call.
 func (b *SQSSourceApplyConfiguration) WithUnknownInstances(value apiv1alpha1.UnknownInstances) *SQSSourceApplyConfiguration {
 	b.UnknownInstances = &value
+	return b
+}
+
+// WithClusterName sets the ClusterName field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the ClusterName field is set to the value of the last call.
+func (b *SQSSourceApplyConfiguration) WithClusterName(value string) *SQSSourceApplyConfiguration {
+	b.ClusterName = &value
 	return b
 }

@@ -5,7 +5,6 @@ package awssim
 import (
 	"cmp"
 	"fmt"
-	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -31,6 +30,7 @@ type autoScaling struct {
 }
 
 type group struct {
+	account   string
 	hooks     map[string]LifecycleHook
 	instances map[string]string // ID to lifecycle state
 }
@@ -40,6 +40,8 @@ type group struct {
 type LifecycleHook struct {
 	Group string `json:"group"`
 	Name  string `json:"name"`
+	// Account has the group, which only its callers see. Default: Account.
+	Account string `json:"account,omitempty"`
 	// Launching makes it a hook of launches instead of terminations.
 	Launching bool `json:"launching,omitempty"`
 	// HeartbeatTimeout is how long the action stays open after its start or a heartbeat, in
@@ -108,7 +110,9 @@ func (s *Server) PutLifecycleHook(hook LifecycleHook) error {
 	}
 	s.asg.mu.Lock()
 	defer s.asg.mu.Unlock()
-	s.asg.group(hook.Group).hooks[hook.Name] = hook
+	g := s.asg.group(hook.Group)
+	g.hooks[hook.Name] = hook
+	g.account = cmp.Or(hook.Account, g.account)
 	return nil
 }
 
@@ -147,9 +151,18 @@ func (s *Server) LifecycleActions() []LifecycleAction {
 // group finds or makes a group.
 func (s *autoScaling) group(name string) *group {
 	if s.groups[name] == nil {
-		s.groups[name] = &group{hooks: map[string]LifecycleHook{}, instances: map[string]string{}}
+		s.groups[name] = &group{account: Account, hooks: map[string]LifecycleHook{}, instances: map[string]string{}}
 	}
 	return s.groups[name]
+}
+
+// visible returns a group of the caller's account.
+func (s *autoScaling) visible(req *request, name string) (*group, error) {
+	g, ok := s.groups[name]
+	if !ok || g.account != req.account {
+		return nil, validationError("AutoScalingGroup name not found - AutoScalingGroup %s not found", name)
+	}
+	return g, nil
 }
 
 func (s *autoScaling) hook(groupName, hookName string) (LifecycleHook, error) {
@@ -222,6 +235,9 @@ func (s *autoScaling) end(action *LifecycleAction, result string, at time.Time) 
 
 // active finds the open action that a call names, by token or by instance.
 func (s *autoScaling) active(req *request) (*LifecycleAction, error) {
+	if _, err := s.visible(req, req.form.Get("AutoScalingGroupName")); err != nil {
+		return nil, err
+	}
 	hook, err := s.hook(req.form.Get("AutoScalingGroupName"), req.form.Get("LifecycleHookName"))
 	if err != nil {
 		return nil, err
@@ -281,111 +297,4 @@ func (s *autoScaling) recordLifecycleActionHeartbeat(req *request) (any, error) 
 		action.Deadline = action.GlobalDeadline
 	}
 	return struct{}{}, nil
-}
-
-type hookResult struct {
-	AutoScalingGroupName string
-	LifecycleHookName    string
-	LifecycleTransition  string
-	HeartbeatTimeout     int
-	GlobalTimeout        int
-	DefaultResult        string
-}
-
-func (s *autoScaling) describeLifecycleHooks(req *request) (any, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	name := req.form.Get("AutoScalingGroupName")
-	g, ok := s.groups[name]
-	if !ok {
-		return nil, validationError("AutoScalingGroup name not found - AutoScalingGroup %s not found", name)
-	}
-	asked := req.list("LifecycleHookNames.member")
-	var out struct {
-		Hooks []hookResult `xml:"LifecycleHooks>member"`
-	}
-	for _, hookName := range slices.Sorted(maps.Keys(g.hooks)) {
-		hook := g.hooks[hookName]
-		if len(asked) == 0 || slices.Contains(asked, hookName) {
-			out.Hooks = append(out.Hooks, hookResult{
-				AutoScalingGroupName: name, LifecycleHookName: hookName, LifecycleTransition: hook.transition(),
-				HeartbeatTimeout: int(hook.HeartbeatTimeout.Seconds()), GlobalTimeout: int(hook.globalTimeout().Seconds()),
-				DefaultResult: hook.DefaultResult,
-			})
-		}
-	}
-	return out, nil
-}
-
-type groupInstance struct {
-	InstanceID       string `xml:"InstanceId"`
-	Group            string `xml:"AutoScalingGroupName,omitempty"`
-	AvailabilityZone string
-	LifecycleState   string
-	HealthStatus     string
-	Protected        bool `xml:"ProtectedFromScaleIn"`
-}
-
-// instances returns those of the group with the name, by ID.
-func (s *autoScaling) instances(name string) []groupInstance {
-	g := s.groups[name]
-	found := make([]groupInstance, 0, len(g.instances))
-	for _, id := range slices.Sorted(maps.Keys(g.instances)) {
-		found = append(found, groupInstance{
-			InstanceID: id, AvailabilityZone: s.server.opts.Region + "a", LifecycleState: g.instances[id], HealthStatus: "Healthy",
-		})
-	}
-	return found
-}
-
-func (s *autoScaling) describeInstances(req *request) (any, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.settle(s.server.now())
-	asked := req.list("InstanceIds.member")
-	var found []groupInstance
-	for _, name := range slices.Sorted(maps.Keys(s.groups)) {
-		for _, instance := range s.instances(name) {
-			if len(asked) == 0 || slices.Contains(asked, instance.InstanceID) {
-				instance.Group = name
-				found = append(found, instance)
-			}
-		}
-	}
-	found, next, err := page(found, req.form.Get("MaxRecords"), 50, req.form.Get("NextToken"))
-	return struct {
-		Instances []groupInstance `xml:"AutoScalingInstances>member"`
-		NextToken string          `xml:",omitempty"`
-	}{found, next}, err
-}
-
-type groupResult struct {
-	Name            string `xml:"AutoScalingGroupName"`
-	ARN             string `xml:"AutoScalingGroupARN"`
-	MinSize         int
-	MaxSize         int
-	DesiredCapacity int
-	Instances       []groupInstance `xml:"Instances>member"`
-}
-
-func (s *autoScaling) describeGroups(req *request) (any, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.settle(s.server.now())
-	asked := req.list("AutoScalingGroupNames.member")
-	var found []groupResult
-	for _, name := range slices.Sorted(maps.Keys(s.groups)) {
-		if len(asked) == 0 || slices.Contains(asked, name) {
-			instances := s.instances(name)
-			found = append(found, groupResult{
-				Name: name, ARN: Notice{Region: s.server.opts.Region, Group: name}.groupARN(),
-				MaxSize: len(instances), DesiredCapacity: len(instances), Instances: instances,
-			})
-		}
-	}
-	found, next, err := page(found, req.form.Get("MaxRecords"), 50, req.form.Get("NextToken"))
-	return struct {
-		Groups    []groupResult `xml:"AutoScalingGroups>member"`
-		NextToken string        `xml:",omitempty"`
-	}{found, next}, err
 }

@@ -20,6 +20,7 @@ import (
 //	POST   advance           {"seconds"}
 //	POST   instances         Instance
 //	POST   hooks             LifecycleHook
+//	POST   roles             Role
 //	GET    lifecycle-actions           -> [LifecycleAction]
 const controlPath = "/_awssim/"
 
@@ -54,6 +55,9 @@ func (s *Server) controlHandler() http.Handler {
 	}))
 	mux.HandleFunc("POST "+controlPath+"hooks", post(func(_ *http.Request, h LifecycleHook) (any, error) {
 		return struct{}{}, s.PutLifecycleHook(h)
+	}))
+	mux.HandleFunc("POST "+controlPath+"roles", post(func(_ *http.Request, r Role) (any, error) {
+		return struct{}{}, s.PutRole(r)
 	}))
 	return mux
 }

@@ -51,6 +51,8 @@ type Instance struct {
 	Type string `json:"type,omitempty"`
 	// Spot is the instance's lifecycle.
 	Spot bool `json:"spot,omitempty"`
+	// Account has the instance, which only its callers see. Default: Account.
+	Account string `json:"account,omitempty"`
 	// LaunchTime. Default: now.
 	LaunchTime time.Time `json:"launchTime,omitzero"`
 }
@@ -82,6 +84,7 @@ func (s *Server) PutInstance(instance Instance) error {
 	}
 	instance.Zone = cmp.Or(instance.Zone, s.opts.Region+"a")
 	instance.Type = cmp.Or(instance.Type, "m5.large")
+	instance.Account = cmp.Or(instance.Account, Account)
 	instance.Tags = maps.Clone(instance.Tags)
 	if instance.LaunchTime.IsZero() {
 		instance.LaunchTime = s.now()
@@ -268,11 +271,11 @@ func (s *ec2Service) describeInstances(req *request) (any, error) {
 	var found []reservation
 	for _, id := range s.order {
 		instance := s.instances[id]
-		if len(ids) > 0 && !slices.Contains(ids, id) {
+		if instance.Account != req.account || len(ids) > 0 && !slices.Contains(ids, id) {
 			continue
 		}
 		if fits, _ := instance.fits(filters); fits { // the filters were checked above
-			found = append(found, reservation{ID: "r-" + id[2:], Owner: Account, Instances: []instanceItem{instance.item()}})
+			found = append(found, reservation{ID: "r-" + id[2:], Owner: instance.Account, Instances: []instanceItem{instance.item()}})
 		}
 	}
 	found, next, err := page(found, req.form.Get("MaxResults"), 1000, req.form.Get("NextToken"))

@@ -39,10 +39,12 @@ type request struct {
 	service   *service
 	action    string
 	accessKey string
-	body      []byte            // of a JSON call
-	form      url.Values        // of a query call
-	params    map[string]string // the same in brief, for the log
-	fault     Fault             // what the faults of this call add up to
+	// sessionToken belongs to a temporary access key; account is the caller's.
+	sessionToken, account string
+	body                  []byte            // of a JSON call
+	form                  url.Values        // of a query call
+	params                map[string]string // the same in brief, for the log
+	fault                 Fault             // what the faults of this call add up to
 }
 
 // apiError is an error as AWS answers it. Code is what the SDK reports as ErrorCode(). A Status
@@ -107,13 +109,29 @@ func missingCredentials(service string) *apiError {
 	return &apiError{Code: "MissingAuthenticationToken", Message: "Request is missing Authentication Token"}
 }
 
+// invalidCredentials returns what a service answers to a key that it does not know.
+func invalidCredentials(service string) *apiError {
+	if service == "ec2" {
+		return missingCredentials(service)
+	}
+	return &apiError{Code: "InvalidClientTokenId", Message: "The security token included in the request is invalid."}
+}
+
+// expiredCredentials returns what a service answers to temporary credentials that have expired.
+func expiredCredentials(service string) *apiError {
+	if service == "ec2" {
+		return &apiError{Code: "RequestExpired", Message: "Request has expired."}
+	}
+	return &apiError{Code: "ExpiredToken", Message: "The security token included in the request is expired"}
+}
+
 // readRequest finds out which service and action r is for. Its error says what is wrong with r.
 func (s *Server) readRequest(r *http.Request) (*request, error) {
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
 		return nil, err
 	}
-	req := &request{ctx: r.Context(), accessKey: accessKey(r), params: map[string]string{}}
+	req := &request{ctx: r.Context(), accessKey: accessKey(r), sessionToken: r.Header.Get("X-Amz-Security-Token"), params: map[string]string{}}
 	if target, ok := strings.CutPrefix(r.Header.Get("X-Amz-Target"), "AmazonSQS."); ok {
 		req.service, req.action, req.body = &s.sqs.service, target, body
 		err := req.readJSONParams()

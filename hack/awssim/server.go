@@ -3,7 +3,8 @@
 // Package awssim simulates the parts of AWS that the operator talks to: SQS, EC2, Auto Scaling
 // and STS. It speaks their wire protocols to the unmodified SDK, which finds it through
 // AWS_ENDPOINT_URL. Signatures are not verified; the access key is read, so that a key can be
-// refused. It can be made to fail (Fault) and keeps a log of the calls it received (Call).
+// refused, and temporary keys are those that it gave out for a role. Groups and instances are
+// shown to callers of their account only. It can be made to fail (Fault) and keeps a log of the calls it received (Call).
 //
 // One server, one port: it distinguishes the services as AWS's own clients mark them, SQS by the
 // X-Amz-Target header and the query services by the Version parameter of the form. The metadata
@@ -21,7 +22,8 @@ import (
 	"time"
 )
 
-// Account is the AWS account everything in the simulator belongs to, the one AWS's own samples use.
+// Account is the AWS account that everything in the simulator belongs to unless it says another, the
+// one that AWS's own samples use.
 const Account = "123456789012"
 
 // maxBody bounds a request's body: SQS takes 1 MiB of message in a request, and JSON escapes some of it.
@@ -173,6 +175,9 @@ func (s *Server) carryOut(req *request) (any, error) {
 	}
 	if req.accessKey == "" {
 		return nil, missingCredentials(req.service.name)
+	}
+	if err := s.sts.authenticate(req); err != nil {
+		return nil, err
 	}
 	handle, ok := req.service.actions[req.action]
 	if !ok {

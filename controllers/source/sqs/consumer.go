@@ -34,7 +34,7 @@ type consumer struct {
 	logOnce logOnce
 	adopter Adopter
 	// toRelease are messages that another cluster is to receive.
-	toRelease releases
+	toRelease *releases
 
 	stop      context.CancelFunc // nil until it runs
 	client    *queueClient
@@ -46,9 +46,11 @@ type consumer struct {
 func newConsumer(queue Queue, opts Options, memory *store.Memory, changed func()) *consumer {
 	log := opts.Log.WithValues("queue", queue.URL)
 	c := &consumer{
-		queue:  queue,
-		opts:   opts,
-		log:    log,
+		queue:     queue,
+		opts:      opts,
+		log:       log,
+		toRelease: newReleases(),
+
 		health: newHealth(queue, opts.Clock, log, changed),
 		store:  store.Store{Live: opts.Live, Client: opts.Client, Log: log, Clock: opts.Clock, Memory: memory},
 	}
@@ -65,8 +67,10 @@ func (c *consumer) run(listen, work context.Context) {
 	c.pool.start()
 	c.receivers.Go(func() { c.receive(listen, work) })
 	c.receivers.Go(func() { c.watchAttributes(listen) })
+	c.receivers.Go(func() { c.releaseSoon(listen, work) })
 	c.receivers.Go(func() { c.adopter.Run(listen, work) })
 	c.receivers.Wait()
+	c.release(work, c.toRelease.take())
 	c.adopter.ReleaseAll(work) // to whoever reads the queue next
 }
 

@@ -324,7 +324,7 @@ func (c *consumer) finish(ctx context.Context, messages []message) {
 		c.finished(ctx, hiding, lost, err)
 	}
 	if len(release) > 0 {
-		c.releaseSoon(ctx, release)
+		c.toRelease.add(release)
 	}
 	for _, m := range messages {
 		messagesTotal.WithLabelValues(m.outcome.String()).Inc()

@@ -117,16 +117,17 @@ func (c *consumer) findOwner(subs subscribers, instanceID string) owner {
 	return found
 }
 
-// releaseSoon makes messages visible at a random time within a second, together with those that
-// are to be released meanwhile.
-func (c *consumer) releaseSoon(ctx context.Context, handles []string) {
-	if !c.toRelease.add(handles) {
-		return
+// releaseSoon makes messages visible for other clusters until listen ends: at a random time within
+// a second, together with those that are to be released meanwhile.
+func (c *consumer) releaseSoon(listen, work context.Context) {
+	for listen.Err() == nil {
+		select {
+		case <-c.toRelease.wake:
+			c.sleep(listen, rand.N(releaseWithin)) //nolint:gosec // so that clusters take turns, no secret
+			c.release(work, c.toRelease.take())
+		case <-listen.Done():
+		}
 	}
-	c.receivers.Go(func() {
-		c.sleep(ctx, rand.N(releaseWithin)) //nolint:gosec // so that clusters take turns, no secret
-		c.release(ctx, c.toRelease.take())
-	})
 }
 
 // release makes messages visible, so that whoever reads the queue receives them at once.
@@ -141,19 +142,26 @@ func (c *consumer) release(ctx context.Context, handles []string) {
 	}
 }
 
-// releases are messages that are to be made visible together. The zero value is empty.
+// releases are messages that are to be made visible together. wake holds an element while there
+// are some.
 type releases struct {
+	wake chan struct{}
+
 	mu      sync.Mutex
 	handles []string
 }
 
-// add adds messages and reports whether there were none before, so that nobody releases them yet.
-func (r *releases) add(handles []string) (first bool) {
+func newReleases() *releases { return &releases{wake: make(chan struct{}, 1)} }
+
+// add adds messages.
+func (r *releases) add(handles []string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	first = len(r.handles) == 0
 	r.handles = append(r.handles, handles...)
-	return first
+	select {
+	case r.wake <- struct{}{}:
+	default:
+	}
 }
 
 // take returns all of them, of which none is left.

@@ -169,7 +169,7 @@ func TestRightsAreThoseToCopy(t *testing.T) {
 		t.Fatal(err)
 	}
 	toCopy := statements(document)
-	delete(toCopy, "AssumeRolesOfQueues") // for queues with a roleARN, which this one is not
+	delete(toCopy, "AssumeRoles") // for policies with a roleARN: see TestRolesToAssume
 	stack := statements(newStack(t, map[string]string{"Group1": "workers"}).resources["ManagerPolicy"]["PolicyDocument"])
 	if len(stack) != len(toCopy) {
 		t.Errorf("the stack has %d statements, iam-policy.json %d", len(stack), len(toCopy))
@@ -181,6 +181,27 @@ func TestRightsAreThoseToCopy(t *testing.T) {
 		if all := statement["Resource"] == "*"; all != (stack[sid]["Resource"] == "*") {
 			t.Errorf("%s: one of both is for every resource", sid)
 		}
+	}
+}
+
+// TestRolesToAssume: the manager may assume the roles that it is given, and without any it has no such right.
+func TestRolesToAssume(t *testing.T) {
+	const role = "arn:aws:iam::210987654321:role/drain"
+	for name, tt := range map[string]struct {
+		parameters map[string]string
+		want       []any
+	}{
+		"none": {},
+		"one":  {map[string]string{"AssumeRole1": role}, []any{role}},
+		"two":  {map[string]string{"AssumeRole1": role, "AssumeRole2": role + "-2"}, []any{role, role + "-2"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			assume, given := statements(newStack(t, tt.parameters).resources["ManagerPolicy"]["PolicyDocument"])["AssumeRoles"]
+			got, _ := assume["Resource"].([]any)
+			if diff := cmp.Diff(tt.want, got); diff != "" || given != (len(tt.want) > 0) {
+				t.Errorf("statement %v (-want +got)\n%s", assume, diff)
+			}
+		})
 	}
 }
 

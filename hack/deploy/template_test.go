@@ -393,6 +393,7 @@ var everything = map[string]string{
 	"Prefix": "blue", "RetentionSeconds": "7200", "KMSKeyARN": "arn:aws:kms:us-east-1:123456789012:key/blue",
 	"Group1": "my-asg", "Group2": "other", "GroupPrefix": "workers-", "HookName": "drain", "HookTimeoutSeconds": "600",
 	"LaunchHooks": "true", "LaunchHookName": "join", "DirectDelivery": "true", "DelegatedHealth": "true",
+	"AssumeRole1": "arn:aws:iam::210987654321:role/drain", "AssumeRole2": "arn:aws:iam::210987654322:role/drain",
 	"Identity": "PodIdentity", "Cluster": "production", "Namespace": "nt", "ServiceAccount": "manager",
 	"AlarmTopicARN": "arn:aws:sns:us-east-1:123456789012:alarms", "OldestMessageSeconds": "7200",
 }

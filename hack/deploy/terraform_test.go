@@ -205,6 +205,7 @@ func TestModuleIsTheStack(t *testing.T) {
 		"no prefix":          with(everything, "Prefix", ""),
 		"one group":          {"Group1": "my-asg"},
 		"group prefix only":  {"GroupPrefix": "workers-", "LaunchHooks": "true"},
+		"one role to assume": {"AssumeRole2": "arn:aws-us-gov:iam::210987654321:role/drain"},
 		"no cluster":         {"Identity": "PodIdentity"},
 		"own account only":   with(everything, "DelegatedHealth", "false"),
 		"no direct delivery": with(everything, "DirectDelivery", "false", "LaunchHooks", "false"),

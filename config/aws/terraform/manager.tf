@@ -54,6 +54,12 @@ resource "aws_iam_policy" "manager" {
         Action   = "ec2:DescribeInstances"
         Resource = "*"
       }],
+      [for statement in [{
+        Sid      = "AssumeRoles"
+        Effect   = "Allow"
+        Action   = "sts:AssumeRole"
+        Resource = var.assume_roles
+      }] : statement if length(var.assume_roles) > 0],
     )
   })
 }

@@ -80,6 +80,16 @@ variable "delegated_health" {
   default     = false
 }
 
+variable "assume_roles" {
+  description = "ARNs of roles of other accounts that the manager may assume, for roleARN in a policy. Their trust policies have to trust the manager's role."
+  type        = list(string)
+  default     = []
+  validation {
+    condition     = length([for arn in var.assume_roles : arn if !can(regex("^arn:[^:]+:iam::[0-9]{12}:role/.+$", arn))]) == 0
+    error_message = "assume_roles has to be ARNs of roles."
+  }
+}
+
 variable "identity" {
   description = "The role that is created for the manager: PodIdentity, IRSA, or None, to attach the output manager_policy_arn to one of yours."
   type        = string

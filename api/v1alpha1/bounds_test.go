@@ -26,7 +26,10 @@ func TestTextsThatNobodyTakes(t *testing.T) {
 			return "sources: [{name: a, imds: {podTemplate: {" + template + "}}}]"
 		}
 		metadata = func(imds string) string { return "sources: [{name: a, imds: {" + imds + "}}]" }
-		webhook  = func(rules string) string { return aSource + "webhooks: [{name: a, " + rules + "}]" }
+		cluster  = func(name string) string {
+			return fmt.Sprintf("sources: [{name: a, sqs: {queueURL: 'https://a/b', clusterName: %q}}]", name)
+		}
+		webhook = func(rules string) string { return aSource + "webhooks: [{name: a, " + rules + "}]" }
 	)
 	const (
 		value     = "the value of a label is of at most 63 letters, digits, hyphens, dots and underscores, such as us-east-1a"
@@ -40,7 +43,20 @@ func TestTextsThatNobodyTakes(t *testing.T) {
 		surge     = "with maxSurge two watchers run on a node for a while"
 		profile   = "localhostProfile names a profile on the node: it goes with type Localhost"
 	)
+	const (
+		hookRole = "roleARN is a role's whole ARN, such as arn:aws:iam::123456789012:role/drain, or with arn:aws-cn: or arn:aws-us-gov:"
+		aCluster = "clusterName is the name alone, such as production of the tag kubernetes.io/cluster/production"
+	)
 	for _, test := range []struct{ name, spec, want string }{
+		{"a role's name for hooks", hooks("roleARN: drain"), hookRole},
+		{"a user for hooks", hooks("roleARN: 'arn:aws:iam::123456789012:user/drain'"), hookRole},
+		{"a partition that is none, for hooks", hooks("roleARN: 'arn:aws-mars:iam::123456789012:role/drain'"), hookRole},
+		{"a role in a region", hooks("roleARN: 'arn:aws:iam:us-east-1:123456789012:role/drain'"), hookRole},
+		{"a session of a role", hooks("roleARN: 'arn:aws:sts::123456789012:assumed-role/drain/x'"), hookRole},
+		{"a partition that is none", role("arn:aws-mars:iam::123456789012:role/queue"), aRole},
+		{"a cluster's whole tag", cluster("kubernetes.io/cluster/production"), aCluster},
+		{"a cluster's tag with its value", cluster("production=owned"), aCluster},
+		{"a cluster's ARN", cluster("arn:aws:eks:us-east-1:123456789012:cluster/production"), aCluster},
 		{"a label's value with a space", skip(`matchLabels: {app: "my app"}`), value},
 		{"a label's value of nodes with a space", nodes(`matchLabels: {pool: "my pool"}`), value},
 		{"a pattern for a label's value", nodes(`matchLabels: {pool: "spot-*"}`), value},
@@ -186,18 +202,24 @@ func TestTextsThatAreTaken(t *testing.T) {
 		"a long queue's name":  queue("https://sqs.eu-central-1.amazonaws.com/123456789012/" + strings.Repeat("q", 80)),
 		"a role with a path": `
 sources: [{name: a, sqs: {queueURL: "https://a/b", roleARN: "arn:aws-us-gov:iam::123456789012:role/team/a_b/queue+reader=1@x"}}]`,
-		"named hooks":            aSource + `lifecycleHook: {names: [drain, a/b_c-9], ignore: [other], adopt: [{autoScalingGroupName: "my group", name: drain}]}`,
-		"tolerated taints":       `sources: [{name: a, imds: {podTemplate: {tolerations: [{operator: Exists}, {key: a, value: b, effect: NoExecute, tolerationSeconds: 5}]}}}]`,
-		"EC2's metadata by IPv6": `sources: [{name: a, imds: {endpointMode: IPv6, logLevel: debug, logFormat: console}}]`,
-		"an endpoint by IPv6":    `sources: [{name: a, imds: {endpoint: "http://[fd00:ec2::254]:80/"}}]`,
-		"an endpoint of a name":  `sources: [{name: a, imds: {endpoint: "https://metadata.example.com:8443"}}]`,
-		"all of a watcher's pod": `sources: [{name: a, imds: {podTemplate: {env: [{name: HTTPS_PROXY, value: "http://a:3128"}, {name: no_proxy}], imagePullPolicy: Never, updateStrategy: {type: OnDelete}, securityContext: {runAsUser: 1000, runAsGroup: 1, seccompProfile: {type: Localhost, localhostProfile: profiles/a.json}, appArmorProfile: {type: RuntimeDefault}}}}}]`,
-		"watchers that surge":    `sources: [{name: a, imds: {podTemplate: {updateStrategy: {rollingUpdate: {maxSurge: 100%, maxUnavailable: 0}}}}}]`,
-		"all watchers at a time": `sources: [{name: a, imds: {metricsPort: 9808, podTemplate: {updateStrategy: {type: RollingUpdate, rollingUpdate: {maxUnavailable: 100%}}}}}]`,
-		"a tag's value":          aSource + `instanceTag: "kubernetes.io/cluster/prod=owned"`,
-		"a tag's no value":       aSource + `instanceTag: "managed="`,
-		"a tag of AWS's":         aSource + `instanceTag: "aws:autoscaling:groupName"`,
-		"the most of rules":      aSource + "drain: {skip: [" + strings.Repeat("{podSelector: {matchLabels: {a: b, c: d}}}, ", maxRules) + "]}",
+		"a role of hooks":             aSource + `lifecycleHook: {roleARN: "arn:aws:iam::123456789012:role/drain"}`,
+		"a role of hooks in China":    aSource + `lifecycleHook: {roleARN: "arn:aws-cn:iam::123456789012:role/team/drain"}`,
+		"a role of hooks in GovCloud": aSource + `lifecycleHook: {roleARN: "arn:aws-us-gov:iam::123456789012:role/drain"}`,
+		"a role of hooks in Europe":   aSource + `lifecycleHook: {roleARN: "arn:aws-eusc:iam::123456789012:role/drain"}`,
+		"a cluster of EKS":            `sources: [{name: a, sqs: {queueURL: "https://a/b", clusterName: prod_1-blue}}]`,
+		"a cluster of kops":           `sources: [{name: a, sqs: {queueURL: "https://a/b", clusterName: prod.k8s.example.com}}]`,
+		"named hooks":                 aSource + `lifecycleHook: {names: [drain, a/b_c-9], ignore: [other], adopt: [{autoScalingGroupName: "my group", name: drain}]}`,
+		"tolerated taints":            `sources: [{name: a, imds: {podTemplate: {tolerations: [{operator: Exists}, {key: a, value: b, effect: NoExecute, tolerationSeconds: 5}]}}}]`,
+		"EC2's metadata by IPv6":      `sources: [{name: a, imds: {endpointMode: IPv6, logLevel: debug, logFormat: console}}]`,
+		"an endpoint by IPv6":         `sources: [{name: a, imds: {endpoint: "http://[fd00:ec2::254]:80/"}}]`,
+		"an endpoint of a name":       `sources: [{name: a, imds: {endpoint: "https://metadata.example.com:8443"}}]`,
+		"all of a watcher's pod":      `sources: [{name: a, imds: {podTemplate: {env: [{name: HTTPS_PROXY, value: "http://a:3128"}, {name: no_proxy}], imagePullPolicy: Never, updateStrategy: {type: OnDelete}, securityContext: {runAsUser: 1000, runAsGroup: 1, seccompProfile: {type: Localhost, localhostProfile: profiles/a.json}, appArmorProfile: {type: RuntimeDefault}}}}}]`,
+		"watchers that surge":         `sources: [{name: a, imds: {podTemplate: {updateStrategy: {rollingUpdate: {maxSurge: 100%, maxUnavailable: 0}}}}}]`,
+		"all watchers at a time":      `sources: [{name: a, imds: {metricsPort: 9808, podTemplate: {updateStrategy: {type: RollingUpdate, rollingUpdate: {maxUnavailable: 100%}}}}}]`,
+		"a tag's value":               aSource + `instanceTag: "kubernetes.io/cluster/prod=owned"`,
+		"a tag's no value":            aSource + `instanceTag: "managed="`,
+		"a tag of AWS's":              aSource + `instanceTag: "aws:autoscaling:groupName"`,
+		"the most of rules":           aSource + "drain: {skip: [" + strings.Repeat("{podSelector: {matchLabels: {a: b, c: d}}}, ", maxRules) + "]}",
 	} {
 		t.Run(name, func(t *testing.T) { keptAsWritten(t, policy(t, spec)) })
 	}

@@ -15,6 +15,10 @@ import (
 
 func TestNodesIdentified(t *testing.T) {
 	policy := &v1alpha1.NodeTerminationPolicy{ObjectMeta: metav1.ObjectMeta{Name: "p", UID: "p"}}
+	if got := newSnapshot(nil).nodesIdentified(policy); got != nil {
+		t.Errorf("a policy that goes by the providerID has %+v", got)
+	}
+	policy.Spec.NodeIdentity = v1alpha1.NodeIdentityPrivateDNSName
 	for name, test := range map[string]struct {
 		counted         unidentified
 		status          metav1.ConditionStatus

@@ -8,7 +8,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/nodetermination/operator/api/v1alpha1"
-	"github.com/nodetermination/operator/controllers/source/sqs"
 )
 
 // minMaxReceiveCount is how often a message of a queue that clusters share should be received at
@@ -16,14 +15,15 @@ import (
 const minMaxReceiveCount = 20
 
 // lowMaxReceiveCount returns the condition that says whether a queue that clusters share moves
-// messages to its dead-letter queue too soon; nil if the policy names no such queue.
-func (r *Reconciler) lowMaxReceiveCount(policy *v1alpha1.NodeTerminationPolicy) *metav1.Condition {
+// messages to its dead-letter queue too soon; nil if no source is such a queue. maxReceiveCount returns that of
+// a queue's redrive policy, zero if there is none or it is not known.
+func lowMaxReceiveCount(sources []v1alpha1.Source, maxReceiveCount func(*v1alpha1.SQSSource) int) *metav1.Condition {
 	var condition *metav1.Condition
-	for _, source := range policy.Spec.Sources {
+	for _, source := range sources {
 		if source.SQS == nil || source.SQS.ClusterName == "" {
 			continue
 		}
-		if count := r.Queues.Health(sqs.QueueOf(source.SQS)).MaxReceiveCount; count > 0 && count < minMaxReceiveCount {
+		if count := maxReceiveCount(source.SQS); count > 0 && count < minMaxReceiveCount {
 			return &metav1.Condition{
 				Type: v1alpha1.ConditionLowMaxReceiveCount, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonMaxReceiveCount,
 				Message: fmt.Sprintf("source %s: the queue moves a message to its dead-letter queue when it was received %d times, which may be before the right cluster has received it: set maxReceiveCount in its redrive policy to at least %d, such as 100",

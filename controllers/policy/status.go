@@ -218,7 +218,7 @@ func (r *Reconciler) describe(ctx context.Context, policy *v1alpha1.NodeTerminat
 	}
 	setOrRemove(&status.Conditions, v1alpha1.ConditionRoleAssumed, role, policy.Generation)
 	setOrRemove(&status.Conditions, v1alpha1.ConditionNodesIdentified, snap.nodesIdentified(policy), policy.Generation)
-	setOrRemove(&status.Conditions, v1alpha1.ConditionLowMaxReceiveCount, r.lowMaxReceiveCount(policy), policy.Generation)
+	setOrRemove(&status.Conditions, v1alpha1.ConditionLowMaxReceiveCount, lowMaxReceiveCount(policy.Spec.Sources, r.maxReceiveCount), policy.Generation)
 	for _, condition := range []metav1.Condition{ready, sourcesReady, overlapping(policy, snap), snap.tooManyUnhealthy(policy)} {
 		condition.ObservedGeneration = policy.Generation
 		meta.SetStatusCondition(&status.Conditions, condition)
@@ -270,6 +270,11 @@ func (r *Reconciler) sources(policy *v1alpha1.NodeTerminationPolicy, snap *snaps
 		}
 	}
 	return sources
+}
+
+// maxReceiveCount returns that of a queue's redrive policy, zero if there is none or it is not known.
+func (r *Reconciler) maxReceiveCount(source *v1alpha1.SQSSource) int {
+	return r.Queues.Health(sqs.QueueOf(source)).MaxReceiveCount
 }
 
 func (r *Reconciler) queueStatus(name string, queue sqs.Queue) v1alpha1.SourceStatus {

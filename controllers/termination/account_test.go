@@ -24,10 +24,10 @@ func TestHooksOfAnotherAccount(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	put(awssim.Role{ARN: role, Refuses: true})
 	s := newSetting(t, 1, func(spec *v1alpha1.NodeTerminationPolicySpec) {
 		spec.LifecycleHook = &v1alpha1.LifecycleHookSpec{RoleARN: role}
 	})
+	put(awssim.Role{ARN: role, Refuses: true})
 	id, _ := ec2node.InstanceID(s.nodes[0])
 	if err := sim.PutInstance(awssim.Instance{ID: id, Account: theirs}); err != nil {
 		t.Fatal(err)

@@ -101,7 +101,7 @@ func TestMessagesOfOtherClusters(t *testing.T) {
 	green := awsapi.Instance{Found: true, Tags: []string{clusterTag + "green=owned"}}
 	nobodys := awsapi.Instance{Found: true, State: "running"}
 	for name, test := range map[string]struct {
-		said      said
+		said      *said
 		change    []func(*v1alpha1.NodeTerminationPolicy)
 		notice    awssim.Notice
 		age       time.Duration
@@ -110,30 +110,30 @@ func TestMessagesOfOtherClusters(t *testing.T) {
 		says      string
 		wantRoles []string
 	}{
-		"another's": {said: said{instances: map[string]awsapi.Instance{stranger: green}}, result: otherCluster},
+		"another's": {said: &said{instances: map[string]awsapi.Instance{stranger: green}}, result: otherCluster},
 		"another's, to be discarded": {
-			said: said{instances: map[string]awsapi.Instance{stranger: green}}, change: []func(*v1alpha1.NodeTerminationPolicy){discarding}, result: otherCluster,
+			said: &said{instances: map[string]awsapi.Instance{stranger: green}}, change: []func(*v1alpha1.NodeTerminationPolicy){discarding}, result: otherCluster,
 		},
-		"another's, after hours":     {said: said{instances: map[string]awsapi.Instance{stranger: green}}, age: 3 * time.Hour, result: otherCluster},
-		"nobody's":                   {said: said{instances: map[string]awsapi.Instance{stranger: nobodys}}, result: retained, hidden: minRetain},
-		"nobody's, after 15 minutes": {said: said{instances: map[string]awsapi.Instance{stranger: nobodys}}, age: keepUnknown, result: discarded},
+		"another's, after hours":     {said: &said{instances: map[string]awsapi.Instance{stranger: green}}, age: 3 * time.Hour, result: otherCluster},
+		"nobody's":                   {said: &said{instances: map[string]awsapi.Instance{stranger: nobodys}}, result: retained, hidden: minRetain},
+		"nobody's, after 15 minutes": {said: &said{instances: map[string]awsapi.Instance{stranger: nobodys}}, age: keepUnknown, result: discarded},
 		"nobody's, to be discarded": {
-			said: said{instances: map[string]awsapi.Instance{stranger: nobodys}}, change: []func(*v1alpha1.NodeTerminationPolicy){discarding}, result: discarded,
+			said: &said{instances: map[string]awsapi.Instance{stranger: nobodys}}, change: []func(*v1alpha1.NodeTerminationPolicy){discarding}, result: discarded,
 		},
-		"EC2 is being asked": {result: otherCluster},
+		"EC2 is being asked": {said: &said{}, result: otherCluster},
 		"EC2 does not answer": {
-			said: said{err: errors.New("allow ec2:DescribeInstances")}, change: []func(*v1alpha1.NodeTerminationPolicy){discarding}, age: time.Hour,
+			said: &said{err: errors.New("allow ec2:DescribeInstances")}, change: []func(*v1alpha1.NodeTerminationPolicy){discarding}, age: time.Hour,
 			result: retained, hidden: minRetain, says: "EC2 does not say which cluster instances belong to, and messages about unknown ones stay in the queue: allow ec2:DescribeInstances.",
 		},
 		"EC2 does not know it, to be discarded": {
-			said: said{instances: map[string]awsapi.Instance{stranger: {}}}, change: []func(*v1alpha1.NodeTerminationPolicy){discarding}, result: retained, hidden: minRetain,
+			said: &said{instances: map[string]awsapi.Instance{stranger: {}}}, change: []func(*v1alpha1.NodeTerminationPolicy){discarding}, result: retained, hidden: minRetain,
 		},
 		"in another account": {
-			said: said{instances: map[string]awsapi.Instance{stranger: {}, role + stranger: green}}, result: otherCluster, wantRoles: []string{"", role},
+			said: &said{instances: map[string]awsapi.Instance{stranger: {}, role + stranger: green}}, result: otherCluster, wantRoles: []string{"", role},
 		},
-		"a launch hook": {said: said{instances: map[string]awsapi.Instance{stranger: green}}, notice: launching(stranger), result: otherCluster},
+		"a launch hook": {said: &said{instances: map[string]awsapi.Instance{stranger: green}}, notice: launching(stranger), result: otherCluster},
 		"a launch hook of nobody's": {
-			said: said{instances: map[string]awsapi.Instance{stranger: nobodys}}, notice: launching(stranger), result: skipped,
+			said: &said{instances: map[string]awsapi.Instance{stranger: nobodys}}, notice: launching(stranger), result: skipped,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -144,7 +144,7 @@ func TestMessagesOfOtherClusters(t *testing.T) {
 					p.Spec.LifecycleHook = &v1alpha1.LifecycleHookSpec{RoleARN: role}
 				})
 			}
-			f.opts.AWS = &test.said
+			f.opts.AWS = test.said
 			if test.notice.Kind == "" {
 				test.notice = awssim.Notice{Kind: awssim.SpotInterruption, InstanceIDs: []string{stranger}}
 			}

@@ -71,7 +71,7 @@ func (c *Client) findRunning(ctx context.Context, region, filter string, values 
 		return ctx.Err()
 	}
 	defer func() { <-c.slots }()
-	return c.send(ctx, region, describeInstances, func(ctx context.Context, to *connection) error {
+	return c.send(ctx, Account{Region: region}, describeInstances, func(ctx context.Context, to *connection) error {
 		pages := ec2.NewDescribeInstancesPaginator(to.ec2, &ec2.DescribeInstancesInput{
 			Filters: []types.Filter{
 				{Name: aws.String(filter), Values: values},

@@ -24,7 +24,7 @@ func (c *Client) TaggedInstances(ctx context.Context, region, tag string) ([]str
 		filter = types.Filter{Name: aws.String("tag:" + key), Values: []string{literal.Replace(value)}}
 	}
 	var ids []string
-	err := c.call(ctx, region, describeInstances, func(ctx context.Context, to *connection) error {
+	err := c.call(ctx, Account{Region: region}, describeInstances, func(ctx context.Context, to *connection) error {
 		pages := ec2.NewDescribeInstancesPaginator(to.ec2, &ec2.DescribeInstancesInput{
 			Filters:    []types.Filter{filter, {Name: aws.String("instance-state-name"), Values: []string{string(types.InstanceStateNameRunning)}}},
 			MaxResults: aws.Int32(pageSize),

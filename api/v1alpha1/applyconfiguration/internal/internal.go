@@ -66,6 +66,8 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: configMapKeyRef
       type:
         namedType: com.github.nodetermination.operator.api.v1alpha1.KeyReference
+- name: com.github.nodetermination.operator.api.v1alpha1.Day
+  scalar: string
 - name: com.github.nodetermination.operator.api.v1alpha1.DrainBudget
   map:
     fields:
@@ -75,6 +77,15 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: topologyKey
       type:
         scalar: string
+- name: com.github.nodetermination.operator.api.v1alpha1.DrainHold
+  map:
+    fields:
+    - name: configMapKeyRef
+      type:
+        namedType: com.github.nodetermination.operator.api.v1alpha1.KeyReference
+    - name: maxSeconds
+      type:
+        scalar: numeric
 - name: com.github.nodetermination.operator.api.v1alpha1.DrainSpec
   map:
     fields:
@@ -84,6 +95,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: budget
       type:
         namedType: com.github.nodetermination.operator.api.v1alpha1.DrainBudget
+    - name: hold
+      type:
+        namedType: com.github.nodetermination.operator.api.v1alpha1.DrainHold
     - name: podAnnotations
       type:
         namedType: com.github.nodetermination.operator.api.v1alpha1.PodAnnotations
@@ -171,6 +185,12 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: uncordonAfterSeconds
       type:
         scalar: numeric
+    - name: windows
+      type:
+        list:
+          elementType:
+            namedType: com.github.nodetermination.operator.api.v1alpha1.Window
+          elementRelationship: atomic
 - name: com.github.nodetermination.operator.api.v1alpha1.EventSource
   scalar: string
 - name: com.github.nodetermination.operator.api.v1alpha1.EventState
@@ -656,6 +676,9 @@ var schemaYAML = typed.YAMLObject(`types:
           elementRelationship: associative
           keys:
           - id
+    - name: holdStartTime
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
     - name: instanceFoundTime
       type:
         namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
@@ -1037,6 +1060,24 @@ var schemaYAML = typed.YAMLObject(`types:
         namedType: com.github.nodetermination.operator.api.v1alpha1.WebhookStep
 - name: com.github.nodetermination.operator.api.v1alpha1.WebhookStep
   scalar: string
+- name: com.github.nodetermination.operator.api.v1alpha1.Window
+  map:
+    fields:
+    - name: days
+      type:
+        list:
+          elementType:
+            namedType: com.github.nodetermination.operator.api.v1alpha1.Day
+          elementRelationship: associative
+    - name: durationMinutes
+      type:
+        scalar: numeric
+    - name: start
+      type:
+        scalar: string
+    - name: timeZone
+      type:
+        scalar: string
 - name: io.k8s.api.apps.v1.DaemonSetUpdateStrategyType
   scalar: string
 - name: io.k8s.api.core.v1.PullPolicy

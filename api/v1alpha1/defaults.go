@@ -197,6 +197,13 @@ func (s *NodeTerminationPolicySpec) ExcludesFromLoadBalancers() (delay time.Dura
 	return seconds(s.Node.LoadBalancerDelaySeconds, 0), true
 }
 
+// LoadBalancerWait returns how long after the node was excluded from load balancers the first pod is
+// evicted if the instance is taken away so long after that: half of it at most.
+func (s *NodeTerminationPolicySpec) LoadBalancerWait(left time.Duration) time.Duration {
+	delay, _ := s.ExcludesFromLoadBalancers()
+	return min(delay, left/2)
+}
+
 // DeclaresOutOfService reports whether the node of an instance that has stopped gets
 // the out-of-service taint.
 func (s *NodeTerminationPolicySpec) DeclaresOutOfService() bool {

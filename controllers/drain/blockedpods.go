@@ -66,6 +66,14 @@ func (in *Input) keptReason(pod *Pod) string {
 	return pod.Preferences.keptBy()
 }
 
+// Kept returns the annotations that keep a pod from being evicted now; empty: none does.
+func (in *Input) Kept(pod *Pod) string {
+	if !in.kept(pod) {
+		return ""
+	}
+	return pod.Preferences.keptBy()
+}
+
 // blockedPod returns the status of a blocked pod: why it is still there and since when.
 func (in *Input) blockedPod(pod *Pod, reason string) v1alpha1.BlockedPod {
 	since := &metav1.Time{Time: in.Now.Truncate(time.Second)} // as the API keeps it

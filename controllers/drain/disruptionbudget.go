@@ -41,7 +41,7 @@ func (b budgets) set(pdb *policyv1.PodDisruptionBudget) (*budget, bool) {
 	}
 	known.status = pdb.Status
 	known.status.DisruptedPods = nil
-	if known.uid == pdb.UID && known.generation == pdb.Generation {
+	if known.selector != nil && known.uid == pdb.UID && known.generation == pdb.Generation {
 		return known, false
 	}
 	// policy/v1: a nil selector selects no pod, an empty one every pod. The API

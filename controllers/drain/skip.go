@@ -57,6 +57,23 @@ func PodsToKeep(pods []Pod, drain *v1alpha1.DrainSpec) []Pod {
 	return kept
 }
 
+// KeptBecause returns why a pod is one of PodsToKeep; empty if it is not.
+func KeptBecause(pod *Pod, drain *v1alpha1.DrainSpec) string {
+	filter := newPodFilter(drain)
+	switch {
+	case !filter.keeps(pod):
+		return ""
+	case pod.Mirror:
+		return "mirror pod: the kubelet runs it"
+	case pod.DaemonSet:
+		return "pod of a DaemonSet"
+	case filter.honorsAnnotations && pod.Preferences.anyOf(PreferSkip):
+		return "skipped by its annotation " + v1alpha1.AnnotationDrain + `: "skip"`
+	default:
+		return "skipped by spec.drain.skip"
+	}
+}
+
 // skipRule is a policy's rule for pods that stay on the node.
 type skipRule struct {
 	namespaces []string

@@ -81,7 +81,7 @@ func (s *scope) excludedUntil() time.Time {
 		return time.Time{} // this operator has not written that
 	}
 	if !s.decision.deadline.IsZero() {
-		delay = min(delay, s.decision.deadline.Sub(since)/2)
+		delay = s.policy.Spec.LoadBalancerWait(s.decision.deadline.Sub(since))
 	}
 	return since.Add(delay)
 }

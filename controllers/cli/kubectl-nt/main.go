@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Kubectl-nt is a plugin of kubectl, "kubectl nt": it says what would happen to nodes, what happens and what
+// happened, and drains them by hand. It decides nothing by itself: the planner, the parsers and the API types do.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+	"k8s.io/cli-runtime/pkg/genericclioptions"
+	"k8s.io/cli-runtime/pkg/genericiooptions"
+	"k8s.io/klog/v2"
+
+	"github.com/nodetermination/operator/controllers/cli"
+	"github.com/nodetermination/operator/controllers/cli/kubectl-nt/forecast"
+	"github.com/nodetermination/operator/controllers/version"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
+	code := run(ctx, os.Args[1:], genericiooptions.IOStreams{In: os.Stdin, Out: os.Stdout, ErrOut: os.Stderr})
+	stop()
+	os.Exit(code)
+}
+
+// run runs one command line and returns its exit code.
+func run(ctx context.Context, args []string, streams genericiooptions.IOStreams) int {
+	klog.SetLogger(klog.NewKlogr().V(10)) // client-go warns of what the errors say
+	root := newRoot(streams)
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	if err != nil {
+		fmt.Fprintln(streams.ErrOut, "error:", oneLine(err.Error()))
+	}
+	return cli.ExitCode(err)
+}
+
+// oneLine returns a text without line breaks.
+func oneLine(text string) string {
+	return strings.Join(strings.FieldsFunc(text, func(r rune) bool { return r == '\n' || r == '\r' }), "; ")
+}
+
+// newRoot returns "kubectl nt" with all its verbs.
+func newRoot(streams genericiooptions.IOStreams) *cobra.Command {
+	plugin := &cli.Plugin{IOStreams: streams, Flags: genericclioptions.NewConfigFlags(true)}
+	root := &cobra.Command{
+		Use:           "kubectl-nt",
+		Annotations:   map[string]string{cobra.CommandDisplayNameAnnotation: "kubectl nt"},
+		Short:         "What would happen to nodes, what happens, and what happened",
+		Long:          "What would happen to nodes when AWS takes their instances, what happens, and what happened.\nIt works with the node termination operator, https://github.com/nodetermination/operator.",
+		Version:       version.String(),
+		SilenceErrors: true, // run prints them
+		SilenceUsage:  true, // an error is one line
+		Args:          cobra.NoArgs,
+	}
+	root.SetIn(streams.In)
+	root.SetOut(streams.Out)
+	root.SetErr(streams.ErrOut)
+	root.SetFlagErrorFunc(func(command *cobra.Command, err error) error {
+		return fmt.Errorf("%w: %s --help lists the flags", err, command.CommandPath())
+	})
+	plugin.Flags.AddFlags(root.PersistentFlags())
+	root.AddCommand(
+		forecast.NewCommand(plugin),
+	)
+	return root
+}

@@ -12,38 +12,42 @@ import (
 // computeBudgets gives the budgets a status that have none, as in a manifest that somebody wrote: from the
 // pods that there are, which stand for those that there should be.
 func (s *snapshot) computeBudgets() {
-	var without []*policyv1.PodDisruptionBudget
+	without := map[string][]*budget{} // by namespace
 	for i := range s.budgets {
-		if status := &s.budgets[i].Status; status.ObservedGeneration == 0 && len(status.Conditions) == 0 && status.ExpectedPods == 0 {
-			without = append(without, &s.budgets[i])
+		pdb := &s.budgets[i]
+		if pdb.Status.ObservedGeneration != 0 || len(pdb.Status.Conditions) > 0 || pdb.Status.ExpectedPods != 0 {
+			continue
 		}
-	}
-	selectors := make([]labels.Selector, len(without))
-	for i, budget := range without {
-		var err error
-		if selectors[i], err = metav1.LabelSelectorAsSelector(budget.Spec.Selector); err != nil {
-			selectors[i] = labels.Nothing() // as the API server does
+		selector, err := metav1.LabelSelectorAsSelector(pdb.Spec.Selector)
+		if err != nil {
+			selector = labels.Nothing() // as the API server does
 		}
-		budget.Status.ObservedGeneration = budget.Generation
-	}
-	if len(without) == 0 {
-		return
+		pdb.Status.ObservedGeneration = pdb.Generation
+		without[pdb.Namespace] = append(without[pdb.Namespace], &budget{pdb, selector})
 	}
 	for _, p := range s.pods {
-		for i, budget := range without {
-			if budget.Namespace != p.Namespace || !selectors[i].Matches(labels.Set(p.Labels)) {
+		for _, b := range without[p.Namespace] {
+			if !b.selector.Matches(labels.Set(p.Labels)) {
 				continue
 			}
-			budget.Status.ExpectedPods++
+			b.Status.ExpectedPods++
 			if p.Ready && !p.Terminating() {
-				budget.Status.CurrentHealthy++
+				b.Status.CurrentHealthy++
 			}
 		}
 	}
-	for _, budget := range without {
-		budget.Status.DesiredHealthy = desiredHealthy(&budget.Spec, budget.Status.ExpectedPods)
-		budget.Status.DisruptionsAllowed = max(0, budget.Status.CurrentHealthy-budget.Status.DesiredHealthy)
+	for _, budgets := range without {
+		for _, b := range budgets {
+			b.Status.DesiredHealthy = desiredHealthy(&b.Spec, b.Status.ExpectedPods)
+			b.Status.DisruptionsAllowed = max(0, b.Status.CurrentHealthy-b.Status.DesiredHealthy)
+		}
 	}
+}
+
+// budget is a disruption budget without a status.
+type budget struct {
+	*policyv1.PodDisruptionBudget
+	selector labels.Selector
 }
 
 // desiredHealthy returns how many of so many pods a budget wants to be healthy.

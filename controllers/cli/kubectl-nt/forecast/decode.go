@@ -24,10 +24,9 @@ import (
 // maxYAML is how large a document of YAML may be. It is read whole, and takes many times as much memory.
 const maxYAML = 64 << 20
 
-// kinds make an object of each kind that counts, by API group and kind.
+// kinds make an object of each kind that counts, by API group and kind. Pods, of which there are most, are not among them.
 var kinds = map[string]func() client.Object{
 	"Node":                       func() client.Object { return &corev1.Node{} },
-	"Pod":                        func() client.Object { return &corev1.Pod{} },
 	"PersistentVolume":           func() client.Object { return &corev1.PersistentVolume{} },
 	"PersistentVolumeClaim":      func() client.Object { return &corev1.PersistentVolumeClaim{} },
 	"policy/PodDisruptionBudget": func() client.Object { return &policyv1.PodDisruptionBudget{} },
@@ -44,7 +43,7 @@ func kindOf(meta metav1.TypeMeta) string {
 
 // readJSON adds the objects of a stream of JSON values: objects, lists of them, or arrays.
 func (s *snapshot) readJSON(in io.Reader, name string) error {
-	reader := listReader{snapshot: s, json: json.NewDecoder(in), name: name}
+	reader := listReader{snapshot: s, json: json.NewDecoder(in)}
 	for {
 		err := reader.value()
 		switch {
@@ -53,7 +52,7 @@ func (s *snapshot) readJSON(in io.Reader, name string) error {
 		case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 			return fmt.Errorf("%s ends in the middle of an object: it was cut off", name)
 		case err != nil:
-			return fmt.Errorf("%s: %s: %w", name, reader.where(), err)
+			return fmt.Errorf("%s: at byte %d: %w", name, reader.json.InputOffset(), err)
 		}
 	}
 }
@@ -61,18 +60,9 @@ func (s *snapshot) readJSON(in io.Reader, name string) error {
 // listReader reads a list item by item, which can be larger than the memory.
 type listReader struct {
 	*snapshot
-	json  *json.Decoder
-	name  string
+	json *json.Decoder
+	// depth is 0 between values.
 	depth int
-	items int
-}
-
-// where returns what is being read.
-func (r *listReader) where() string {
-	if r.items == 0 {
-		return fmt.Sprintf("byte %d", r.json.InputOffset())
-	}
-	return fmt.Sprintf("item %d", r.items)
 }
 
 // value reads one value of the stream.
@@ -150,22 +140,51 @@ func (r *listReader) list(fields map[string]json.RawMessage) error {
 	return r.elements(kindOf(meta))
 }
 
+// item is one of a list, as it was read.
+type item struct {
+	number int
+	json   json.RawMessage
+}
+
 // elements reads the elements of an array of which the bracket was read: objects of a kind, if they do not say so.
+// While one is added the next is read.
 func (r *listReader) elements(kind string) error {
-	r.items = 0
-	for r.json.More() {
-		r.items++
-		var item json.RawMessage
-		if err := r.json.Decode(&item); err != nil {
+	items, ended := make(chan item, 64), make(chan error, 1)
+	go func() {
+		for item := range items {
+			if err := r.addJSON(item.json, kind); err != nil {
+				ended <- fmt.Errorf("item %d: %w", item.number, err)
+				return
+			}
+		}
+		ended <- nil
+	}()
+	err := r.send(items, ended)
+	close(items)
+	if err != nil {
+		return err
+	}
+	if err := <-ended; err != nil {
+		return err
+	}
+	_, err = r.json.Token() // the closing bracket
+	return err
+}
+
+// send sends the elements of an array to whom adds them, until it fails.
+func (r *listReader) send(items chan<- item, ended <-chan error) error {
+	for number := 1; r.json.More(); number++ {
+		next := item{number: number}
+		if err := r.json.Decode(&next.json); err != nil {
 			return err
 		}
-		if err := r.addJSON(item, kind); err != nil {
+		select {
+		case items <- next:
+		case err := <-ended:
 			return err
 		}
 	}
-	r.items = 0
-	_, err := r.json.Token() // the closing bracket
-	return err
+	return nil
 }
 
 // addJSON adds an object, which is of a kind if it does not say so.
@@ -186,6 +205,23 @@ func (s *snapshot) addJSON(object []byte, kind string) error {
 	if kind == "List" || strings.HasSuffix(kind, "List") && bytes.Contains(object, []byte(`"items"`)) {
 		return s.readJSON(bytes.NewReader(object), "a list in it")
 	}
+	return s.addKind(object, kind)
+}
+
+// addKind adds an object of a kind.
+func (s *snapshot) addKind(object []byte, kind string) error {
+	name := kind[strings.LastIndex(kind, "/")+1:]
+	if kind == "Pod" {
+		var small smallPod
+		switch err := json.Unmarshal(object, &small); {
+		case err != nil:
+			return fmt.Errorf("cannot read this Pod: %w", err)
+		case small.Metadata.Name == "":
+			return errNoName(name)
+		}
+		s.addPod(small.pod())
+		return nil
+	}
 	create, counts := kinds[kind]
 	if !counts {
 		s.seen[kind]++
@@ -193,13 +229,18 @@ func (s *snapshot) addJSON(object []byte, kind string) error {
 	}
 	into := create()
 	if err := json.Unmarshal(object, into); err != nil {
-		return fmt.Errorf("cannot read this %s: %w", kind[strings.LastIndex(kind, "/")+1:], err)
+		return fmt.Errorf("cannot read this %s: %w", name, err)
 	}
 	if into.GetName() == "" {
-		return fmt.Errorf("a %s has no name: write its metadata.name", kind[strings.LastIndex(kind, "/")+1:])
+		return errNoName(name)
 	}
 	s.add(into)
 	return nil
+}
+
+// errNoName returns the error that an object has no name.
+func errNoName(kind string) error {
+	return fmt.Errorf("a %s has no name: write its metadata.name", kind)
 }
 
 // kindIn returns the kind that an object says it is, as in kinds; empty if it does not. It reads no further than

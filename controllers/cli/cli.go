@@ -59,6 +59,8 @@ type Plugin struct {
 	genericiooptions.IOStreams
 	// Flags are kubectl's own: kubeconfig, context, namespace and so on.
 	Flags *genericclioptions.ConfigFlags
+	// Connect makes a client in place of one by Flags. Nil: there is no other.
+	Connect func() (client.WithWatch, error)
 }
 
 // Config returns the configuration of a client.
@@ -73,15 +75,31 @@ func (p *Plugin) Config() (*rest.Config, error) {
 
 // Client returns a client for the kinds that verbs read and write.
 func (p *Plugin) Client() (client.WithWatch, error) {
+	if p.Connect != nil {
+		return p.Connect()
+	}
 	config, err := p.Config()
 	if err != nil {
 		return nil, err
 	}
+	scheme, err := NewScheme()
+	if err != nil {
+		return nil, err
+	}
+	c, err := client.NewWithWatch(config, client.Options{Scheme: scheme})
+	if err != nil {
+		return nil, fmt.Errorf("cannot reach the cluster: %w", err)
+	}
+	return c, nil
+}
+
+// NewScheme returns the kinds that verbs read and write.
+func NewScheme() (*runtime.Scheme, error) {
 	scheme := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{corev1.AddToScheme, eventsv1.AddToScheme, v1alpha1.AddToScheme} {
 		if err := add(scheme); err != nil {
 			return nil, err
 		}
 	}
-	return client.NewWithWatch(config, client.Options{Scheme: scheme})
+	return scheme, nil
 }

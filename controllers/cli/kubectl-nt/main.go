@@ -18,7 +18,10 @@ import (
 	"k8s.io/klog/v2"
 
 	"github.com/nodetermination/operator/controllers/cli"
+	"github.com/nodetermination/operator/controllers/cli/kubectl-nt/control"
+	"github.com/nodetermination/operator/controllers/cli/kubectl-nt/explain"
 	"github.com/nodetermination/operator/controllers/cli/kubectl-nt/forecast"
+	"github.com/nodetermination/operator/controllers/cli/kubectl-nt/status"
 	"github.com/nodetermination/operator/controllers/version"
 )
 
@@ -68,6 +71,13 @@ func newRoot(streams genericiooptions.IOStreams) *cobra.Command {
 	plugin.Flags.AddFlags(root.PersistentFlags())
 	root.AddCommand(
 		forecast.NewCommand(plugin),
+		explain.NewCommand(plugin),
+		status.NewCommand(plugin),
+		control.NewDrainCommand(plugin),
+		control.NewCancelCommand(plugin),
+		control.NewSuspendCommand(plugin),
+		control.NewResumeCommand(plugin),
+		control.NewTestCommand(plugin),
 	)
 	return root
 }

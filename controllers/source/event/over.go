@@ -42,7 +42,7 @@ func (l *life) over(e v1alpha1.Event) bool {
 	if e.Kind == v1alpha1.Manual {
 		return false // people mean it until they take it back, whatever the node does meanwhile
 	}
-	if l.cordonLifted(e) {
+	if l.cordonLifted(e) || isDrill(e) && l.passed(e.Deadline.Time) {
 		return true
 	}
 	if l.Node == nil {
@@ -64,6 +64,12 @@ func (l *life) over(e v1alpha1.Event) bool {
 		return isWarmPool(e) && l.runs(at) // never by a boot: the group's mind is not changed by it
 	}
 	return false
+}
+
+// isDrill reports whether people made the event up, as "kubectl nt test" does: nothing happens at its deadline,
+// so that it is over then.
+func isDrill(e v1alpha1.Event) bool {
+	return e.Source == v1alpha1.SourceManual && e.Kind != v1alpha1.Manual && e.Deadline != nil
 }
 
 // cordonLifted reports whether the time has passed after which the policy lifts the cordon for

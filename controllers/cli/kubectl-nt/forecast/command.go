@@ -49,11 +49,12 @@ type options struct {
 func NewCommand(plugin *cli.Plugin) *cobra.Command {
 	o := &options{Plugin: plugin}
 	command := &cobra.Command{
-		Use:     "forecast [NODE...]",
-		Short:   "Say what would become of pods if AWS took their nodes now",
-		Long:    "Say what would become of pods if AWS took their nodes now, with a notice of two minutes, by the planner that drains nodes.\nNothing is changed. All nodes by default, each by itself.",
-		Example: example,
-		RunE:    func(command *cobra.Command, names []string) error { return o.run(command.Context(), names) },
+		Use:               "forecast [NODE...]",
+		Short:             "Say what would become of pods if AWS took their nodes now",
+		Long:              "Say what would become of pods if AWS took their nodes now, with a notice of two minutes, by the planner that drains nodes.\nNothing is changed. All nodes by default, each by itself.",
+		Example:           example,
+		ValidArgsFunction: plugin.CompleteNodes,
+		RunE:              func(command *cobra.Command, names []string) error { return o.run(command.Context(), names) },
 	}
 	flags := command.Flags()
 	flags.StringSliceVarP(&o.files, "filename", "f", nil, "Files or folders with pods, nodes, disruption budgets, policies and volumes, as JSON or YAML, instead of the cluster; - for standard input")
@@ -64,6 +65,13 @@ func NewCommand(plugin *cli.Plugin) *cobra.Command {
 	flags.BoolVar(&o.together, "together", false, "All nodes at once, instead of each by itself while the others stay")
 	flags.StringVarP(&o.output, "output", "o", "", "Output format: wide, json or yaml")
 	flags.StringSliceVar(&o.failOn, "fail-on", nil, "Exit with 2 if there is any pod with this: cut-short, blocked, downtime")
+	for name, completion := range map[string]cobra.CompletionFunc{
+		"policy":  plugin.CompletePolicies,
+		"output":  cobra.FixedCompletions([]string{"wide", "json", "yaml"}, cobra.ShellCompDirectiveNoFileComp),
+		"fail-on": cobra.FixedCompletions([]string{failOnCutShort, failOnBlocked, failOnDowntime}, cobra.ShellCompDirectiveNoFileComp),
+	} {
+		_ = command.RegisterFlagCompletionFunc(name, completion) // the flag is there
+	}
 	return command
 }
 
@@ -127,7 +135,7 @@ func (o *options) read(ctx context.Context) (*snapshot, error) {
 		}
 		policies, err := o.Client()
 		if err != nil {
-			return nil, fmt.Errorf("cannot reach the cluster: %w", err)
+			return nil, err
 		}
 		if err := s.readCluster(ctx, config, policies); err != nil {
 			return nil, err

@@ -62,9 +62,11 @@ cluster-down: $(CONTROLPLANE_BIN) ## Stop what cluster-up started.
 ##@ Build
 
 .PHONY: build
-build: ## Build bin/manager and bin/imds-watcher.
+build: ## Build bin/manager, bin/imds-watcher and the kubectl plugin, bin/kubectl-nt.
 	go build -o $(BIN)/manager .
 	go build -o $(BIN)/imds-watcher ./controllers/source/imds/imds-watcher
+	go build -o $(BIN)/kubectl-nt ./controllers/cli/kubectl-nt
+	@cp controllers/cli/kubectl-nt/kubectl_complete-nt $(BIN)
 
 .PHONY: image
 image: $(RELEASE) ## Write dist/image.tar, the image for linux/amd64, linux/arm64 and windows/amd64; needs no container engine.

@@ -15,7 +15,6 @@ import (
 	"github.com/spf13/cobra"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
-	"k8s.io/klog/v2"
 
 	"github.com/nodetermination/operator/controllers/cli"
 	"github.com/nodetermination/operator/controllers/cli/kubectl-nt/control"
@@ -27,19 +26,22 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
-	code := run(ctx, os.Args[1:], genericiooptions.IOStreams{In: os.Stdin, Out: os.Stdout, ErrOut: os.Stderr})
+	plugin := &cli.Plugin{
+		IOStreams: genericiooptions.IOStreams{In: os.Stdin, Out: os.Stdout, ErrOut: os.Stderr},
+		Flags:     genericclioptions.NewConfigFlags(true),
+	}
+	code := run(ctx, plugin, os.Args[1:])
 	stop()
 	os.Exit(code)
 }
 
 // run runs one command line and returns its exit code.
-func run(ctx context.Context, args []string, streams genericiooptions.IOStreams) int {
-	klog.SetLogger(klog.NewKlogr().V(10)) // client-go warns of what the errors say
-	root := newRoot(streams)
+func run(ctx context.Context, plugin *cli.Plugin, args []string) int {
+	root := newRoot(plugin)
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
 	if err != nil {
-		fmt.Fprintln(streams.ErrOut, "error:", oneLine(err.Error()))
+		_, _ = fmt.Fprintln(plugin.ErrOut, "error:", oneLine(err.Error()))
 	}
 	return cli.ExitCode(err)
 }
@@ -50,8 +52,7 @@ func oneLine(text string) string {
 }
 
 // newRoot returns "kubectl nt" with all its verbs.
-func newRoot(streams genericiooptions.IOStreams) *cobra.Command {
-	plugin := &cli.Plugin{IOStreams: streams, Flags: genericclioptions.NewConfigFlags(true)}
+func newRoot(plugin *cli.Plugin) *cobra.Command {
 	root := &cobra.Command{
 		Use:           "kubectl-nt",
 		Annotations:   map[string]string{cobra.CommandDisplayNameAnnotation: "kubectl nt"},
@@ -62,9 +63,9 @@ func newRoot(streams genericiooptions.IOStreams) *cobra.Command {
 		SilenceUsage:  true, // an error is one line
 		Args:          cobra.NoArgs,
 	}
-	root.SetIn(streams.In)
-	root.SetOut(streams.Out)
-	root.SetErr(streams.ErrOut)
+	root.SetIn(plugin.In)
+	root.SetOut(plugin.Out)
+	root.SetErr(plugin.ErrOut)
 	root.SetFlagErrorFunc(func(command *cobra.Command, err error) error {
 		return fmt.Errorf("%w: %s --help lists the flags", err, command.CommandPath())
 	})

@@ -181,6 +181,7 @@ func newForecast(s *snapshot, r *request) *Forecast {
 			forecast(i, i+1)
 		}
 	}
+	places.reset(nil)
 	for i := range f.Nodes {
 		f.Nodes[i].count()
 		f.Summary.add(&f.Nodes[i].Summary)

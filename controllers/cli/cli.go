@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/spf13/cobra"
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -52,6 +53,16 @@ func ExitCode(err error) int {
 		return own.Code
 	}
 	return ExitError
+}
+
+// ExactlyOne returns a check that there is one argument.
+func ExactlyOne(what string) cobra.PositionalArgs {
+	return func(command *cobra.Command, args []string) error {
+		if len(args) != 1 {
+			return fmt.Errorf("give one %s: %s", what, command.UseLine())
+		}
+		return nil
+	}
 }
 
 // Plugin is what every verb is given.

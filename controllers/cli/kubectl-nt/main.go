@@ -61,7 +61,6 @@ func newRoot(plugin *cli.Plugin) *cobra.Command {
 		Version:       version.String(),
 		SilenceErrors: true, // run prints them
 		SilenceUsage:  true, // an error is one line
-		Args:          cobra.NoArgs,
 	}
 	root.SetIn(plugin.In)
 	root.SetOut(plugin.Out)

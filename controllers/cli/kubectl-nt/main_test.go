@@ -67,7 +67,7 @@ type example struct {
 	command, output string
 }
 
-// examples returns the commands of the docs, in blocks that begin with a prompt.
+// examples returns the commands of the docs, in the blocks that are of no language.
 func examples(t *testing.T) []example {
 	t.Helper()
 	text, err := os.ReadFile(page)
@@ -75,11 +75,12 @@ func examples(t *testing.T) []example {
 		t.Fatal(err)
 	}
 	var found []example
-	inside := false
+	inside, language := false, ""
 	for line := range strings.Lines(string(text)) {
 		switch {
 		case strings.HasPrefix(line, "```"):
-			inside = !inside
+			inside, language = !inside, strings.TrimSpace(line[3:])
+		case language != "":
 		case inside && strings.HasPrefix(line, "$ "):
 			found = append(found, example{command: strings.TrimSpace(line[2:])})
 		case inside && len(found) > 0:
@@ -94,9 +95,9 @@ func examples(t *testing.T) []example {
 // TestExamples runs every example of the docs, in their order. Those that ask a cluster are run against one in which
 // nobody acts, and only their exit code counts; of the others every line that they print does.
 func TestExamples(t *testing.T) {
-	c := newCluster(t)
+	c, all := newCluster(t), examples(t)
 	t.Chdir("testdata")
-	for _, e := range examples(t) {
+	for _, e := range all {
 		t.Run(e.command, func(t *testing.T) {
 			args, ok := strings.CutPrefix(e.command, "kubectl nt ")
 			if !ok {

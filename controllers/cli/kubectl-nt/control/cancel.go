@@ -29,7 +29,7 @@ func NewCancelCommand(plugin *cli.Plugin) *cobra.Command {
 		Long: "Take back what people requested: the annotation nodetermination.dev/drain of a node, and the events of \"kubectl nt test\".\n" +
 			"What AWS has announced stays, and is listed: deleting its NodeTermination cancels that too.",
 		Example:           "  kubectl nt cancel ip-10-0-3-7.ec2.internal",
-		Args:              exactlyOne("node or instance"),
+		Args:              cli.ExactlyOne("node or instance"),
 		ValidArgsFunction: plugin.CompleteTerminations,
 		RunE: func(command *cobra.Command, args []string) error {
 			c, err := plugin.Client()

@@ -33,7 +33,7 @@ func NewDrainCommand(plugin *cli.Plugin) *cobra.Command {
 			"disruption budgets are kept, and the instance is not terminated. \"kubectl nt cancel\" takes it back.\n\n" +
 			"With --wait, exits with 0 only if the drain has completed, with 2 if it ended otherwise, and with 3 if --timeout passed.",
 		Example:           "  kubectl nt drain ip-10-0-3-7.ec2.internal --reason \"kernel update\" --wait",
-		Args:              exactlyOne("node"),
+		Args:              cli.ExactlyOne("node"),
 		ValidArgsFunction: plugin.CompleteNodes,
 		RunE: func(command *cobra.Command, args []string) error {
 			if reason == "" {
@@ -51,16 +51,6 @@ func NewDrainCommand(plugin *cli.Plugin) *cobra.Command {
 	command.Flags().BoolVar(&wait, "wait", false, "Show the progress and return when the drain has ended")
 	command.Flags().DurationVar(&timeout, "timeout", 0, "With --wait: how long at most; 0 is until it has ended")
 	return command
-}
-
-// exactlyOne returns a check that there is one argument.
-func exactlyOne(what string) cobra.PositionalArgs {
-	return func(command *cobra.Command, args []string) error {
-		if len(args) != 1 {
-			return fmt.Errorf("give one %s: %s", what, command.UseLine())
-		}
-		return nil
-	}
 }
 
 // drainer drains a node.

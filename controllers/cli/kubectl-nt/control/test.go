@@ -34,7 +34,7 @@ func NewTestCommand(plugin *cli.Plugin) *cobra.Command {
 		Long: "Pretend that AWS has announced something about a node's instance, for game days. The node is really cordoned, and its pods are really\n" +
 			"evicted, as the policy says. AWS takes nothing: the test is over at its deadline, and the node is uncordoned then.",
 		Example:           "  kubectl nt test ip-10-0-3-7.ec2.internal --kind SpotInterruption --deadline 2m",
-		Args:              exactlyOne("node"),
+		Args:              cli.ExactlyOne("node"),
 		ValidArgsFunction: plugin.CompleteNodes,
 		RunE:              func(command *cobra.Command, args []string) error { return t.run(command.Context(), args[0]) },
 	}

@@ -26,7 +26,7 @@ func NewCommand(plugin *cli.Plugin) *cobra.Command {
 		Long: "Tell what happened to a node or an instance: what AWS said, what was done, who was blocked by what, and how much time was left.\n" +
 			"Of a pod, which may be long gone, by its name, by pod/NAME in the namespace of -n, or by NAMESPACE/NAME.",
 		Example:           "  kubectl nt explain ip-10-0-3-7.ec2.internal\n  kubectl nt explain -n shop pod/web-7d9f8c6b5d-x2x4k",
-		Args:              cobra.ExactArgs(1),
+		Args:              cli.ExactlyOne("pod, node or instance"),
 		ValidArgsFunction: plugin.CompleteTerminations,
 		RunE: func(command *cobra.Command, args []string) error {
 			c, err := plugin.Client()

@@ -33,8 +33,9 @@ func story(nt *v1alpha1.NodeTermination, events []eventsv1.Event) []moment {
 			moments = append(moments, moment{eventTime(&events[i]), fmt.Sprintf("%s: %s", events[i].Reason, note)})
 		}
 	}
+	moments = append(moments, ended(nt)...)
 	sortMoments(moments)
-	return append(moments, ended(nt)...)
+	return moments
 }
 
 // sortMoments orders by time; what has none comes last.

@@ -13,6 +13,8 @@ KEEP ?=
 # The control plane's programs are downloaded, and built where they cannot be: CONTROLPLANE=download or
 # CONTROLPLANE=build forces either. CONTROLPLANE_MIRROR is the URL of a mirror of dl.k8s.io and github.com.
 export CONTROLPLANE CONTROLPLANE_MIRROR
+# The version of Kubernetes of test-compat and cluster-up, such as 1.34: those in hack/controlplane/kubernetes.
+K8S ?=
 # What "make bench" measures, and how: BENCH="drain --nodes=50". All of it by default.
 BENCH ?= all
 GO_TEST_FLAGS ?= -race -p 2 -timeout 20m
@@ -53,7 +55,7 @@ demo: $(CONTROLPLANE_BIN) ## Watch a spot interruption become a drained node. KE
 
 .PHONY: cluster-up
 cluster-up: $(CONTROLPLANE_BIN) ## Start a local control plane in the background and print its KUBECONFIG.
-	@$(CONTROLPLANE_BIN) up
+	@$(CONTROLPLANE_BIN) up $(if $(K8S),--kubernetes=$(K8S))
 
 .PHONY: cluster-down
 cluster-down: $(CONTROLPLANE_BIN) ## Stop what cluster-up started.
@@ -156,6 +158,13 @@ test: controlplane ## Run every test; installs the control plane if need be.
 	go -C hack/helm test -timeout 20m ./...
 	go -C hack/release test -timeout 40m ./... # compiles for two platforms, at first from nothing
 	go -C hack/deploy test -timeout 20m ./...
+
+# Not all of hack/e2e at once, where there is little time: TEST=TestMainPath.
+.PHONY: test-compat
+test-compat: $(CONTROLPLANE_BIN) ## Run the tests of the whole program on another version of Kubernetes: K8S=1.34.
+	@[ -n "$(K8S)" ] || { echo "test-compat: on which version? make test-compat K8S=1.34" >&2; exit 1; }
+	assets=$$($(CONTROLPLANE_BIN) build --kubernetes=$(K8S)); \
+	KUBEBUILDER_ASSETS=$$assets go test -count=1 -p 1 -timeout 60m $(if $(TEST),-run='$(TEST)') ./hack/e2e
 
 .PHONY: verify
 verify: ## Check everything but the tests, and print how long each check took.
@@ -278,7 +287,7 @@ $(GOLANGCI_LINT): $(LINT_MOD)
 $(RELEASE): $(wildcard hack/release/*)
 	@go -C hack/release build -o $@ .
 
-$(CONTROLPLANE_BIN): $(wildcard hack/controlplane/*)
+$(CONTROLPLANE_BIN): $(wildcard hack/controlplane/* hack/controlplane/kubernetes/*)
 	@go -C hack/controlplane build -o $@ .
 
 $(BIN)/kubectl: $(CONTROLPLANE_BIN)

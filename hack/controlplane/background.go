@@ -38,7 +38,7 @@ func (s *state) path(name string) string { return filepath.Join(s.dir, name) }
 
 // up starts "controlplane run" in a session of its own, waits until it is healthy and prints the
 // shell command that points kubectl at it. If one is running already, that is said instead.
-func (s *state) up(ctx context.Context) error {
+func (s *state) up(ctx context.Context, kubernetes string) error {
 	pid, err := s.running()
 	if err != nil {
 		return err
@@ -47,7 +47,11 @@ func (s *state) up(ctx context.Context) error {
 		progress("already running, process %d", pid)
 		return s.printUse()
 	}
-	if _, err := ensureAssets(ctx); err != nil { // here, where people see the progress
+	binaries, err := binariesFor(kubernetes)
+	if err != nil {
+		return err
+	}
+	if _, err := ensureAssets(ctx, binaries); err != nil { // here, where people see the progress
 		return err
 	}
 	// What one that was killed left behind.
@@ -63,7 +67,7 @@ func (s *state) up(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	cmd := exec.Command(self, "run", "--pid-file", s.path("pid"), "--kubeconfig", s.path("kubeconfig"))
+	cmd := exec.Command(self, "run", "--pid-file", s.path("pid"), "--kubeconfig", s.path("kubeconfig"), "--kubernetes", kubernetes)
 	cmd.Stderr = log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	stdout, err := cmd.StdoutPipe()

@@ -3,34 +3,24 @@ package main
 import (
 	"bufio"
 	"context"
-	_ "embed"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 )
 
-// The versions to build. With these two files in a directory of its own, "go build" makes any of
-// the binaries, from wherever this program is called.
-var (
-	//go:embed go.mod
-	goMod string
-	//go:embed go.sum
-	goSum string
-)
-
-// build builds binaries into dir.
+// build builds binaries into dir, with the module files there from which "go build" makes any of them, from wherever this
+// program is called.
 func build(ctx context.Context, dir string, missing []binary) error {
-	for name, content := range map[string]string{"go.mod": goMod, "go.sum": goSum} {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o644); err != nil {
-			return err
-		}
+	if err := os.CopyFS(dir, modules); err != nil {
+		return err
 	}
-	stop := downloadModules(ctx, dir)
+	stop := downloadModules(ctx, dir, missing)
 	defer stop()
 	e := newEstimate(missing, runtime.NumCPU())
 	progress("building %s: %s, once per machine", plural(len(missing), "program"), e.left())
@@ -43,15 +33,23 @@ func build(ctx context.Context, dir string, missing []binary) error {
 	return nil
 }
 
-// downloadModules has the go command download what go.mod requires while the first programs are
+// downloadModules has the go command download what the module files of binaries require while the first programs are
 // compiled already: go build alone downloads only what it needs next, and waits for it. If it fails,
 // go build says why. The function it returns ends it.
-func downloadModules(ctx context.Context, dir string) (stop func()) {
+func downloadModules(ctx context.Context, dir string, binaries []binary) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	done := make(chan struct{})
+	var files []string
+	for _, b := range binaries {
+		if !slices.Contains(files, b.modfile) {
+			files = append(files, b.modfile)
+		}
+	}
 	go func() {
 		defer close(done)
-		_ = goCommand(ctx, dir, "mod", "download").Run()
+		for _, file := range files {
+			_ = goCommand(ctx, dir, "mod", "download", "-modfile="+file).Run()
+		}
 	}()
 	return func() { cancel(); <-done }
 }
@@ -67,11 +65,11 @@ func goCommand(ctx context.Context, dir string, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// build compiles the binary into dir, which has the go.mod, and says every few seconds how far it is.
+// build compiles the binary into dir, which has the module files, and says every few seconds how far it is.
 func (b binary) build(ctx context.Context, dir, label string, e *estimate) error {
 	start := time.Now()
 	e.begin(b)
-	cmd := goCommand(ctx, dir, "build", "-v", "-ldflags", b.ldflags(), "-o", filepath.Join(dir, b.name), b.pkg)
+	cmd := goCommand(ctx, dir, "build", "-v", "-modfile="+b.modfile, "-ldflags", b.ldflags(), "-o", filepath.Join(dir, b.name), b.pkg)
 	stderr, err := cmd.StderrPipe()
 	if err != nil {
 		return err
@@ -103,7 +101,7 @@ func (b binary) build(ctx context.Context, dir, label string, e *estimate) error
 
 // ldflags sets the version that the binary reports, as its own makefile would.
 func (b binary) ldflags() string {
-	v := version(b.module)
+	v := b.version()
 	parts := strings.Split(strings.TrimPrefix(v, "v"), ".")
 	flags := []string{"-s", "-w"}
 	for name, value := range map[string]string{

@@ -29,7 +29,7 @@ func TestMain(m *testing.M) {
 
 func TestEveryBinaryHasAVersion(t *testing.T) {
 	for _, b := range binaries {
-		if v := version(b.module); !strings.HasPrefix(v, "v") {
+		if v := b.version(); !strings.HasPrefix(v, "v") {
 			t.Errorf("%s: go.mod has no version of %s", b.name, b.module)
 		}
 	}
@@ -39,13 +39,13 @@ func TestKubebuilderAssets(t *testing.T) {
 	dir := t.TempDir()
 	t.Setenv("KUBEBUILDER_ASSETS", dir)
 	for _, b := range binaries {
-		_, err := ensureAssets(t.Context())
+		_, err := ensureAssets(t.Context(), binaries)
 		if err == nil || !strings.Contains(err.Error(), b.name) {
 			t.Errorf("without %s: got error %v, want one that names it", b.name, err)
 		}
 		writeExecutable(t, filepath.Join(dir, b.name))
 	}
-	if got, err := ensureAssets(t.Context()); got != dir || err != nil {
+	if got, err := ensureAssets(t.Context(), binaries); got != dir || err != nil {
 		t.Errorf("with all binaries: got %q, %v, want the directory", got, err)
 	}
 }
@@ -55,22 +55,22 @@ func TestIsInstalled(t *testing.T) {
 	for _, b := range binaries {
 		writeExecutable(t, filepath.Join(dir, b.name))
 	}
-	if isInstalled(dir) {
+	if isInstalled(dir, binaries) {
 		t.Error("binaries of unknown versions, as from setup-envtest, count as installed")
 	}
-	if err := os.WriteFile(filepath.Join(dir, stampFile), []byte(stamp()), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, stampFile), []byte(stamp(binaries)), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if got := stamp(); !strings.HasPrefix(got, "etcd v") || !strings.Contains(got, "\nkubectl v") || strings.Index(got, "kubectl") > strings.Index(got, "kwok") {
+	if got := stamp(binaries); !strings.HasPrefix(got, "etcd v") || !strings.Contains(got, "\nkubectl v") || strings.Index(got, "kubectl") > strings.Index(got, "kwok") {
 		t.Errorf("the stamp is not in the order of names, so those of other versions of this program do not count:\n%s", got)
 	}
-	if !isInstalled(dir) {
+	if !isInstalled(dir, binaries) {
 		t.Error("binaries of the right versions do not count as installed")
 	}
 	if err := os.Remove(filepath.Join(dir, "kwok")); err != nil {
 		t.Fatal(err)
 	}
-	if isInstalled(dir) {
+	if isInstalled(dir, binaries) {
 		t.Error("a directory without kwok counts as installed")
 	}
 }

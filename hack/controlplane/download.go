@@ -28,7 +28,7 @@ var checksums string
 // checksum returns the SHA-256 of what is downloaded for a binary, or "" if none is known.
 func (b binary) checksum(arch string) string {
 	for line := range strings.Lines(checksums) {
-		if f := strings.Fields(line); len(f) == 4 && f[0] == b.name && f[1] == version(b.module) && f[2] == "linux/"+arch {
+		if f := strings.Fields(line); len(f) == 4 && f[0] == b.name && f[1] == b.version() && f[2] == "linux/"+arch {
 			return f[3]
 		}
 	}
@@ -37,7 +37,7 @@ func (b binary) checksum(arch string) string {
 
 // url returns where a binary is downloaded from. In a mirror each upstream is a folder named after its host.
 func (b binary) url(arch, mirror string) string {
-	released := strings.NewReplacer("VERSION", version(b.module), "ARCH", arch).Replace(b.release)
+	released := strings.NewReplacer("VERSION", b.version(), "ARCH", arch).Replace(b.release)
 	if mirror == "" {
 		return released
 	}
@@ -56,7 +56,7 @@ func mirrorFromEnv() (string, error) {
 
 // download downloads all binaries side by side into dir, each of which with the right checksum it moves
 // to target, and returns those that have to be built. dir keeps what is not complete for the next time.
-func download(ctx context.Context, dir, target string, from origin) (missing []binary, err error) {
+func download(ctx context.Context, dir, target string, from origin, binaries []binary) (missing []binary, err error) {
 	mirror, err := mirrorFromEnv()
 	if err != nil {
 		return nil, err
@@ -77,7 +77,7 @@ func download(ctx context.Context, dir, target string, from origin) (missing []b
 		t := &transfer{
 			client: client,
 			url:    b.url(runtime.GOARCH, mirror),
-			path:   filepath.Join(dir, b.name+"-"+version(b.module)),
+			path:   filepath.Join(dir, b.name+"-"+b.version()),
 			sum:    b.checksum(runtime.GOARCH),
 			slow:   slow,
 		}
@@ -87,7 +87,7 @@ func download(ctx context.Context, dir, target string, from origin) (missing []b
 				t.err = unpack(t.path, filepath.Join(target, b.name))
 			}
 			if t.err == nil {
-				progress("%s %s: downloaded, %s in %.0f s", b.name, version(b.module), megabytes(t.received.Load()), time.Since(start).Seconds())
+				progress("%s %s: downloaded, %s in %.0f s", b.name, b.version(), megabytes(t.received.Load()), time.Since(start).Seconds())
 			}
 		})
 	}

@@ -46,7 +46,7 @@ func newMirror(t *testing.T) (m *mirror, dir string) {
 			content = archive(t, b.name, content)
 		}
 		m.contents[b.name] = content
-		fmt.Fprintf(&sums, "%s %s linux/%s %x\n", b.name, version(b.module), runtime.GOARCH, sha256.Sum256(content))
+		fmt.Fprintf(&sums, "%s %s linux/%s %x\n", b.name, b.version(), runtime.GOARCH, sha256.Sum256(content))
 	}
 	m.Server = httptest.NewServer(m)
 	t.Cleanup(m.Close)
@@ -60,7 +60,7 @@ func newMirror(t *testing.T) (m *mirror, dir string) {
 	t.Setenv("CONTROLPLANE", "")
 	t.Setenv("CONTROLPLANE_MIRROR", m.URL+"/released")
 	fakeGo(t)
-	return m, filepath.Join(data, "kubebuilder-envtest", "k8s", strings.TrimPrefix(version(kubernetes), "v")+"-linux-"+runtime.GOARCH)
+	return m, filepath.Join(data, "kubebuilder-envtest", "k8s", strings.TrimPrefix(kubernetesVersion(binaries), "v")+"-linux-"+runtime.GOARCH)
 }
 
 // ServeHTTP answers a request for a binary.
@@ -272,7 +272,7 @@ func TestDownload(t *testing.T) {
 				leave(t, want, binaries[0], m.contents["etcd"])
 			}
 			output := watchProgress(t)
-			dir, err := ensureAssets(t.Context())
+			dir, err := ensureAssets(t.Context(), binaries)
 			if err != nil || dir != want {
 				t.Fatalf("got %q, %v, want %q\n%s", dir, err, want, output)
 			}
@@ -311,7 +311,7 @@ func leave(t *testing.T, dir string, b binary, content []byte) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, b.name+"-"+version(b.module)), content, 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, b.name+"-"+b.version()), content, 0o600); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -342,7 +342,7 @@ func TestNoRoute(t *testing.T) {
 	m, _ := newMirror(t)
 	m.Close()
 	output := watchProgress(t)
-	dir, err := ensureAssets(t.Context())
+	dir, err := ensureAssets(t.Context(), binaries)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -380,11 +380,11 @@ func TestOrigin(t *testing.T) {
 			if tt.lies {
 				m.answers["kwok"] = func(w http.ResponseWriter, _ *http.Request, _ int, _ []byte) { _, _ = io.WriteString(w, "lie") }
 			}
-			_, err := ensureAssets(t.Context())
+			_, err := ensureAssets(t.Context(), binaries)
 			if tt.err == "" && err != nil || tt.err != "" && (err == nil || !strings.Contains(err.Error(), tt.err)) {
 				t.Errorf("got error %v, want %q", err, tt.err)
 			}
-			if tt.err != "" && len(missingBinaries(dir)) != len(binaries) {
+			if tt.err != "" && len(missingBinaries(dir, binaries)) != len(binaries) {
 				t.Error("some binaries were installed")
 			}
 			calls, _ := os.ReadFile(log)
@@ -420,7 +420,7 @@ func TestDownloadGoesOn(t *testing.T) {
 			leave(t, dir, binaries[4], tt.left)
 			m.requests = map[string][]string{}
 			t.Setenv("CONTROLPLANE", "download")
-			if _, err := ensureAssets(t.Context()); err != nil {
+			if _, err := ensureAssets(t.Context(), binaries); err != nil {
 				t.Fatal(err)
 			}
 			if got := m.requests["kwok"]; !slices.Equal(got, tt.ranges) {
@@ -439,21 +439,21 @@ func TestInterruptedDownload(t *testing.T) {
 	watchProgress(t)
 	ctx, interrupt := context.WithCancel(t.Context())
 	m.answers["kwok"] = half(func(w http.ResponseWriter, r *http.Request) {
-		part := filepath.Join(dir, "controlplane-downloads", "kwok-"+version("sigs.k8s.io/kwok"))
+		part := filepath.Join(dir, "controlplane-downloads", "kwok-"+binaries[4].version())
 		for info, err := os.Stat(part); r.Context().Err() == nil && (err != nil || info.Size() == 0); info, err = os.Stat(part) {
 			time.Sleep(time.Millisecond)
 		}
 		interrupt()
 		stall(w, r)
 	})
-	if _, err := ensureAssets(ctx); err == nil || !strings.Contains(err.Error(), "kept for the next time") {
+	if _, err := ensureAssets(ctx, binaries); err == nil || !strings.Contains(err.Error(), "kept for the next time") {
 		t.Errorf("got error %v", err)
 	}
-	if missing := missingBinaries(dir); len(missing) != len(binaries) {
+	if missing := missingBinaries(dir, binaries); len(missing) != len(binaries) {
 		t.Errorf("of all binaries only %q are missing", missing)
 	}
 	delete(m.answers, "kwok")
-	if _, err := ensureAssets(t.Context()); err != nil {
+	if _, err := ensureAssets(t.Context(), binaries); err != nil {
 		t.Fatal(err)
 	}
 	if got := m.requests["kwok"]; len(got) != 2 || got[1] == "" {
@@ -468,7 +468,7 @@ func TestTwoAtOnce(t *testing.T) {
 	var wg sync.WaitGroup
 	for range 2 {
 		wg.Go(func() {
-			if _, err := ensureAssets(t.Context()); err != nil {
+			if _, err := ensureAssets(t.Context(), binaries); err != nil {
 				t.Error(err)
 			}
 		})
@@ -488,7 +488,7 @@ func TestEveryBinaryHasChecksums(t *testing.T) {
 		for _, arch := range []string{"amd64", "arm64"} {
 			sum := b.checksum(arch)
 			if len(sum) != 64 || strings.Trim(sum, "0123456789abcdef") != "" {
-				t.Errorf("checksums.txt has no SHA-256 of %s %s linux/%s, but %q", b.name, version(b.module), arch, sum)
+				t.Errorf("checksums.txt has no SHA-256 of %s %s linux/%s, but %q", b.name, b.version(), arch, sum)
 			}
 			if seen[sum] {
 				t.Errorf("checksums.txt has %s twice", sum)

@@ -35,7 +35,7 @@ const reportEvery = 5 * time.Second
 
 // install downloads or builds all binaries and moves them into dir when all are there. Of several
 // callers on this machine one does and the others wait for it.
-func install(ctx context.Context, dir string, from origin) error {
+func install(ctx context.Context, dir string, from origin, binaries []binary) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
@@ -44,7 +44,7 @@ func install(ctx context.Context, dir string, from origin) error {
 		return err
 	}
 	defer unlock()
-	if isInstalled(dir) {
+	if isInstalled(dir, binaries) {
 		return nil
 	}
 
@@ -58,9 +58,10 @@ func install(ctx context.Context, dir string, from origin) error {
 		return err
 	}
 	progress("installing into %s", dir)
-	missing, downloads := binaries, filepath.Join(dir, "controlplane-downloads")
-	if from != buildOrigin {
-		if missing, err = download(ctx, downloads, temp, from); err != nil {
+	downloads := filepath.Join(dir, "controlplane-downloads")
+	missing := reuse(filepath.Dir(dir), temp, binaries)
+	if from != buildOrigin && len(missing) > 0 {
+		if missing, err = download(ctx, downloads, temp, from, missing); err != nil {
 			return err
 		}
 	}
@@ -69,12 +70,16 @@ func install(ctx context.Context, dir string, from origin) error {
 			return err
 		}
 	}
+	// What it says no longer holds from the first one on.
+	if err := os.Remove(filepath.Join(dir, stampFile)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
 	for _, b := range binaries {
 		if err := os.Rename(filepath.Join(temp, b.name), filepath.Join(dir, b.name)); err != nil {
 			return err
 		}
 	}
-	if err := os.WriteFile(filepath.Join(dir, stampFile), []byte(stamp()), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, stampFile), []byte(stamp(binaries)), 0o644); err != nil {
 		return err
 	}
 	return os.RemoveAll(downloads)

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 )
 
@@ -28,7 +29,7 @@ While it runs, "run" reads lines from its standard input and answers each with o
 
 where COMPONENT is etcd, kube-apiserver, kube-controller-manager, kube-scheduler or kwok.
 
-"controlplane COMMAND -h" lists the flags. Environment variables say where binaries come from:
+"controlplane COMMAND -h" lists the flags; --kubernetes=1.34 is another version of Kubernetes than the default. Environment variables say where binaries come from:
 
   CONTROLPLANE          download or build forces either; unset, what cannot be downloaded is built
   CONTROLPLANE_MIRROR   the URL of a mirror, with the folders dl.k8s.io and github.com
@@ -56,8 +57,13 @@ func command(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("controlplane "+name, flag.ExitOnError)
 	switch name {
 	case "build":
+		kubernetes := kubernetesFlag(flags)
 		parse(flags, args)
-		assets, err := ensureAssets(ctx)
+		binaries, err := binariesFor(*kubernetes)
+		if err != nil {
+			return err
+		}
+		assets, err := ensureAssets(ctx, binaries)
 		if err != nil {
 			return err
 		}
@@ -71,10 +77,13 @@ func command(ctx context.Context, args []string) error {
 		flags.IntVar(&opts.apiServerCPUs, "api-server-cpus", 0, "hold the API server to so many `cores`; 0 for all")
 		flags.StringVar(&opts.pidFile, "pid-file", "", "hold this `file` locked, with the process ID in it, while running")
 		flags.BoolVar(&opts.untilStdinCloses, "until-stdin-closes", false, "end when standard input closes, as it does when the parent dies")
+		kubernetes := kubernetesFlag(flags)
 		parse(flags, args)
+		opts.kubernetes = *kubernetes
 		return run(ctx, opts)
 	case "up", "down":
 		dir := flags.String("dir", "", "the `directory` with the state of the background control plane (default: in the user's data home)")
+		kubernetes := kubernetesFlag(flags)
 		parse(flags, args)
 		state, err := newState(*dir)
 		if err != nil {
@@ -83,12 +92,17 @@ func command(ctx context.Context, args []string) error {
 		if name == "down" {
 			return state.down(ctx)
 		}
-		return state.up(ctx)
+		return state.up(ctx, *kubernetes)
 	case "help", "-h", "-help", "--help":
 		fmt.Print(usage)
 		return nil
 	}
 	return fmt.Errorf("unknown command %q: use build, run, up or down", name)
+}
+
+// kubernetesFlag adds the flag for the version of Kubernetes.
+func kubernetesFlag(flags *flag.FlagSet) *string {
+	return flags.String("kubernetes", "", "the `version` of Kubernetes, one of "+strings.Join(kubernetesVersions(), ", ")+"; the default is "+binaries[1].version())
 }
 
 // parse ends the process if args are not all flags of the set.

@@ -14,6 +14,7 @@ import (
 )
 
 type runOptions struct {
+	kubernetes       string // empty: the default version
 	dir              string // empty: a temporary one
 	kubeconfig       string // empty: in dir
 	auditLog         string // empty: none
@@ -37,7 +38,11 @@ func run(ctx context.Context, opts runOptions) error {
 		defer file.Close()
 		defer os.Remove(opts.pidFile)
 	}
-	assets, err := ensureAssets(ctx)
+	binaries, err := binariesFor(opts.kubernetes)
+	if err != nil {
+		return err
+	}
+	assets, err := ensureAssets(ctx, binaries)
 	if err != nil {
 		return err
 	}

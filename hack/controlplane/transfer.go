@@ -39,7 +39,7 @@ type transfer struct {
 // run downloads the file, unless it is there, and returns nil when it has the checksum.
 func (t *transfer) run(ctx context.Context) error {
 	if t.sum == "" {
-		return errors.New("checksums.txt has none for linux/" + runtime.GOARCH)
+		return errors.New("no checksum known for this version on linux/" + runtime.GOARCH)
 	}
 	if whole, err := hasChecksum(t.path, t.sum); whole || err != nil {
 		return err

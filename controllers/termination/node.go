@@ -165,7 +165,7 @@ func (r *Reconciler) changeNode(ctx context.Context, node *corev1.Node, change f
 		if !change(node) {
 			return nil
 		}
-		err := r.Client.Patch(ctx, node, client.MergeFromWithOptions(base, client.MergeFromWithOptimisticLock{}))
+		err := r.Client.Patch(ctx, node, nodePatch{client.MergeFromWithOptions(base, client.MergeFromWithOptimisticLock{})})
 		if err == nil {
 			return nil
 		}

@@ -31,7 +31,7 @@ var errConfiguration = errors.New("watchers stay as they are")
 
 var (
 	errNoWatchers = fmt.Errorf("%w: this manager runs none: start it with --watcher-namespace or WATCHER_NAMESPACE, "+
-		"and install config/watcher and config/admission", errConfiguration)
+		"and install config/watcher and config/admission. After an upgrade: apply all that this version installs, not its image alone", errConfiguration)
 	errNoImage = fmt.Errorf("the watchers' image is not known, %w: start the manager with --watcher-image, "+
 		"or with POD_NAME and POD_NAMESPACE of its own pod, whose container %q has it", errConfiguration, managerContainer)
 	errNoEnv = fmt.Errorf("what --watcher-env names is not known, %w: start the manager with "+

@@ -4,6 +4,7 @@ package main
 
 import (
 	"bytes"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -11,6 +12,8 @@ import (
 	"testing"
 
 	"helm.sh/helm/v4/pkg/cmd"
+
+	"github.com/nodetermination/operator/hack/operator"
 )
 
 const page = root + "/docs/install-helm.md"
@@ -45,24 +48,43 @@ func TestDocumentedCommands(t *testing.T) {
 	if _, err := pack(root, r); err != nil {
 		t.Fatal(err)
 	}
+	kubectl, err := operator.Kubectl(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
 	var ran []string
 	for line := range strings.Lines(readFile(t, page)) {
-		if words := strings.Fields(line); strings.HasPrefix(line, "helm ") {
-			ran = append(ran, words[1])
+		words := strings.Fields(line)
+		switch {
+		case strings.HasPrefix(line, "helm "):
 			runHelm4(t, r.dist, words[1:])
+		case strings.HasPrefix(line, "kubectl "):
+			if output, err := exec.CommandContext(t.Context(), kubectl, words[1:]...).CombinedOutput(); err != nil {
+				t.Errorf("%s: %v\n%s", line, err, output)
+			}
+		default:
+			continue
 		}
+		ran = append(ran, words[0]+" "+words[1])
 	}
-	if want := []string{"upgrade", "upgrade", "rollback", "uninstall"}; !slices.Equal(ran, want) {
-		t.Errorf("the page has the commands %v, want %v", ran, want)
+	if want := []string{"helm upgrade", "kubectl label", "helm upgrade", "helm rollback", "helm uninstall", "kubectl delete"}; !slices.Equal(ran, want) {
+		t.Errorf("the page has the commands %q, want %q", ran, want)
 	}
 	for _, name := range []string{policyCRDName, "nodeterminations.nodetermination.dev"} { // its last command
-		crd := get(t, c.Client(), crdKind, "", name)
-		if err := c.Client().Delete(t.Context(), crd); err != nil {
-			t.Fatal(err)
-		}
 		gone(t, c.Client(), crdKind, "", name)
 	}
 	gone(t, c.Client(), namespaceKind, "", "node-termination-watchers")
+}
+
+// TestReadmeCommand runs the command of the chart's README, but for the install itself.
+func TestReadmeCommand(t *testing.T) {
+	_, command, found := strings.Cut(readFile(t, chart+"/README.md"), "```\nhelm ")
+	command, _, closed := strings.Cut(command, "```")
+	if !found || !closed {
+		t.Fatal("the README has no command")
+	}
+	command = strings.NewReplacer("\\\n", " ", "<chart>", chart, "values.yaml", chart+"/values.yaml", "--wait", "--dry-run=client").Replace(command)
+	runHelm4(t, ".", strings.Fields(command))
 }
 
 // runHelm4 runs a command of Helm in the folder of the archives.

@@ -114,7 +114,7 @@ func prepareForKwok(object *unstructured.Unstructured) {
 		unstructured.RemoveNestedField(object.Object, "status")
 		return
 	}
-	// Versions before 0.1.0 deleted it, with all other annotations, from the nodes that they restored.
+	// Until f0fbc5a it was deleted, with all other annotations, from the nodes that were restored.
 	annotations := object.GetAnnotations()
 	if annotations == nil {
 		annotations = map[string]string{}

@@ -119,6 +119,19 @@ dashboard: ## Generate the Grafana dashboard, config/prometheus/dashboard.json.
 helm: ## Generate the Helm chart, config/helm, from what kustomize builds of config.
 	go -C hack/helm run . generate --root=../..
 
+# go mod tidy would look at the package as well, so it is run in a folder without one.
+.PHONY: controlplane-modules
+controlplane-modules: ## Tidy the module files of hack/controlplane/kubernetes, after a change of a version there.
+	@copy=$$(mktemp -d) && trap 'rm -rf "$$copy"' EXIT; \
+	for file in hack/controlplane/kubernetes/*.mod; do \
+		echo "go mod tidy: $$file"; cp $$file "$$copy/go.mod"; rm -f "$$copy/go.sum"; \
+		go -C "$$copy" mod tidy; cp "$$copy/go.mod" $$file; cp "$$copy/go.sum" $${file%.mod}.sum; done
+
+.PHONY: record-upgrade
+record-upgrade: controlplane ## Record what VERSION, a tag or a commit, leaves in a cluster, for the tests of hack/upgrade.
+	@[ -n "$(VERSION)" ] || { echo "record-upgrade: of which version? make record-upgrade VERSION=v0.1.0" >&2; exit 1; }
+	RECORD=$(VERSION) go test -count=1 -timeout 30m -v -run '^TestRecord$$' ./hack/upgrade
+
 .PHONY: docs
 docs: $(CRD_REF_DOCS) ## Generate the API reference, docs/api.md, and draw docs/performance.svg from docs/performance.json.
 	$(CRD_REF_DOCS) --source-path=api/v1alpha1 --config=hack/tools/crd-ref-docs/config.yaml \
@@ -159,12 +172,12 @@ test: controlplane ## Run every test; installs the control plane if need be.
 	go -C hack/release test -timeout 40m ./... # compiles for two platforms, at first from nothing
 	go -C hack/deploy test -timeout 20m ./...
 
-# Not all of hack/e2e at once, where there is little time: TEST=TestMainPath.
+# TEST=TestMainPath runs a part of them.
 .PHONY: test-compat
 test-compat: $(CONTROLPLANE_BIN) ## Run the tests of the whole program on another version of Kubernetes: K8S=1.34.
 	@[ -n "$(K8S)" ] || { echo "test-compat: on which version? make test-compat K8S=1.34" >&2; exit 1; }
 	assets=$$($(CONTROLPLANE_BIN) build --kubernetes=$(K8S)); \
-	KUBEBUILDER_ASSETS=$$assets go test -count=1 -p 1 -timeout 60m $(if $(TEST),-run='$(TEST)') ./hack/e2e
+	KUBEBUILDER_ASSETS=$$assets go test -count=1 -p 1 -timeout 60m $(if $(TEST),-run='$(TEST)') ./hack/e2e ./hack/upgrade
 
 .PHONY: verify
 verify: ## Check everything but the tests, and print how long each check took.

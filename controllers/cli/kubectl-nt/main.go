@@ -20,6 +20,7 @@ import (
 	"github.com/nodetermination/operator/controllers/cli/kubectl-nt/control"
 	"github.com/nodetermination/operator/controllers/cli/kubectl-nt/explain"
 	"github.com/nodetermination/operator/controllers/cli/kubectl-nt/forecast"
+	"github.com/nodetermination/operator/controllers/cli/kubectl-nt/migrate"
 	"github.com/nodetermination/operator/controllers/cli/kubectl-nt/status"
 	"github.com/nodetermination/operator/controllers/version"
 )
@@ -78,6 +79,7 @@ func newRoot(plugin *cli.Plugin) *cobra.Command {
 		control.NewSuspendCommand(plugin),
 		control.NewResumeCommand(plugin),
 		control.NewTestCommand(plugin),
+		migrate.NewCommand(plugin),
 	)
 	return root
 }

@@ -116,7 +116,7 @@ func (w *wait) end() time.Time {
 type autoScaling struct{ w *world }
 
 // Instance implements termination.AWS.
-func (a autoScaling) Instance(_, id string, _ time.Duration) (in awsapi.Instance, known bool, err error) {
+func (a autoScaling) Instance(_ awsapi.Account, id string, _ time.Duration) (in awsapi.Instance, known bool, err error) {
 	for _, m := range a.w.machines {
 		if m.id == id {
 			return awsapi.Instance{Found: true, State: m.state}, true, nil
@@ -126,7 +126,7 @@ func (a autoScaling) Instance(_, id string, _ time.Duration) (in awsapi.Instance
 }
 
 // GroupInstance implements termination.AWS.
-func (a autoScaling) GroupInstance(_ context.Context, _, instanceID string) (awsapi.GroupInstance, error) {
+func (a autoScaling) GroupInstance(_ context.Context, _ awsapi.Account, instanceID string) (awsapi.GroupInstance, error) {
 	switch m := a.w.machine(instanceID); {
 	case m == nil:
 		return awsapi.GroupInstance{}, nil
@@ -139,7 +139,7 @@ func (a autoScaling) GroupInstance(_ context.Context, _, instanceID string) (aws
 }
 
 // DescribeHooks implements termination.AWS.
-func (a autoScaling) DescribeHooks(context.Context, string, string) ([]awsapi.Hook, error) {
+func (a autoScaling) DescribeHooks(context.Context, awsapi.Account, string) ([]awsapi.Hook, error) {
 	var hooks []awsapi.Hook
 	for i, name := range hookNames[:a.w.hooks] {
 		hooks = append(hooks, awsapi.Hook{Name: name, HeartbeatTimeout: hookTimeouts[i], GlobalTimeout: hookGlobal})

@@ -18,6 +18,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/nodetermination/operator/api/v1alpha1"
+	"github.com/nodetermination/operator/controllers/cli"
 )
 
 const (
@@ -37,7 +38,7 @@ const (
 // command holds the flags.
 type command struct {
 	genericiooptions.IOStreams
-	kubeconfig  *genericclioptions.ConfigFlags
+	kubeconfig  *genericclioptions.ConfigFlags // kubectl's own, which the plugin parses for all verbs
 	files       []string
 	release     string
 	fromCluster bool
@@ -46,8 +47,8 @@ type command struct {
 }
 
 // NewCommand returns the command "migrate".
-func NewCommand(streams genericiooptions.IOStreams) *cobra.Command {
-	c := &command{IOStreams: streams, kubeconfig: genericclioptions.NewConfigFlags(true)}
+func NewCommand(plugin *cli.Plugin) *cobra.Command {
+	c := &command{IOStreams: plugin.IOStreams, kubeconfig: plugin.Flags}
 	cmd := &cobra.Command{
 		Use:   "migrate (-f VALUES | --release NAME | --from-cluster)",
 		Short: "Convert the configuration of the AWS Node Termination Handler",
@@ -81,7 +82,6 @@ the others are converted all the same.`,
 	flags.BoolVar(&c.fromCluster, "from-cluster", false, "Read the DaemonSets and Deployments of NTH that run; with -n in one namespace.")
 	flags.StringVarP(&c.output, "output", "o", outputPolicies, "What to write: policies, kustomization or values.")
 	flags.StringVar(&c.mode, "mode", "", "Mode of the policies, DryRun or Enforce. Unset: DryRun if NTH has dryRun, else Enforce.")
-	c.kubeconfig.AddFlags(flags)
 	return cmd
 }
 

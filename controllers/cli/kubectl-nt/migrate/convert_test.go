@@ -11,7 +11,10 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
+
+	"github.com/nodetermination/operator/controllers/cli"
 )
 
 var update = flag.Bool("update", false, "write the expected outputs in testdata")
@@ -21,7 +24,9 @@ func migrate(t *testing.T, in string, args ...string) (stdout, stderr string, er
 	t.Helper()
 	streams, stdin, out, errOut := genericiooptions.NewTestIOStreams()
 	stdin.WriteString(in)
-	cmd := NewCommand(streams)
+	plugin := &cli.Plugin{IOStreams: streams, Flags: genericclioptions.NewConfigFlags(true)}
+	cmd := NewCommand(plugin)
+	plugin.Flags.AddFlags(cmd.Flags())
 	cmd.SetArgs(args)
 	cmd.SetContext(t.Context())
 	err = cmd.Execute()

@@ -108,7 +108,7 @@ func (s *settings) noteQueue() {
 		s.notes.add(differs, s.says("checkTagBeforeDraining"), "the manager asks EC2 for the tag (ec2:DescribeInstances), and does nothing about an instance until EC2 has answered. Leave instanceTag out if only instances of this cluster are in the queue: then EC2 is not asked, which is the default here")
 	}
 	if !s.boolean("useProviderId") {
-		s.notes.add(differs, s.says("useProviderId"), "nodes are found by the instance ID in their providerID, not by their names: a node without a providerID is never changed")
+		s.notes.add(differs, s.says("useProviderId"), "nodes are found by the instance ID in their providerID, not by their names: nodes without a providerID need nodeIdentity: PrivateDNSName")
 	}
 	if s.boolean("cordonOnly") {
 		return

@@ -29,10 +29,9 @@ func (o *option) chart() bool { return o.key != o.env }
 const (
 	ownImage   = "this operator has its own image: for a registry of yours, copy it there and set image.repository (Helm) or images (kustomize)"
 	ownProbes  = "the manager and the watchers have probes of their own, always"
-	onlyLinux  = "watchers run on Linux nodes only: for Windows nodes use a queue, which needs nothing on the node"
+	onlyLinux  = "watchers have not been tried on Windows nodes: use a queue for them, which needs nothing on the node"
 	ownDNS     = "the DNS settings of watchers cannot be changed: they talk to the API server and to 169.254.169.254 only"
 	restricted = "the manager's pods keep to the Pod Security level restricted already; those of watchers are checked by an admission policy, and cannot differ"
-	forTests   = "it was for tests: make demo has a simulator of the metadata service and of the queue"
 	ownRights  = "the operator's rights are part of each way to install it: see docs/install.md"
 )
 
@@ -104,13 +103,13 @@ var options = []option{
 	{key: "checkTagBeforeDraining", env: "CHECK_TAG_BEFORE_DRAINING", flag: "check-tag-before-draining", fallback: true, reads: queue},
 	{key: "managedAsgTag", env: "MANAGED_ASG_TAG", flag: "managed-asg-tag", fallback: managedTag, reads: queue, advice: "it has no effect in NTH, whose chart always sets managedTag too"},
 	{key: "managedTag", env: "MANAGED_TAG", flag: "managed-tag", fallback: managedTag, reads: queue},
-	{key: "useProviderId", env: "USE_PROVIDER_ID", flag: "use-provider-id", fallback: false, advice: "nodes are always found by their providerID", same: true},
+	{key: "useProviderId", env: "USE_PROVIDER_ID", flag: "use-provider-id", fallback: false, advice: "nodes are found by their providerID unless nodeIdentity is PrivateDNSName", same: true},
 	{key: "targetNodeOs", fallback: "linux", reads: imds},
 	{key: "linuxPodLabels", fallback: tree{}, reads: imds},
 	{key: "windowsPodLabels", fallback: tree{}, reads: imds, advice: onlyLinux},
 	{key: "linuxPodAnnotations", fallback: tree{}, reads: imds},
 	{key: "windowsPodAnnotations", fallback: tree{}, reads: imds, advice: onlyLinux},
-	{key: "updateStrategy", fallback: tree{"type": "RollingUpdate", "rollingUpdate": tree{"maxUnavailable": "25%"}}, reads: imds, advice: "watchers are updated by their DaemonSet's own strategy; what a watcher misses while it restarts, it reads afterwards"},
+	{key: "updateStrategy", fallback: tree{"type": "RollingUpdate", "rollingUpdate": tree{"maxUnavailable": "25%"}}, reads: imds, advice: "imds.podTemplate.updateStrategy is the same; what a watcher misses while it restarts, it reads afterwards"},
 	{key: "daemonsetPriorityClassName", fallback: "system-node-critical", reads: imds},
 	{key: "podMonitor.create", fallback: false, reads: imds},
 	{key: "podMonitor.namespace", reads: imds, advice: "the PodMonitor is in the watchers' namespace: have Prometheus select it there, by podMonitorNamespaceSelector"},
@@ -145,7 +144,7 @@ var options = []option{
 	{key: "awsEndpoint", env: "AWS_ENDPOINT", flag: "aws-endpoint", fallback: "", reads: queue, advice: "the AWS SDK's variables AWS_ENDPOINT_URL_SQS, AWS_ENDPOINT_URL_AUTO_SCALING and AWS_ENDPOINT_URL_EC2 do this: set them in the manager's env"},
 	{key: "awsAccessKeyID", fallback: nil, reads: queue, advice: "give the manager a role instead of a key: docs/aws.md"},
 	{key: "awsSecretAccessKey", fallback: nil, reads: queue, advice: "give the manager a role instead of a key: docs/aws.md"},
-	{key: "instanceMetadataURL", env: "INSTANCE_METADATA_URL", flag: "metadata-url", fallback: "", reads: imds, advice: forTests},
+	{key: "instanceMetadataURL", env: "INSTANCE_METADATA_URL", flag: "metadata-url", fallback: "", reads: imds, advice: "imds.endpoint is the same, without a path; imds.endpointMode: IPv6 is EC2's by IPv6"},
 	{key: "procUptimeFile", env: "UPTIME_FROM_FILE", flag: "uptime-from-file", fallback: "/proc/uptime", reads: imds, advice: "that a node has booted is seen by its boot ID", same: true},
 
 	{key: "TAINT_EFFECT", env: "TAINT_EFFECT", flag: "taint-effect", fallback: "NoSchedule"},

@@ -209,7 +209,7 @@ func kubectlIn(t *testing.T, dir string, args ...string) (string, error) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.CommandContext(t.Context(), path, append([]string{"--kubeconfig", cluster.Get(t).Kubeconfig(), "--cache-dir", filepath.Join(dir, "cache")}, args...)...) //nolint:gosec // of the page
+	cmd := exec.CommandContext(t.Context(), path, append([]string{"--kubeconfig", cluster.Get(t).Kubeconfig(), "--cache-dir", filepath.Join(dir, "cache")}, args...)...)
 	cmd.Dir = dir
 	out, err := cmd.CombinedOutput()
 	return string(out), err

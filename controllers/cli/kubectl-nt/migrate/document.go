@@ -30,9 +30,9 @@ func (o object) set(key string, value any, comment string) {
 }
 
 // setUnlessEmpty adds a field that has something in it.
-func (o object) setUnlessEmpty(key string, value object, comment string) {
+func (o object) setUnlessEmpty(key string, value object) {
 	if !value.empty() {
-		o.set(key, value, comment)
+		o.set(key, value, "")
 	}
 }
 

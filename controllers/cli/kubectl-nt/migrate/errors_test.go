@@ -185,6 +185,6 @@ func FuzzRelease(f *testing.F) {
 	f.Add([]byte("H4sIAAAAAAAA/6quBQQAAP//Q7+mowIAAAA="))
 	f.Add([]byte("e30="))
 	f.Fuzz(func(_ *testing.T, data []byte) {
-		_, _ = decodeRelease(data) //nolint:errcheck // that it returns is all
+		_, _ = decodeRelease(data) // that it returns is all
 	})
 }

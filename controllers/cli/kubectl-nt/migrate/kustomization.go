@@ -54,15 +54,16 @@ func kustomization(changes []change, watchers bool) (object, error) {
 func patchesOf(changes []change) ([]object, error) {
 	var patches []object
 	for _, patched := range []object{deploymentPatch(changes), serviceAccountPatch(changes), budgetPatch(changes)} {
-		if !patched.empty() {
-			text, err := encode(patched)
-			if err != nil {
-				return nil, err
-			}
-			patch := newObject()
-			patch.set("patch", string(text), "")
-			patches = append(patches, patch)
+		if patched.empty() {
+			continue
 		}
+		text, err := encode(patched)
+		if err != nil {
+			return nil, err
+		}
+		patch := newObject()
+		patch.set("patch", string(text), "")
+		patches = append(patches, patch)
 	}
 	return append(patches, monitorPatches(changes)...), nil
 }
@@ -115,7 +116,7 @@ func deploymentPatch(changes []change) object {
 	}
 	parts["pod"].set("containers", []object{parts["container"]}, "")
 	template := newObject()
-	template.setUnlessEmpty("metadata", parts["metadata"], "")
+	template.setUnlessEmpty("metadata", parts["metadata"])
 	template.set("spec", parts["pod"], "")
 	parts["spec"].set("template", template, "")
 	o, _ := patchOf("apps/v1", "Deployment")

@@ -3,6 +3,7 @@
 package migrate
 
 import (
+	"maps"
 	"slices"
 	"strings"
 
@@ -154,9 +155,7 @@ func (s *settings) podTexts(template object, field, all, linux string) {
 			s.checkNames(key, texts)
 		}
 		from = append(from, s.says(key))
-		for name, value := range texts {
-			merged[name] = value
-		}
+		maps.Copy(merged, texts)
 	}
 	if len(merged) > 0 {
 		template.set(field, merged, strings.Join(from, ", "))

@@ -5,6 +5,7 @@ package migrate
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 )
 
@@ -33,12 +34,9 @@ type note struct{ about, text string }
 type notes [headings][]note
 
 func (n *notes) add(under heading, about, text string) {
-	for _, known := range n[under] {
-		if known == (note{about, text}) {
-			return
-		}
+	if added := (note{about, text}); !slices.Contains(n[under], added) {
+		n[under] = append(n[under], added)
 	}
-	n[under] = append(n[under], note{about, text})
 }
 
 // merge adds the notes of another installation, each once.

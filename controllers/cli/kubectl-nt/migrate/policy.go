@@ -54,7 +54,7 @@ func (s *settings) policies(mode string) []policy {
 	var policies []policy
 	for i, selector := range selectors {
 		spec := newObject()
-		spec.setUnlessEmpty("nodeSelector", selector, "")
+		spec.setUnlessEmpty("nodeSelector", selector)
 		s.mode(spec, mode, exact)
 		s.whatIsReceived(spec)
 		s.whatIsDone(spec)
@@ -105,7 +105,7 @@ func (s *settings) whatIsReceived(spec object) {
 			}
 			imds.set("metricsPort", port, s.says("enablePrometheusServer")+", "+s.says("prometheusServerPort"))
 		}
-		imds.setUnlessEmpty("podTemplate", s.podTemplate(), "")
+		imds.setUnlessEmpty("podTemplate", s.podTemplate())
 		source.set("name", "metadata", "")
 		source.set("imds", imds, s.says("enableSqsTerminationDraining"))
 		spec.set("sources", []object{source}, "")
@@ -187,9 +187,9 @@ func (s *settings) whatIsDone(spec object) {
 		spec.set("events", rules, "")
 	}
 	spec.set("node", s.node(), "")
-	spec.setUnlessEmpty("drain", s.drain(), "")
+	spec.setUnlessEmpty("drain", s.drain())
 	if s.hasQueue() {
-		spec.setUnlessEmpty("lifecycleHook", s.lifecycleHook(), "")
+		spec.setUnlessEmpty("lifecycleHook", s.lifecycleHook())
 	}
 	if webhook := s.webhook(); !webhook.empty() {
 		spec.set("webhooks", []object{webhook}, "")
@@ -334,7 +334,7 @@ func (s *settings) lifecycleHook() object {
 		}
 		s.notes.add(differs, s.written("heartbeatUntil"), "lifecycleHook.maxWaitSeconds is the deadline of the drain too: pods that a disruption budget still blocks are deleted shortly before it, and grace periods end with it")
 	}
-	o.setUnlessEmpty("heartbeat", heartbeat, "")
+	o.setUnlessEmpty("heartbeat", heartbeat)
 	if delay := s.number("completeLifecycleActionDelaySeconds"); delay > 0 {
 		comment := s.says("completeLifecycleActionDelaySeconds")
 		if delay > maxCompletionDelay {

@@ -186,11 +186,8 @@ func labelled(kind, name string) string {
 
 // makeSecret notes that a Secret has to be made.
 func (s *settings) makeSecret(name string, keys []string, values string) {
-	command := "create secret generic " + name
-	for _, key := range keys {
-		command += " --from-literal=" + key + "=VALUE"
-	}
-	s.notes.add(todo, "Secret "+name, "create it, with "+values+" for VALUE\n"+kubectl(command)+"\n"+labelled("secret", name))
+	literals := " --from-literal=" + strings.Join(keys, "=VALUE --from-literal=") + "=VALUE"
+	s.notes.add(todo, "Secret "+name, "create it, with "+values+" for VALUE\n"+kubectl("create secret generic "+name+literals)+"\n"+labelled("secret", name))
 }
 
 // copySecret notes that NTH's Secret has to be copied.

@@ -73,6 +73,7 @@ type Window struct {
 	// start is when it opens, as hours and minutes of a clock of 24 hours, such as 02:00. If the clock skips that time on a day,
 	// because daylight saving begins, the window opens later by as much as was skipped. If it shows the time twice, it is the first.
 	// +required
+	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=5
 	// +kubebuilder:validation:XValidation:rule="self.matches('^([01][0-9]|2[0-3]):[0-5][0-9]$')",message="start is a time of day from 00:00 to 23:59, such as 02:00"
 	Start string `json:"start,omitempty"`

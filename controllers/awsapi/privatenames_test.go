@@ -80,7 +80,7 @@ func TestRunningInstancesAreAskedForInBatches(t *testing.T) {
 	if got := f.running(names); !slices.Equal(got, want) {
 		t.Errorf("found %d instances, want %d", len(got), len(want))
 	}
-	if calls := f.asked(); calls != 3 {
+	if calls := f.batches(); calls != 3 {
 		t.Errorf("%d calls, want 3", calls)
 	}
 }

@@ -35,13 +35,16 @@ func (f *Finder) NeedLeaderElection() bool { return false }
 
 // Start follows nodes and policies and asks EC2 until ctx ends. Its error is why they cannot be followed.
 func (f *Finder) Start(ctx context.Context) error {
-	for _, object := range []client.Object{&corev1.Node{}, &v1alpha1.NodeTerminationPolicy{}} {
-		unwatch, err := f.watch(ctx, object)
-		if err != nil {
-			return err
-		}
-		defer unwatch()
+	unwatchNodes, err := f.watch(ctx, &corev1.Node{})
+	if err != nil {
+		return err
 	}
+	defer unwatchNodes()
+	unwatchPolicies, err := f.watch(ctx, &v1alpha1.NodeTerminationPolicy{})
+	if err != nil {
+		return err
+	}
+	defer unwatchPolicies()
 	for f.touch(); ; {
 		retry := f.refresh(ctx)
 		timer := f.Clock.NewTimer(gatherFor) // also between two questions, whatever changes

@@ -312,6 +312,7 @@ func element(name, namespace string, value any) ([]byte, error) {
 func write(w http.ResponseWriter, status int, contentType, requestID string, body []byte) error {
 	w.Header().Set("Content-Type", contentType)
 	w.Header().Set("X-Amzn-RequestId", requestID)
+	w.Header().Set("Content-Length", strconv.Itoa(len(body))) // as AWS does
 	w.WriteHeader(status)
 	_, err := w.Write(body)
 	return err

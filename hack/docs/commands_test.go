@@ -114,7 +114,7 @@ func checkHeader(t *testing.T, script, shown, output string) {
 	t.Helper()
 	printed, _, _ := strings.Cut(output, "\n")
 	columns := strings.Fields(printed)
-	for _, column := range strings.Fields(shown) {
+	for column := range strings.FieldsSeq(shown) {
 		if column == "…" {
 			continue
 		}

@@ -48,12 +48,12 @@ func runSuite(m *testing.M) (code int, err error) {
 		return 0, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	cluster.SetUp = func(c *testcluster.Cluster) error { return setUp(context.Background(), c) }
+	cluster.SetUp = func(*testcluster.Cluster) error { return setUp(context.Background()) }
 	return cluster.Main(m), nil
 }
 
 // setUp makes the copy and the programs.
-func setUp(ctx context.Context, c *testcluster.Cluster) error {
+func setUp(ctx context.Context) error {
 	kubectl, err := operator.Kubectl(ctx)
 	if err != nil {
 		return err

@@ -123,7 +123,7 @@ func (c *consumer) releaseSoon(listen, work context.Context) {
 	for listen.Err() == nil {
 		select {
 		case <-c.toRelease.wake:
-			c.sleep(listen, rand.N(releaseWithin)) //nolint:gosec // so that clusters take turns, no secret
+			c.sleep(listen, rand.N(releaseWithin)) // so that clusters take turns
 			c.release(work, c.toRelease.take())
 		case <-listen.Done():
 		}

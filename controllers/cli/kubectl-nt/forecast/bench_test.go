@@ -82,7 +82,7 @@ func forecastLarge(tb testing.TB, nodes int) *Forecast {
 	s.finish()
 	f := newForecast(s, &request{
 		assumptions: assumptions{kind: v1alpha1.SpotInterruption, notice: 2 * time.Minute, readyAfter: 30 * time.Second, now: started},
-		nodes:       s.sortedNodes(), governs: func(n *node) governance { return governanceOf(s, n, v1alpha1.SpotInterruption, s.defaults) },
+		nodes:       s.sortedNodes(), governs: func(n *node) governance { return governanceOf(s, n, s.defaults) },
 	})
 	tb.Logf("%d pods read in %s, forecast in %s", f.Summary.Pods, read, time.Since(started)-read)
 	return f

@@ -193,7 +193,7 @@ func (o *options) request(s *snapshot, names []string) (*request, error) {
 	return &request{
 		assumptions: assumptions{kind: v1alpha1.SpotInterruption, notice: o.notice, readyAfter: o.readyAfter, now: time.Now().Truncate(time.Second)},
 		nodes:       nodes, together: o.together,
-		governs: func(n *node) governance { return governanceOf(s, n, v1alpha1.SpotInterruption, forced) },
+		governs: func(n *node) governance { return governanceOf(s, n, forced) },
 	}, nil
 }
 

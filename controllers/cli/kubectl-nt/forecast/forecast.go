@@ -4,7 +4,6 @@ package forecast
 
 import (
 	"fmt"
-	"slices"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -117,11 +116,6 @@ func (p *PodForecast) add(concern ConcernType, message string) {
 	p.Concerns = append(p.Concerns, Concern{concern, message})
 }
 
-// has reports whether something is of concern.
-func (p *PodForecast) has(concern ConcernType) bool {
-	return slices.ContainsFunc(p.Concerns, func(c Concern) bool { return c.Type == concern })
-}
-
 // evicted notes that the pod is evicted or deleted, how long after the notice, and until when it shuts down.
 func (p *PodForecast) evicted(after, gone time.Duration, given int64) {
 	if p.Outcome != CutShort {
@@ -158,7 +152,7 @@ type request struct {
 	governs func(*node) governance
 }
 
-// newForecast forecasts.
+// newForecast returns what becomes of the nodes that a request names.
 func newForecast(s *snapshot, r *request) *Forecast {
 	f := &Forecast{
 		TypeMeta:      metav1.TypeMeta{APIVersion: "cli.nodetermination.dev/v1alpha1", Kind: "Forecast"},

@@ -10,7 +10,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/nodetermination/operator/api/v1alpha1"
 )
 
 // nodeYAML returns a node with room for as many CPUs.
@@ -261,14 +260,14 @@ func TestSummaryHasTenLines(t *testing.T) {
 
 func TestGovernance(t *testing.T) {
 	s := read(t, nodeYAML("a", 1)+podYAML("web-1", "a", "", grace(1))+policyYAML("all", "instanceTag: managed")+policyYAML("other", "priority: -1, suspend: true"))
-	if g := governanceOf(s, s.nodes["a"], v1alpha1.SpotInterruption, nil); !g.drains || !strings.Contains(g.reason, "tag managed") {
+	if g := governanceOf(s, s.nodes["a"], nil); !g.drains || !strings.Contains(g.reason, "tag managed") {
 		t.Errorf("%+v", g)
 	}
-	if g := governanceOf(s, s.nodes["a"], v1alpha1.SpotInterruption, &s.policies[1]); g.drains || !strings.Contains(g.reason, "suspended") {
+	if g := governanceOf(s, s.nodes["a"], &s.policies[1]); g.drains || !strings.Contains(g.reason, "suspended") {
 		t.Errorf("%+v", g)
 	}
 	s.nodes["a"].Spec.ProviderID = "kind://docker/kind/a"
-	if g := governanceOf(s, s.nodes["a"], v1alpha1.SpotInterruption, nil); g.drains || !strings.Contains(g.reason, "providerID") {
+	if g := governanceOf(s, s.nodes["a"], nil); g.drains || !strings.Contains(g.reason, "providerID") {
 		t.Errorf("%+v", g)
 	}
 }

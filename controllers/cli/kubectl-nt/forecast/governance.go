@@ -30,9 +30,10 @@ func (g *governance) mode() v1alpha1.Mode {
 	return cmp.Or(g.policy.Spec.Mode, v1alpha1.ModeEnforce)
 }
 
-// governanceOf returns what governs a node of a snapshot when an event of a kind is received. forced governs
+// governanceOf returns what governs a node of a snapshot when a SpotInterruption is received. forced governs
 // it whatever it selects, and also a node that is no EC2 instance; nil: the policies of the snapshot decide.
-func governanceOf(s *snapshot, n *node, kind v1alpha1.EventKind, forced *v1alpha1.NodeTerminationPolicy) governance {
+func governanceOf(s *snapshot, n *node, forced *v1alpha1.NodeTerminationPolicy) governance {
+	const kind = v1alpha1.SpotInterruption
 	instanceID, ours := ec2node.InstanceID(n.Node)
 	g := governance{instanceID: instanceID, policy: forced}
 	switch {
@@ -79,7 +80,7 @@ func isOwn(pod drain.Pod) bool {
 	return replica.IsReplica(pod.Namespace, pod.Labels)
 }
 
-// limits say where a forecast can err.
+// limits returns where a forecast can err.
 func limits(s *snapshot, r *request) []string {
 	list := []string{
 		"pods are assumed to take all of their grace period to shut down, and their replacements " + r.readyAfter.String() + " to be ready (--ready-after)",

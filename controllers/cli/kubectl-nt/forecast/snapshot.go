@@ -175,8 +175,8 @@ func (s *snapshot) sortedNodes() []*node {
 	return slices.SortedFunc(maps.Values(s.nodes), func(a, b *node) int { return cmp.Compare(a.Name, b.Name) })
 }
 
-// add adds an object of a kind that counts; false: it does not count.
-func (s *snapshot) add(object client.Object) bool {
+// add adds an object, if it is of a kind that counts.
+func (s *snapshot) add(object client.Object) {
 	switch object := object.(type) {
 	case *corev1.Node:
 		s.addNode(object)
@@ -190,8 +190,5 @@ func (s *snapshot) add(object client.Object) bool {
 		s.addVolume(object)
 	case *corev1.PersistentVolumeClaim:
 		s.addClaim(object)
-	default:
-		return false
 	}
-	return true
 }

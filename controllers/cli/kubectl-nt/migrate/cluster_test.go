@@ -239,8 +239,10 @@ func TestOverlays(t *testing.T) {
 					t.Errorf("%q is missing:\n%s", want, built)
 				}
 			}
-			if strings.Contains(built, "minAvailable: 2") && strings.Contains(built, "maxUnavailable:") {
-				t.Error("the disruption budget has both minAvailable and maxUnavailable")
+			for object := range strings.SplitSeq(built, "\n---\n") {
+				if strings.Contains(object, "minAvailable: 2") && strings.Contains(object, "maxUnavailable:") {
+					t.Error("the disruption budget has both minAvailable and maxUnavailable")
+				}
 			}
 		})
 	}

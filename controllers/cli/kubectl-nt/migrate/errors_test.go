@@ -47,7 +47,7 @@ func TestRefused(t *testing.T) {
 		"resources: {limits: {memory: lots}}":                                         "resources:",
 		"daemonsetPriorityClassName: High Priority":                                   "PriorityClass",
 		"targetNodeOs: darwin":                                                        "write linux",
-		"targetNodeOs: windows":                                                       "for Windows nodes use a queue",
+		"targetNodeOs: windows":                                                       "use a queue for them",
 		"logLevel: trace":                                                             "write info, debug or error",
 		"enablePrometheusServer: true\nprometheusServerPort: 80":                      "from 1024 to 65535",
 		"taintNode: true\nextraEnv: [{name: TAINT_EFFECT, value: Never}]":             "TAINT_EFFECT:",

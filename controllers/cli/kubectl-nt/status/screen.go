@@ -175,7 +175,7 @@ func cut(line string) string {
 func wrap(indent, text string) []string {
 	var lines []string
 	line := indent
-	for _, word := range strings.Fields(text) {
+	for word := range strings.FieldsSeq(text) {
 		if len([]rune(line))+1+len([]rune(word)) > width && strings.TrimSpace(line) != "" {
 			lines = append(lines, line)
 			line = indent + "  "

@@ -151,7 +151,7 @@ func (r *request) filters() ([]filter, error) {
 func (f filter) matches(values ...string) bool {
 	values = slices.DeleteFunc(slices.Clone(values), func(value string) bool { return value == "" && f.attribute() })
 	for _, pattern := range f.patterns {
-		if !strings.ContainsAny(pattern, "*?") {
+		if !strings.ContainsAny(pattern, `*?\`) {
 			if slices.Contains(values, pattern) {
 				return true
 			}

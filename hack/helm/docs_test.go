@@ -78,12 +78,14 @@ func TestDocumentedCommands(t *testing.T) {
 
 // TestReadmeCommand runs the command of the chart's README, but for the install itself.
 func TestReadmeCommand(t *testing.T) {
+	t.Setenv("KUBECONFIG", cluster.Get(t).Kubeconfig())
+	t.Setenv("KUBECACHEDIR", t.TempDir())
 	_, command, found := strings.Cut(readFile(t, chart+"/README.md"), "```\nhelm ")
 	command, _, closed := strings.Cut(command, "```")
 	if !found || !closed {
 		t.Fatal("the README has no command")
 	}
-	command = strings.NewReplacer("\\\n", " ", "<chart>", chart, "values.yaml", chart+"/values.yaml", "--wait", "--dry-run=client").Replace(command)
+	command = strings.NewReplacer("\\\n", " ", "<chart>", chart, "values.yaml", chart+"/values.yaml", "--wait", "--dry-run=server").Replace(command)
 	runHelm4(t, ".", strings.Fields(command))
 }
 

@@ -83,14 +83,14 @@ func testMaintenanceUnderWay(t *testing.T) {
 	sent := f.send(notice)
 	f.checkGrace(f.untilEvicted(pods))
 	f.checkGrace(f.untilEvicted(kept))
+	if nt := f.until(node, v1alpha1.StateCompleted); nt.Status.Deadline != nil {
+		t.Errorf("the deadline is %s, want none", nt.Status.Deadline)
+	}
 	deleted, err := audit.find(func(r *request) bool {
 		return r.Verb == "delete" && r.evictsPod() && r.Object.Namespace == f.namespace
 	})
 	if err != nil || len(deleted) != 1 || deleted[0].At.Before(sent.Add((timeout-1)*time.Second)) {
 		t.Errorf("deleted %+v, %v, want one pod about %d s after %s", deleted, err, timeout, sent)
-	}
-	if nt := f.until(node, v1alpha1.StateCompleted); nt.Status.Deadline != nil {
-		t.Errorf("the deadline is %s, want none", nt.Status.Deadline)
 	}
 }
 

@@ -17,7 +17,7 @@ export CONTROLPLANE CONTROLPLANE_MIRROR
 K8S ?=
 # What "make bench" measures, and how: BENCH="drain --nodes=50". All of it by default.
 BENCH ?= all
-GO_TEST_FLAGS ?= -race -p 2 -timeout 20m
+GO_TEST_FLAGS ?= -race -p 2 -timeout 40m
 
 BIN := $(CURDIR)/bin
 CONTROLPLANE_BIN := $(BIN)/controlplane

@@ -84,6 +84,28 @@ func (f *fixture) budgetForAny() {
 	})
 }
 
+// untilBudgetsCount waits until the budgets know of all of their pods: a forecast believes what they say.
+func (f *fixture) untilBudgetsCount() {
+	f.t.Helper()
+	testcluster.Eventually(f.t, patience, func() error {
+		var budgets policyv1.PodDisruptionBudgetList
+		if err := admin(f.t).List(f.t.Context(), &budgets, client.InNamespace(f.namespace)); err != nil {
+			return err
+		}
+		for i := range budgets.Items {
+			budget := &budgets.Items[i]
+			var pods corev1.PodList
+			if err := admin(f.t).List(f.t.Context(), &pods, client.InNamespace(f.namespace), client.MatchingLabels(budget.Spec.Selector.MatchLabels)); err != nil {
+				return err
+			}
+			if n := int32(len(pods.Items)); budget.Status.ObservedGeneration != budget.Generation || budget.Status.CurrentHealthy != n {
+				return fmt.Errorf("budget %s has %d healthy pods of %d", budget.Name, budget.Status.CurrentHealthy, n)
+			}
+		}
+		return nil
+	})
+}
+
 // TestForecastComesTrue: what is forecast of generated nodes is what becomes of each of their pods.
 func TestForecastComesTrue(t *testing.T) {
 	const notice = 75 * time.Second
@@ -100,6 +122,7 @@ func TestForecastComesTrue(t *testing.T) {
 	}
 	f.budgetForGood()
 	f.budgetForAny()
+	f.untilBudgetsCount()
 	var foreseen forecast.Forecast
 	out := plugin(t, forecast.NewCommand, append(names, "--together", "--notice", notice.String(), "-o", "json")...)
 	if err := json.Unmarshal([]byte(out), &foreseen); err != nil {

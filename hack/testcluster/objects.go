@@ -21,7 +21,7 @@ const TerminatesAfter = "kwok.nodetermination.dev/terminates-after"
 
 // readyTimeout bounds the waits for what is created here. It takes less than a second on an idle
 // machine.
-const readyTimeout = time.Minute
+const readyTimeout = 3 * time.Minute
 
 // CreateNodes creates n nodes like those of EC2 instances, each changed by the given functions
 // before it is created, and returns them when they are ready for pods. They are deleted at the end

@@ -186,10 +186,17 @@ func (c *Client) askAbout(ctx context.Context, at Account, ids []string) {
 // describeAll fills found with the instances that EC2 knows. They are a filter: an
 // ID that EC2 does not know would fail the call for all of them otherwise.
 func describeAll(ctx context.Context, api *ec2.Client, ids []string, found map[string]Instance) error {
-	pages := ec2.NewDescribeInstancesPaginator(api, &ec2.DescribeInstancesInput{
-		Filters:    []types.Filter{{Name: aws.String("instance-id"), Values: ids}},
-		MaxResults: aws.Int32(pageSize),
-	})
+	return eachInstance(ctx, api, func(instance types.Instance) {
+		found[aws.ToString(instance.InstanceId)] = instanceOf(instance)
+	}, types.Filter{Name: aws.String("instance-id"), Values: ids})
+}
+
+// isRunning is the filter of the instances that run.
+var isRunning = types.Filter{Name: aws.String("instance-state-name"), Values: []string{string(types.InstanceStateNameRunning)}}
+
+// eachInstance calls do with each instance that all filters let through.
+func eachInstance(ctx context.Context, api *ec2.Client, do func(types.Instance), filters ...types.Filter) error {
+	pages := ec2.NewDescribeInstancesPaginator(api, &ec2.DescribeInstancesInput{Filters: filters, MaxResults: aws.Int32(pageSize)})
 	for pages.HasMorePages() {
 		page, err := pages.NextPage(ctx)
 		if err != nil {
@@ -197,7 +204,7 @@ func describeAll(ctx context.Context, api *ec2.Client, ids []string, found map[s
 		}
 		for _, reservation := range page.Reservations {
 			for _, instance := range reservation.Instances {
-				found[aws.ToString(instance.InstanceId)] = instanceOf(instance)
+				do(instance)
 			}
 		}
 	}

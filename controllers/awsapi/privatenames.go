@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 )
 
@@ -72,25 +71,9 @@ func (c *Client) findRunning(ctx context.Context, region, filter string, values 
 	}
 	defer func() { <-c.slots }()
 	return c.send(ctx, Account{Region: region}, describeInstances, func(ctx context.Context, to *connection) error {
-		pages := ec2.NewDescribeInstancesPaginator(to.ec2, &ec2.DescribeInstancesInput{
-			Filters: []types.Filter{
-				{Name: aws.String(filter), Values: values},
-				{Name: aws.String("instance-state-name"), Values: []string{string(types.InstanceStateNameRunning)}},
-			},
-			MaxResults: aws.Int32(pageSize),
-		})
-		for pages.HasMorePages() {
-			page, err := pages.NextPage(ctx)
-			if err != nil {
-				return err
-			}
-			for _, reservation := range page.Reservations {
-				for _, instance := range reservation.Instances {
-					found[aws.ToString(instance.InstanceId)] = runningInstanceOf(instance)
-				}
-			}
-		}
-		return nil
+		return eachInstance(ctx, to.ec2, func(instance types.Instance) {
+			found[aws.ToString(instance.InstanceId)] = runningInstanceOf(instance)
+		}, types.Filter{Name: aws.String(filter), Values: values}, isRunning)
 	})
 }
 

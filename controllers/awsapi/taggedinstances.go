@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 )
 
@@ -25,22 +24,9 @@ func (c *Client) TaggedInstances(ctx context.Context, region, tag string) ([]str
 	}
 	var ids []string
 	err := c.call(ctx, Account{Region: region}, describeInstances, func(ctx context.Context, to *connection) error {
-		pages := ec2.NewDescribeInstancesPaginator(to.ec2, &ec2.DescribeInstancesInput{
-			Filters:    []types.Filter{filter, {Name: aws.String("instance-state-name"), Values: []string{string(types.InstanceStateNameRunning)}}},
-			MaxResults: aws.Int32(pageSize),
-		})
-		for pages.HasMorePages() {
-			page, err := pages.NextPage(ctx)
-			if err != nil {
-				return err
-			}
-			for _, reservation := range page.Reservations {
-				for _, instance := range reservation.Instances {
-					ids = append(ids, aws.ToString(instance.InstanceId))
-				}
-			}
-		}
-		return nil
+		return eachInstance(ctx, to.ec2, func(instance types.Instance) {
+			ids = append(ids, aws.ToString(instance.InstanceId))
+		}, filter, isRunning)
 	})
 	slices.Sort(ids)
 	return ids, err

@@ -146,8 +146,10 @@ func (f *Finder) refresh(ctx context.Context) (retry time.Time) {
 		if ctx.Err() == nil {
 			f.Log.Error(err, "Cannot look for nodes without a providerID")
 		}
-		f.touch()
-		return time.Time{}
+		f.mu.Lock()
+		f.dirty = true
+		f.mu.Unlock()
+		return f.Clock.Now().Add(askBackoff.Duration)
 	}
 	due, before := f.prepare(candidates, wanted)
 	if len(due) > 0 {

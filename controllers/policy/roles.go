@@ -31,7 +31,7 @@ type RoleAssumer interface {
 	AssumeRole(ctx context.Context, at awsapi.Account) error
 }
 
-// roleCheck is whether a role could be assumed, and when that was tried; zero: it was not.
+// roleCheck has the error with which a role could not be assumed, nil if it could, and when that was tried; zero: never.
 type roleCheck struct {
 	err error
 	at  time.Time

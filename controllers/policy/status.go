@@ -5,6 +5,7 @@ package policy
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -213,8 +214,8 @@ func (r *Reconciler) describe(ctx context.Context, policy *v1alpha1.NodeTerminat
 	addProblem(&ready, v1alpha1.ReasonInvalidWebhook, r.checkWebhooks(ctx, policy))
 	addProblem(&ready, v1alpha1.ReasonInvalidHold, r.checkHold(ctx, policy))
 	role := r.roleAssumed(policy, snap)
-	if role != nil && role.Status == metav1.ConditionFalse && ready.Status == metav1.ConditionTrue {
-		ready.Status, ready.Reason, ready.Message = metav1.ConditionFalse, role.Reason, role.Message
+	if role != nil && role.Status == metav1.ConditionFalse {
+		addProblem(&ready, role.Reason, errors.New(role.Message))
 	}
 	setOrRemove(&status.Conditions, v1alpha1.ConditionRoleAssumed, role, policy.Generation)
 	setOrRemove(&status.Conditions, v1alpha1.ConditionNodesIdentified, snap.nodesIdentified(policy), policy.Generation)

@@ -56,9 +56,12 @@ func (t *TaggedInstances) NeedLeaderElection() bool { return true }
 
 // Start counts every five minutes until ctx ends.
 func (t *TaggedInstances) Start(ctx context.Context) error {
-	counts := map[string]tagCount{}
+	counts, told := map[string]tagCount{}, ""
 	for {
-		if err := t.count(ctx, counts); err != nil && ctx.Err() == nil {
+		err := t.count(ctx, counts)
+		if before := told; err == nil {
+			told = ""
+		} else if told = err.Error(); told != before && ctx.Err() == nil {
 			t.Log.Info("It is not known how many instances with the policies' instanceTag are no node", "error", err.Error())
 		}
 		timer := t.Clock.NewTimer(wait.Jitter(tagsLook, 0.1))

@@ -22,6 +22,7 @@ import (
 	"github.com/nodetermination/operator/controllers/awsapi"
 	ec2node "github.com/nodetermination/operator/controllers/node"
 	"github.com/nodetermination/operator/hack/awssim"
+	"github.com/nodetermination/operator/hack/testcluster"
 )
 
 func TestOwnerOf(t *testing.T) {
@@ -270,15 +271,13 @@ func TestTwoClustersShareAQueue(t *testing.T) {
 		}
 	}
 	// A message that one cluster has received ten times in a row is left to the other for longer and longer.
-	for end := time.Now().Add(3 * time.Minute); ; time.Sleep(10 * time.Millisecond) {
+	testcluster.Eventually(t, 3*time.Minute, func() error {
 		left, err := sim.Messages(url)
-		if err == nil && len(left) == 0 {
-			break
+		if err == nil && len(left) > 0 {
+			err = fmt.Errorf("%d messages are left", len(left))
 		}
-		if time.Now().After(end) {
-			t.Fatalf("%d messages are left, error %v", len(left), err)
-		}
-	}
+		return err
+	})
 	slices.Sort(took)
 	t.Logf("half of the messages took %s, 99 %% %s, all %s", took[messages/2], took[messages*99/100-1], took[messages-1])
 	if p99 := took[messages*99/100-1]; p99 > want {

@@ -96,6 +96,8 @@ func governed(ctx context.Context, reader client.Reader, name string) (*cli.Targ
 		return nil, nil, err
 	case target == nil || target.Node == nil:
 		return nil, nil, fmt.Errorf("there is no node %s: kubectl get nodes lists them", name)
+	case target.InstanceID == "" && ec2node.LacksProviderID(target.Node):
+		return nil, nil, fmt.Errorf("%s names no EC2 instance, as it has no providerID: where a policy has nodeIdentity PrivateDNSName, kubectl annotate node %s %s=REASON drains it", target, name, v1alpha1.AnnotationDrain)
 	case target.InstanceID == "":
 		return nil, nil, fmt.Errorf("%s is none that the operator drains: its providerID %q names no EC2 instance, or EKS Auto Mode runs it", target, target.Node.Spec.ProviderID)
 	}

@@ -194,7 +194,11 @@ func (s *simulation) begin(n *node, g governance) NodeForecast {
 	d.input = drain.Input{Deadline: s.deadline(), Earliest: s.now, Blockers: map[types.UID]drain.Blocker{}, Own: isOwn}
 	if g.policy != nil {
 		d.input.Drain = g.policy.Spec.Drain
-		d.starts = s.now.Add(g.policy.Spec.LoadBalancerWait(s.notice))
+		if lead, found := g.policy.Spec.StartBefore(s.kind); found && lead < s.notice {
+			d.starts = s.deadline().Add(-lead)
+			d.input.Earliest = d.starts
+		}
+		d.starts = d.starts.Add(g.policy.Spec.LoadBalancerWait(s.deadline().Sub(d.starts)))
 	}
 	d.input.Started = d.starts
 	for i, original := range n.pods {

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/nodetermination/operator/api/v1alpha1"
 )
 
 // nodeYAML returns a node with room for as many CPUs.
@@ -257,6 +259,20 @@ func TestSummaryHasTenLines(t *testing.T) {
 	}
 }
 
+// A drain that the policy has begin late leaves its pods less time.
+func TestStartBefore(t *testing.T) {
+	rule := "events: [{kind: SpotInterruption, action: CordonAndDrain, startBeforeSeconds: 60}]"
+	s := read(t, nodeYAML("a", 1)+podYAML("web-1", "a", "", grace(90))+policyYAML("late", rule))
+	f := newForecast(s, &request{
+		assumptions: assumptions{kind: v1alpha1.SpotInterruption, notice: 2 * time.Minute, readyAfter: time.Second, now: time.Unix(0, 0)},
+		nodes:       s.sortedNodes(), governs: func(n *node) governance { return governanceOf(s, n, nil) },
+	})
+	pod := f.Nodes[0].Pods[0]
+	if pod.Outcome != CutShort || *pod.EvictedAfterSeconds != 60 {
+		t.Errorf("%+v, want it evicted after 60 s and cut short", pod)
+	}
+}
+
 func TestGovernance(t *testing.T) {
 	s := read(t, nodeYAML("a", 1)+podYAML("web-1", "a", "", grace(1))+policyYAML("all", "instanceTag: managed")+policyYAML("other", "priority: -1, suspend: true"))
 	if g := governanceOf(s, s.nodes["a"], nil); !g.drains || !strings.Contains(g.reason, "tag managed") {
@@ -264,6 +280,10 @@ func TestGovernance(t *testing.T) {
 	}
 	if g := governanceOf(s, s.nodes["a"], &s.policies[1]); g.drains || !strings.Contains(g.reason, "suspended") {
 		t.Errorf("%+v", g)
+	}
+	s.policies[0].Spec.NodeIdentity, s.nodes["a"].Spec.ProviderID = v1alpha1.NodeIdentityPrivateDNSName, ""
+	if g := governanceOf(s, s.nodes["a"], nil); !g.drains || !strings.Contains(g.reason, "nodeIdentity") {
+		t.Errorf("without a providerID: %+v", g)
 	}
 	s.nodes["a"].Spec.ProviderID = "kind://docker/kind/a"
 	if g := governanceOf(s, s.nodes["a"], nil); g.drains || !strings.Contains(g.reason, "providerID") {

@@ -38,7 +38,7 @@ func governanceOf(s *snapshot, n *node, forced *v1alpha1.NodeTerminationPolicy) 
 	g := governance{instanceID: instanceID, policy: forced}
 	switch {
 	case forced != nil:
-	case !ours:
+	case !ours && !identifiedByEC2(s, n):
 		g.reason = "its providerID names no EC2 instance, or EKS Auto Mode runs it: nothing is done; --policy shows what a policy would do"
 		return g
 	default:
@@ -63,11 +63,19 @@ func governanceOf(s *snapshot, n *node, forced *v1alpha1.NodeTerminationPolicy) 
 	return g
 }
 
+// identifiedByEC2 reports whether EC2 is asked for the instance of a node, which has no providerID.
+func identifiedByEC2(s *snapshot, n *node) bool {
+	policy := ec2node.Governing(s.policies, n.Node)
+	return policy != nil && policy.Spec.IdentifiesByName() && ec2node.LacksProviderID(n.Node)
+}
+
 // condition returns under which condition the pods are evicted; empty: under none.
 func (g *governance) condition() string {
 	switch spec := &g.policy.Spec; {
 	case spec.DryRun():
 		return "policy " + g.policy.Name + " is in mode DryRun: as if it were Enforce"
+	case spec.IdentifiesByName() && g.instanceID == "":
+		return "only if EC2 knows its instance by name or address (nodeIdentity)"
 	case spec.InstanceTag != "":
 		return "only if its instance has the tag " + spec.InstanceTag
 	}
